@@ -1,0 +1,178 @@
+import { z } from 'zod'
+import { limits, Name, Serial, Sha256, Timestamp } from './common.ts'
+import { Level } from './context.ts'
+import { TaskError } from './task.ts'
+
+/** Options of a job, set when it is made. */
+export const JobOptions = z.object({
+  /** How often a task whose function threw is tried again. */
+  retries: z.int().min(0).max(100).default(0),
+  /** Longest one call may run, milliseconds. */
+  timeLimitMs: z.int().positive().optional(),
+  /** Higher goes first. */
+  priority: z.int().min(-1000).max(1000).default(0),
+})
+export type JobOptions = z.infer<typeof JobOptions>
+
+/** `POST /v1/jobs`: makes the job, or finds the one of that name made for the same context and function. */
+export const CreateJobRequest = z.object({
+  name: z.string().min(1).max(200),
+  /** A context's name. */
+  context: Name,
+  /** Default: the context's first function. */
+  function: Name.optional(),
+  options: JobOptions.prefault({}),
+})
+export type CreateJobRequest = z.input<typeof CreateJobRequest>
+
+export const JobState = z.enum(['open', 'finished', 'cancelled'])
+
+export const JobInfo = z.object({
+  id: Serial,
+  name: z.string(),
+  context: Name,
+  function: Name,
+  /** `open` until it was closed and every task has a result. */
+  state: JobState,
+  /** No more tasks will be added. */
+  closed: z.boolean(),
+  tasks: z.int(),
+  done: z.int(),
+  failed: z.int(),
+  createdAt: Timestamp,
+})
+export type JobInfo = z.infer<typeof JobInfo>
+
+/** `POST /v1/jobs/:id/tasks`: adds tasks whose keys the job does not have yet. Acknowledged once committed. */
+export const AddTasksRequest = z.object({
+  tasks: z
+    .array(
+      z.object({
+        /** What the user calls this task: unique in its job, so that adding it again changes nothing. */
+        key: z.string().min(1).max(200),
+        input: z.json(),
+      }),
+    )
+    .max(limits.batch),
+})
+export type AddTasksRequest = z.infer<typeof AddTasksRequest>
+
+export const AddTasksResponse = z.object({
+  added: z.int(),
+  /** Tasks the job had already. */
+  known: z.int(),
+})
+export type AddTasksResponse = z.infer<typeof AddTasksResponse>
+
+/** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&limit=N&waitMs=MS` gives them, in the order they came. */
+export const ResultRow = z.object({
+  cursor: Serial,
+  key: z.string(),
+  status: z.enum(['done', 'error', 'crash', 'cancelled']),
+  value: z.json().optional(),
+  error: TaskError.optional(),
+  worker: z.string().optional(),
+  ms: z.number(),
+})
+export type ResultRow = z.infer<typeof ResultRow>
+
+export const ResultsResponse = z.object({
+  results: z.array(ResultRow),
+  job: JobInfo,
+})
+export type ResultsResponse = z.infer<typeof ResultsResponse>
+
+/** Tasks by what has become of them. */
+export const TaskCounts = z.object({
+  queued: z.int(),
+  leased: z.int(),
+  done: z.int(),
+  failed: z.int(),
+})
+export type TaskCounts = z.infer<typeof TaskCounts>
+
+const WorkerStatus = z.object({
+  id: z.string(),
+  site: z.string(),
+  pilot: z.string(),
+  node: z.string(),
+  state: z.enum(['active', 'suspect', 'draining']),
+  rate: z.number(),
+  leased: z.int(),
+  contexts: z.array(
+    z.object({
+      context: z.string(),
+      level: Level,
+      doing: z.enum(['fetching', 'loading']).optional(),
+      bytesHeld: z.int().optional(),
+      bytesTotal: z.int().optional(),
+      error: TaskError.optional(),
+    }),
+  ),
+  /** When its batch job will be ended, by the manager's clock. */
+  deadline: Timestamp.optional(),
+})
+
+/** What the factory knows of one site. */
+export const SiteStatus = z.object({
+  name: Name,
+  kind: z.enum(['local', 'htcondor', 'slurm']),
+  policy: z.string(),
+  max: z.int(),
+  wanted: z.int(),
+  pending: z.int(),
+  running: z.int(),
+  held: z.int(),
+  /** Pilots that have registered a worker. */
+  registered: z.int(),
+  /** Why it submits nothing at the moment, in the user's words. */
+  paused: z.string().optional(),
+  /** The batch system's reasons for pilots that wait or are held, with counts. */
+  reasons: z.array(z.object({ reason: z.string(), pilots: z.int() })),
+})
+export type SiteStatus = z.infer<typeof SiteStatus>
+
+/** Where a context's time went, summed over all workers, milliseconds. */
+export const ContextTimes = z.object({
+  context: z.string(),
+  fetchMs: z.number(),
+  loadMs: z.number(),
+  loads: z.int(),
+  inferenceMs: z.number(),
+  inferences: z.int(),
+})
+
+/** `GET /v1/status` */
+export const Status = z.object({
+  version: z.string(),
+  startedAt: Timestamp,
+  now: Timestamp,
+  tasks: TaskCounts,
+  /** Finished per second over the last ten seconds. */
+  rate: z.number(),
+  /** Results for tasks that had one already. */
+  duplicates: z.int(),
+  /** Workers that vanished or were evicted, and tasks given back by it. */
+  evictions: z.int(),
+  requeued: z.int(),
+  jobs: z.array(JobInfo),
+  workers: z.array(WorkerStatus),
+  sites: z.array(SiteStatus),
+  contexts: z.array(ContextTimes.extend({ id: Sha256 })),
+})
+export type Status = z.infer<typeof Status>
+
+/** `POST /v1/stop` */
+export const StopRequest = z.object({
+  /** Let pilots finish the work that is queued before they are removed. */
+  drain: z.boolean().default(false),
+})
+
+/** The file `endpoint.json` in the state folder, by which commands find a running factory. Mode 0600: it holds a secret. */
+export const Endpoint = z.object({
+  url: z.url(),
+  token: z.string().min(32),
+  pid: z.int(),
+  host: z.string(),
+})
+export type Endpoint = z.infer<typeof Endpoint>

@@ -1,0 +1,52 @@
+import { z } from 'zod'
+
+/** Version of the wire protocol. A worker and a manager with different versions refuse each other. */
+export const PROTOCOL_VERSION = 1
+
+/** Sizes and counts that every party enforces on what it receives. Bytes unless said otherwise. */
+export const limits = {
+  /** One HTTP body of JSON. */
+  body: 64 << 20,
+  /** Tasks in one submission, one lease or one batch of results. */
+  batch: 20_000,
+  /** One task's arguments or one result's value, as JSON text. */
+  value: 8 << 20,
+  /** An error message or stack kept for a user. */
+  errorText: 16 << 10,
+  /** Longest long-poll, milliseconds. */
+  wait: 60_000,
+} as const
+
+/** A name a user chooses: for contexts, bundles, functions, sites. Safe as a file name and in a URL path. */
+export const Name = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/,
+    'use letters, digits, ".", "_" and "-", starting with a letter or digit',
+  )
+
+/** A SHA-256 in lower-case hex. */
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in hex')
+
+/** Milliseconds since 1970, by the clock of the manager. */
+export const Timestamp = z.int().nonnegative()
+
+/** A number handed out by the ledger: task, lease, job, cursor. */
+export const Serial = z.int().nonnegative()
+
+/** The body of every answer that is not 2xx. `message` says what to do next. */
+export const ApiErrorBody = z.object({
+  error: z.object({
+    code: z.string().max(64),
+    message: z.string().max(limits.errorText),
+  }),
+})
+export type ApiErrorBody = z.infer<typeof ApiErrorBody>
+
+/** Turns a validation error into one line that names the offending key. */
+export function explain(error: z.ZodError): string {
+  const [issue] = error.issues
+  if (!issue) return 'invalid'
+  const path = issue.path.join('.')
+  return path ? `${path}: ${issue.message}` : issue.message
+}

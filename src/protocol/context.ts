@@ -1,0 +1,108 @@
+import { z } from 'zod'
+import { BundleId, BundlePath } from './bundle.ts'
+import { Name, Sha256 } from './common.ts'
+
+/** Where a context is held on a worker, lowest first. */
+export const LEVELS = ['absent', 'disk', 'memory', 'device'] as const
+export const Level = z.enum(LEVELS)
+export type Level = z.infer<typeof Level>
+
+/** A chat message whose content is a Jinja template over the task's input. */
+const MessageTemplate = z.strictObject({
+  role: z.enum(['system', 'user', 'assistant']),
+  content: z.string(),
+})
+
+/** One function of a `causal-lm` context: how an input becomes a prompt, and generated text a result. */
+export const GenerateFunction = z
+  .strictObject({
+    /** Chat messages; rendered with the model's chat template. */
+    messages: z.array(MessageTemplate).min(1).optional(),
+    /** A raw prompt, as a Jinja template over the input. */
+    prompt: z.string().optional(),
+    /** The answer must be one of these; the result then carries it as `label`, or null. */
+    choices: z.array(z.string().min(1)).min(1).optional(),
+    /** Most tokens to generate. */
+    maxNewTokens: z.int().min(1).max(100_000).default(128),
+    /** 0 is greedy. */
+    temperature: z.number().min(0).max(100).default(0),
+    topK: z.int().min(1).optional(),
+    topP: z.number().gt(0).max(1).optional(),
+    /** Makes sampling repeatable; each task adds its own input to it. */
+    seed: z.int().optional(),
+    /** Text that ends generation; not part of the result. */
+    stop: z.array(z.string().min(1)).optional(),
+  })
+  .refine((f) => !(f.messages && f.prompt !== undefined), 'give either messages or prompt, not both')
+export type GenerateFunction = z.infer<typeof GenerateFunction>
+
+/** Setup of the built-in engine for causal language models in the Hugging Face ONNX layout. */
+export const CausalLmSetup = z.strictObject({
+  /** The bundle (a key of `bundles`) that holds config.json, tokenizer.json and onnx/. */
+  model: Name,
+  /** The graph inside `onnx/`. */
+  graph: z
+    .string()
+    .regex(/^[\w.-]+\.onnx$/)
+    .default('model.onnx'),
+  /** Most sequences generated together. */
+  maxBatch: z.int().min(1).max(4096).default(64),
+  /** Most prompt tokens; longer prompts are an error of that task. Default: the model's own limit. */
+  maxPromptTokens: z.int().min(1).optional(),
+  /** Compute threads. Default: the slot's CPUs. */
+  threads: z.int().min(1).max(1024).optional(),
+})
+export type CausalLmSetup = z.infer<typeof CausalLmSetup>
+
+/** Setup of a context that is a JavaScript module of the user's. */
+export const ModuleSetup = z.strictObject({
+  /** The bundle that holds the module and all it imports. */
+  bundle: Name,
+  /** The module's path in that bundle. */
+  file: BundlePath,
+  /** The exported function that makes the context; called once, with `args`. Default: nothing to set up. */
+  call: z.string().min(1).optional(),
+  args: z.array(z.json()).default([]),
+})
+export type ModuleSetup = z.infer<typeof ModuleSetup>
+
+/** One function of a module context: an export, called as `fn(input, context)`; `context` is what setup returned. */
+export const ModuleFunction = z.strictObject({
+  export: z.string().min(1),
+  /** Call it with arrays of up to this many inputs; it returns as many results. Default: one input at a time. */
+  batch: z.int().min(1).max(4096).optional(),
+})
+export type ModuleFunction = z.infer<typeof ModuleFunction>
+
+const atLeastOne = (functions: object) => Object.keys(functions).length > 0
+
+/** How a context is made and what can be called in it, by kind of library. The first function is the default. */
+export const LibrarySpec = z.discriminatedUnion('library', [
+  z.strictObject({
+    library: z.literal('causal-lm'),
+    setup: CausalLmSetup,
+    functions: z.record(Name, GenerateFunction).refine(atLeastOne, 'name at least one function'),
+  }),
+  z.strictObject({
+    library: z.literal('module'),
+    setup: ModuleSetup,
+    functions: z.record(Name, ModuleFunction).refine(atLeastOne, 'name at least one function'),
+  }),
+])
+export type LibrarySpec = z.infer<typeof LibrarySpec>
+
+/** The head of a context.yaml; the rest of the file is a {@link LibrarySpec}. */
+export const ContextFile = z.looseObject({
+  name: Name,
+  /** Folders, relative to the file. */
+  bundles: z.record(Name, z.string().min(1)).default({}),
+})
+
+/** A context as the manager keeps it and workers get it. Immutable: `id` is the SHA-256 of all the rest. */
+export const ContextSpec = z.object({
+  id: Sha256,
+  name: Name,
+  bundles: z.record(Name, BundleId),
+  spec: LibrarySpec,
+})
+export type ContextSpec = z.infer<typeof ContextSpec>

@@ -1,0 +1,59 @@
+import { z } from 'zod'
+import { ContextSpec } from './context.ts'
+import { limits } from './common.ts'
+import { TaskError } from './task.ts'
+
+/*
+ * Worker and library talk in lines of JSON over one socket pair, the library's file descriptor 3, so that a library can
+ * be written in any language and its standard output stays free for what user code prints.
+ */
+
+/** File descriptor of the socket in the library's process. */
+export const LIBRARY_FD = 3
+
+/** From the worker. `setup` comes once, first. The end of the stream means: close and exit. */
+export const ToLibrary = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('setup'),
+    context: ContextSpec,
+    /** Folder of each of the context's bundles, by its name in the context. */
+    bundles: z.record(z.string(), z.string()),
+    /** CPU threads it may use. */
+    threads: z.int().positive(),
+    /** The slot's accelerator, or `cpu`. */
+    device: z.string(),
+  }),
+  z.object({
+    type: z.literal('call'),
+    function: z.string(),
+    calls: z.array(z.object({ id: z.int(), input: z.json() })),
+  }),
+  /** Calls that are still queued are forgotten; one that runs may finish. */
+  z.object({ type: z.literal('cancel'), ids: z.array(z.int()) }),
+])
+export type ToLibrary = z.infer<typeof ToLibrary>
+
+/** From the library. One `ready` or `failed` answers `setup`. */
+export const FromLibrary = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('ready'), level: z.enum(['memory', 'device']), loadMs: z.number() }),
+  z.object({ type: z.literal('failed'), error: TaskError }),
+  /** Calls of these ids have begun; the others wait in the library's queue. */
+  z.object({ type: z.literal('begun'), ids: z.array(z.int()) }),
+  z.object({
+    type: z.literal('ended'),
+    calls: z.array(
+      z.object({
+        id: z.int(),
+        /** Exactly one of the two. */
+        value: z.json().optional(),
+        error: TaskError.optional(),
+      }),
+    ),
+    /** Time the library spent on these calls together, milliseconds. */
+    ms: z.number().nonnegative(),
+  }),
+])
+export type FromLibrary = z.infer<typeof FromLibrary>
+
+/** Longest line either side accepts, bytes. */
+export const LIBRARY_LINE_MAX = limits.body

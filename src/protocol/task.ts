@@ -1,0 +1,55 @@
+import { z } from 'zod'
+import { limits, Name, Serial } from './common.ts'
+
+/** What went wrong with a task, as the user sees it. */
+export const TaskError = z.object({
+  name: z.string().max(200),
+  message: z.string().max(limits.errorText),
+  stack: z.string().max(limits.errorText).optional(),
+})
+export type TaskError = z.infer<typeof TaskError>
+
+/**
+ * How one leased task ended on a worker.
+ *
+ * - `done`: it has a value.
+ * - `error`: its function threw. The task's own fault; retried only if the job asks for it.
+ * - `crash`: its library died or hung while it ran. Charged to the task, which is set aside after a few.
+ * - `returned`: the worker did not run it (drain, eviction, context lost). Nobody's fault, never counted.
+ */
+export const Outcome = z.discriminatedUnion('status', [
+  z.object({ status: z.literal('done'), value: z.json() }),
+  z.object({ status: z.literal('error'), error: TaskError }),
+  z.object({ status: z.literal('crash'), error: TaskError }),
+  z.object({ status: z.literal('returned') }),
+])
+export type Outcome = z.infer<typeof Outcome>
+
+/** One outcome on its way to the manager. Safe to send again. */
+export const TaskResult = z.object({
+  task: Serial,
+  /** The fencing number under which the task was leased. */
+  lease: Serial,
+  outcome: Outcome,
+  /** Time its library spent on it, milliseconds; a batch is shared out evenly. */
+  ms: z.number().nonnegative(),
+})
+export type TaskResult = z.infer<typeof TaskResult>
+
+/** Tasks leased together: one fencing number, one context, one function. */
+export const Lease = z.object({
+  lease: Serial,
+  context: z.string(),
+  function: Name,
+  tasks: z.array(
+    z.object({
+      task: Serial,
+      input: z.json(),
+      /** Run it with no other in its library: it, or one beside it, crashed a library before. */
+      alone: z.boolean().optional(),
+    }),
+  ),
+  /** Longest one call may run, milliseconds. */
+  timeLimitMs: z.int().positive().optional(),
+})
+export type Lease = z.infer<typeof Lease>

@@ -1,0 +1,110 @@
+import { z } from 'zod'
+import { Level } from './context.ts'
+import { limits, Serial, Sha256, Timestamp } from './common.ts'
+import { Lease, TaskError, TaskResult } from './task.ts'
+
+/** A worker's identity for as long as its process lives; handed out at registration. */
+export const WorkerId = z.string().regex(/^w[0-9]+$/)
+
+/** One GPU, or a share of CPU cores, that holds one library at a time. */
+export const Slot = z.object({
+  /** `cpu` or the accelerator's name as its driver gives it. */
+  device: z.string().max(200),
+  cpus: z.number().positive(),
+  /** Memory a context may take, bytes: the device's own for a GPU. */
+  memory: z.int().nonnegative(),
+})
+export type Slot = z.infer<typeof Slot>
+
+/** `POST /v1/workers`, authorised by the pilot's one-time token. */
+export const RegisterRequest = z.object({
+  protocol: z.int(),
+  /** Host name of the node. */
+  node: z.string().min(1).max(255),
+  platform: z.string().max(100),
+  /** The batch system's own name for this job, e.g. `1234.0` or `1234_5`. */
+  jobId: z.string().max(200).optional(),
+  /** How often the batch system has started this job before (requeues after evictions). */
+  restarts: z.int().nonnegative().default(0),
+  slots: z.array(Slot).min(1).max(64),
+  /** When the batch system will end the pilot, by the worker's clock, and that clock's reading now. */
+  deadline: Timestamp.optional(),
+  clock: Timestamp,
+  /** Where neighbours can fetch pieces from it, e.g. `http://10.0.0.7:40123`. Absent if it serves none. */
+  pieces: z
+    .url({ protocol: /^https?$/ })
+    .max(300)
+    .optional(),
+  /** When pilot.sh began, and when the worker was up, by the worker's clock. */
+  startedAt: Timestamp,
+  bootedAt: Timestamp,
+})
+export type RegisterRequest = z.infer<typeof RegisterRequest>
+
+export const RegisterResponse = z.object({
+  worker: WorkerId,
+  /** Bearer token for everything else this worker asks. Secret. */
+  session: z.string(),
+  /** The worker counts as gone when the manager has not heard from it for this long, milliseconds. */
+  leaseMs: z.int().positive(),
+  /** Work a worker keeps in hand, in milliseconds at its own rate. */
+  leaseTargetMs: z.int().positive(),
+  /** It leaves after this long without work, milliseconds. */
+  idleMs: z.int().positive(),
+})
+export type RegisterResponse = z.infer<typeof RegisterResponse>
+
+/** What a worker says of one context: where it holds it, or why it cannot. */
+export const ContextReport = z.object({
+  context: Sha256,
+  level: Level,
+  /** What it is busy with on the way up. */
+  doing: z.enum(['fetching', 'loading']).optional(),
+  /** Pieces on disk and in all, while fetching. */
+  bytesHeld: z.int().nonnegative().optional(),
+  bytesTotal: z.int().nonnegative().optional(),
+  /** Time spent so far on this worker, milliseconds. */
+  fetchMs: z.number().nonnegative().optional(),
+  loadMs: z.number().nonnegative().optional(),
+  /** Memory the loaded context takes, bytes. */
+  memory: z.int().nonnegative().optional(),
+  /** Setup or fetch failed; the worker tries no more until it is asked again. */
+  error: TaskError.optional(),
+})
+export type ContextReport = z.infer<typeof ContextReport>
+
+/**
+ * `POST /v1/workers/:id/exchange`: the one verb of a running worker. One at a time per worker.
+ *
+ * Safe to repeat: `seq` grows by one with each new request and stays the same when one is sent again. A lease granted in
+ * an answer that never arrived is not among the `leases` of the next request, which gives its tasks back at once.
+ */
+export const ExchangeRequest = z.object({
+  seq: Serial,
+  results: z.array(TaskResult).max(limits.batch),
+  /** Every lease with tasks still in hand. */
+  leases: z.array(Serial).max(10_000),
+  contexts: z.array(ContextReport).max(1000),
+  /** How many more tasks it could take, per context that is loaded and ready. */
+  want: z.array(z.object({ context: Sha256, tasks: z.int().nonnegative().max(limits.batch) })).max(1000),
+  /** Tasks it finishes per second, measured over the last while; 0 if unknown. */
+  rate: z.number().nonnegative(),
+  /** How long the manager may hold the answer back while there is nothing to say, milliseconds. */
+  waitMs: z.int().nonnegative().max(limits.wait),
+  /** It takes no more work and will be gone soon; why. */
+  leaving: z.enum(['drain', 'idle', 'eviction', 'walltime']).optional(),
+})
+export type ExchangeRequest = z.infer<typeof ExchangeRequest>
+
+export const ExchangeResponse = z.object({
+  leases: z.array(Lease),
+  /** Tasks in hand that nobody needs any more. */
+  cancel: z.array(Serial),
+  /** Contexts to bring up, most wanted first. */
+  warm: z.array(Sha256),
+  /** Contexts to let go. */
+  drop: z.array(Sha256),
+  /** Take no more work, finish or return what is in hand, and leave. */
+  drain: z.boolean(),
+})
+export type ExchangeResponse = z.infer<typeof ExchangeResponse>
