@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { limits, Name, Serial, Sha256, Timestamp } from './common.ts'
-import { Level } from './context.ts'
+import { ContextSpec, Level } from './context.ts'
 import { TaskError } from './task.ts'
 
 /** Options of a job, set when it is made. */
@@ -42,6 +42,10 @@ export const JobInfo = z.object({
   createdAt: Timestamp,
 })
 export type JobInfo = z.infer<typeof JobInfo>
+
+/** `GET /v1/jobs` */
+export const JobsResponse = z.object({ jobs: z.array(JobInfo) })
+export type JobsResponse = z.infer<typeof JobsResponse>
 
 /** `POST /v1/jobs/:id/tasks`: adds tasks whose keys the job does not have yet. Acknowledged once committed. */
 export const AddTasksRequest = z.object({
@@ -161,6 +165,17 @@ export const Status = z.object({
   contexts: z.array(ContextTimes.extend({ id: Sha256 })),
 })
 export type Status = z.infer<typeof Status>
+
+/** `POST /v1/contexts`: registers the context described by a file on the manager's machine; answers with its {@link ContextSpec}. */
+export const AddContextRequest = z.object({
+  /** Absolute path of a context.yaml, or of the folder that holds it. */
+  path: z.string().startsWith('/').max(4096),
+})
+export type AddContextRequest = z.infer<typeof AddContextRequest>
+
+/** `GET /v1/contexts` */
+export const ContextsResponse = z.object({ contexts: z.array(ContextSpec) })
+export type ContextsResponse = z.infer<typeof ContextsResponse>
 
 /** `POST /v1/stop` */
 export const StopRequest = z.object({
