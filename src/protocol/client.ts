@@ -39,6 +39,8 @@ export const JobInfo = z.object({
   tasks: z.int(),
   done: z.int(),
   failed: z.int(),
+  /** Why nothing of it can run, e.g. that its context's setup fails everywhere. Its tasks stay queued. */
+  problem: z.string().optional(),
   createdAt: Timestamp,
 })
 export type JobInfo = z.infer<typeof JobInfo>
@@ -72,7 +74,7 @@ export type AddTasksResponse = z.infer<typeof AddTasksResponse>
 export const ResultRow = z.object({
   cursor: Serial,
   key: z.string(),
-  status: z.enum(['done', 'error', 'crash', 'cancelled']),
+  status: z.enum(['done', 'error', 'crash']),
   value: z.json().optional(),
   error: TaskError.optional(),
   worker: z.string().optional(),

@@ -68,7 +68,9 @@ export const ContextReport = z.object({
   loadMs: z.number().nonnegative().optional(),
   /** Memory the loaded context takes, bytes. */
   memory: z.int().nonnegative().optional(),
-  /** Setup or fetch failed; the worker tries no more until it is asked again. */
+  /** How often this worker has tried to bring it up, this time included. */
+  attempts: z.int().nonnegative().default(0),
+  /** The last attempt failed; the worker tries no more until it is asked again. */
   error: TaskError.optional(),
 })
 export type ContextReport = z.infer<typeof ContextReport>
@@ -100,7 +102,9 @@ export const ExchangeResponse = z.object({
   leases: z.array(Lease),
   /** Tasks in hand that nobody needs any more. */
   cancel: z.array(Serial),
-  /** Contexts to bring up, most wanted first. */
+  /** Leases that are no longer its own: forget those of their tasks that have not begun. What has begun may be reported. */
+  revoke: z.array(Serial),
+  /** Contexts to bring up, most wanted first. One whose setup failed is listed again when it should be tried again. */
   warm: z.array(Sha256),
   /** Contexts to let go. */
   drop: z.array(Sha256),

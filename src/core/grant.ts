@@ -1,0 +1,114 @@
+import { placement } from './placement.ts'
+import {
+  type Action,
+  type ContextState,
+  contextOf,
+  type Grant,
+  type Job,
+  queuedOf,
+  type SchedulerState,
+  type Worker,
+} from './state.ts'
+
+/** Takes tasks for each context the worker has room in. A worker that leaves or ends soon gets none. */
+export function grant(state: SchedulerState, worker: Worker, now: number): Grant[] {
+  if (worker.draining || worker.leaving || (worker.deadline !== undefined && worker.deadline <= now))
+    return []
+  const grants: Grant[] = []
+  for (const [id, room] of worker.want) {
+    const context = state.contexts.get(id)
+    if (!context || context.broken) continue
+    let left = Math.min(room, fairShare(context, worker))
+    for (const job of byPriority(context.jobs)) {
+      if (left <= 0) break
+      const tasks = job.queue.take(left)
+      if (tasks.length === 0) continue
+      left -= tasks.length
+      worker.want.set(id, worker.want.get(id)! - tasks.length)
+      grants.push(lease(state, worker, job, tasks))
+    }
+  }
+  return grants
+}
+
+/**
+ * At most this worker's part of what waits, by measured speed, so that at the end of a job fast and slow workers finish
+ * together. Far from the end the room a worker asks for is the smaller of the two.
+ */
+function fairShare(context: ContextState, worker: Worker): number {
+  const queued = queuedOf(context)
+  const known = context.rate > 0 && worker.rate > 0
+  const part = known
+    ? worker.rate / Math.max(1, worker.ready.length) / context.rate
+    : 1 / Math.max(1, context.ready)
+  return Math.ceil(queued * Math.min(1, part))
+}
+
+function byPriority(jobs: Job[]): Job[] {
+  return jobs.length < 2 ? jobs : jobs.toSorted((a, b) => b.priority - a.priority || a.id - b.id)
+}
+
+function lease(state: SchedulerState, worker: Worker, job: Job, tasks: number[]): Grant {
+  const record = { id: state.nextLease++, worker: worker.id, job, tasks, open: tasks.length }
+  worker.leases.set(record.id, record)
+  for (const task of tasks) state.holders.set(task, record)
+  job.leased += tasks.length
+  return {
+    lease: record.id,
+    context: job.context,
+    function: job.function,
+    tasks: tasks.map((task) => (job.faults.get(task)?.crashes ? { task, alone: true } : { task })),
+    ...(job.timeLimitMs === undefined ? {} : { timeLimitMs: job.timeLimitMs }),
+  }
+}
+
+/** Answers a worker's open request if there is something to tell it, or if its time is up. */
+export function answer(state: SchedulerState, worker: Worker, now: number, actions: Action[]): void {
+  if (worker.parkedUntil === undefined) return
+  const leases = grant(state, worker, now)
+  const warm = placement(state, worker, now)
+  const rewarmed = warm.length !== worker.warm.length || warm.some((id, i) => id !== worker.warm[i])
+  // A worker that knows says that it is leaving; until then it is told with every answer.
+  const drain = worker.draining && !worker.leaving
+  const news = leases.length > 0 || rewarmed || drain || worker.cancel.length > 0 || worker.revoke.length > 0
+  if (!news && worker.parkedUntil > now) return
+  const drop = worker.warm.filter((id) => !warm.includes(id))
+  if (rewarmed) assign(state, worker, warm)
+  const { cancel, revoke } = worker
+  worker.cancel = []
+  worker.revoke = []
+  delete worker.parkedUntil
+  actions.push({
+    type: 'reply',
+    worker: worker.id,
+    reply: { leases, cancel, revoke, warm, drop, drain: worker.draining },
+  })
+}
+
+/** Answers those of the workers with an open request that have room for the context, or none assigned. */
+export function offer(state: SchedulerState, now: number, actions: Action[]): void {
+  for (const worker of state.workers.values()) answer(state, worker, now, actions)
+}
+
+/** Notes which contexts a worker is told to bring up. */
+export function assign(state: SchedulerState, worker: Worker, warm: string[]): void {
+  for (const id of worker.warm) contextOf(state, id).assigned--
+  for (const id of warm) contextOf(state, id).assigned++
+  worker.warm = warm
+}
+
+/** Notes which contexts a worker holds loaded, and its measured rate. */
+export function setReady(state: SchedulerState, worker: Worker, ready: string[], rate: number): void {
+  for (const id of worker.ready) {
+    const context = contextOf(state, id)
+    context.ready--
+    context.rate = context.ready === 0 ? 0 : context.rate - worker.rate / worker.ready.length
+  }
+  for (const id of ready) {
+    const context = contextOf(state, id)
+    context.ready++
+    context.rate += rate / ready.length
+  }
+  worker.ready = ready
+  worker.rate = rate
+}

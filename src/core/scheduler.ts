@@ -1,0 +1,242 @@
+import type { ExchangeRequest } from '../protocol/worker.ts'
+import type { ContextReport } from '../protocol/worker.ts'
+import { answer, assign, offer, setReady } from './grant.ts'
+import { abandon, endIfComplete, forget, revoke, settle } from './settle.ts'
+import {
+  type Action,
+  contextOf,
+  type Job,
+  type SchedulerState,
+  type Worker,
+  type WorkerInfo,
+} from './state.ts'
+import { RangeSet } from './range-set.ts'
+
+/*
+ * The scheduler: plain functions over plain state. Events and the time go in, actions come out; the manager does them,
+ * a simulation does them on a virtual clock. No function here does I/O, reads a clock or throws on anything a worker says.
+ */
+
+export { createScheduler, type SchedulerState } from './state.ts'
+
+/** What makes a job; its tasks come with {@link addTasks}. */
+export type NewJob = Pick<Job, 'id' | 'context' | 'function' | 'priority' | 'retries'> & {
+  timeLimitMs?: number
+}
+
+/** Adds a job, or one found in the ledger at start with `counts` of what was finished before. */
+export function addJob(state: SchedulerState, job: NewJob, counts = { done: 0, failed: 0 }): void {
+  const added: Job = { ...job, ...counts, queue: new RangeSet(), leased: 0, closed: false, faults: new Map() }
+  state.jobs.set(job.id, added)
+  const context = contextOf(state, job.context)
+  context.jobs.push(added)
+  // Asking for a broken context again is how a user says that what broke it is mended.
+  delete context.broken
+  context.setupFailures = 0
+}
+
+/** Queues the tasks `[start, end)`. */
+export function addTasks(
+  state: SchedulerState,
+  jobId: number,
+  start: number,
+  end: number,
+  now: number,
+): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  job.queue.add(start, end)
+  offer(state, now, actions)
+  return actions
+}
+
+/** No more tasks will be added. */
+export function closeJob(state: SchedulerState, jobId: number): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  job.closed = true
+  endIfComplete(state, job, actions)
+  return actions
+}
+
+/** Forgets a job and what of it waits; workers are told to drop what they have in hand. */
+export function cancelJob(state: SchedulerState, jobId: number, now: number): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  job.queue.clear()
+  for (const worker of state.workers.values()) {
+    for (const lease of [...worker.leases.values()]) {
+      if (lease.job === job) worker.cancel.push(...abandon(state, lease))
+    }
+  }
+  forget(state, job)
+  offer(state, now, actions)
+  return actions
+}
+
+/** A worker registered, or came back after the manager was restarted or had given it up. */
+export function join(state: SchedulerState, info: WorkerInfo, now: number): void {
+  state.workers.set(info.id, {
+    ...info,
+    seq: -1,
+    heardAt: now,
+    draining: false,
+    leaving: false,
+    rate: 0,
+    done: 0,
+    failures: 0,
+    leases: new Map(),
+    levels: new Map(),
+    want: new Map(),
+    ready: [],
+    setupRetries: new Map(),
+    warm: [],
+    cancel: [],
+    revoke: [],
+  })
+}
+
+/**
+ * One request of a worker. Its answer is among the actions of this or of a later call, at the latest of the first
+ * {@link tick} after `waitMs`.
+ * @returns `stale` for a request older than one already seen: it is to be refused, and changes nothing
+ */
+export function exchange(
+  state: SchedulerState,
+  workerId: string,
+  request: ExchangeRequest,
+  now: number,
+): Action[] | 'stale' | 'unknown' {
+  const worker = state.workers.get(workerId)
+  if (!worker) return 'unknown'
+  if (request.seq < worker.seq) return 'stale'
+  const actions: Action[] = []
+  const repeated = request.seq === worker.seq
+  worker.seq = request.seq
+  worker.heardAt = now
+  delete worker.suspectSince
+  const waiting = state.counts.requeued
+  // The results of a repeated request were taken in the first time.
+  if (!repeated) for (const result of request.results) settle(state, worker, result, actions)
+  reconcileLeases(state, worker, request.leases)
+  noteContexts(state, worker, request, now, actions)
+  worker.want = new Map(request.want.map(({ context, tasks }) => [context, tasks]))
+  if (request.leaving) worker.leaving = true
+  worker.parkedUntil = request.leaving ? now : now + request.waitMs
+  answer(state, worker, now, actions)
+  if (worker.leaving && worker.leases.size === 0) {
+    if (request.leaving === 'eviction') state.counts.evictions++
+    dismiss(state, worker, 'left', now, actions)
+  } else if (state.counts.requeued > waiting) offer(state, now, actions)
+  return actions
+}
+
+/** Leases the worker does not know were in an answer it never got; leases we do not know lapsed, or we were restarted. */
+function reconcileLeases(state: SchedulerState, worker: Worker, held: number[]): void {
+  const known = new Set(held)
+  for (const lease of [...worker.leases.values()]) if (!known.has(lease.id)) revoke(state, lease)
+  for (const lease of known) if (!worker.leases.has(lease)) worker.revoke.push(lease)
+}
+
+function noteContexts(
+  state: SchedulerState,
+  worker: Worker,
+  request: ExchangeRequest,
+  now: number,
+  actions: Action[],
+): void {
+  worker.levels = new Map(request.contexts.map(({ context, level }) => [context, level]))
+  const ready: string[] = []
+  for (const report of request.contexts) {
+    if (report.level === 'memory' || report.level === 'device') {
+      const context = contextOf(state, report.context)
+      context.everReady = true
+      context.setupFailures = 0
+      delete context.broken
+      worker.setupRetries.delete(report.context)
+      ready.push(report.context)
+    } else if (report.error) noteSetupFailure(state, worker, report, now, actions)
+  }
+  setReady(state, worker, ready, request.rate)
+}
+
+/** A failed setup is tried again later and elsewhere; where it never worked, it soon counts as broken. */
+function noteSetupFailure(
+  state: SchedulerState,
+  worker: Worker,
+  report: ContextReport,
+  now: number,
+  actions: Action[],
+): void {
+  if (report.attempts <= (worker.setupRetries.get(report.context)?.attempts ?? 0)) return
+  const wait = state.config.setupRetryMs * 2 ** Math.min(8, report.attempts - 1)
+  worker.setupRetries.set(report.context, { attempts: report.attempts, retryAt: now + wait })
+  const context = contextOf(state, report.context)
+  context.setupFailures++
+  if (context.everReady || context.broken || context.setupFailures < state.config.maxSetupFailures) return
+  context.broken = report.error!
+  actions.push({ type: 'context-broken', context: context.id, error: report.error! })
+}
+
+/** The worker's connection broke. It may come back; if it does not soon, it is gone. */
+export function disconnected(state: SchedulerState, workerId: string, now: number): void {
+  const worker = state.workers.get(workerId)
+  if (!worker) return
+  worker.suspectSince ??= now
+  delete worker.parkedUntil
+}
+
+/** Ask a worker to finish what it has and leave. */
+export function drain(state: SchedulerState, workerId: string, now: number): Action[] {
+  const actions: Action[] = []
+  const worker = state.workers.get(workerId)
+  if (!worker) return actions
+  worker.draining = true
+  answer(state, worker, now, actions)
+  return actions
+}
+
+/** The batch system says that the worker's job is over. */
+export function lost(state: SchedulerState, workerId: string, now: number): Action[] {
+  const actions: Action[] = []
+  const worker = state.workers.get(workerId)
+  if (!worker) return actions
+  state.counts.evictions++
+  dismiss(state, worker, 'lost', now, actions)
+  return actions
+}
+
+/** Time passed: open requests run out, silent workers are given up, failed setups are tried again. Call it a few times a second. */
+export function tick(state: SchedulerState, now: number): Action[] {
+  const actions: Action[] = []
+  const { leaseMs, suspectMs } = state.config
+  for (const worker of state.workers.values()) {
+    const silent = now - worker.heardAt > leaseMs && worker.parkedUntil === undefined
+    const dropped = worker.suspectSince !== undefined && now - worker.suspectSince > suspectMs
+    if (silent || dropped) actions.push(...lost(state, worker.id, now))
+    else if ((worker.parkedUntil ?? Infinity) <= now || worker.setupRetries.size > 0) {
+      answer(state, worker, now, actions)
+    }
+  }
+  return actions
+}
+
+/** Takes a worker out; what it had in hand goes to the others. */
+function dismiss(
+  state: SchedulerState,
+  worker: Worker,
+  reason: 'lost' | 'left',
+  now: number,
+  actions: Action[],
+): void {
+  let requeued = 0
+  for (const lease of [...worker.leases.values()]) requeued += revoke(state, lease)
+  setReady(state, worker, [], 0)
+  assign(state, worker, [])
+  state.workers.delete(worker.id)
+  actions.push({ type: 'worker-gone', worker: worker.id, reason, requeued })
+  if (requeued > 0) offer(state, now, actions)
+}

@@ -1,0 +1,182 @@
+import type { Level } from '../protocol/context.ts'
+import type { TaskError, TaskResult } from '../protocol/task.ts'
+import type { ExchangeResponse } from '../protocol/worker.ts'
+import type { RangeSet } from './range-set.ts'
+
+/** Times are milliseconds on the manager's clock; durations milliseconds. */
+export interface SchedulerConfig {
+  /** A worker not heard from for this long is gone, and its tasks are queued again. */
+  leaseMs: number
+  /** The same once its connection broke. */
+  suspectMs: number
+  /** A task whose library died this often while it ran is set aside. */
+  maxCrashes: number
+  /** A context whose setup failed this often, and never worked, is broken. */
+  maxSetupFailures: number
+  /** Wait before a failed setup is tried again; doubles with each failure. */
+  setupRetryMs: number
+  /** A worker that only failed this many tasks, where others succeed, is a black hole. */
+  blackHoleFailures: number
+}
+
+export const defaultConfig: SchedulerConfig = {
+  leaseMs: 30_000,
+  suspectMs: 3_000,
+  maxCrashes: 3,
+  maxSetupFailures: 3,
+  setupRetryMs: 1_000,
+  blackHoleFailures: 10,
+}
+
+export interface Job {
+  id: number
+  /** Context id. */
+  context: string
+  function: string
+  priority: number
+  retries: number
+  timeLimitMs?: number
+  /** Numbers of the tasks that wait. The lowest go first, so what was given back goes to the front. */
+  queue: RangeSet
+  leased: number
+  done: number
+  failed: number
+  /** No more tasks will be added. */
+  closed: boolean
+  /** Only tasks that ever went wrong have an entry. */
+  faults: Map<number, Faults>
+}
+
+/** What one task was charged with so far. */
+export interface Faults {
+  errors: number
+  crashes: number
+  /** It failed once on a worker that never finished anything; that may have been the worker's fault. */
+  excused: boolean
+}
+
+/** Tasks given to one worker under one fencing number. `open` of them still have no outcome. */
+export interface LeaseRecord {
+  id: number
+  worker: string
+  job: Job
+  tasks: number[]
+  open: number
+}
+
+/** One context as the scheduler sees it, over all jobs and workers. */
+export interface ContextState {
+  id: string
+  jobs: Job[]
+  /** Workers told to bring it up. */
+  assigned: number
+  /** Workers that hold it loaded, and their measured rates summed, tasks/s. */
+  ready: number
+  rate: number
+  setupFailures: number
+  everReady: boolean
+  /** Set once its setup failed too often; nothing is sent out for it until it works somewhere. */
+  broken?: TaskError
+}
+
+export interface WorkerInfo {
+  id: string
+  node: string
+  slots: number
+  /** When the batch system ends it. */
+  deadline?: number
+}
+
+export interface Worker extends WorkerInfo {
+  seq: number
+  heardAt: number
+  /** Set when its connection broke and it has not been heard from since. */
+  suspectSince?: number
+  draining: boolean
+  leaving: boolean
+  rate: number
+  done: number
+  /** Failures since it last finished a task. */
+  failures: number
+  leases: Map<number, LeaseRecord>
+  levels: Map<string, Level>
+  /** Room for tasks by context, as last reported, less what was granted since. */
+  want: Map<string, number>
+  /** Contexts it holds loaded; each gets an equal part of its rate. */
+  ready: string[]
+  /** Contexts whose setup failed here: at which attempt, and when to try again. */
+  setupRetries: Map<string, { attempts: number; retryAt: number }>
+  /** The contexts it was told to bring up. */
+  warm: string[]
+  /** It has a request open until then. */
+  parkedUntil?: number
+  /** To be told with the next answer. */
+  cancel: number[]
+  revoke: number[]
+}
+
+/** A lease on its way out: the shell adds the tasks' inputs. */
+export interface Grant {
+  lease: number
+  context: string
+  function: string
+  tasks: { task: number; alone?: boolean }[]
+  timeLimitMs?: number
+}
+
+export type Reply = Omit<ExchangeResponse, 'leases'> & { leases: Grant[] }
+
+/** What the shell must do, in order. */
+export type Action =
+  /** Answer the worker's open request. */
+  | { type: 'reply'; worker: string; reply: Reply }
+  /** Write down a task's final outcome; acknowledge it only when it is on disk. */
+  | { type: 'record'; job: number; result: TaskResult; worker: string }
+  | { type: 'job-finished'; job: number }
+  | { type: 'worker-gone'; worker: string; reason: 'lost' | 'left'; requeued: number }
+  | { type: 'context-broken'; context: string; error: TaskError }
+  | { type: 'black-hole'; worker: string; node: string; failures: number }
+
+export interface SchedulerState {
+  config: SchedulerConfig
+  jobs: Map<number, Job>
+  contexts: Map<string, ContextState>
+  workers: Map<string, Worker>
+  /** The lease under which each leased task runs. */
+  holders: Map<number, LeaseRecord>
+  nextLease: number
+  counts: { duplicates: number; requeued: number; evictions: number }
+}
+
+/**
+ * An empty scheduler.
+ * @param firstLease fencing numbers start here; must be above every number ever given out before
+ */
+export function createScheduler(firstLease: number, config: Partial<SchedulerConfig> = {}): SchedulerState {
+  return {
+    config: { ...defaultConfig, ...config },
+    jobs: new Map(),
+    contexts: new Map(),
+    workers: new Map(),
+    holders: new Map(),
+    nextLease: firstLease,
+    counts: { duplicates: 0, requeued: 0, evictions: 0 },
+  }
+}
+
+/** The context's entry, made at its first mention. */
+export function contextOf(state: SchedulerState, id: string): ContextState {
+  let context = state.contexts.get(id)
+  if (!context) {
+    context = { id, jobs: [], assigned: 0, ready: 0, rate: 0, setupFailures: 0, everReady: false }
+    state.contexts.set(id, context)
+  }
+  return context
+}
+
+/** Tasks of a context that wait. */
+export function queuedOf(context: ContextState): number {
+  let queued = 0
+  for (const job of context.jobs) queued += job.queue.size
+  return queued
+}

@@ -1,0 +1,339 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import {
+  addJob,
+  addTasks,
+  cancelJob,
+  createScheduler,
+  drain,
+  exchange,
+  join,
+  tick,
+} from '../../src/core/scheduler.ts'
+import type { Action, Reply, SchedulerState } from '../../src/core/state.ts'
+import type { ContextReport, ExchangeRequest } from '../../src/protocol/worker.ts'
+import type { Outcome } from '../../src/protocol/task.ts'
+import { CONTEXT, World } from './world.ts'
+
+const done: Outcome = { status: 'done', value: 1 }
+const error: Outcome = { status: 'error', error: { name: 'Error', message: 'no' } }
+const crash: Outcome = { status: 'crash', error: { name: 'Crash', message: 'segfault' } }
+const returned: Outcome = { status: 'returned' }
+
+const which = fc.nat({ max: 5 })
+const step = fc.oneof(
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('submit' as const), count: fc.integer({ min: 1, max: 30 }) }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('start' as const) }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      do: fc.constant('send' as const),
+      which,
+      again: fc.boolean(),
+      loseAnswer: fc.boolean(),
+      waitMs: fc.constantFrom(0, 0, 5_000),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('work' as const),
+      which,
+      count: fc.nat({ max: 6 }),
+      outcome: fc.constantFrom(done, done, done, error, crash, returned),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('kill' as const), which, noticed: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), which }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.constantFrom(1, 900, 2_000, 11_000) }),
+  },
+)
+
+describe('through any history', () => {
+  test('every task ends exactly once, none is lost, and no two workers hold one', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
+        const world = new World()
+        for (const s of steps) {
+          const worker = 'which' in s ? world.workers[s.which % Math.max(1, world.workers.length)] : undefined
+          if (s.do === 'submit') world.submit(s.count)
+          else if (s.do === 'start') world.start()
+          else if (s.do === 'wait') world.wait(s.ms)
+          else if (!worker) continue
+          else if (s.do === 'send') world.send(worker, s)
+          else if (s.do === 'work') world.work(worker, s.count, () => s.outcome)
+          else if (s.do === 'kill') world.kill(worker, s)
+          else worker.leaving = true
+        }
+        finishWithOneGoodWorker(world)
+        assert.equal(world.recorded.size, world.submitted.size)
+        assert.ok(world.finished)
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
+
+/** The faults stop: all old workers vanish and a new one does what is left. */
+function finishWithOneGoodWorker(world: World): void {
+  for (const worker of world.workers) world.kill(worker)
+  world.wait(20_000)
+  world.close()
+  const worker = world.start()
+  for (let i = 0; i < 1_000 && !world.finished; i++) {
+    world.send(worker)
+    world.work(worker, 100, () => done)
+  }
+}
+
+test('a worker that stops without a word has its tasks queued again, and a value it sends later still counts once', () => {
+  const world = new World()
+  world.submit(5)
+  const [slow, fast] = [world.start(), world.start()]
+  world.room = 5
+  world.send(slow)
+  assert.equal(slow.hand.size, 5)
+  world.wait(10_001)
+  world.send(fast)
+  assert.equal(fast.hand.size, 5)
+  world.work(slow, 2, () => done)
+  world.send(slow)
+  assert.equal(world.recorded.size, 2)
+  world.work(fast, 5, () => done)
+  world.send(fast)
+  assert.equal(world.recorded.size, 5)
+  assert.equal(world.state.counts.duplicates, 2)
+})
+
+test('a failure reported under a lease that lapsed changes nothing', () => {
+  const world = new World()
+  world.submit(1)
+  const [slow, fast] = [world.start(), world.start()]
+  world.send(slow)
+  world.wait(10_001)
+  world.send(fast)
+  world.work(slow, 1, () => error)
+  world.send(slow)
+  assert.ok(fast.hand.has(0))
+  assert.equal(world.state.holders.get(0)?.worker, fast.id)
+  assert.equal(world.recorded.size, 0)
+})
+
+test('a lease in an answer that got lost is given back with the next request', () => {
+  const world = new World()
+  world.submit(3)
+  const worker = world.start()
+  world.send(worker, { loseAnswer: true })
+  assert.equal(worker.hand.size, 0)
+  world.send(worker)
+  assert.equal(worker.hand.size, 3)
+})
+
+test('a broken connection is given up sooner than a silent one, and forgiven when the worker is back', () => {
+  const world = new World()
+  world.submit(2)
+  const worker = world.start()
+  world.send(worker)
+  world.kill(worker)
+  world.wait(900)
+  worker.alive = true
+  world.send(worker)
+  world.wait(900)
+  assert.ok(world.state.workers.has(worker.id))
+  world.kill(worker)
+  world.wait(1_001)
+  assert.ok(!world.state.workers.has(worker.id))
+})
+
+test('an evicted task is never charged for it', () => {
+  const world = new World()
+  world.submit(1)
+  for (let i = 0; i < 20; i++) {
+    const worker = world.start()
+    world.send(worker)
+    assert.equal(worker.hand.size, 1)
+    world.kill(worker)
+    world.wait(1_001)
+  }
+  finishWithOneGoodWorker(world)
+  assert.deepEqual(world.recorded.get(0), done)
+})
+
+test('a task that crashes its library three times is set aside and runs alone after the first', () => {
+  const world = new World()
+  world.submit(1)
+  const worker = world.start()
+  for (let tries = 1; tries <= 3; tries++) {
+    assert.equal(world.recorded.size, 0)
+    world.send(worker)
+    if (tries > 1) assert.ok(world.state.jobs.get(1)?.faults.get(0)?.crashes)
+    world.work(worker, 1, () => crash)
+  }
+  world.send(worker)
+  assert.deepEqual(world.recorded.get(0), crash)
+})
+
+test('an error on a worker that never finished anything is tried once more for free', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 1, 0)
+  const worker = driver(state, 'w1')
+  const first = worker({}).leases[0]!
+  const second = worker({ results: [{ task: 0, lease: first.lease, outcome: error, ms: 1 }] })
+  assert.equal(second.leases[0]?.tasks[0]?.task, 0)
+  worker({ results: [{ task: 0, lease: second.leases[0].lease, outcome: error, ms: 1 }] })
+  assert.deepEqual(worker.recorded(), [0])
+})
+
+test('a node that only fails where others succeed is drained and told once', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 9 })
+  addTasks(state, 1, 0, 100, 0)
+  const good = driver(state, 'w1')
+  const bad = driver(state, 'w2')
+  const lease = good({ room: 1 }).leases[0]!
+  good({ room: 0, results: [{ task: lease.tasks[0]!.task, lease: lease.lease, outcome: done, ms: 1 }] })
+  for (let i = 0; i < 12; i++) {
+    const grant = bad({ room: 1 }).leases[0]
+    if (!grant) break
+    bad({ room: 0, results: [{ task: grant.tasks[0]!.task, lease: grant.lease, outcome: error, ms: 1 }] })
+  }
+  assert.equal(bad.actions.filter((action) => action.type === 'black-hole').length, 1)
+  assert.equal(bad({ room: 5 }).drain, true)
+})
+
+test('work is shared by measured speed when little is left', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const fast = driver(state, 'w1')
+  const slow = driver(state, 'w2')
+  fast({ rate: 80, room: 0 })
+  slow({ rate: 10, room: 0 })
+  addTasks(state, 1, 0, 90, 0)
+  assert.equal(slow({ rate: 10, room: 90 }).leases[0]?.tasks.length, 10)
+  assert.equal(fast({ rate: 80, room: 90 }).leases[0]?.tasks.length, 72)
+})
+
+test('a worker past its deadline gets nothing, whatever it asks', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 9, 0)
+  join(state, { id: 'w1', node: 'n', slots: 1, deadline: 500 }, 0)
+  assert.equal(replyOf(exchange(state, 'w1', request({ room: 3 }), 499))?.leases.length, 1)
+  assert.equal(
+    replyOf(exchange(state, 'w1', request({ room: 3, seq: 1, leases: [1] }), 500))?.leases.length,
+    0,
+  )
+})
+
+test('a setup that fails everywhere is tried a few times with pauses, then reported once', () => {
+  const state = createScheduler(1, { setupRetryMs: 1_000 })
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 9, 0)
+  join(state, { id: 'w1', node: 'n', slots: 1 }, 0)
+  const failure = { name: 'Error', message: 'no such file' }
+  const failed = (attempts: number): ContextReport[] => [
+    { context: CONTEXT, level: 'disk', attempts, error: failure },
+  ]
+  const broken: Action[] = []
+  let now = 0
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    now += 10_000
+    assert.deepEqual(replyOf(tick(state, now)) ?? replyOf(poll(attempt * 10)), { ...quiet, warm: [CONTEXT] })
+    const actions = exchange(
+      state,
+      'w1',
+      request({ seq: attempt * 10 + 1, contexts: failed(attempt) }),
+      now,
+    ) as Action[]
+    assert.deepEqual(replyOf(actions)?.warm, [])
+    broken.push(...actions.filter((action) => action.type === 'context-broken'))
+  }
+  assert.deepEqual(broken, [{ type: 'context-broken', context: CONTEXT, error: failure }])
+  assert.equal(state.jobs.get(1)?.queue.size, 9, 'its tasks are kept')
+
+  function poll(seq: number): Action[] {
+    return exchange(state, 'w1', request({ seq, contexts: [] }), now) as Action[]
+  }
+})
+
+test('two contexts share the workers in proportion to what waits', () => {
+  const state = createScheduler(1)
+  const other = 'b'.repeat(64)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addJob(state, { id: 2, context: other, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 3_000, 0)
+  addTasks(state, 2, 3_000, 4_000, 0)
+  const warm = Array.from({ length: 8 }, (_, i) => {
+    join(state, { id: `w${i}`, node: 'n', slots: 1 }, 0)
+    return replyOf(exchange(state, `w${i}`, request({ contexts: [] }), 0))!.warm
+  })
+  const counts = {
+    a: warm.filter(([id]) => id === CONTEXT).length,
+    b: warm.filter(([id]) => id === other).length,
+  }
+  assert.deepEqual(counts, { a: 6, b: 2 })
+})
+
+test('a cancelled job is forgotten and its workers are told', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 9, 0)
+  const worker = driver(state, 'w1')
+  worker({ room: 3 })
+  cancelJob(state, 1, 0)
+  assert.deepEqual(worker({ room: 3, leases: [1] }).cancel, [0, 1, 2])
+  assert.equal(state.holders.size, 0)
+})
+
+test('draining is told with every answer until the worker says that it leaves', () => {
+  const state = createScheduler(1)
+  const worker = driver(state, 'w1')
+  worker({})
+  drain(state, 'w1', 0)
+  assert.equal(worker({}).drain, true)
+  assert.equal(worker({}).drain, true)
+  worker({ leaving: 'drain' })
+  assert.equal(state.workers.size, 0)
+})
+
+const quiet: Reply = { leases: [], cancel: [], revoke: [], warm: [], drop: [], drain: false }
+
+function request({ room = 0, ...rest }: Partial<ExchangeRequest> & { room?: number }): ExchangeRequest {
+  return {
+    seq: 0,
+    results: [],
+    leases: [],
+    contexts: [{ context: CONTEXT, level: 'memory', attempts: 1 }],
+    want: room > 0 ? [{ context: CONTEXT, tasks: room }] : [],
+    rate: 0,
+    waitMs: 0,
+    ...rest,
+  }
+}
+
+function replyOf(actions: ReturnType<typeof exchange>): Reply | undefined {
+  assert.ok(typeof actions !== 'string')
+  return actions.find((action) => action.type === 'reply')?.reply
+}
+
+/** A worker that sends one request after the other and is always answered. */
+function driver(state: SchedulerState, id: string) {
+  join(state, { id, node: id, slots: 1 }, 0)
+  let seq = 0
+  const actions: Action[] = []
+  const send = (options: Parameters<typeof request>[0]): Reply => {
+    const came = exchange(state, id, request({ room: 10, ...options, seq: seq++ }), 0)
+    assert.ok(typeof came !== 'string')
+    actions.push(...came)
+    return replyOf(came) ?? quiet
+  }
+  const recorded = () => actions.flatMap((action) => (action.type === 'record' ? [action.result.task] : []))
+  return Object.assign(send, { actions, recorded })
+}
