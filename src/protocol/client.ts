@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { limits, Name, Serial, Sha256, Timestamp } from './common.ts'
+import { Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
 import { TaskError } from './task.ts'
 
@@ -56,7 +56,7 @@ export const AddTasksRequest = z.object({
       z.object({
         /** What the user calls this task: unique in its job, so that adding it again changes nothing. */
         key: z.string().min(1).max(200),
-        input: z.json(),
+        input: Json,
       }),
     )
     .max(limits.batch),
@@ -75,7 +75,7 @@ export const ResultRow = z.object({
   cursor: Serial,
   key: z.string(),
   status: z.enum(['done', 'error', 'crash']),
-  value: z.json().optional(),
+  value: Json.optional(),
   error: TaskError.optional(),
   worker: z.string().optional(),
   ms: z.number(),

@@ -34,6 +34,12 @@ export const Timestamp = z.int().nonnegative()
 /** A number handed out by the ledger: task, lease, job, cursor. */
 export const Serial = z.int().nonnegative()
 
+/** Any JSON value. */
+export type JsonValue = z.core.util.JSONType
+
+/** What has come out of a JSON parser needs no second look: only its absence is wrong. */
+export const Json = z.custom<JsonValue>((value) => value !== undefined, 'missing')
+
 /** The body of every answer that is not 2xx. `message` says what to do next. */
 export const ApiErrorBody = z.object({
   error: z.object({

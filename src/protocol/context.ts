@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { BundleId, BundlePath } from './bundle.ts'
-import { Name, Sha256 } from './common.ts'
+import { Json, Name, Sha256 } from './common.ts'
 
 /** Where a context is held on a worker, lowest first. */
 export const LEVELS = ['absent', 'disk', 'memory', 'device'] as const
@@ -62,7 +62,7 @@ export const ModuleSetup = z.strictObject({
   file: BundlePath,
   /** The exported function that makes the context; called once, with `args`. Default: nothing to set up. */
   call: z.string().min(1).optional(),
-  args: z.array(z.json()).default([]),
+  args: z.array(Json).default([]),
 })
 export type ModuleSetup = z.infer<typeof ModuleSetup>
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ContextSpec } from './context.ts'
-import { limits } from './common.ts'
+import { Json, limits } from './common.ts'
 import { TaskError } from './task.ts'
 
 /*
@@ -26,7 +26,7 @@ export const ToLibrary = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('call'),
     function: z.string(),
-    calls: z.array(z.object({ id: z.int(), input: z.json() })),
+    calls: z.array(z.object({ id: z.int(), input: Json })),
   }),
   /** Calls that are still queued are forgotten; one that runs may finish. */
   z.object({ type: z.literal('cancel'), ids: z.array(z.int()) }),
@@ -45,7 +45,7 @@ export const FromLibrary = z.discriminatedUnion('type', [
       z.object({
         id: z.int(),
         /** Exactly one of the two. */
-        value: z.json().optional(),
+        value: Json.optional(),
         error: TaskError.optional(),
       }),
     ),

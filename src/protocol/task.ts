@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { limits, Name, Serial } from './common.ts'
+import { Json, limits, Name, Serial } from './common.ts'
 
 /** What went wrong with a task, as the user sees it. */
 export const TaskError = z.object({
@@ -18,7 +18,7 @@ export type TaskError = z.infer<typeof TaskError>
  * - `returned`: the worker did not run it (drain, eviction, context lost). Nobody's fault, never counted.
  */
 export const Outcome = z.discriminatedUnion('status', [
-  z.object({ status: z.literal('done'), value: z.json() }),
+  z.object({ status: z.literal('done'), value: Json }),
   z.object({ status: z.literal('error'), error: TaskError }),
   z.object({ status: z.literal('crash'), error: TaskError }),
   z.object({ status: z.literal('returned') }),
@@ -44,7 +44,7 @@ export const Lease = z.object({
   tasks: z.array(
     z.object({
       task: Serial,
-      input: z.json(),
+      input: Json,
       /** Run it with no other in its library: it, or one beside it, crashed a library before. */
       alone: z.boolean().optional(),
     }),
