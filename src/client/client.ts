@@ -1,0 +1,132 @@
+import { z } from 'zod'
+import {
+  ContextsResponse,
+  JobInfo,
+  JobsResponse,
+  Status,
+  type AddContextRequest,
+  type CreateJobRequest,
+} from '../protocol/client.ts'
+import { ContextSpec } from '../protocol/context.ts'
+import { isGone, notRunning, readEndpoint, stateFolder, type Address } from './endpoint.ts'
+import { UnreachableError } from './errors.ts'
+import { jobHandle, type Job } from './job.ts'
+import { createTransport, type CallOptions } from './transport.ts'
+
+export interface ConnectOptions {
+  /** The factory's state folder, which says where it listens. Default: `$GLEANER_STATE`, or `~/.gleaner`. */
+  state?: string | undefined
+  /** Where the manager listens, for a client that cannot read the state folder; needs `token`. */
+  url?: string
+  /** The secret from the factory's `endpoint.json`. */
+  token?: string
+  /** How long to keep trying while the manager cannot be reached, milliseconds. Default: 5 minutes. */
+  patienceMs?: number
+  /** Told each time the manager could not be reached and will be tried again. */
+  onRetry?: (error: UnreachableError) => void
+}
+
+/**
+ * A connection to a factory's manager. All methods throw a GleanerError: ApiError if the manager refuses,
+ * NotRunningError if there is none, UnreachableError if it does not come back in time.
+ */
+export interface Client extends AsyncDisposable {
+  /** Makes a job, or finds the one of that name that was made for the same context and function. */
+  createJob(request: CreateJobRequest, options?: CallOptions): Promise<Job>
+  /** The job of that number. Asks the manager nothing until it is used. */
+  job(id: number): Job
+  jobs(options?: CallOptions): Promise<JobInfo[]>
+  status(options?: CallOptions): Promise<Status>
+  contexts(options?: CallOptions): Promise<ContextSpec[]>
+  /**
+   * Registers a context from its context.yaml (or the folder of it), an absolute path on the manager's machine. Packs
+   * its bundles, which may take minutes.
+   */
+  addContext(path: string, options?: CallOptions): Promise<ContextSpec>
+  /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
+  stop(options?: CallOptions & { drain?: boolean }): Promise<void>
+  close(): Promise<void>
+}
+
+const PATIENCE_MS = 5 * 60_000
+/** Packing a bundle of tens of gigabytes takes this long at worst, milliseconds. */
+const PACKING_MS = 60 * 60_000
+
+/**
+ * Connects to a factory. Asks it nothing yet, so it cannot fail.
+ *
+ * @example
+ * await using client = connect()
+ * const job = await client.createJob({ name: 'claims', context: 'fact-verification' })
+ * await job.add([{ key: '1', input: { claim: '…', evidence: '…' } }])
+ * await job.close()
+ * for await (const { key, value } of job.results()) console.log(key, value)
+ */
+export function connect({
+  state,
+  url,
+  token,
+  patienceMs = PATIENCE_MS,
+  onRetry,
+}: ConnectOptions = {}): Client {
+  const locate =
+    url !== undefined && token !== undefined ? fixed({ url, token }) : inState(stateFolder(state))
+  const transport = createTransport({ locate, patienceMs, onRetry })
+
+  return {
+    async createJob(request, { signal } = {}) {
+      const body = JSON.stringify(request)
+      const { id } = await transport.call({ method: 'POST', path: '/v1/jobs', body, answer: JobInfo, signal })
+      return jobHandle(transport, id)
+    },
+    job: (id) => jobHandle(transport, id),
+    async jobs({ signal } = {}) {
+      return (await transport.call({ method: 'GET', path: '/v1/jobs', answer: JobsResponse, signal })).jobs
+    },
+    status: ({ signal } = {}) =>
+      transport.call({ method: 'GET', path: '/v1/status', answer: Status, signal }),
+    async contexts({ signal } = {}) {
+      const answer = ContextsResponse
+      return (await transport.call({ method: 'GET', path: '/v1/contexts', answer, signal })).contexts
+    },
+    addContext(path, { signal } = {}) {
+      const body = JSON.stringify({ path } satisfies AddContextRequest)
+      const timeoutMs = PACKING_MS
+      return transport.call({
+        method: 'POST',
+        path: '/v1/contexts',
+        body,
+        answer: ContextSpec,
+        timeoutMs,
+        signal,
+      })
+    },
+    async stop({ drain = false, signal } = {}) {
+      const body = JSON.stringify({ drain })
+      // Not repeated: the next factory on this state folder would be stopped by an echo.
+      const repeatable = false
+      await transport.call({
+        method: 'POST',
+        path: '/v1/stop',
+        body,
+        answer: z.unknown(),
+        repeatable,
+        signal,
+      })
+    },
+    close: () => transport.close(),
+    [Symbol.asyncDispose]: () => transport.close(),
+  }
+}
+
+const fixed = (address: Address) => () => Promise.resolve(address)
+
+function inState(state: string) {
+  return async (lost: boolean): Promise<Address> => {
+    const endpoint = await readEndpoint(state)
+    if (endpoint && !isGone(endpoint)) return endpoint
+    if (lost)
+      throw new UnreachableError(`the factory on ${state} is gone: start it again with "factory start"`)
+    throw notRunning(state)
+  }
+}

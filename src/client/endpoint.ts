@@ -1,0 +1,67 @@
+import { readFile } from 'node:fs/promises'
+import { homedir, hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { Endpoint } from '../protocol/client.ts'
+import { explain } from '../protocol/common.ts'
+import { InputError, NotRunningError } from './errors.ts'
+
+/** Where a manager listens, and the secret that opens it. */
+export interface Address {
+  url: string
+  token: string
+}
+
+/** The folder a factory keeps everything in: the one given, or `$GLEANER_STATE`, or `~/.gleaner`. */
+export function stateFolder(given?: string): string {
+  return resolve(given ?? (process.env.GLEANER_STATE || join(homedir(), '.gleaner')))
+}
+
+/** The file by which commands find the factory that runs on a state folder. */
+export const endpointFile = (state: string): string => join(state, 'endpoint.json')
+
+/**
+ * What `endpoint.json` says, or undefined if the file is not there. A factory that was killed leaves the file
+ * behind: see {@link isGone}.
+ *
+ * @throws InputError if the file is not what a factory writes
+ */
+export async function readEndpoint(state: string): Promise<Endpoint | undefined> {
+  const file = endpointFile(state)
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw error
+  }
+  const parsed = Endpoint.safeParse(parseJson(text))
+  if (!parsed.success) {
+    throw new InputError(
+      `${file} is damaged (${explain(parsed.error)}): stop the factory, delete it and start again`,
+    )
+  }
+  return parsed.data
+}
+
+/** True if the process that wrote this is known to have ended; one on another host is given the benefit of the doubt. */
+export function isGone({ host, pid }: Endpoint): boolean {
+  if (host !== hostname()) return false
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+export const notRunning = (state: string) =>
+  new NotRunningError(`no factory is running on ${state}: start one with "factory start"`)
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * Gleaner's client: submits inference tasks to a factory and reads their results.
+ *
+ * @packageDocumentation
+ */
+export { connect, type Client, type ConnectOptions } from './client.ts'
+export type { TaskInput } from './batches.ts'
+export { stateFolder } from './endpoint.ts'
+export {
+  ApiError,
+  GleanerError,
+  InputError,
+  NotRunningError,
+  ProtocolError,
+  UnreachableError,
+} from './errors.ts'
+export type { AddOptions, Job, ResultOptions } from './job.ts'
+export type { CallOptions } from './transport.ts'
+export type { AddTasksResponse, CreateJobRequest, JobInfo, ResultRow, Status } from '../protocol/client.ts'
+export type { ContextSpec } from '../protocol/context.ts'
+export { runFile, type RunOptions, type RunProgress, type RunSummary } from './run/run.ts'
+export type { InputSummary, InvalidLine } from './run/input.ts'

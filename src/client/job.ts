@@ -1,0 +1,106 @@
+import {
+  AddTasksResponse,
+  JobInfo,
+  ResultsResponse,
+  type AddTasksResponse as Added,
+  type ResultRow,
+} from '../protocol/client.ts'
+import { toBatches, type TaskInput } from './batches.ts'
+import type { CallOptions, Transport } from './transport.ts'
+
+export interface ResultOptions extends CallOptions {
+  /** Start behind this cursor. Default: 0, the job's first result. */
+  after?: number
+  /** Most results in one page. Default: 1000. */
+  limit?: number
+  /** How long the manager may hold a page back while there is no new result, milliseconds. Default: 20 s. */
+  waitMs?: number
+}
+
+export interface AddOptions extends CallOptions {
+  /** Told of each batch once the manager has committed it. */
+  onBatch?: (added: Added) => void
+}
+
+/** One job at the manager: a set of tasks submitted together. */
+export interface Job {
+  readonly id: number
+  info(options?: CallOptions): Promise<JobInfo>
+  /**
+   * Adds tasks, in batches, as fast as the manager commits them. Tasks whose key the job has already are left alone, so
+   * adding a whole input again after an interruption is safe.
+   */
+  add(tasks: Iterable<TaskInput> | AsyncIterable<TaskInput>, options?: AddOptions): Promise<Added>
+  /** Says that no more tasks will be added: the job finishes when its last task has a result. */
+  close(options?: CallOptions): Promise<JobInfo>
+  /** Gives up every task that has no result yet. */
+  cancel(options?: CallOptions): Promise<JobInfo>
+  /**
+   * Results in the order in which they came, from a cursor on, waiting for new ones until the job is finished or
+   * cancelled. The order never changes: a reader that kept the last row's `cursor` goes on behind it.
+   */
+  results(options?: ResultOptions): AsyncGenerator<ResultRow, void, undefined>
+  /** The same, a page at a time, each with the job's counts; an empty page means that nothing new came within `waitMs`. */
+  pages(options?: ResultOptions): AsyncGenerator<ResultsResponse, void, undefined>
+}
+
+/** Time for the answer on top of the time the manager may hold it back, milliseconds. */
+const SLACK_MS = 30_000
+
+/** The job of that number. Asks the manager nothing until it is used. */
+export function jobHandle(transport: Transport, id: number): Job {
+  const path = `/v1/jobs/${id}`
+  const post = (verb: string, { signal }: CallOptions) =>
+    transport.call({ method: 'POST', path: `${path}/${verb}`, body: '{}', answer: JobInfo, signal })
+
+  async function add(
+    tasks: Iterable<TaskInput> | AsyncIterable<TaskInput>,
+    { signal, onBatch }: AddOptions = {},
+  ): Promise<Added> {
+    const total = { added: 0, known: 0 }
+    for await (const body of toBatches(tasks)) {
+      const { added, known } = await transport.call({
+        method: 'POST',
+        path: `${path}/tasks`,
+        body,
+        answer: AddTasksResponse,
+        signal,
+      })
+      total.added += added
+      total.known += known
+      onBatch?.({ added, known })
+    }
+    return total
+  }
+
+  async function* pages({ after = 0, limit = 1000, waitMs = 20_000, signal }: ResultOptions = {}) {
+    for (let open = true; ;) {
+      const page: ResultsResponse = await transport.call({
+        method: 'GET',
+        path: `${path}/results?after=${after}&limit=${limit}&waitMs=${open ? waitMs : 0}`,
+        answer: ResultsResponse,
+        timeoutMs: waitMs + SLACK_MS,
+        signal,
+      })
+      // The counts of a page may be younger than its rows: a job is read out only when it has ended and nothing is left.
+      if (!open && page.results.length === 0) return
+      open = page.job.state === 'open'
+      after = page.results.at(-1)?.cursor ?? after
+      yield page
+    }
+  }
+
+  async function* results(options?: ResultOptions) {
+    for await (const page of pages(options)) yield* page.results
+  }
+
+  return {
+    id,
+    info: ({ signal } = {}) => transport.call({ method: 'GET', path, answer: JobInfo, signal }),
+    add,
+    close: (options = {}) => post('close', options),
+    cancel: (options = {}) => post('cancel', options),
+    results,
+    pages,
+  }
+}

@@ -1,0 +1,20 @@
+import { limits } from '../../protocol/common.ts'
+import { expectedValue, readTasks } from './input.ts'
+import { readLines } from './lines.ts'
+
+/**
+ * The share of an input's tasks whose result has the right `label`, from 0 to 1: the value that the task's own field
+ * `field` has. A task that failed is wrong.
+ */
+export async function accuracy(input: string, output: string, field: string): Promise<number> {
+  const expected = new Map<string, unknown>()
+  for await (const { key, input: task } of readTasks(input)) expected.set(key, expectedValue(task, field))
+
+  let right = 0
+  for await (const { bytes, ended } of readLines(output, limits.body)) {
+    if (!ended) continue
+    const { id, label } = JSON.parse(bytes.toString()) as { id: string; label?: unknown }
+    if (label !== undefined && label === expected.get(id)) right++
+  }
+  return right / expected.size
+}

@@ -1,0 +1,120 @@
+import { limits } from '../../protocol/common.ts'
+import type { TaskInput } from '../batches.ts'
+import { InputError } from '../errors.ts'
+import { readLines, type Line } from './lines.ts'
+
+/** A line that is no task, and why. */
+export interface InvalidLine {
+  line: number
+  reason: string
+}
+
+export interface InputSummary {
+  /** Lines that are tasks. */
+  tasks: number
+  invalid: number
+  /** The first few of the invalid ones. */
+  examples: InvalidLine[]
+}
+
+export interface CheckOptions {
+  /** Count lines that are no tasks instead of throwing at the first. */
+  skipInvalid: boolean
+  /** A field that at least one line must have. */
+  expect?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
+const EXAMPLES = 3
+const KEY_MAX = 200
+
+/** Reads a whole input and says what is in it, so that nothing of a malformed one is ever submitted. */
+export async function checkInput(path: string, options: CheckOptions): Promise<InputSummary> {
+  const { skipInvalid, expect, signal } = options
+  const lineOfKey = new Map<string, number>()
+  const summary: InputSummary = { tasks: 0, invalid: 0, examples: [] }
+  let expected = expect === undefined
+
+  for await (const line of tasksOrReasons(path)) {
+    signal?.throwIfAborted()
+    const first = 'key' in line ? lineOfKey.get(line.key) : undefined
+    const invalid = first === undefined ? line : { ...line, reason: `has the same id as line ${first}` }
+    if ('reason' in invalid) {
+      if (!skipInvalid) throw new InputError(`${path} line ${line.line}: ${invalid.reason}`)
+      summary.invalid++
+      if (summary.examples.length < EXAMPLES)
+        summary.examples.push({ line: line.line, reason: invalid.reason })
+    } else if ('key' in line) {
+      lineOfKey.set(line.key, line.line)
+      summary.tasks++
+      expected ||= expectedValue(line.input, expect) !== undefined
+    }
+  }
+  if (summary.tasks === 0) throw new InputError(`${path} has no line that is a task`)
+  if (!expected) throw new InputError(`no line of ${path} has a field ${expect}`)
+  return summary
+}
+
+/** The tasks of a checked input, in order. Invalid lines are left out. */
+export async function* readTasks(path: string): AsyncGenerator<TaskInput, void, undefined> {
+  for await (const line of tasksOrReasons(path)) if ('key' in line) yield line
+}
+
+/** What a line says its result should be. */
+export function expectedValue(input: unknown, field: string | undefined): unknown {
+  if (field === undefined || typeof input !== 'object' || input === null) return undefined
+  return Object.hasOwn(input, field) ? (input as Record<string, unknown>)[field] : undefined
+}
+
+async function* tasksOrReasons(path: string): AsyncGenerator<(TaskInput & { line: number }) | InvalidLine> {
+  for await (const line of readLines(path, limits.value)) {
+    try {
+      const task = toTask(line)
+      if (task) yield { ...task, line: line.number }
+    } catch (error) {
+      yield { line: line.number, reason: (error as Error).message }
+    }
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** A line as a task; undefined for a blank line. Throws what is wrong with it. */
+function toTask({ number, bytes }: Line): TaskInput | undefined {
+  if (bytes.length > limits.value) throw new Error(`is longer than ${limits.value} bytes`)
+  const text = decode(bytes)
+  if (text.trim() === '') return undefined
+  const input = parse(text)
+  if (typeof input === 'string') return { key: String(number), input }
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw new Error('must be a JSON object or a JSON string')
+  }
+  return { key: 'id' in input ? toKey(input.id) : String(number), input }
+}
+
+function decode(bytes: Buffer): string {
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    throw new Error('is not UTF-8')
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    // The parser counts lines of its own, all of them 1.
+    const reason = (error as Error).message.replace(/ \(line 1 column \d+\)$/, '')
+    throw new Error(`is not JSON: ${reason}`, { cause: error })
+  }
+}
+
+function toKey(id: unknown): string {
+  const isKey = typeof id === 'string' || typeof id === 'number'
+  if (!isKey) throw new Error('has an id that is neither a string nor a number')
+  const key = String(id)
+  if (key.length === 0 || key.length > KEY_MAX)
+    throw new Error(`has an id that is empty or longer than ${KEY_MAX} characters`)
+  return key
+}

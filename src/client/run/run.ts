@@ -1,0 +1,176 @@
+import { realpath } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { AddTasksResponse, JobInfo, JobOptions } from '../../protocol/client.ts'
+import type { ContextSpec } from '../../protocol/context.ts'
+import type { Client } from '../client.ts'
+import { InputError } from '../errors.ts'
+import type { Job } from '../job.ts'
+import { accuracy } from './accuracy.ts'
+import { checkInput, readTasks, type InputSummary } from './input.ts'
+import { latestRun, runName } from './job-name.ts'
+import { findPosition, openOutput, START, type Output } from './output.ts'
+
+export interface RunOptions {
+  /** A file with one task a line, each a JSON object or string; a task's `id` is its field `id` or its line number. */
+  input: string
+  /** The file that gets one line a result, in the order in which they come. */
+  output: string
+  /** A context's name. */
+  context: string
+  /** Default: the context's first function. */
+  function?: string | undefined
+  /** The job's name. Default: derived from context, function, input and output. */
+  name?: string | undefined
+  job?: Partial<JobOptions>
+  /** Leave out lines that are no tasks, instead of refusing the whole input. */
+  skipInvalid?: boolean
+  /** Measure accuracy: a result's `label` should equal this field of its task. */
+  expect?: string | undefined
+  /** Do not go on with an earlier run: cancel its job, overwrite the output and infer everything again. */
+  restart?: boolean
+  signal?: AbortSignal
+  /** Told whenever something has changed. */
+  onProgress?: (progress: RunProgress) => void
+}
+
+export interface RunProgress {
+  phase: 'checking' | 'submitting' | 'running'
+  /** What is in the input, once it was read. */
+  input?: InputSummary
+  job?: JobInfo
+  /** Tasks the manager has committed. */
+  submitted: number
+  /** Results in the output. */
+  done: number
+  failed: number
+  /** How many of them an earlier run had written. */
+  resumed: number
+}
+
+export interface RunSummary {
+  job: JobInfo
+  input: InputSummary
+  /** Results in the output. */
+  done: number
+  failed: number
+  resumed: number
+  /** From 0 to 1, if it was asked for. */
+  accuracy: number | undefined
+}
+
+/**
+ * Runs a file of tasks and writes their results to another. The same call again goes on where the first one was
+ * interrupted, whichever of the parties was killed: nothing is inferred twice and no line is written twice. Lines added
+ * to the input since are run; results of lines that are there no more stay.
+ *
+ * @throws InputError before anything is submitted; otherwise GleanerError, or an error of the filesystem
+ */
+export async function runFile(client: Client, options: RunOptions): Promise<RunSummary> {
+  const { signal, expect, restart = false } = options
+  const { input, output } = await checkedPaths(options.input, options.output)
+  const progress: RunProgress = { phase: 'checking', submitted: 0, done: 0, failed: 0, resumed: 0 }
+  const report = (change: Partial<RunProgress>) => options.onProgress?.(Object.assign(progress, change))
+  report({})
+
+  const checked = await checkInput(input, { skipInvalid: options.skipInvalid ?? false, expect, signal })
+  report({ input: checked })
+  const context = await findContext(client, options)
+  const identity = { contextId: context.id, function: options.function, input, output }
+  const { latest, nextName } = latestRun(await client.jobs({ signal }), options.name ?? runName(identity))
+  const earlier = restart ? undefined : latest
+  if (earlier?.state === 'cancelled') {
+    throw new InputError(`job ${earlier.id} was cancelled: give --restart to begin anew`)
+  }
+  const from = restart ? START : await findPosition(output, earlier && client.job(earlier.id), signal)
+
+  await using file = await openOutput(output, from)
+  const request = { context: context.name, function: options.function, options: options.job ?? {} }
+  const job = await client.createJob({ ...request, name: earlier?.name ?? nextName }, { signal })
+  if (restart) {
+    await file.clear()
+    if (latest?.state === 'open') await client.job(latest.id).cancel({ signal })
+  }
+  const resumed = from.done + from.failed
+  report({
+    phase: 'submitting',
+    job: await job.info({ signal }),
+    done: from.done,
+    failed: from.failed,
+    resumed,
+  })
+  await submitAndCollect(job, input, file, report, signal)
+  await file.sync()
+
+  const { done, failed } = file.position
+  return {
+    job: await job.info({ signal }),
+    input: checked,
+    done,
+    failed,
+    resumed,
+    accuracy: expect === undefined ? undefined : await accuracy(input, output, expect),
+  }
+}
+
+/** Adds tasks and writes results side by side, until all have both happened. */
+async function submitAndCollect(
+  job: Job,
+  input: string,
+  file: Output,
+  report: (change: Partial<RunProgress>) => void,
+  outer: AbortSignal | undefined,
+): Promise<void> {
+  const failure = new AbortController()
+  const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal
+  let submitted = 0
+
+  const submit = async () => {
+    const onBatch = ({ added, known }: AddTasksResponse) =>
+      report({ submitted: (submitted += added + known) })
+    await job.add(readTasks(input), { signal, onBatch })
+    report({ phase: 'running', job: await job.close({ signal }) })
+  }
+  const collect = async () => {
+    for await (const page of job.pages({ after: file.position.cursor, signal })) {
+      await file.write(page.results)
+      const { done, failed } = file.position
+      report({ job: page.job, done, failed })
+    }
+  }
+
+  // One that fails stops the other, which must be over before the file is closed.
+  const guarded = (work: Promise<void>) => work.catch((error: unknown) => failure.abort(error))
+  await Promise.all([guarded(submit()), guarded(collect())])
+  signal.throwIfAborted()
+  // A job that had finished before looks read out until the first of the new tasks is there.
+  await collect()
+}
+
+async function findContext(
+  client: Client,
+  { context, function: fn, signal }: RunOptions,
+): Promise<ContextSpec> {
+  const contexts = await client.contexts({ signal })
+  const found = contexts.find(({ name }) => name === context)
+  if (!found) {
+    const known = contexts.map(({ name }) => name).join(', ')
+    throw new InputError(
+      `there is no context ${context}: ` +
+        (known ? `the factory knows ${known}` : 'the factory knows none, add one with "factory context add"'),
+    )
+  }
+  const functions = Object.keys(found.spec.functions)
+  if (fn !== undefined && !functions.includes(fn)) {
+    throw new InputError(`context ${context} has no function ${fn}: it has ${functions.join(', ')}`)
+  }
+  return found
+}
+
+/** Both paths made absolute and free of links, so that the same files always make the same run. */
+async function checkedPaths(input: string, output: string): Promise<{ input: string; output: string }> {
+  const from = await realpath(input)
+  const to = join(await realpath(dirname(resolve(output))), basename(output))
+  if ((await realpath(to).catch(() => to)) === from)
+    throw new InputError('input and output are the same file')
+  return { input: from, output: to }
+}

@@ -1,0 +1,161 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { Agent, errors, request } from 'undici'
+import type { z } from 'zod'
+import { ApiErrorBody, explain, limits } from '../protocol/common.ts'
+import type { Address } from './endpoint.ts'
+import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
+
+/** Options every request of the client takes. */
+export interface CallOptions {
+  /** Gives the request up; it then throws the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+export interface Call<Schema extends z.ZodType> extends CallOptions {
+  method: 'GET' | 'POST'
+  /** Path and query. */
+  path: string
+  /** JSON text. */
+  body?: string
+  /** What the answer must look like. */
+  answer: Schema
+  /** Longest wait for the answer's first byte, milliseconds. */
+  timeoutMs?: number
+  /** Only requests that change nothing when they arrive twice may be sent again. Default: true. */
+  repeatable?: boolean
+}
+
+export interface Transport {
+  /**
+   * Sends one request, again and again if need be.
+   *
+   * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
+   */
+  call<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>>
+  close(): Promise<void>
+}
+
+export interface TransportOptions {
+  /**
+   * Finds the manager. Asked again after each failure, because a restarted manager may listen elsewhere.
+   * `lost`: it was reached before, so that its absence is likely to be a restart.
+   */
+  locate: (lost: boolean) => Promise<Address>
+  /** How long to keep trying while the manager cannot be reached, milliseconds. */
+  patienceMs: number
+  /** Told of each failure that is going to be tried again. */
+  onRetry?: ((error: UnreachableError) => void) | undefined
+}
+
+const TIMEOUT_MS = 30_000
+const FIRST_DELAY_MS = 100
+const LONGEST_DELAY_MS = 3_000
+
+/** HTTP over kept-alive connections, made patient: a manager that restarts costs its clients nothing but time. */
+export function createTransport({ locate, patienceMs, onRetry }: TransportOptions): Transport {
+  const agent = new Agent({
+    connections: 8,
+    keepAliveTimeout: 10_000,
+    connectTimeout: 5_000,
+    maxResponseSize: limits.body,
+  })
+  let address: Address | undefined
+  let reached = false
+
+  async function once<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
+    address ??= await locate(reached)
+    const { status, text } = await exchange(agent, address, call)
+    reached = true
+    if (status >= 200 && status < 300) return checked(call, text)
+    throw refusal(call, status, text)
+  }
+
+  /** True if the manager's address or token has changed under us. */
+  async function hasMoved(): Promise<boolean> {
+    const before = address
+    address = await locate(reached)
+    return before?.token !== address.token || before.url !== address.url
+  }
+
+  return {
+    async call(call) {
+      let deadline: number | undefined
+      for (let attempt = 0; ; attempt++) {
+        try {
+          call.signal?.throwIfAborted()
+          return await once(call)
+        } catch (error) {
+          call.signal?.throwIfAborted()
+          if (error instanceof ApiError && error.status === 401 && (await hasMoved())) continue
+          if (!(error instanceof UnreachableError) || call.repeatable === false) throw error
+          deadline ??= performance.now() + patienceMs
+          if (performance.now() >= deadline) throw error
+          onRetry?.(error)
+          address = undefined
+        }
+        // An abort ends the wait; the next turn throws its reason.
+        await delay(backOff(attempt), undefined, { signal: call.signal }).catch(() => {})
+      }
+    },
+    close: () => agent.destroy(),
+  }
+}
+
+/** Doubles, and spreads out clients that lost the same manager at the same moment. */
+function backOff(attempt: number): number {
+  const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt)
+  return longest * (0.5 + Math.random() / 2)
+}
+
+async function exchange(agent: Agent, { url, token }: Address, call: Call<z.ZodType>) {
+  const timeoutMs = call.timeoutMs ?? TIMEOUT_MS
+  try {
+    const response = await request(new URL(call.path, url), {
+      dispatcher: agent,
+      method: call.method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(call.body !== undefined && { 'content-type': 'application/json' }),
+      },
+      body: call.body ?? null,
+      signal: call.signal ?? null,
+      headersTimeout: timeoutMs,
+      bodyTimeout: TIMEOUT_MS,
+    })
+    return { status: response.statusCode, text: await response.body.text() }
+  } catch (error) {
+    if (error instanceof errors.ResponseExceededMaxSizeError) {
+      throw new ProtocolError(`the answer to ${call.method} ${call.path} is longer than ${limits.body} bytes`)
+    }
+    const reason = error instanceof Error ? error.message || (error as NodeJS.ErrnoException).code : error
+    throw new UnreachableError(`the manager at ${url} cannot be reached (${String(reason)})`, {
+      cause: error,
+    })
+  }
+}
+
+function checked<Schema extends z.ZodType>(call: Call<Schema>, text: string): z.output<Schema> {
+  const parsed = call.answer.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  throw new ProtocolError(
+    `the answer to ${call.method} ${call.path} is not understood (${explain(parsed.error)}): ` +
+      'client and factory must be of the same version',
+  )
+}
+
+function refusal(call: Call<z.ZodType>, status: number, text: string): Error {
+  const parsed = ApiErrorBody.safeParse(parseJson(text))
+  const { code, message } = parsed.success
+    ? parsed.data.error
+    : { code: 'unknown', message: `${call.method} ${call.path} was answered with HTTP status ${status}` }
+  const passing = status === 429 || (status >= 502 && status <= 504)
+  return passing ? new UnreachableError(message) : new ApiError(status, code, message)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
