@@ -148,6 +148,16 @@ export const ContextTimes = z.object({
   inferences: z.int(),
 })
 
+/** A bundle on its way to a worker, and from whom its bytes came so far. */
+export const Transfer = z.object({
+  worker: z.string(),
+  bundle: Sha256,
+  heldBytes: z.int(),
+  totalBytes: z.int(),
+  from: z.array(z.object({ source: z.string(), bytes: z.int() })),
+})
+export type Transfer = z.infer<typeof Transfer>
+
 /** `GET /v1/status` */
 export const Status = z.object({
   version: z.string(),
@@ -165,6 +175,7 @@ export const Status = z.object({
   workers: z.array(WorkerStatus),
   sites: z.array(SiteStatus),
   contexts: z.array(ContextTimes.extend({ id: Sha256 })),
+  transfers: z.array(Transfer),
 })
 export type Status = z.infer<typeof Status>
 

@@ -1,0 +1,110 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { isDiskTrouble } from './database.ts'
+
+/** The ledger cannot be written: nothing was acknowledged. */
+export class LedgerWriteError extends Error {
+  override name = 'LedgerWriteError'
+}
+
+interface Write {
+  run: () => unknown
+  resolve: (value: unknown) => void
+  reject: (error: Error) => void
+  /** Keep trying while the disk is in trouble: what it writes cannot be made again. */
+  persist: boolean
+}
+
+/** Time between attempts while the disk is in trouble, milliseconds. */
+const RETRY_MS = 1_000
+
+/**
+ * Writes in groups: all that came in while the last group was being written goes to disk with one sync. A write is
+ * resolved when it is on disk. Writes run in order; one that throws fails alone.
+ */
+export class Committer {
+  readonly #db: DatabaseSync
+  readonly #log: Logger
+  readonly #onRollback: () => void
+  #waiting: Write[] = []
+  #running: Promise<void> | undefined
+  #closed = false
+  /** Set while the ledger cannot be written. */
+  trouble: string | undefined
+
+  /** @param onRollback called when a group was undone, to forget what its writes noted elsewhere */
+  constructor(db: DatabaseSync, log: Logger, onRollback: () => void) {
+    this.#db = db
+    this.#log = log
+    this.#onRollback = onRollback
+  }
+
+  /**
+   * Runs `run`, which writes with synchronous statements, in the next group; it may run again if the group fails.
+   * @throws {LedgerWriteError} if the disk is full or fails, unless `persist`: then it waits until that has passed
+   */
+  write<T>(run: () => T, { persist = false } = {}): Promise<T> {
+    if (this.#closed) return Promise.reject(new LedgerWriteError('the ledger is closed'))
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ run, resolve: resolve as (value: unknown) => void, reject, persist })
+      this.#running ??= this.#drain().finally(() => (this.#running = undefined))
+    })
+  }
+
+  async #drain(): Promise<void> {
+    // One turn of the event loop gathers what arrives together.
+    await new Promise(setImmediate)
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting
+      this.#waiting = []
+      if (!this.#commit(group)) await sleep(RETRY_MS)
+      else await new Promise(setImmediate)
+    }
+  }
+
+  /** False if the disk refused it; then the writes that persist are waiting again. */
+  #commit(group: Write[]): boolean {
+    const settle: (() => void)[] = []
+    try {
+      this.#db.exec('BEGIN IMMEDIATE')
+      for (const write of group) settle.push(this.#attempt(write))
+      this.#db.exec('COMMIT')
+    } catch (error) {
+      this.#undo(group, error as Error)
+      return false
+    }
+    if (this.trouble !== undefined) this.#log.warn('the ledger can be written again')
+    this.trouble = undefined
+    for (const done of settle) done()
+    return true
+  }
+
+  #attempt({ run, resolve, reject }: Write): () => void {
+    try {
+      const value = run()
+      return () => resolve(value)
+    } catch (error) {
+      // Trouble with the disk ends the whole group; anything else is this write's own.
+      if (isDiskTrouble(error) || !this.#db.isTransaction) throw error
+      return () => reject(error as Error)
+    }
+  }
+
+  #undo(group: Write[], error: Error): void {
+    if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
+    this.#onRollback()
+    if (this.trouble === undefined) this.#log.error({ err: error }, 'the ledger cannot be written')
+    this.trouble = error.message
+    for (const write of group) {
+      if (write.persist && !this.#closed) this.#waiting.push(write)
+      else write.reject(new LedgerWriteError(`cannot write the ledger: ${error.message}`, { cause: error }))
+    }
+  }
+
+  /** Waits for what is under way; later writes are refused. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#running
+  }
+}

@@ -1,0 +1,149 @@
+import { readFile, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { parse, YAMLParseError } from 'yaml'
+import { createBundle } from '../bundle/create.ts'
+import { sha256 } from '../bundle/manifest.ts'
+import type { Store } from '../bundle/store.ts'
+import { explain } from '../protocol/common.ts'
+import { ContextFile, type ContextSpec, LibrarySpec } from '../protocol/context.ts'
+import type { TaskError } from '../protocol/task.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { invalid, notFound } from './errors.ts'
+import type { Ledger } from './ledger.ts'
+
+/** Largest context.yaml, bytes. */
+const FILE_MAX = 1 << 20
+
+/** The contexts that tasks can be run in, by name and identity. */
+export class Contexts {
+  readonly #ledger: Ledger
+  readonly #store: Store
+  readonly #dispatcher: Dispatcher
+  readonly #specs = new Map<string, ContextSpec>()
+  readonly #names: Map<string, string>
+  readonly #problems = new Map<string, TaskError>()
+
+  constructor(ledger: Ledger, store: Store, dispatcher: Dispatcher) {
+    this.#ledger = ledger
+    this.#store = store
+    this.#dispatcher = dispatcher
+    const { specs, names } = ledger.contexts()
+    for (const spec of specs) this.#specs.set(spec.id, spec)
+    this.#names = names
+    dispatcher.on('context-broken', (context, error) => this.#problems.set(context, error))
+  }
+
+  /** Contexts that have a name now. */
+  list(): ContextSpec[] {
+    return [...this.#names.values()].map((id) => this.byId(id))
+  }
+
+  find(id: string): ContextSpec | undefined {
+    return this.#specs.get(id)
+  }
+
+  byId(id: string): ContextSpec {
+    const spec = this.find(id)
+    if (!spec) throw notFound(`there is no context ${id}`)
+    return spec
+  }
+
+  /** @throws {ApiError} 404 that names those there are */
+  named(name: string): ContextSpec {
+    const id = this.#names.get(name)
+    if (id !== undefined) return this.byId(id)
+    const known = [...this.#names.keys()].join(', ') || 'none'
+    throw notFound(
+      `there is no context "${name}" (known: ${known}); add one with \`factory context add PATH\``,
+    )
+  }
+
+  /** The function asked for, or the context's first. */
+  functionOf(context: ContextSpec, name: string | undefined): string {
+    const names = Object.keys(context.spec.functions)
+    const chosen = name ?? names[0]!
+    if (names.includes(chosen)) return chosen
+    throw notFound(`context "${context.name}" has no function "${chosen}"; it has ${names.join(', ')}`)
+  }
+
+  /** Why nothing can run in the context, if its setup failed everywhere it was tried. */
+  problemOf(id: string): string | undefined {
+    const error = this.#problems.get(id)
+    if (!error || !this.#dispatcher.state.contexts.get(id)?.broken) return undefined
+    return `context "${this.byId(id).name}" cannot be set up: ${error.message}`
+  }
+
+  /** Asks for another try of a context that was given up. */
+  retry(id: string): void {
+    const context = this.#dispatcher.state.contexts.get(id)
+    if (!context?.broken) return
+    delete context.broken
+    context.setupFailures = 0
+  }
+
+  /**
+   * Registers the context that a context.yaml (or the folder with one) describes, and makes its bundles.
+   * @throws {ApiError} 400 that names the file and what is wrong in it
+   */
+  async register(path: string, signal?: AbortSignal): Promise<ContextSpec> {
+    const file = await findFile(resolve(path))
+    const { name, bundles: folders, ...rest } = check(ContextFile, await readYaml(file), file)
+    const spec = check(LibrarySpec, rest, file)
+    const bundles: Record<string, string> = {}
+    for (const [key, folder] of Object.entries(folders)) {
+      const source = resolve(dirname(file), folder)
+      if (!(await isFolder(source))) throw invalid(`${file}: bundles.${key}: there is no folder ${source}`)
+      const options = {
+        store: this.#store,
+        paths: [source],
+        kind: 'files' as const,
+        ...(signal ? { signal } : {}),
+      }
+      bundles[key] = (await createBundle(options)).id
+    }
+    const wanted = spec.library === 'causal-lm' ? spec.setup.model : spec.setup.bundle
+    if (bundles[wanted] === undefined)
+      throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
+    const id = sha256(JSON.stringify({ name, bundles, spec }))
+    const context = { id, name, bundles, spec }
+    await this.#ledger.addContext(context, this.#dispatcher.now)
+    this.#specs.set(id, context)
+    this.#names.set(name, id)
+    return context
+  }
+}
+
+async function findFile(path: string): Promise<string> {
+  const file = (await isFolder(path)) ? join(path, 'context.yaml') : path
+  const found = await stat(file).catch(() => undefined)
+  if (!found?.isFile()) throw invalid(`${file}: no such file; a context is described by a context.yaml`)
+  if (found.size > FILE_MAX) throw invalid(`${file}: too large for a context.yaml`)
+  return file
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+}
+
+async function readYaml(file: string): Promise<unknown> {
+  try {
+    return parse(await readFile(file, 'utf8'))
+  } catch (error) {
+    if (error instanceof YAMLParseError) throw invalid(`${file}: ${error.message}`)
+    throw error
+  }
+}
+
+function check<T>(
+  schema: {
+    safeParse(
+      value: unknown,
+    ): { success: true; data: T } | { success: false; error: Parameters<typeof explain>[0] }
+  },
+  value: unknown,
+  file: string,
+): T {
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw invalid(`${file}: ${explain(parsed.error)}`)
+  return parsed.data
+}

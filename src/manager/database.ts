@@ -1,0 +1,72 @@
+import { chmodSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { migrations } from './migrations.ts'
+
+/** Another process holds this ledger. */
+export class LedgerLockedError extends Error {
+  override name = 'LedgerLockedError'
+}
+
+/** The ledger was written by a newer version of the program. */
+export class LedgerVersionError extends Error {
+  override name = 'LedgerVersionError'
+}
+
+const SQLITE_BUSY = 5
+const SQLITE_FULL = 13
+const SQLITE_IOERR = 10
+
+/**
+ * Opens the ledger and brings its schema up to date.
+ *
+ * It is held exclusively for as long as it is open: the manager is its only writer, and with no other process to share
+ * with, the write-ahead log needs no shared memory and works on network filesystems too.
+ * @throws {LedgerLockedError} {@link LedgerVersionError}
+ */
+export function openDatabase(file: string): DatabaseSync {
+  const db = new DatabaseSync(file, { timeout: 0 })
+  try {
+    chmodSync(file, 0o600)
+    db.exec('PRAGMA locking_mode = EXCLUSIVE')
+    db.exec('PRAGMA journal_mode = WAL')
+    db.exec('PRAGMA synchronous = FULL')
+    db.exec('PRAGMA foreign_keys = OFF')
+    db.exec('PRAGMA cache_size = -65536')
+    migrate(db)
+    return db
+  } catch (error) {
+    db.close()
+    if (codeOf(error) === SQLITE_BUSY) {
+      throw new LedgerLockedError(`${file} is in use by another factory`, { cause: error })
+    }
+    throw error
+  }
+}
+
+function migrate(db: DatabaseSync): void {
+  // Exclusive locking takes hold at the first write; a transaction with one is needed even if nothing changes.
+  db.exec('BEGIN EXCLUSIVE')
+  try {
+    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
+    if (version > migrations.length) {
+      throw new LedgerVersionError(
+        `the ledger has version ${version}, this program knows up to ${migrations.length}: use a newer gleaner`,
+      )
+    }
+    for (const step of migrations.slice(version)) db.exec(step)
+    db.exec(`PRAGMA user_version = ${migrations.length}`)
+    db.exec('COMMIT')
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
+
+function codeOf(error: unknown): number {
+  return ((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff
+}
+
+/** The disk or the quota is full, or the filesystem fails: it may pass. */
+export function isDiskTrouble(error: unknown): boolean {
+  return [SQLITE_FULL, SQLITE_IOERR].includes(codeOf(error))
+}

@@ -1,0 +1,170 @@
+import { EventEmitter } from 'node:events'
+import type { Logger } from 'pino'
+import type { ExchangeRequest } from '../protocol/worker.ts'
+import {
+  createScheduler,
+  disconnected,
+  drain,
+  exchange,
+  join,
+  lost,
+  type SchedulerState,
+  tick,
+} from '../core/scheduler.ts'
+import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../core/state.ts'
+import type { TaskError } from '../protocol/task.ts'
+import { conflict } from './errors.ts'
+import type { Ledger } from './ledger.ts'
+
+/** Time between looks at who is silent or waits too long, milliseconds. */
+const TICK_MS = 200
+
+/** What a group of results adds to a job: tasks by how they ended, and time their calls took, milliseconds. */
+export interface Progress {
+  done: number
+  failed: number
+  ms: number
+}
+
+interface DispatcherEvents {
+  /** Results of these jobs are on disk. */
+  results: [jobs: Map<number, Progress>]
+  'worker-gone': [worker: string, reason: 'lost' | 'left']
+  'context-broken': [context: string, error: TaskError]
+  'black-hole': [worker: string, node: string]
+}
+
+/**
+ * The shell around the scheduler: gives it events and the time, and does what it says. An exchange is answered when the
+ * scheduler has something to say and every result that came with it is on disk.
+ */
+export class Dispatcher extends EventEmitter<DispatcherEvents> {
+  readonly state: SchedulerState
+  readonly #ledger: Ledger
+  readonly #log: Logger
+  readonly #now: () => number
+  /** Who waits for an answer: at most one request a worker. */
+  readonly #waiting = new Map<string, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>()
+  /** The last write of each worker's results. A request that is sent again waits for the write of the first. */
+  readonly #written = new Map<string, Promise<void>>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = Date.now) {
+    super()
+    this.#ledger = ledger
+    this.#log = log
+    this.#now = now
+    this.state = createScheduler(ledger.nextEpoch() * 2 ** 32, config)
+    this.#timer = setInterval(() => this.apply(tick(this.state, now())), TICK_MS)
+  }
+
+  get now(): number {
+    return this.#now()
+  }
+
+  /** A worker registered, or its session is used again after we were restarted or had given it up. */
+  join(worker: WorkerInfo): void {
+    join(this.state, worker, this.now)
+  }
+
+  /**
+   * Takes in a request and waits for its answer, as JSON.
+   * @throws {ApiError} 409 for a request older than one already seen, or replaced by a newer one
+   */
+  async exchange(worker: WorkerInfo, request: ExchangeRequest): Promise<string> {
+    if (!this.state.workers.has(worker.id)) this.join(worker)
+    this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
+    const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
+    const actions = exchange(this.state, worker.id, request, this.now)
+    if (typeof actions === 'string') {
+      this.#waiting.delete(worker.id)
+      throw conflict(`request ${request.seq} is ${actions}: a newer one was seen`)
+    }
+    this.apply(actions)
+    const answer = await reply
+    await this.#written.get(worker.id)
+    return this.#encode(answer)
+  }
+
+  /** The connection of a worker broke; a request it has open can no longer be answered. */
+  disconnected(worker: string): void {
+    this.#waiting.get(worker)?.reject(conflict('the connection broke'))
+    this.#waiting.delete(worker)
+    disconnected(this.state, worker, this.now)
+  }
+
+  drain(worker: string): void {
+    this.apply(drain(this.state, worker, this.now))
+  }
+
+  /** The worker's batch job is over. */
+  lost(worker: string): void {
+    this.apply(lost(this.state, worker, this.now))
+  }
+
+  /** Does what the scheduler says. */
+  apply(actions: Action[]): void {
+    const records: Extract<Action, { type: 'record' }>[] = []
+    for (const action of actions) {
+      switch (action.type) {
+        case 'record':
+          records.push(action)
+          break
+        case 'reply':
+          this.#waiting.get(action.worker)?.resolve(action.reply)
+          this.#waiting.delete(action.worker)
+          break
+        case 'worker-gone':
+          this.#log.info(action, 'worker gone')
+          this.#written.delete(action.worker)
+          this.emit('worker-gone', action.worker, action.reason)
+          break
+        case 'context-broken':
+          this.emit('context-broken', action.context, action.error)
+          break
+        case 'black-hole':
+          this.#log.warn(action, 'the worker only fails tasks that others do: it is drained')
+          this.emit('black-hole', action.worker, action.node)
+          break
+        case 'job-finished':
+          break
+      }
+    }
+    if (records.length > 0) this.#record(records)
+  }
+
+  #record(records: Extract<Action, { type: 'record' }>[]): void {
+    const written = this.#ledger.addResults(records).then(() => {
+      const jobs = new Map<number, Progress>()
+      for (const { job, result } of records) {
+        const progress = jobs.get(job) ?? { done: 0, failed: 0, ms: 0 }
+        if (result.outcome.status === 'done') progress.done++
+        else progress.failed++
+        progress.ms += result.ms
+        jobs.set(job, progress)
+      }
+      this.emit('results', jobs)
+    })
+    for (const worker of new Set(records.map((record) => record.worker))) this.#written.set(worker, written)
+    // Whoever waits for it gets the error too; without anyone it must not end the process.
+    written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
+  }
+
+  /** The answer as JSON; inputs go from the ledger to the wire as the text they are. */
+  #encode({ leases, ...rest }: Reply): string {
+    const texts = leases.map(({ tasks, ...lease }) => {
+      const inputs = this.#ledger.inputs(tasks.map(({ task }) => task))
+      const items = tasks.map(
+        ({ task, alone }, i) => `{"task":${task},"input":${inputs[i]!}${alone ? ',"alone":true' : ''}}`,
+      )
+      return `${JSON.stringify(lease).slice(0, -1)},"tasks":[${items.join(',')}]}`
+    })
+    return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    for (const { reject } of this.#waiting.values()) reject(conflict('the manager is stopping'))
+    this.#waiting.clear()
+  }
+}

@@ -1,0 +1,20 @@
+/** A refusal that reaches the caller as it is: an HTTP status, a code for programs, a line that says what to do. */
+export class ApiError extends Error {
+  override name = 'ApiError'
+  readonly status: number
+  readonly code: string
+
+  constructor(status: number, code: string, message: string) {
+    super(message)
+    this.status = status
+    this.code = code
+  }
+}
+
+export const notFound = (what: string) => new ApiError(404, 'not-found', what)
+export const conflict = (what: string) => new ApiError(409, 'conflict', what)
+export const invalid = (what: string) => new ApiError(400, 'invalid', what)
+export const unauthorised = () =>
+  new ApiError(401, 'unauthorised', 'no valid token: it is missing, spent or revoked')
+export const revoked = () =>
+  new ApiError(410, 'revoked', 'this session has ended: the pilot was restarted, removed or left')

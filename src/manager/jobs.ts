@@ -1,0 +1,209 @@
+import { addJob, addTasks, cancelJob, closeJob } from '../core/scheduler.ts'
+import type { CreateJobRequest, JobInfo, JobOptions, ResultsResponse } from '../protocol/client.ts'
+import type { Contexts } from './contexts.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { conflict, notFound } from './errors.ts'
+import type { JobRow, Ledger, NewTask } from './ledger.ts'
+
+interface Job {
+  row: JobRow
+  tasks: number
+  done: number
+  failed: number
+  /** Called when results or the end of the job are there to be read. */
+  listeners: Set<() => void>
+}
+
+/** Jobs as clients see them, kept in step between ledger and scheduler. */
+export class Jobs {
+  readonly #ledger: Ledger
+  readonly #dispatcher: Dispatcher
+  readonly #contexts: Contexts
+  readonly #jobs = new Map<number, Job>()
+
+  constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts) {
+    this.#ledger = ledger
+    this.#dispatcher = dispatcher
+    this.#contexts = contexts
+    for (const row of ledger.jobs()) this.#restore(row)
+    dispatcher.on('results', (counts) => {
+      for (const [id, { done, failed }] of counts) {
+        const job = this.#jobs.get(id)!
+        job.done += done
+        job.failed += failed
+        this.#notify(job)
+      }
+    })
+    dispatcher.on('context-broken', (context) => {
+      for (const job of this.#jobs.values()) if (job.row.context === context) this.#notify(job)
+    })
+  }
+
+  #restore(row: JobRow): void {
+    const { tasks, done, failed } = this.#ledger.counts(row.id)
+    const job = { row, tasks, done, failed, listeners: new Set<() => void>() }
+    this.#jobs.set(row.id, job)
+    if (row.cancelled || stateOf(job) === 'finished') return
+    this.#schedule(job)
+    for (const [start, end] of this.#ledger.unfinished(row.id)) this.#queue(job, start, end)
+    if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
+  }
+
+  #schedule({ row, done, failed }: Job): void {
+    const { id, context, function: fn, options } = row
+    const { retries, timeLimitMs, priority } = options
+    const limit = timeLimitMs === undefined ? {} : { timeLimitMs }
+    addJob(
+      this.#dispatcher.state,
+      { id, context, function: fn, retries, priority, ...limit },
+      { done, failed },
+    )
+  }
+
+  #queue({ row }: Job, start: number, end: number): void {
+    this.#dispatcher.apply(addTasks(this.#dispatcher.state, row.id, start, end, this.#dispatcher.now))
+  }
+
+  #notify(job: Job): void {
+    for (const listener of job.listeners) listener()
+  }
+
+  #get(id: number): Job {
+    const job = this.#jobs.get(id)
+    if (!job) throw notFound(`there is no job ${id}; \`factory jobs\` lists them`)
+    return job
+  }
+
+  /**
+   * Makes a job, or returns the one of that name.
+   * @throws {ApiError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else
+   */
+  async create(request: CreateJobRequest & { options: JobOptions }): Promise<JobInfo> {
+    const context = this.#contexts.named(request.context)
+    const fn = this.#contexts.functionOf(context, request.function)
+    const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
+    let job = [...this.#jobs.values()].find(({ row }) => row.name === request.name)
+    if (!job) {
+      const row = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
+      job = { row, tasks: 0, done: 0, failed: 0, listeners: new Set() }
+      this.#jobs.set(row.id, job)
+      this.#schedule(job)
+      return this.info(row.id)
+    }
+    const { row } = job
+    if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
+    if (row.context !== wanted.context || row.function !== wanted.function) {
+      throw conflict(
+        `job "${row.name}" was made for another context or function, or the context has changed since: use another name`,
+      )
+    }
+    this.#contexts.retry(row.context)
+    return this.info(row.id)
+  }
+
+  /** Adds tasks; those whose keys the job has already change nothing. A job that had ended goes on. */
+  async addTasks(id: number, tasks: NewTask[]): Promise<{ added: number; known: number }> {
+    const job = this.#get(id)
+    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    const { start, end, known } = await this.#ledger.addTasks(id, tasks)
+    if (end > start) {
+      if (job.row.closed) await this.#setClosed(job, false)
+      if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
+      job.tasks += end - start
+      this.#queue(job, start, end)
+    }
+    return { added: end - start, known }
+  }
+
+  /** No more tasks will be added; the job ends with the last one. */
+  async close(id: number): Promise<JobInfo> {
+    const job = this.#get(id)
+    if (!job.row.closed) await this.#setClosed(job, true)
+    this.#dispatcher.apply(closeJob(this.#dispatcher.state, id))
+    this.#notify(job)
+    return this.info(id)
+  }
+
+  async #setClosed(job: Job, closed: boolean): Promise<void> {
+    await this.#ledger.closeJob(job.row.id, closed)
+    job.row.closed = closed
+  }
+
+  async cancel(id: number): Promise<JobInfo> {
+    const job = this.#get(id)
+    await this.#ledger.cancelJob(id)
+    job.row.cancelled = true
+    this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
+    this.#notify(job)
+    return this.info(id)
+  }
+
+  info(id: number): JobInfo {
+    const { row, tasks, done, failed } = this.#get(id)
+    const context = this.#contexts.byId(row.context)
+    const problem = this.#contexts.problemOf(row.context)
+    const state = stateOf(this.#get(id))
+    return {
+      id,
+      name: row.name,
+      context: context.name,
+      function: row.function,
+      state,
+      closed: row.closed,
+      tasks,
+      done,
+      failed,
+      ...(problem !== undefined && state === 'open' ? { problem } : {}),
+      createdAt: row.createdAt,
+    }
+  }
+
+  /** The identity of the context that a job runs in. */
+  contextOf(id: number): string {
+    return this.#get(id).row.context
+  }
+
+  list(): JobInfo[] {
+    return [...this.#jobs.keys()].map((id) => this.info(id))
+  }
+
+  /** The job's results after `cursor`. With none yet, waits until there are some, the job's state changes, or `waitMs` is over. */
+  async results(
+    id: number,
+    cursor: number,
+    limit: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ResultsResponse> {
+    const job = this.#get(id)
+    let results = this.#ledger.results(id, cursor, limit)
+    if (
+      results.length === 0 &&
+      waitMs > 0 &&
+      stateOf(job) === 'open' &&
+      this.info(id).problem === undefined
+    ) {
+      await this.#change(job, AbortSignal.any([signal, AbortSignal.timeout(waitMs)]))
+      results = this.#ledger.results(id, cursor, limit)
+    }
+    return { results, job: this.info(id) }
+  }
+
+  #change(job: Job, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        job.listeners.delete(done)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      if (signal.aborted) return resolve()
+      job.listeners.add(done)
+      signal.addEventListener('abort', done)
+    })
+  }
+}
+
+function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {
+  if (row.cancelled) return 'cancelled'
+  return row.closed && done + failed === tasks ? 'finished' : 'open'
+}

@@ -1,0 +1,277 @@
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
+import type { Logger } from 'pino'
+import type { JobOptions, ResultRow } from '../protocol/client.ts'
+import type { JsonValue } from '../protocol/common.ts'
+import type { ContextSpec } from '../protocol/context.ts'
+import type { TaskError, TaskResult } from '../protocol/task.ts'
+import { Committer } from './committer.ts'
+import { openDatabase } from './database.ts'
+
+/** A job as the ledger has it. */
+export interface JobRow {
+  id: number
+  name: string
+  context: string
+  function: string
+  options: JobOptions
+  closed: boolean
+  cancelled: boolean
+  createdAt: number
+}
+
+export interface NewTask {
+  key: string
+  input: JsonValue
+}
+
+/** What an added batch got: its tasks' numbers are `[start, end)`, without those the job had already. */
+export interface AddedTasks {
+  start: number
+  end: number
+  known: number
+}
+
+type Row = Record<string, SQLOutputValue>
+
+/**
+ * The account of everything that must not be lost: contexts, jobs, tasks, results. Reads see what was committed.
+ * Writes are resolved when they are on disk.
+ */
+export class Ledger {
+  readonly db: DatabaseSync
+  readonly commits: Committer
+  readonly #statements = new Map<string, StatementSync>()
+  #nextTask = 0
+  #nextCursor = 0
+
+  constructor(file: string, log: Logger) {
+    this.db = openDatabase(file)
+    this.commits = new Committer(this.db, log, () => this.#readCounters())
+    this.#readCounters()
+  }
+
+  /** A prepared statement, kept for the next time. */
+  sql(text: string): StatementSync {
+    let statement = this.#statements.get(text)
+    if (!statement) {
+      statement = this.db.prepare(text)
+      this.#statements.set(text, statement)
+    }
+    return statement
+  }
+
+  #readCounters(): void {
+    const { task } = this.sql('SELECT max(id) AS task FROM tasks').get() as { task: number | null }
+    // Cursors grow over all jobs, so the greatest is the last of some job.
+    const last = this.sql(
+      'SELECT max((SELECT max(cursor) FROM results WHERE job = jobs.id)) AS cursor FROM jobs',
+    ).get() as { cursor: number | null }
+    this.#nextTask = (task ?? 0) + 1
+    this.#nextCursor = (last.cursor ?? 0) + 1
+  }
+
+  // --- meta
+
+  /** A value that outlives the process; `make` makes it at the first request. */
+  meta(key: string, make: () => string): string {
+    const row = this.sql('SELECT value FROM meta WHERE key = ?').get(key)
+    if (row) return row.value as string
+    const value = make()
+    this.setMeta(key, value)
+    return value
+  }
+
+  setMeta(key: string, value: string): void {
+    this.sql('INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(
+      key,
+      value,
+    )
+  }
+
+  /** The number of this start of the manager, from 1: each has fencing numbers of its own. */
+  nextEpoch(): number {
+    const epoch = Number(this.meta('epoch', () => '0')) + 1
+    this.setMeta('epoch', String(epoch))
+    return epoch
+  }
+
+  // --- contexts
+
+  addContext(context: ContextSpec, now: number): Promise<void> {
+    return this.commits.write(() => {
+      this.sql('INSERT OR IGNORE INTO contexts VALUES (?, ?, ?, ?)').run(
+        context.id,
+        context.name,
+        JSON.stringify(context),
+        now,
+      )
+      this.sql(
+        'INSERT INTO context_names VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET context = excluded.context',
+      ).run(context.name, context.id)
+    })
+  }
+
+  /** All contexts ever added, and the names that stand for some of them. */
+  contexts(): { specs: ContextSpec[]; names: Map<string, string> } {
+    const specs = this.sql('SELECT spec FROM contexts').all() as { spec: string }[]
+    const names = this.sql('SELECT name, context FROM context_names').all() as {
+      name: string
+      context: string
+    }[]
+    return {
+      specs: specs.map(({ spec }) => JSON.parse(spec) as ContextSpec),
+      names: new Map(names.map(({ name, context }) => [name, context])),
+    }
+  }
+
+  // --- jobs and tasks
+
+  jobs(): JobRow[] {
+    return this.sql('SELECT * FROM jobs ORDER BY id').all().map(toJob)
+  }
+
+  jobNamed(name: string): JobRow | undefined {
+    const row = this.sql('SELECT * FROM jobs WHERE name = ?').get(name)
+    return row && toJob(row)
+  }
+
+  addJob(job: Omit<JobRow, 'id' | 'closed' | 'cancelled'>): Promise<JobRow> {
+    return this.commits.write(() => {
+      const { lastInsertRowid } = this.sql(
+        'INSERT INTO jobs (name, context, function, options, created_at) VALUES (?, ?, ?, ?, ?)',
+      ).run(job.name, job.context, job.function, JSON.stringify(job.options), job.createdAt)
+      return { ...job, id: Number(lastInsertRowid), closed: false, cancelled: false }
+    })
+  }
+
+  closeJob(job: number, closed: boolean): Promise<void> {
+    return this.commits.write(
+      () => void this.sql('UPDATE jobs SET closed = ? WHERE id = ?').run(Number(closed), job),
+    )
+  }
+
+  cancelJob(job: number): Promise<void> {
+    return this.commits.write(() => void this.sql('UPDATE jobs SET cancelled = 1 WHERE id = ?').run(job))
+  }
+
+  /** Adds the tasks whose keys the job does not have. */
+  addTasks(job: number, tasks: NewTask[]): Promise<AddedTasks> {
+    return this.commits.write(() => {
+      const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)')
+      const start = this.#nextTask
+      for (const { key, input } of tasks) {
+        if (insert.run(this.#nextTask, job, key, JSON.stringify(input)).changes > 0) this.#nextTask++
+      }
+      return { start, end: this.#nextTask, known: tasks.length - (this.#nextTask - start) }
+    })
+  }
+
+  /** The inputs of these tasks, as JSON text, in the order asked for. Tasks with neighbouring numbers cost one look-up. */
+  inputs(tasks: number[]): string[] {
+    const read = this.sql('SELECT input FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
+    const inputs: string[] = []
+    for (let i = 0; i < tasks.length;) {
+      let last = i
+      while (last + 1 < tasks.length && tasks[last + 1] === tasks[last]! + 1) last++
+      for (const row of read.all(tasks[i]!, tasks[last]!)) inputs.push(row.input as string)
+      i = last + 1
+    }
+    if (inputs.length !== tasks.length) throw new Error('a task is missing from the ledger')
+    return inputs
+  }
+
+  /** Numbers of the job's tasks without a result, as ranges `[start, end)`. */
+  *unfinished(job: number): Generator<[start: number, end: number]> {
+    const rows = this.db
+      .prepare(
+        `SELECT id FROM tasks WHERE job = ? AND NOT EXISTS (SELECT 1 FROM results WHERE task = tasks.id) ORDER BY id`,
+      )
+      .iterate(job)
+    let range: [number, number] | undefined
+    for (const { id } of rows as Iterable<{ id: number }>) {
+      if (range && range[1] === id) range[1]++
+      else {
+        if (range) yield range
+        range = [id, id + 1]
+      }
+    }
+    if (range) yield range
+  }
+
+  /** How many tasks a job has, and how they ended. */
+  counts(job: number): { tasks: number; done: number; failed: number; ms: number } {
+    const { tasks } = this.sql('SELECT count(*) AS tasks FROM tasks WHERE job = ?').get(job) as {
+      tasks: number
+    }
+    const ended = this.sql(
+      `SELECT count(*) AS ended, count(*) FILTER (WHERE status = 'done') AS done, total(ms) AS ms
+       FROM results WHERE job = ?`,
+    ).get(job) as { ended: number; done: number; ms: number }
+    return { tasks, done: ended.done, failed: ended.ended - ended.done, ms: ended.ms }
+  }
+
+  // --- results
+
+  /** Writes down results; a task that has one keeps it. Waits as long as the disk is full: a result cannot be asked for again. */
+  addResults(results: { job: number; result: TaskResult; worker: string }[]): Promise<void> {
+    return this.commits.write(
+      () => {
+        const insert = this.sql('INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)')
+        for (const { job, result, worker } of results) {
+          const { outcome } = result
+          const body = outcome.status === 'done' ? outcome.value : 'error' in outcome ? outcome.error : null
+          insert.run(
+            job,
+            this.#nextCursor++,
+            result.task,
+            outcome.status,
+            JSON.stringify(body),
+            worker,
+            result.ms,
+          )
+        }
+      },
+      { persist: true },
+    )
+  }
+
+  /** The job's results after `cursor`, oldest first. */
+  results(job: number, cursor: number, limit: number): ResultRow[] {
+    return this.sql(
+      `SELECT cursor, key, status, body, worker, ms FROM results JOIN tasks ON tasks.id = results.task
+       WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
+    )
+      .all(job, cursor, limit)
+      .map(toResult)
+  }
+
+  async close(): Promise<void> {
+    await this.commits.close()
+    this.db.close()
+  }
+}
+
+function toJob(row: Row): JobRow {
+  return {
+    id: row.id as number,
+    name: row.name as string,
+    context: row.context as string,
+    function: row.function as string,
+    options: JSON.parse(row.options as string) as JobOptions,
+    closed: row.closed === 1,
+    cancelled: row.cancelled === 1,
+    createdAt: row.created_at as number,
+  }
+}
+
+function toResult(row: Row): ResultRow {
+  const body = JSON.parse(row.body as string) as JsonValue
+  return {
+    cursor: row.cursor as number,
+    key: row.key as string,
+    status: row.status as ResultRow['status'],
+    ...(row.status === 'done' ? { value: body } : { error: body as TaskError }),
+    worker: row.worker as string,
+    ms: row.ms as number,
+  }
+}

@@ -1,0 +1,169 @@
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { servePieces } from '../bundle/serve.ts'
+import type { Store } from '../bundle/store.ts'
+import { checkTicket } from '../bundle/ticket.ts'
+import type { SchedulerConfig } from '../core/state.ts'
+import { defaultConfig } from '../core/state.ts'
+import type { Endpoint, SiteStatus } from '../protocol/client.ts'
+import type { ContextSpec } from '../protocol/context.ts'
+import { Contexts } from './contexts.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { Jobs } from './jobs.ts'
+import { Ledger } from './ledger.ts'
+import { Neighbours, ticketKeys } from './neighbours.ts'
+import { Pilots } from './pilots.ts'
+import { clientRoutes } from './routes/clients.ts'
+import { workerRoutes } from './routes/workers.ts'
+import { createServer } from './server.ts'
+import { StatusBoard } from './status.ts'
+import { isLoopback, ownCertificate } from './tls.ts'
+import { hashToken, makeToken } from './tokens.ts'
+
+export { LedgerLockedError } from './database.ts'
+
+export interface ManagerOptions {
+  /** Holds everything that must outlive the process; made with mode 0700 if it is not there. */
+  stateFolder: string
+  /** Where to listen. With port 0, the port of the last start, or a free one. Beyond loopback it speaks TLS. */
+  listen: { host: string; port: number }
+  /** Host name or address by which pilots reach it. Default: `listen.host`, or this machine's name if that is a wildcard. */
+  advertise?: string
+  /** Holds the bundles of the contexts. */
+  store: Store
+  /** What pilots boot: a .tar.gz, its SHA-256 and size in bytes. */
+  runtime: { path: string; sha256: string; bytes: number }
+  /** Shown in the status. */
+  version: string
+  log: Logger
+  scheduler?: Partial<SchedulerConfig>
+  /** Work a worker keeps in hand, in milliseconds at its own rate. Default 2,000. */
+  leaseTargetMs?: number
+  /** A worker without work for this long leaves, milliseconds. Default 10 minutes. */
+  idleMs?: number
+  /** Called when a user asks the factory to stop. */
+  onStop: (options: { drain: boolean }) => void
+}
+
+/** A manager that runs. */
+export interface Manager {
+  /** Where pilots and clients reach it. */
+  url: string
+  /** Its certificate (PEM), if it speaks TLS. */
+  caFile?: string
+  /** What the factory needs of it. */
+  registry: Pilots
+  /** Registers the context that a context.yaml, or the folder with one, describes. */
+  registerContext(path: string): Promise<ContextSpec>
+  /** Says where the status of the sites comes from. */
+  showSites(sites: () => SiteStatus[]): void
+  /** Ends open requests, writes down what is under way, closes the ledger. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the manager of a state folder.
+ * @throws {LedgerLockedError} if another one runs on it
+ */
+export async function startManager(options: ManagerOptions): Promise<Manager> {
+  const { stateFolder, log } = options
+  await mkdir(stateFolder, { recursive: true, mode: 0o700 })
+  const ledger = new Ledger(join(stateFolder, 'ledger.db'), log)
+  try {
+    return await startOn(ledger, options)
+  } catch (error) {
+    await ledger.close()
+    throw error
+  }
+}
+
+async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager> {
+  const { stateFolder, store, runtime, log, listen } = options
+  const host = options.advertise ?? (isWildcard(listen.host) ? hostname() : listen.host)
+  const tls = isLoopback(listen.host) ? undefined : await ownCertificate(stateFolder, [host])
+
+  const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
+  const pilots = new Pilots(ledger, dispatcher)
+  const contexts = new Contexts(ledger, store, dispatcher)
+  const jobs = new Jobs(ledger, dispatcher, contexts)
+  const tickets = ticketKeys(ledger)
+  const neighbours = new Neighbours({ pilots, contexts, dispatcher, log, tickets })
+  const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, neighbours })
+  const userToken = ledger.meta('user-token', () => makeToken('u').token)
+
+  const server = createServer(log, tls)
+  // Each group of routes is a plugin of its own, so that one's check of tokens is not the other's.
+  await server.register((scope, _options, done) => {
+    clientRoutes(scope, { user: hashToken(userToken), jobs, contexts, board, onStop: options.onStop })
+    done()
+  })
+  await server.register((scope, _options, done) => {
+    const terms = {
+      ticketKey: tickets.publicText,
+      leaseMs: options.scheduler?.leaseMs ?? defaultConfig.leaseMs,
+      leaseTargetMs: options.leaseTargetMs ?? 2_000,
+      idleMs: options.idleMs ?? 600_000,
+    }
+    workerRoutes(scope, { dispatcher, pilots, contexts, board, neighbours, runtime, terms })
+    done()
+  })
+
+  await server.register(servePieces, {
+    store,
+    authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, Date.now()),
+  })
+
+  const port = await listenOn(server, ledger, listen)
+  const url = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  neighbours.managerUrl = url
+  await writeEndpoint(stateFolder, { url, token: userToken, pid: process.pid, host: hostname() })
+  log.info({ url }, 'manager started')
+
+  return {
+    url,
+    ...(tls ? { caFile: tls.certFile } : {}),
+    registry: pilots,
+    registerContext: (path) => contexts.register(path),
+    showSites: (sites) => (board.sites = sites),
+    close: async () => {
+      dispatcher.close()
+      await server.close()
+      await ledger.close()
+      await rm(join(stateFolder, 'endpoint.json'), { force: true })
+    },
+  }
+}
+
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}
+
+/** Listens where it did last time if it may choose: workers of an earlier start come back to the port they know. */
+async function listenOn(
+  server: FastifyInstance,
+  ledger: Ledger,
+  listen: { host: string; port: number },
+): Promise<number> {
+  const last = Number(ledger.meta('port', () => '0'))
+  const bind = (port: number) => server.listen({ host: listen.host, port })
+  if (listen.port !== 0 || last === 0) await bind(listen.port)
+  else {
+    await bind(last).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') throw error
+      return bind(0)
+    })
+  }
+  const { port } = server.server.address() as { port: number }
+  if (port !== last) ledger.setMeta('port', String(port))
+  return port
+}
+
+/** Says how to reach this manager to the commands of the same user. */
+async function writeEndpoint(stateFolder: string, endpoint: Endpoint): Promise<void> {
+  const file = join(stateFolder, 'endpoint.json')
+  await writeFile(`${file}.new`, JSON.stringify(endpoint), { mode: 0o600 })
+  await rename(`${file}.new`, file)
+}

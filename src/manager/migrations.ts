@@ -1,0 +1,77 @@
+/**
+ * The ledger's schema, one step a version; a ledger of an older version is brought up step by step.
+ * Times are milliseconds since 1970; secrets are kept as SHA-256 only, but for those in `meta`, which the manager itself uses.
+ */
+export const migrations: string[] = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE contexts (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    added_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- Which context a name stands for now; jobs keep the context they were made with.
+  CREATE TABLE context_names (name TEXT PRIMARY KEY, context TEXT NOT NULL REFERENCES contexts) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    context TEXT NOT NULL REFERENCES contexts,
+    function TEXT NOT NULL,
+    options TEXT NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES jobs,
+    key TEXT NOT NULL,
+    input TEXT NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX task_keys ON tasks (job, key);
+
+  -- In the order in which they came, job by job; a task has at most one.
+  CREATE TABLE results (
+    job INTEGER NOT NULL REFERENCES jobs,
+    cursor INTEGER NOT NULL,
+    task INTEGER NOT NULL UNIQUE REFERENCES tasks,
+    status TEXT NOT NULL,
+    -- The value, or the error.
+    body TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    ms REAL NOT NULL,
+    PRIMARY KEY (job, cursor)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE pilots (
+    id INTEGER PRIMARY KEY,
+    site TEXT NOT NULL,
+    token_hash BLOB NOT NULL,
+    job_id TEXT,
+    created_at INTEGER NOT NULL,
+    submitted_at INTEGER,
+    registered_at INTEGER,
+    -- How often the batch system had restarted the job when its token was last used; -1 before.
+    restarts INTEGER NOT NULL DEFAULT -1,
+    ended_at INTEGER,
+    end_reason TEXT
+  ) STRICT;
+  CREATE INDEX live_pilots ON pilots (site) WHERE ended_at IS NULL;
+
+  CREATE TABLE workers (
+    id INTEGER PRIMARY KEY,
+    pilot INTEGER NOT NULL REFERENCES pilots,
+    session_hash BLOB NOT NULL,
+    info TEXT NOT NULL,
+    registered_at INTEGER NOT NULL,
+    -- Set when it left, or was replaced by a later start of its pilot: its session is void.
+    ended_at INTEGER
+  ) STRICT;
+  CREATE INDEX live_workers ON workers (pilot) WHERE ended_at IS NULL;
+  `,
+]

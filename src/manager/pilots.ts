@@ -1,0 +1,282 @@
+import { RegisterRequest } from '../protocol/worker.ts'
+import type { WorkerInfo } from '../core/state.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { conflict, revoked, unauthorised } from './errors.ts'
+import type { Ledger } from './ledger.ts'
+import { makeToken, matches, ownerOf } from './tokens.ts'
+
+/** A pilot as the factory sees it. Times are milliseconds since 1970. */
+export interface PilotRecord {
+  pilot: string
+  jobId?: string
+  createdAt: number
+  submittedAt?: number
+  registeredAt?: number
+  worker?: {
+    id: string
+    node: string
+    state: 'active' | 'suspect' | 'draining'
+    leased: number
+    idleSince?: number
+    tasksDone: number
+    tasksFailed: number
+  }
+}
+
+/** A worker whose session is valid. */
+export interface Session {
+  worker: string
+  pilot: string
+  site: string
+  /** As registered, but with the deadline by the manager's clock. */
+  info: RegisterRequest
+  hash: Uint8Array
+  idleSince?: number
+}
+
+/** Pilots and the workers they boot: their tokens, sessions and what became of them. */
+export class Pilots {
+  /** This factory's identity, stable over restarts. */
+  readonly factoryId: string
+  readonly #ledger: Ledger
+  readonly #dispatcher: Dispatcher
+  readonly #sessions = new Map<string, Session>()
+
+  constructor(ledger: Ledger, dispatcher: Dispatcher) {
+    this.#ledger = ledger
+    this.#dispatcher = dispatcher
+    this.factoryId = ledger.meta('factory-id', () => crypto.randomUUID().slice(0, 8))
+    const rows = ledger.db
+      .prepare(
+        `SELECT workers.id, pilot, session_hash, info, site FROM workers JOIN pilots ON pilots.id = pilot
+         WHERE workers.ended_at IS NULL AND pilots.ended_at IS NULL`,
+      )
+      .all()
+    for (const row of rows) {
+      this.#remember({
+        worker: `w${row.id as number}`,
+        pilot: `p${row.pilot as number}`,
+        site: row.site as string,
+        info: RegisterRequest.parse(JSON.parse(row.info as string)),
+        hash: row.session_hash as Uint8Array,
+      })
+    }
+    dispatcher.on('worker-gone', (worker, reason) => {
+      if (reason === 'left') this.#end(worker)
+    })
+  }
+
+  #remember(session: Session): void {
+    this.#sessions.set(session.worker, session)
+  }
+
+  /** Sessions that are valid: workers that run, or may come back. */
+  get sessions(): Iterable<Session> {
+    return this.#sessions.values()
+  }
+
+  session(worker: string): Session | undefined {
+    return this.#sessions.get(worker)
+  }
+
+  // --- what the factory needs
+
+  /** Records pilots before they are submitted and returns their one-time tokens. Durable on return. */
+  create(site: string, count: number): { pilot: string; token: string }[] {
+    return this.#transaction(() =>
+      Array.from({ length: count }, () => {
+        const { lastInsertRowid } = this.#ledger
+          .sql(`INSERT INTO pilots (site, token_hash, created_at) VALUES (?, x'', ?)`)
+          .run(site, this.#dispatcher.now)
+        const pilot = `p${lastInsertRowid}`
+        const { token, hash } = makeToken(pilot)
+        this.#ledger.sql('UPDATE pilots SET token_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
+        return { pilot, token }
+      }),
+    )
+  }
+
+  /** Notes which batch job runs each pilot. */
+  submitted(pilots: { pilot: string; jobId: string }[]): void {
+    this.#transaction(() => {
+      for (const { pilot, jobId } of pilots) {
+        this.#ledger
+          .sql('UPDATE pilots SET job_id = ?, submitted_at = coalesce(submitted_at, ?) WHERE id = ?')
+          .run(jobId, this.#dispatcher.now, numberOf(pilot))
+      }
+    })
+  }
+
+  /** The site's pilots that have not ended. */
+  list(site: string): PilotRecord[] {
+    const workers = new Map<string, Session>()
+    for (const session of this.#sessions.values()) workers.set(session.pilot, session)
+    const rows = this.#ledger
+      .sql(
+        `SELECT id, job_id, created_at, submitted_at, registered_at FROM pilots
+         WHERE site = ? AND ended_at IS NULL ORDER BY id`,
+      )
+      .all(site)
+    return rows.map((row) => {
+      const session = workers.get(`p${row.id as number}`)
+      const worker = session && this.#workerOf(session)
+      return {
+        pilot: `p${row.id as number}`,
+        createdAt: row.created_at as number,
+        ...(row.job_id === null ? {} : { jobId: row.job_id as string }),
+        ...(row.submitted_at === null ? {} : { submittedAt: row.submitted_at as number }),
+        ...(row.registered_at === null ? {} : { registeredAt: row.registered_at as number }),
+        ...(worker ? { worker } : {}),
+      }
+    })
+  }
+
+  #workerOf(session: Session): PilotRecord['worker'] {
+    const worker = this.#dispatcher.state.workers.get(session.worker)
+    if (!worker) return undefined
+    let leased = 0
+    for (const lease of worker.leases.values()) leased += lease.open
+    if (leased > 0) delete session.idleSince
+    else session.idleSince ??= this.#dispatcher.now
+    return {
+      id: worker.id,
+      node: worker.node,
+      state:
+        worker.draining || worker.leaving
+          ? 'draining'
+          : worker.suspectSince === undefined
+            ? 'active'
+            : 'suspect',
+      leased,
+      ...(session.idleSince === undefined ? {} : { idleSince: session.idleSince }),
+      tasksDone: worker.done,
+      tasksFailed: worker.failures,
+    }
+  }
+
+  /** Pilots whose jobs are gone: their tokens and sessions are void, and what they had in hand goes to others. */
+  ended(pilots: { pilot: string; reason: string }[]): void {
+    this.#transaction(() => {
+      for (const { pilot, reason } of pilots) {
+        this.#ledger
+          .sql('UPDATE pilots SET ended_at = ?, end_reason = ? WHERE id = ? AND ended_at IS NULL')
+          .run(this.#dispatcher.now, reason.slice(0, 1000), numberOf(pilot))
+      }
+    })
+    const gone = new Set(pilots.map(({ pilot }) => pilot))
+    for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
+  }
+
+  demand(): { queued: number; leased: number; ratePerPilot: number } {
+    const { jobs, workers, contexts, holders } = this.#dispatcher.state
+    let queued = 0
+    for (const job of jobs.values()) if (!contexts.get(job.context)?.broken) queued += job.queue.size
+    const rates = [...workers.values()].map((worker) => worker.rate).filter((rate) => rate > 0)
+    const ratePerPilot = rates.reduce((sum, rate) => sum + rate, 0) / Math.max(1, rates.length)
+    return { queued, leased: holders.size, ratePerPilot }
+  }
+
+  /** Asks a pilot's worker to take no more work, finish what it has, and leave. */
+  drain(pilot: string): void {
+    for (const session of this.#sessions.values()) {
+      if (session.pilot === pilot) this.#dispatcher.drain(session.worker)
+    }
+  }
+
+  // --- what workers need
+
+  /** The pilot whose live token this is. @throws {ApiError} 401 */
+  pilotOf(token: string | undefined): { id: number; site: string; restarts: number } {
+    const owner = token === undefined ? undefined : ownerOf(token)
+    if (owner === undefined || !owner.startsWith('p')) throw unauthorised()
+    const row = this.#ledger
+      .sql('SELECT id, site, token_hash, restarts FROM pilots WHERE id = ? AND ended_at IS NULL')
+      .get(numberOf(owner))
+    if (!row || !matches(token!, row.token_hash as Uint8Array)) throw unauthorised()
+    return { id: row.id as number, site: row.site as string, restarts: row.restarts as number }
+  }
+
+  /**
+   * Exchanges a pilot's token for a session. It works once for each time the batch system starts the job; a later
+   * start ends the session of an earlier one.
+   * @throws {ApiError} 401 for a token that is not valid, 409 for one that is spent
+   */
+  register(token: string | undefined, info: RegisterRequest): { worker: string; session: string } {
+    const pilot = this.pilotOf(token)
+    if (info.restarts <= pilot.restarts) {
+      throw conflict('this pilot token is spent: it works once for each start of its job')
+    }
+    for (const session of [...this.#sessions.values()]) {
+      if (session.pilot === `p${pilot.id}`) this.#revoke(session)
+    }
+    const now = this.#dispatcher.now
+    const ahead = info.clock - now
+    const known =
+      info.deadline === undefined ? info : { ...info, clock: now, deadline: info.deadline - ahead }
+    return this.#transaction(() => {
+      this.#ledger
+        .sql('UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?')
+        .run(info.restarts, now, pilot.id)
+      const { lastInsertRowid } = this.#ledger
+        .sql(`INSERT INTO workers (pilot, session_hash, info, registered_at) VALUES (?, x'', ?, ?)`)
+        .run(pilot.id, JSON.stringify(known), now)
+      const worker = `w${lastInsertRowid}`
+      const { token: session, hash } = makeToken(worker)
+      this.#ledger.sql('UPDATE workers SET session_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
+      this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash })
+      this.#dispatcher.join(this.workerInfo(worker))
+      return { worker, session }
+    })
+  }
+
+  /** The session this token opens. @throws {ApiError} 401 for what is no session, 410 for one that has ended */
+  authenticate(token: string | undefined): Session {
+    const owner = token === undefined ? undefined : ownerOf(token)
+    if (owner === undefined || !owner.startsWith('w')) throw unauthorised()
+    const session = this.#sessions.get(owner)
+    if (!session) throw revoked()
+    if (!matches(token!, session.hash)) throw unauthorised()
+    return session
+  }
+
+  /** What the scheduler is told of a worker. */
+  workerInfo(worker: string): WorkerInfo {
+    const { info } = this.#sessions.get(worker)!
+    return {
+      id: worker,
+      node: info.node,
+      slots: info.slots.length,
+      ...(info.deadline === undefined ? {} : { deadline: info.deadline }),
+    }
+  }
+
+  #revoke(session: Session): void {
+    this.#dispatcher.lost(session.worker)
+    this.#end(session.worker)
+  }
+
+  #end(worker: string): void {
+    this.#sessions.delete(worker)
+    this.#ledger
+      .sql('UPDATE workers SET ended_at = ? WHERE id = ?')
+      .run(this.#dispatcher.now, numberOf(worker))
+  }
+
+  /** Runs now, between the groups of the committer: what the factory and a registration write is rare. */
+  #transaction<T>(run: () => T): T {
+    const { db } = this.#ledger
+    db.exec('BEGIN IMMEDIATE')
+    try {
+      const value = run()
+      db.exec('COMMIT')
+      return value
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw error
+    }
+  }
+}
+
+function numberOf(id: string): number {
+  return Number(id.slice(1))
+}

@@ -1,0 +1,65 @@
+import type { FastifyInstance } from 'fastify'
+import { z } from 'zod'
+import { AddContextRequest, AddTasksRequest, CreateJobRequest, StopRequest } from '../../protocol/client.ts'
+import { limits } from '../../protocol/common.ts'
+import type { Contexts } from '../contexts.ts'
+import { unauthorised } from '../errors.ts'
+import type { Jobs } from '../jobs.ts'
+import { parse } from '../server.ts'
+import type { StatusBoard } from '../status.ts'
+import { bearer, matches } from '../tokens.ts'
+
+const JobParams = z.object({ job: z.coerce.number().int().nonnegative() })
+const ResultsQuery = z.object({
+  after: z.coerce.number().int().nonnegative().default(0),
+  limit: z.coerce.number().int().min(1).max(limits.batch).default(1000),
+  waitMs: z.coerce.number().int().min(0).max(limits.wait).default(0),
+})
+
+export interface ClientRoutes {
+  /** Hash of the user's token. */
+  user: Uint8Array
+  jobs: Jobs
+  contexts: Contexts
+  board: StatusBoard
+  /** Called once for `POST /v1/stop`. */
+  onStop: (options: { drain: boolean }) => void
+}
+
+/** What users' programs and the command line ask. */
+export function clientRoutes(
+  server: FastifyInstance,
+  { user, jobs, contexts, board, onStop }: ClientRoutes,
+): void {
+  server.addHook('onRequest', (request, _reply, done) => {
+    const token = bearer(request.headers.authorization)
+    if (token === undefined || !matches(token, user)) throw unauthorised()
+    done()
+  })
+
+  server.get('/v1/status', () => board.read())
+
+  server.get('/v1/contexts', () => ({ contexts: contexts.list() }))
+  server.post('/v1/contexts', ({ body }) => contexts.register(parse(AddContextRequest, body).path))
+
+  server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
+  server.post('/v1/jobs', ({ body }) => jobs.create(parse(CreateJobRequest, body)))
+  server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/tasks', ({ params, body }) =>
+    jobs.addTasks(parse(JobParams, params).job, parse(AddTasksRequest, body).tasks),
+  )
+  server.post('/v1/jobs/:job/close', ({ params }) => jobs.close(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/cancel', ({ params }) => jobs.cancel(parse(JobParams, params).job))
+  server.get('/v1/jobs/:job/results', ({ params, query, raw }) => {
+    const { after, limit, waitMs } = parse(ResultsQuery, query)
+    const gone = new AbortController()
+    raw.socket.once('close', () => gone.abort())
+    return jobs.results(parse(JobParams, params).job, after, limit, waitMs, gone.signal)
+  })
+
+  server.post('/v1/stop', ({ body }) => {
+    const options = parse(StopRequest, body ?? {})
+    setImmediate(() => onStop(options))
+    return { stopping: true }
+  })
+}

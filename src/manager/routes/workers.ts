@@ -1,0 +1,97 @@
+import { createReadStream } from 'node:fs'
+import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { Sha256 } from '../../protocol/common.ts'
+import { ExchangeRequest, RegisterRequest, type RegisterResponse, WorkerId } from '../../protocol/worker.ts'
+import { PROTOCOL_VERSION } from '../../protocol/common.ts'
+import type { Contexts } from '../contexts.ts'
+import type { Dispatcher } from '../dispatcher.ts'
+import { conflict, notFound, unauthorised } from '../errors.ts'
+import type { Neighbours } from '../neighbours.ts'
+import { SourcesRequest, type SourcesResponse } from '../../protocol/sources.ts'
+import type { Pilots, Session } from '../pilots.ts'
+import { parse } from '../server.ts'
+import type { StatusBoard } from '../status.ts'
+import { bearer } from '../tokens.ts'
+
+const WorkerParams = z.object({ worker: WorkerId })
+const ContextParams = z.object({ context: Sha256 })
+const RuntimeParams = z.object({ sha256: Sha256 })
+
+export interface WorkerRoutes {
+  dispatcher: Dispatcher
+  pilots: Pilots
+  contexts: Contexts
+  board: StatusBoard
+  neighbours: Neighbours
+  /** What pilots boot. */
+  runtime: { path: string; sha256: string; bytes: number }
+  terms: Omit<RegisterResponse, 'worker' | 'session'>
+}
+
+/** What pilots and their workers ask. */
+export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
+  const { dispatcher, pilots, contexts, board, neighbours, runtime, terms } = options
+  const watch = connectionWatch(dispatcher)
+
+  server.get('/v1/runtime/:sha256', ({ params, headers }, reply) => {
+    pilots.pilotOf(bearer(headers.authorization))
+    if (parse(RuntimeParams, params).sha256 !== runtime.sha256) {
+      throw notFound('this runtime is not served any more: the pilot was submitted by an older factory')
+    }
+    return reply
+      .header('content-type', 'application/gzip')
+      .header('content-length', runtime.bytes)
+      .send(createReadStream(runtime.path))
+  })
+
+  server.post('/v1/workers', ({ body, headers }): RegisterResponse => {
+    const info = parse(RegisterRequest, body)
+    if (info.protocol !== PROTOCOL_VERSION) {
+      throw conflict(`the worker speaks protocol ${info.protocol}, the manager ${PROTOCOL_VERSION}`)
+    }
+    return { ...pilots.register(bearer(headers.authorization), info), ...terms }
+  })
+
+  server.post('/v1/workers/:worker/exchange', async (request, reply) => {
+    const session = ownSession(pilots, request)
+    const exchange = parse(ExchangeRequest, request.body)
+    watch(request.raw.socket, session.worker)
+    board.note(session.worker, exchange.contexts)
+    neighbours.note(session.worker, exchange.contexts)
+    const answer = await dispatcher.exchange(pilots.workerInfo(session.worker), exchange)
+    return reply.header('content-type', 'application/json').send(answer)
+  })
+
+  server.post('/v1/workers/:worker/sources', (request): SourcesResponse => {
+    const { worker } = ownSession(pilots, request)
+    return { sources: neighbours.sources(worker, parse(SourcesRequest, request.body)) }
+  })
+
+  server.get('/v1/contexts/:context', (request) => {
+    pilots.authenticate(bearer(request.headers.authorization))
+    return contexts.byId(parse(ContextParams, request.params).context)
+  })
+}
+
+/** The session of the worker that the path names. @throws {ApiError} 401 if it is another's */
+function ownSession(pilots: Pilots, request: FastifyRequest): Session {
+  const session = pilots.authenticate(bearer(request.headers.authorization))
+  if (session.worker !== parse(WorkerParams, request.params).worker) throw unauthorised()
+  return session
+}
+
+/** Tells the dispatcher when the connection that a worker used last is closed: most often its process has died. */
+function connectionWatch(dispatcher: Dispatcher): (socket: Socket, worker: string) => void {
+  const last = new Map<string, Socket>()
+  return (socket, worker) => {
+    if (last.get(worker) === socket) return
+    last.set(worker, socket)
+    socket.once('close', () => {
+      if (last.get(worker) !== socket) return
+      last.delete(worker)
+      dispatcher.disconnected(worker)
+    })
+  }
+}

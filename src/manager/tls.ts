@@ -1,0 +1,55 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { hostname, networkInterfaces } from 'node:os'
+import { join } from 'node:path'
+import { generate } from 'selfsigned'
+import type { Certificate } from './server.ts'
+
+const YEARS = 10
+
+/** Addresses that only this machine reaches: there is nobody on the way to hide from. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+/**
+ * The manager's certificate, made at the first start; pilots and clients trust this one and no other.
+ * The key stays in the state folder, readable by its owner alone.
+ * @param names host names and addresses by which it will be reached, beside this machine's own
+ */
+export async function ownCertificate(
+  folder: string,
+  names: string[],
+): Promise<Certificate & { certFile: string }> {
+  const certFile = join(folder, 'manager.crt')
+  const keyFile = join(folder, 'manager.key')
+  try {
+    return { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8'), certFile }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const addresses = Object.values(networkInterfaces()).flatMap((all) =>
+    (all ?? []).map(({ address }) => address),
+  )
+  const reached = [...new Set([...names, hostname(), 'localhost', ...addresses])]
+  const now = new Date()
+  const made = await generate([{ name: 'commonName', value: 'gleaner manager' }], {
+    keyType: 'ec',
+    curve: 'P-256',
+    algorithm: 'sha256',
+    notBeforeDate: now,
+    notAfterDate: new Date(now.getFullYear() + YEARS, now.getMonth(), now.getDate()),
+    extensions: [
+      { name: 'basicConstraints', cA: true, critical: true },
+      {
+        name: 'subjectAltName',
+        altNames: reached.map((name) =>
+          isIP(name) ? { type: 7 as const, ip: name } : { type: 2 as const, value: name },
+        ),
+      },
+    ],
+  })
+  await writeFile(keyFile, made.private, { mode: 0o600 })
+  await writeFile(certFile, made.cert, { mode: 0o644 })
+  return { cert: made.cert, key: made.private, certFile }
+}

@@ -1,0 +1,82 @@
+import { z } from 'zod'
+import { BundleId } from './bundle.ts'
+
+/** Why a source was left out by a worker that fetched from it. */
+export const FaultReason = z.enum(['unreachable', 'reset', 'stalled', 'corrupt', 'refused', 'protocol'])
+export type FaultReason = z.infer<typeof FaultReason>
+
+/** One source that a worker gave up on. */
+export const Fault = z.object({
+  /** The source's name as the manager gave it. */
+  source: z.string().min(1).max(200),
+  reason: FaultReason,
+  /** For people. */
+  detail: z.string().max(500),
+})
+export type Fault = z.infer<typeof Fault>
+
+/** A process that serves pieces of one bundle over HTTP. */
+export const Source = z.object({
+  /** `manager`, or the neighbour's worker id. */
+  name: z.string().min(1).max(200),
+  /** Where its piece routes are mounted, e.g. `http://10.0.0.7:40123`. */
+  url: z.url({ protocol: /^https?$/ }).max(300),
+  /** Sent as the bearer token of each request. Secret. */
+  ticket: z.string().min(1).max(1000),
+  /** The manager holds every piece and hands out rare ones first; neighbours are preferred for all others. */
+  kind: z.enum(['manager', 'neighbour']),
+})
+export type Source = z.infer<typeof Source>
+
+/**
+ * `POST /v1/workers/:id/sources`: who holds this bundle, or is fetching it, right now. Asked when a fetch begins, at
+ * intervals while it runs, and when sources fail; so it also tells the manager how the fetch is going.
+ */
+export const SourcesRequest = z.object({
+  bundle: BundleId,
+  /** Sources left out since the last request. */
+  faults: z.array(Fault).max(1000),
+  /** Bytes checked and on disk, and in all; 0 of 0 before the manifest is there. */
+  heldBytes: z.int().nonnegative().default(0),
+  totalBytes: z.int().nonnegative().default(0),
+  /** Bytes taken so far from each source of this fetch. */
+  from: z
+    .array(z.object({ source: z.string().max(200), bytes: z.int().nonnegative() }))
+    .max(1000)
+    .default([]),
+})
+export type SourcesRequest = z.infer<typeof SourcesRequest>
+
+/** Sources in any order: the manager itself, and a random dozen or so of the neighbours when there are many. */
+export const SourcesResponse = z.object({ sources: z.array(Source).max(100) })
+export type SourcesResponse = z.infer<typeof SourcesResponse>
+
+/*
+ * The routes of a source, authorised by a ticket for the bundle (`authorization: Bearer …`). Bodies are binary.
+ *
+ * GET  /v1/pieces/:bundle/manifest   the manifest's canonical JSON
+ * GET  /v1/pieces/:bundle/holdings   a stream: the number of pieces (u32, little endian), a bitmap of those held (piece i is
+ *                                    bit i % 8 of byte i / 8), then the number (u32) of each further piece as it is
+ *                                    checked. It ends when the source holds them all.
+ * GET  /v1/pieces/:bundle?first=&count=   those pieces, one after the other
+ * POST /v1/pieces/:bundle?bytes=     the body is a bitmap of pieces the asker wants; the source answers with a run of its
+ *                                    choice, of at most so many bytes, those it has sent least often first.
+ *                                    204: it has sent them all before, ask neighbours.
+ *
+ * An answer with pieces names them in the header `pieces: FIRST-COUNT`. 404: not held here. 503: busy, ask again soon.
+ */
+
+/** Header of an answer with pieces: the first one and how many, as `FIRST-COUNT`. */
+export const PIECES_HEADER = 'pieces'
+
+/** Most bytes of pieces in one answer, unless a single piece is larger. */
+export const RUN_MAX = 4 << 20
+
+/** Query of `GET /v1/pieces/:bundle`. */
+export const PieceRange = z.object({
+  first: z.coerce.number().int().nonnegative(),
+  count: z.coerce.number().int().min(1).max(10_000),
+})
+
+/** Query of `POST /v1/pieces/:bundle`. */
+export const RunQuery = z.object({ bytes: z.coerce.number().int().min(1).max(RUN_MAX) })
