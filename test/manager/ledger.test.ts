@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, describe, test } from 'node:test'
+import { pino } from 'pino'
+import { LedgerWriteError } from '../../src/manager/committer.ts'
+import { LedgerLockedError, LedgerVersionError } from '../../src/manager/database.ts'
+import { Ledger } from '../../src/manager/ledger.ts'
+import type { TaskResult } from '../../src/protocol/task.ts'
+import { until } from '../support/until.ts'
+
+const log = pino({ level: 'silent' })
+const folders: string[] = []
+
+function tempFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'gleaner-ledger-'))
+  folders.push(folder)
+  return folder
+}
+
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+
+const context = {
+  id: 'c'.repeat(64),
+  name: 'ctx',
+  bundles: {},
+  spec: { library: 'module' as const, setup: { bundle: 'app', file: 'a.js', args: [] }, functions: {} },
+}
+
+async function withJob(ledger: Ledger, name = 'job') {
+  await ledger.addContext(context, 1)
+  const options = { retries: 0, priority: 0 }
+  return ledger.addJob({ name, context: context.id, function: 'f', options, createdAt: 1 })
+}
+
+function done(task: number, value: string | number): TaskResult {
+  return { task, lease: 1, outcome: { status: 'done', value }, ms: 1 }
+}
+
+const numbered = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => ({ key: `k${from + i}`, input: { n: from + i } }))
+
+describe('the ledger', () => {
+  test('gives a batch neighbouring numbers and leaves out keys the job has already', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    const first = await ledger.addTasks(job.id, numbered(0, 5))
+    assert.equal(first.end - first.start, 5)
+    const second = await ledger.addTasks(job.id, numbered(3, 8))
+    assert.deepEqual([second.start, second.end - second.start, second.known], [first.end, 3, 2])
+    assert.deepEqual(
+      ledger.inputs([second.start + 2, second.start]).map((text) => JSON.parse(text) as unknown),
+      [{ n: 7 }, { n: 5 }],
+    )
+    await ledger.close()
+  })
+
+  test('keeps the first result of a task, in the order they came, over a restart', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    const before = new Ledger(file, log)
+    const job = await withJob(before)
+    const { start } = await before.addTasks(job.id, numbered(0, 6))
+    const give = (ledger: Ledger, task: number, value: string) =>
+      ledger.addResults([{ job: job.id, result: done(start + task, value), worker: 'w1' }])
+    await give(before, 4, 'first')
+    await give(before, 4, 'second')
+    await give(before, 1, 'first')
+    await before.close()
+
+    const after = new Ledger(file, log)
+    await give(after, 1, 'third')
+    await give(after, 2, 'first')
+    assert.deepEqual(
+      after.results(job.id, 0, 10).map(({ key, value }) => [key, value]),
+      [
+        ['k4', 'first'],
+        ['k1', 'first'],
+        ['k2', 'first'],
+      ],
+    )
+    assert.deepEqual(
+      [...after.unfinished(job.id)],
+      [
+        [start, start + 1],
+        [start + 3, start + 4],
+        [start + 5, start + 6],
+      ],
+    )
+    assert.deepEqual(after.counts(job.id), { tasks: 6, done: 3, failed: 0, ms: 3 })
+    const cursor = after.results(job.id, 0, 2).at(-1)!.cursor
+    assert.deepEqual(
+      after.results(job.id, cursor, 10).map(({ key }) => key),
+      ['k2'],
+    )
+    await after.close()
+  })
+
+  test('is held by one process at a time', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    const ledger = new Ledger(file, log)
+    assert.throws(() => new Ledger(file, log), LedgerLockedError)
+    await ledger.close()
+    await new Ledger(file, log).close()
+  })
+
+  test('of a newer version is refused and left as it is', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    await new Ledger(file, log).close()
+    const db = new DatabaseSync(file)
+    db.exec('PRAGMA user_version = 99')
+    db.close()
+    assert.throws(() => new Ledger(file, log), LedgerVersionError)
+  })
+
+  test('a write that fails on its own does not touch those beside it', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    const failing = ledger.commits.write(() => {
+      throw new Error('mine alone')
+    })
+    const adding = ledger.addTasks(job.id, numbered(0, 3))
+    await assert.rejects(failing, /mine alone/)
+    assert.equal((await adding).known, 0)
+    assert.equal(ledger.counts(job.id).tasks, 3)
+    await ledger.close()
+  })
+
+  test('writes that arrive together go to disk together, in order', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    let commits = 0
+    const exec = ledger.db.exec.bind(ledger.db)
+    ledger.db.exec = (sql) => {
+      if (sql === 'COMMIT') commits++
+      exec(sql)
+    }
+    const batches = await Promise.all(
+      Array.from({ length: 50 }, (_, i) => ledger.addTasks(job.id, numbered(i * 10, i * 10 + 10))),
+    )
+    assert.ok(commits <= 2, `${commits} commits`)
+    assert.deepEqual(
+      batches.map(({ start }) => start - batches[0]!.start),
+      batches.map((_, i) => i * 10),
+    )
+    await ledger.close()
+  })
+})
+
+test('when the disk is full, new tasks are refused, results wait, and nothing acknowledged is lost', async () => {
+  const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+  const job = await withJob(ledger)
+  const { start } = await ledger.addTasks(job.id, numbered(0, 100))
+  // SQLite reports a database at its page limit as it does a full disk.
+  ledger.db.exec('PRAGMA max_page_count = 100')
+  const filler = 'x'.repeat(10_000)
+  let accepted = 0
+  await assert.rejects(async () => {
+    for (;;) {
+      await ledger.addTasks(job.id, [{ key: `fill${accepted}`, input: filler }])
+      accepted++
+    }
+  }, LedgerWriteError)
+  const writing = ledger.addResults([{ job: job.id, result: done(start, filler), worker: 'w1' }])
+  await until(() => ledger.commits.trouble !== undefined)
+  assert.equal(ledger.counts(job.id).done, 0)
+  ledger.db.exec('PRAGMA max_page_count = 1000000')
+  await writing
+  assert.equal(ledger.commits.trouble, undefined)
+  assert.equal(ledger.counts(job.id).tasks, 100 + accepted)
+  assert.equal(ledger.counts(job.id).done, 1)
+  await ledger.close()
+})
