@@ -1,11 +1,11 @@
 import { z } from 'zod'
 
 /*
- * What pilot.sh leaves for the worker it boots. It travels in the environment, so nothing in it is secret:
+ * What templates/pilot.sh leaves for the worker it boots. It travels in the environment, so nothing in it is secret:
  * the pilot's token stays in a file of mode 0600, named here.
  */
 export const PilotEnvironment = z.object({
-  /** Where the manager listens, e.g. `https://submit:9700`. Several are tried in order. */
+  /** Where the manager listens, e.g. `https://submit:9700`. Several, separated by blanks, are tried in order. */
   GLEANER_MANAGER: z.string().min(1),
   /** File with the pilot's one-time token. */
   GLEANER_TOKEN_FILE: z.string().min(1),
@@ -13,15 +13,17 @@ export const PilotEnvironment = z.object({
   GLEANER_CA_FILE: z.string().optional(),
   /** The node's cache folder, shared by this user's pilots. */
   GLEANER_CACHE: z.string().min(1),
-  /** Scratch folder of this pilot alone; gone with it. */
+  /** Scratch folder of this pilot alone, and its working directory; the worker removes it when it leaves. */
   GLEANER_SCRATCH: z.string().min(1),
   /** Folder on a shared filesystem that also holds bundles. */
   GLEANER_SHARED: z.string().optional(),
   /** Seconds since 1970 at which pilot.sh began, and at which the batch system ends the job. */
   GLEANER_STARTED: z.coerce.number(),
   GLEANER_DEADLINE: z.coerce.number().optional(),
+  /** The batch system's own name for this job, and how often it has started it before. */
   GLEANER_JOB_ID: z.string().optional(),
   GLEANER_RESTARTS: z.coerce.number().int().default(0),
+  /** The node, by the name under which the batch system can be told to avoid it. */
   GLEANER_NODE: z.string().optional(),
   /** CPUs and memory (MiB) of the pilot, GPUs as the batch system names them (comma separated). */
   GLEANER_CPUS: z.coerce.number().positive().default(1),

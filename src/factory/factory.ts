@@ -1,0 +1,71 @@
+import type { Logger } from 'pino'
+import type { SiteStatus } from '../protocol/client.ts'
+import type { Config, SiteConfig } from './config.ts'
+import type { PilotRegistry } from './registry.ts'
+import { startSiteLoop } from './site-loop.ts'
+import { htcondorSite } from './sites/htcondor.ts'
+import { localSite } from './sites/local.ts'
+import type { Site } from './sites/site.ts'
+import { slurmSite } from './sites/slurm.ts'
+import { type Boot, submissionsFolder } from './submission.ts'
+import { shellTransport } from './transports/shell.ts'
+
+export type FactoryOptions = Boot & {
+  config: Config
+  registry: PilotRegistry
+  stateFolder: string
+  log: Logger
+}
+
+export type Factory = {
+  status(): SiteStatus[]
+  /** Tells every site that something has changed, e.g. that there is work. */
+  wake(): void
+  /**
+   * Ends all pilots and resolves once no queue holds any; rejects, naming them, if some cannot be got rid of.
+   * @param drain let them finish the work that is queued first.
+   */
+  stop(options: { drain: boolean }): Promise<void>
+}
+
+/** Starts to keep pilots at all sites. Those of an earlier run that are still in the queues are found and kept. */
+export function startFactory({ config, registry, stateFolder, log, ...boot }: FactoryOptions): Factory {
+  const loops = config.sites.map((site) =>
+    startSiteLoop({
+      config: site,
+      site: (onChange) => makeSite(site, registry.factoryId, stateFolder, onChange),
+      siteFolder: submissionsFolder(stateFolder, site.name),
+      registry,
+      boot,
+      log: log.child({ site: site.name }),
+    }),
+  )
+  return {
+    status: () => loops.map((loop) => loop.status()),
+    wake: () => loops.forEach((loop) => loop.wake()),
+    async stop(options) {
+      const results = await Promise.allSettled(loops.map((loop) => loop.stop(options)))
+      const errors = results.flatMap((result) =>
+        result.status === 'rejected' ? [result.reason as Error] : [],
+      )
+      if (errors.length > 0) throw new AggregateError(errors, errors.map(({ message }) => message).join('; '))
+    },
+  }
+}
+
+/** The site behind a configuration. `onChange` is called when its queue is known to have changed. */
+export function makeSite(
+  config: SiteConfig,
+  factoryId: string,
+  stateFolder: string,
+  onChange: () => void,
+): Site {
+  switch (config.kind) {
+    case 'local':
+      return localSite(config, submissionsFolder(stateFolder, config.name), onChange)
+    case 'htcondor':
+      return htcondorSite(config, factoryId, shellTransport())
+    case 'slurm':
+      return slurmSite(config, factoryId, submissionsFolder(stateFolder, config.name), shellTransport())
+  }
+}

@@ -1,0 +1,47 @@
+import { type NodeRecord, blackHoles } from '../core/black-holes.ts'
+import type { PilotRecord } from './registry.ts'
+
+/** A node's record is forgotten after this long, so that one that was repaired is tried again; milliseconds. */
+export const FORGET_NODE = 60 * 60_000
+
+type Counted = { done: number; failed: number; stillborn: boolean }
+
+/** What became of pilots and tasks on each node of a site, and which nodes to avoid for it. */
+export function nodeRecords() {
+  const nodes = new Map<string, { since: number; pilots: Map<string, Counted> }>()
+
+  function note(node: string, pilot: string, counted: Counted, now: number) {
+    const entry = nodes.get(node) ?? { since: now, pilots: new Map<string, Counted>() }
+    nodes.set(node, entry)
+    entry.pilots.set(pilot, counted)
+  }
+
+  return {
+    working(record: PilotRecord, now: number) {
+      const { worker } = record
+      if (!worker) return
+      const counted = { done: worker.tasksDone, failed: worker.tasksFailed, stillborn: false }
+      note(worker.node, record.pilot, counted, now)
+    },
+
+    stillborn(node: string, pilot: string, now: number) {
+      note(node, pilot, { done: 0, failed: 0, stillborn: true }, now)
+    },
+
+    avoid(now: number): string[] {
+      for (const [node, { since }] of nodes) if (now - since > FORGET_NODE) nodes.delete(node)
+      return blackHoles([...nodes].map(([node, { pilots }]) => summed(node, [...pilots.values()])))
+    },
+  }
+}
+
+function summed(node: string, pilots: Counted[]): NodeRecord {
+  const stillborn = pilots.filter((pilot) => pilot.stillborn).length
+  return {
+    node,
+    done: pilots.reduce((sum, pilot) => sum + pilot.done, 0),
+    failed: pilots.reduce((sum, pilot) => sum + pilot.failed, 0),
+    stillborn,
+    registered: pilots.length - stillborn,
+  }
+}

@@ -1,0 +1,47 @@
+import { spawn } from 'node:child_process'
+import type { Readable } from 'node:stream'
+import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
+
+/** Runs commands on this machine. `prefix` goes in front of each, e.g. to enter a container. */
+export function shellTransport(prefix: readonly string[] = []): Transport {
+  return {
+    async run(command, { cwd, signal }) {
+      const [file, ...args] = [...prefix, ...command] as [string, ...string[]]
+      const child = spawn(file, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: environment() })
+      const kill = () => child.kill('SIGKILL')
+      signal.addEventListener('abort', kill, { once: true })
+      try {
+        const code = new Promise<number>((resolve, reject) => {
+          child.once('error', reject)
+          child.once('close', (exit) => resolve(exit ?? -1))
+        })
+        const [stdout, stderr, exit] = await Promise.all([text(child.stdout), text(child.stderr), code])
+        if (signal.aborted) throw new TransportError(`${file} took too long and was ended`)
+        return { code: exit, stdout, stderr }
+      } catch (error) {
+        kill()
+        if (error instanceof TransportError) throw error
+        throw new TransportError(`${file} cannot be run: ${(error as Error).message}`, { cause: error })
+      } finally {
+        signal.removeEventListener('abort', kill)
+      }
+    },
+  }
+}
+
+/** Batch systems may record the environment of what they are told: nothing of ours goes there. */
+function environment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('GLEANER_'))
+  return { ...Object.fromEntries(kept), LC_ALL: 'C' }
+}
+
+async function text(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > OUTPUT_MAX) throw new TransportError('the command says more than fits')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

@@ -1,0 +1,242 @@
+#!/bin/sh
+# Boots a Gleaner worker inside a batch job, or in a plain process: pilot.sh PILOT
+#
+# Beside this file lie pilot.env (settings; nothing secret), setup.sh (the site's own lines) and the pilot's one-time
+# token. In order:
+#   1. find out where it runs: node, job, deadline, CPUs, GPUs, cache and scratch folders;
+#   2. get the runtime (a node binary and the worker) from the node's cache, a shared folder or the manager, by SHA-256;
+#   3. become the worker, so that the batch system's signals reach it and its exit code is the job's.
+#
+# It writes to the cache and scratch folders only. When it cannot go on it says so in one line and exits with
+#   64 settings        66 no-token     67 no-downloader   68 no-space     69 unreachable
+#   65 bad-hash        70 refused      71 unusable-node   72 bad-archive  143 evicted
+set -u
+umask 077
+exec 2>&1
+pilot=${1:?usage: pilot.sh PILOT}
+started=$(date +%s)
+here=$(cd "$(dirname "$0")" && pwd)
+node=${SLURMD_NODENAME:-$(uname -n)}
+child='' lock='' partial=''
+
+fail() { # CODE NAME MESSAGE
+  trap '' TERM INT HUP
+  if [ -n "$child" ]; then kill "$child" 2>/dev/null; fi
+  if [ -n "$partial" ]; then rm -rf "$partial"; fi
+  if [ -n "$lock" ]; then rm -rf "$lock"; fi
+  echo "gleaner: $pilot on $node: error $1 $2: $3"
+  exit "$1"
+}
+trap 'fail 143 evicted "told to leave before the worker was up"' TERM INT HUP
+
+# Runs a command so that a signal is acted upon at once, not when the command is done.
+attended() {
+  "$@" &
+  child=$!
+  wait "$child"
+  set -- $?
+  child=
+  return "$1"
+}
+
+# --- 1. Where it runs ---------------------------------------------------------------------------------------------
+
+[ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
+# shellcheck source=/dev/null
+. "$here/pilot.env"
+set +u
+# shellcheck source=/dev/null
+if [ -r "$here/setup.sh" ]; then . "$here/setup.sh"; fi
+set -u
+
+token_file=$here/tokens/$pilot.token
+if [ ! -r "$token_file" ]; then token_file=$here/$pilot.token; fi
+[ -r "$token_file" ] || fail 66 no-token "no token for $pilot in $here"
+
+job=$$ restarts=0 deadline='' scratch='' gpus=${CUDA_VISIBLE_DEVICES:-${ROCR_VISIBLE_DEVICES:-}}
+cpus=${GLEANER_CPUS:-1} memory=${GLEANER_MEMORY_MB:-}
+if [ -n "${GLEANER_WALLTIME:-}" ]; then deadline=$((started + ${GLEANER_WALLTIME%.*})); fi
+
+ad() { # FILE ATTRIBUTE: a number or string of a ClassAd in HTCondor's "old" format
+  sed -n "s/^$2 *= *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$1" 2>/dev/null | head -n 1
+}
+
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+  job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-0}}
+  job=${job:-$SLURM_JOB_ID}
+  restarts=${SLURM_RESTART_COUNT:-0}
+  deadline=${SLURM_JOB_END_TIME:-$deadline}
+  cpus=${SLURM_CPUS_ON_NODE:-$cpus}
+  memory=${SLURM_MEM_PER_NODE:-$memory}
+  gpus=${gpus:-${SLURM_JOB_GPUS:-}}
+elif [ -n "${_CONDOR_JOB_AD:-}" ]; then
+  job=$(ad "$_CONDOR_JOB_AD" ClusterId).$(ad "$_CONDOR_JOB_AD" ProcId)
+  starts=$(ad "$_CONDOR_JOB_AD" NumShadowStarts)
+  restarts=$((${starts:-1} - 1))
+  if [ "$restarts" -lt 0 ]; then restarts=0; fi
+  machine=${_CONDOR_MACHINE_AD:-/dev/null}
+  cpus=$(ad "$machine" Cpus)
+  cpus=${cpus:-$GLEANER_CPUS}
+  memory=$(ad "$machine" Memory)
+  name=$(ad "$machine" Machine)
+  node=${name:-$node}
+  scratch=${_CONDOR_SCRATCH_DIR:-}
+  gpus=${gpus:-${_CONDOR_AssignedGPUs:-}}
+fi
+# Slurm's word for "no GPU was asked for".
+if [ "$gpus" = NoDevFiles ]; then gpus=''; fi
+
+# The first of these folders that this user can write to, and nobody else can, is the node's cache.
+usable() {
+  if [ -z "$1" ]; then return 1; fi
+  mkdir -p "$1" 2>/dev/null
+  [ -d "$1" ] && [ -w "$1" ] && [ -n "$(find "$1" -prune -user "$(id -u)" ! -perm -0020 ! -perm -0002 2>/dev/null)" ]
+}
+cache=''
+for folder in "${GLEANER_CACHE:-}" "/tmp/gleaner-$(id -u)" "/var/tmp/gleaner-$(id -u)" \
+  "${TMPDIR:+$TMPDIR/gleaner}" "${scratch:+$scratch/cache}"; do
+  if [ -n "${GLEANER_CACHE:-}" ] && [ "$folder" != "$GLEANER_CACHE" ]; then break; fi
+  if usable "$folder"; then cache=$folder && break; fi
+done
+[ -n "$cache" ] || fail 68 no-space "no cache folder can be written: tried ${GLEANER_CACHE:-/tmp, /var/tmp, TMPDIR, scratch}"
+
+# Scratch of pilots that were killed here long ago goes with the next one that comes by.
+if [ -z "$scratch" ]; then
+  scratch=$cache/scratch
+  mkdir -p "$scratch" && find "$scratch" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} + 2>/dev/null
+fi
+scratch=$scratch/$pilot.$$
+mkdir -p "$scratch" || fail 68 no-space "cannot make the scratch folder $scratch"
+
+# --- 2. The runtime -----------------------------------------------------------------------------------------------
+
+sha256=$GLEANER_RUNTIME_SHA256
+runtime=$cache/runtime/$sha256
+
+hash_is_right() { # FILE
+  if command -v sha256sum >/dev/null; then
+    sum=$(sha256sum <"$1")
+  elif command -v shasum >/dev/null; then
+    sum=$(shasum -a 256 <"$1")
+  else
+    sum=$(openssl dgst -sha256 -r <"$1")
+  fi
+  [ "${sum%% *}" = "$sha256" ]
+}
+
+# The token travels in a file only its owner can read, never as an argument that `ps` would show to everybody.
+download() { # URL FILE: 0 done, 1 try again, 2 refused
+  if command -v curl >/dev/null; then
+    {
+      printf 'header = "Authorization: Bearer %s"\n' "$(cat "$token_file")"
+      printf 'url = "%s"\noutput = "%s"\n' "$1" "$2"
+      if [ -r "$here/ca.pem" ]; then printf 'cacert = "%s"\n' "$here/ca.pem"; fi
+    } >"$scratch/request"
+    attended curl --config "$scratch/request" --silent --show-error --fail --connect-timeout 15 \
+      --speed-limit 1024 --speed-time 60 --write-out '%{http_code}\n' >"$scratch/answer" 2>&1
+    answer=$?
+    code=$(grep -E '^[0-9]+$' "$scratch/answer" | tail -n 1)
+  elif wget --version 2>/dev/null | grep -q '^GNU Wget'; then
+    {
+      printf 'header = Authorization: Bearer %s\n' "$(cat "$token_file")"
+      if [ -r "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
+    } >"$scratch/request"
+    attended wget --config="$scratch/request" --no-verbose --server-response --tries=1 --timeout=60 \
+      --output-document="$2" "$1" >"$scratch/answer" 2>&1
+    answer=$?
+    code=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' "$scratch/answer" | tail -n 1)
+  else
+    fail 67 no-downloader "neither curl nor GNU wget on this node, and $GLEANER_RUNTIME_FILE cannot be read here"
+  fi
+  rm -f "$scratch/request"
+  if [ "$answer" = 0 ]; then return 0; fi
+  case $code in 4??) return 2 ;; esac
+  return 1
+}
+
+# Waits out a manager that restarts, about four minutes in all.
+from_manager() { # FILE
+  for pause in 1 2 4 8 15 30 30 30 30 30 0; do
+    for manager in $GLEANER_MANAGER; do
+      download "${manager%/}/v1/runtime/$sha256" "$1"
+      case $? in
+        0) return 0 ;;
+        2) fail 70 refused "$manager answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
+      esac
+    done
+    attended sleep "$pause"
+  done
+  free=$(df -Pk "$partial" | awk 'NR == 2 { print int($4 / 1024) }')
+  if [ "$free" -lt 300 ]; then fail 68 no-space "$cache has $free MB left"; fi
+  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $(grep -v '^[0-9]*$' "$scratch/answer" | tail -n 1)"
+}
+
+unpack() { # ARCHIVE
+  mkdir "$partial/runtime" && attended tar -xzf "$1" -C "$partial/runtime" && return 0
+  fail 68 no-space "cannot unpack the runtime in $cache ($(df -Pk "$partial" | awk 'NR == 2 { print int($4 / 1024) }') MB left; quota?)"
+}
+
+have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }
+
+# One pilot of a node fetches, the others wait for it: a lock is left behind only by a pilot that was killed.
+lock_is_stale() {
+  read -r owner_node owner_pid 2>/dev/null <"$cache/runtime/$sha256.lock/owner"
+  if [ "${owner_node:-}" = "$(uname -n)" ] && ! kill -0 "$owner_pid" 2>/dev/null; then return 0; fi
+  [ -z "$(find "$cache/runtime/$sha256.lock" -prune -mmin -15 2>/dev/null)" ]
+}
+
+install_runtime() {
+  mkdir -p "$cache/runtime" || fail 68 no-space "cannot write to $cache"
+  until mkdir "$cache/runtime/$sha256.lock" 2>/dev/null; do
+    if lock_is_stale; then rm -rf "$cache/runtime/$sha256.lock"; fi
+    attended sleep 1
+    if have_runtime; then return 0; fi
+    [ -w "$cache/runtime" ] || fail 68 no-space "cannot write to $cache/runtime"
+  done
+  lock=$cache/runtime/$sha256.lock
+  echo "$(uname -n) $$" >"$lock/owner"
+  if ! have_runtime; then
+    find "$cache/runtime" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null
+    partial=$cache/runtime/partial.$pilot.$$
+    mkdir "$partial" || fail 68 no-space "cannot write to $cache/runtime"
+    if [ -r "${GLEANER_RUNTIME_FILE:-}" ] && hash_is_right "$GLEANER_RUNTIME_FILE"; then
+      unpack "$GLEANER_RUNTIME_FILE"
+    else
+      from_manager "$partial/runtime.tar.gz"
+      hash_is_right "$partial/runtime.tar.gz" || fail 65 bad-hash "the runtime from the manager does not have SHA-256 $sha256"
+      unpack "$partial/runtime.tar.gz"
+    fi
+    [ -x "$partial/runtime/node" ] || fail 72 bad-archive "the runtime holds no node binary"
+    rm -rf "$runtime"
+    mv "$partial/runtime" "$runtime"
+    rm -rf "$partial"
+    partial=''
+  fi
+  rm -rf "$lock"
+  lock=''
+}
+
+if have_runtime; then
+  # Keeps tools that tidy up /tmp by age from taking the cache apart.
+  find "$runtime" -exec touch -c {} + 2>/dev/null
+else
+  install_runtime
+fi
+version=$("$runtime/node" -v 2>&1) ||
+  fail 71 unusable-node "the runtime's node does not run here: $(echo "$version" | tail -n 1)"
+
+# --- 3. Become the worker -----------------------------------------------------------------------------------------
+
+export GLEANER_MANAGER GLEANER_TOKEN_FILE="$token_file" GLEANER_CACHE="$cache" GLEANER_SCRATCH="$scratch"
+export GLEANER_STARTED="$started" GLEANER_JOB_ID="$job" GLEANER_RESTARTS="$restarts" GLEANER_NODE="$node"
+export GLEANER_CPUS="$cpus" GLEANER_GRACE
+if [ -r "$here/ca.pem" ]; then export GLEANER_CA_FILE="$here/ca.pem"; fi
+if [ -n "${GLEANER_SHARED:-}" ]; then export GLEANER_SHARED; fi
+if [ -n "$deadline" ]; then export GLEANER_DEADLINE="$deadline"; fi
+if [ -n "$memory" ]; then export GLEANER_MEMORY_MB="$memory"; else unset GLEANER_MEMORY_MB; fi
+if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; fi
+
+echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node $version, runtime $runtime"
+trap - TERM INT HUP
+cd "$scratch" || fail 68 no-space "cannot enter $scratch"
+exec "$runtime/node" "$runtime/worker.js"
