@@ -1,4 +1,9 @@
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  LogController,
+} from 'fastify'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import { type ApiErrorBody, explain, limits } from '../protocol/common.ts'
@@ -17,7 +22,7 @@ const KEEP_ALIVE_MS = 600_000
 export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
   const server = Fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.body,
     keepAliveTimeout: KEEP_ALIVE_MS,
     // A request must be here in this time; answers may take as long as a long-poll.
