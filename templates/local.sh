@@ -4,6 +4,6 @@
 # Who this process is, so that a factory started later finds it again and never mistakes another one for it.
 read -r stat </proc/self/stat
 read -r boot </proc/sys/kernel/random/boot_id
-printf '%s %s\n' "$boot" "$stat" >"jobs/$1.new" && mv "jobs/$1.new" "jobs/$1"
+printf '%s %s\n' "$boot" "$stat" >"jobs/.$1" && mv "jobs/.$1" "jobs/$1"
 
 exec /bin/sh ./pilot.sh "$1"

@@ -12,7 +12,7 @@
 #   65 bad-hash        70 refused      71 unusable-node   72 bad-archive  143 evicted
 set -u
 umask 077
-exec 2>&1
+exec 2>&1 3>&1 # 3: the log, also where a command's output goes elsewhere
 pilot=${1:?usage: pilot.sh PILOT}
 started=$(date +%s)
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,7 +24,7 @@ fail() { # CODE NAME MESSAGE
   if [ -n "$child" ]; then kill "$child" 2>/dev/null; fi
   if [ -n "$partial" ]; then rm -rf "$partial"; fi
   if [ -n "$lock" ]; then rm -rf "$lock"; fi
-  echo "gleaner: $pilot on $node: error $1 $2: $3"
+  echo "gleaner: $pilot on $node: error $1 $2: $3" >&3
   exit "$1"
 }
 trap 'fail 143 evicted "told to leave before the worker was up"' TERM INT HUP
@@ -239,4 +239,4 @@ if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; fi
 echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node $version, runtime $runtime"
 trap - TERM INT HUP
 cd "$scratch" || fail 68 no-space "cannot enter $scratch"
-exec "$runtime/node" "$runtime/worker.js"
+exec "$runtime/node" "$runtime/worker.js" 3>&-

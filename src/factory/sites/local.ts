@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { open, readdir, readFile, rm } from 'node:fs/promises'
+import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LocalSiteConfig } from '../config.ts'
 import { type Submission, pilotLog, readSubmissions } from '../submission.ts'
@@ -72,8 +72,9 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
 }
 
 async function start(submission: Submission, pilot: string): Promise<ChildProcess> {
-  const log = await open(pilotLog(submission, pilot), 'a', 0o600)
+  let log: FileHandle | undefined
   try {
+    log = await open(pilotLog(submission, pilot), 'a', 0o600)
     const child = spawn('/bin/sh', ['./local.sh', pilot], {
       cwd: submission.folder,
       detached: true,
@@ -89,13 +90,14 @@ async function start(submission: Submission, pilot: string): Promise<ChildProces
   } catch (error) {
     throw new SubmitRefused(`cannot start a process: ${(error as Error).message}`, { cause: error })
   } finally {
-    await log.close()
+    await log?.close()
   }
 }
 
 async function listOne(submission: Submission, removed: Set<string>): Promise<Job[]> {
   const jobs: Job[] = []
-  for (const pilot of await readdir(join(submission.folder, 'jobs')).catch(() => [])) {
+  const names = await readdir(join(submission.folder, 'jobs')).catch(() => [])
+  for (const pilot of names.filter((name) => !name.startsWith('.'))) {
     const process = await identity(submission, pilot)
     if (process && (await isAlive(process))) {
       jobs.push({ jobId: String(process.pid), pilot, state: removed.has(pilot) ? 'ending' : 'running' })

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import type { SiteConfig } from '../../src/factory/config.ts'
+import { type Job, type Site, SubmitRefused } from '../../src/factory/sites/site.ts'
+import {
+  type Boot,
+  type Submission,
+  newSubmission,
+  pilotLog,
+  submissionFiles,
+  writeSubmission,
+} from '../../src/factory/submission.ts'
+import { eventually } from './support/eventually.ts'
+
+/** One batch system, ready to be tried. */
+export type SiteHarness = {
+  config: SiteConfig
+  /** Another view of the same queue, as a factory has it that was just started. */
+  open(factoryId: string): Site
+  siteFolder: string
+  boot: Boot
+  /** Where the stand-in worker leaves its marks; the site's shared folder. */
+  marks: string
+  /** Seconds within which a job starts, or is gone after it was removed. */
+  patience: number
+  /** Configuration the batch system refuses. */
+  refused: (factoryId: string) => Site
+  /** Puts a job on hold, and releases it. */
+  hold?: (jobId: string) => void
+  /** Configuration whose jobs never get a node. */
+  neverStarts?: (factoryId: string) => Site
+}
+
+/** A stand-in for the worker that marks when it is up, and when it was told to leave. */
+export const markingWorker = `
+pilot=$(basename "$GLEANER_TOKEN_FILE" .token)
+trap 'echo "$pilot was told to leave"; : >"$GLEANER_SHARED/$pilot.left"; exit 0' TERM
+: >"$GLEANER_SHARED/$pilot.up"
+while :; do sleep 0.1; done
+`
+
+/** What every implementation of {@link Site} must do. */
+export function siteSuite(name: string, harness: () => SiteHarness) {
+  let count = 0
+  /** A submission of pilots nobody else has. */
+  async function prepare(site: Site, pilots: number): Promise<Submission> {
+    const { siteFolder, config, boot } = harness()
+    const unique = `${process.pid}${Date.now() % 100_000}${count++}`
+    const names = Array.from({ length: pilots }, (_, index) => `p${unique}${index}`)
+    const submission = newSubmission(siteFolder, names, [])
+    const files = submissionFiles(submission, config, boot, site.render(submission))
+    await writeSubmission(
+      submission,
+      files,
+      names.map((pilot) => ({ pilot, token: `secret of ${pilot}` })),
+    )
+    return submission
+  }
+  const signal = () => AbortSignal.timeout(60_000)
+  const live = async (site: Site) => (await site.list(signal())).filter(({ state }) => state !== 'ended')
+  const names = (jobs: Job[]) => jobs.map(({ pilot }) => pilot).toSorted()
+  const marked = (pilot: string, mark: 'up' | 'left') => existsSync(join(harness().marks, `${pilot}.${mark}`))
+  const until = <T>(what: string, ask: () => T | Promise<T>) => eventually(what, ask, harness().patience)
+  const allUp = (submission: Submission) =>
+    until('every worker is up', () => submission.pilots.every((pilot) => marked(pilot, 'up')))
+  const gone = (site: Site) => until('the queue is empty', async () => (await live(site)).length === 0)
+  const removeAll = async (site: Site) => {
+    await site.remove(await live(site), { pendingOnly: false, signal: signal() })
+    await gone(site)
+  }
+
+  describe(`a site of kind ${name}`, { concurrency: false }, () => {
+    test('runs a worker for each pilot and lists its job under the pilot', async () => {
+      const site = harness().open('suite-a')
+      const submission = await prepare(site, 3)
+      const submitted = await site.submit(submission, signal())
+      assert.deepEqual(
+        submitted.map(({ pilot }) => pilot),
+        submission.pilots,
+      )
+      await allUp(submission)
+      const jobs = await live(site)
+      assert.deepEqual(names(jobs), submission.pilots.toSorted())
+      assert.deepEqual(new Set(jobs.map(({ state }) => state)), new Set(['running']))
+      assert.deepEqual(
+        new Map(jobs.map(({ pilot, jobId }) => [pilot, jobId])),
+        new Map(submitted.map(({ pilot, jobId }) => [pilot, jobId])),
+      )
+      await removeAll(site)
+    })
+
+    test('lists after a restart what was submitted before, and nobody else’s jobs', async () => {
+      const before = harness().open('suite-b')
+      const submission = await prepare(before, 2)
+      await before.submit(submission, signal())
+      await allUp(submission)
+      const after = harness().open('suite-b')
+      assert.deepEqual(names(await live(after)), submission.pilots.toSorted())
+      if (name !== 'local') assert.deepEqual(await live(harness().open('suite-c')), [])
+      await removeAll(after)
+    })
+
+    test('tells a worker to leave before it ends it, and keeps the pilot’s log', async () => {
+      const site = harness().open('suite-d')
+      const submission = await prepare(site, 2)
+      await site.submit(submission, signal())
+      await allUp(submission)
+      await removeAll(site)
+      for (const pilot of submission.pilots) {
+        await until(`${pilot} was told`, () => marked(pilot, 'left'))
+        const log = () =>
+          existsSync(pilotLog(submission, pilot)) && readFileSync(pilotLog(submission, pilot), 'utf8')
+        if (name !== 'htcondor') assert.match(log() || '', new RegExp(`${pilot} was told to leave`))
+      }
+    })
+
+    test('spares a job that runs when only waiting ones are to be removed', async () => {
+      const site = harness().open('suite-e')
+      const submission = await prepare(site, 1)
+      await site.submit(submission, signal())
+      await allUp(submission)
+      await site.remove(await live(site), { pendingOnly: true, signal: signal() })
+      assert.equal((await live(site))[0]?.state, 'running')
+      assert.equal(marked(submission.pilots[0]!, 'left'), false)
+      await removeAll(site)
+    })
+
+    test('does not mind removing what is gone', async () => {
+      const site = harness().open('suite-f')
+      const submission = await prepare(site, 1)
+      await site.submit(submission, signal())
+      await allUp(submission)
+      const jobs = await live(site)
+      await removeAll(site)
+      await site.remove(jobs, { pendingOnly: false, signal: signal() })
+    })
+
+    test('says so when the batch system takes nothing', async () => {
+      const site = harness().refused('suite-g')
+      const submission = await prepare(site, 1)
+      await assert.rejects(site.submit(submission, signal()), SubmitRefused)
+      assert.deepEqual(await live(site), [])
+    })
+
+    test('lists and removes jobs that wait, with the reason', async (t) => {
+      const open = harness().neverStarts
+      if (!open) return t.diagnostic('its jobs never wait')
+      const site = open('suite-h')
+      const submission = await prepare(site, 2)
+      await site.submit(submission, signal())
+      const jobs = await until('both wait', async () => {
+        const waiting = (await live(site)).filter(({ state }) => state === 'pending')
+        return waiting.length === 2 ? waiting : undefined
+      })
+      if (name === 'slurm') assert.ok(jobs[0]?.reason)
+      await site.remove(jobs, { pendingOnly: true, signal: signal() })
+      await gone(site)
+    })
+
+    test('lists jobs that are held, with the reason', async (t) => {
+      const { hold, neverStarts } = harness()
+      if (!hold || !neverStarts) return t.diagnostic('its jobs cannot be held')
+      const site = neverStarts('suite-i')
+      const submission = await prepare(site, 1)
+      const [job] = await site.submit(submission, signal())
+      hold(job!.jobId)
+      const held = await until('it is held', async () =>
+        (await live(site)).find(({ state }) => state === 'held'),
+      )
+      assert.ok(held.reason)
+      await removeAll(site)
+    })
+  })
+}

@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Asks again until the answer is truthy. @param limit seconds. */
+export async function eventually<T>(
+  what: string,
+  ask: () => T | Promise<T>,
+  limit = 20,
+): Promise<NonNullable<T>> {
+  const giveUpAt = performance.now() + limit * 1000
+  for (;;) {
+    const answer = await ask()
+    if (answer) return answer
+    assert.ok(performance.now() < giveUpAt, `not within ${limit} s: ${what}`)
+    await sleep(20)
+  }
+}
