@@ -8,7 +8,7 @@ import {
   type CreateJobRequest,
 } from '../protocol/client.ts'
 import { ContextSpec } from '../protocol/context.ts'
-import { isGone, notRunning, readEndpoint, stateFolder, type Address } from './endpoint.ts'
+import { isGone, notRunning, readCertificate, readEndpoint, stateFolder, type Address } from './endpoint.ts'
 import { UnreachableError } from './errors.ts'
 import { jobHandle, type Job } from './job.ts'
 import { createTransport, type CallOptions } from './transport.ts'
@@ -20,6 +20,8 @@ export interface ConnectOptions {
   url?: string
   /** The secret from the factory's `endpoint.json`. */
   token?: string
+  /** The manager's certificate (PEM), the `manager.crt` of the state folder, if it made its own. */
+  ca?: string
   /** How long to keep trying while the manager cannot be reached, milliseconds. Default: 5 minutes. */
   patienceMs?: number
   /** Told each time the manager could not be reached and will be tried again. */
@@ -124,7 +126,10 @@ const fixed = (address: Address) => () => Promise.resolve(address)
 function inState(state: string) {
   return async (lost: boolean): Promise<Address> => {
     const endpoint = await readEndpoint(state)
-    if (endpoint && !isGone(endpoint)) return endpoint
+    if (endpoint && !isGone(endpoint)) {
+      const ca = endpoint.url.startsWith('https:') ? await readCertificate(state) : undefined
+      return { ...endpoint, ca }
+    }
     if (lost)
       throw new UnreachableError(`the factory on ${state} is gone: start it again with "factory start"`)
     throw notRunning(state)

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -9,6 +10,8 @@ import { InputError, NotRunningError } from './errors.ts'
 export interface Address {
   url: string
   token: string
+  /** Its certificate (PEM), if it speaks TLS and made the certificate itself. */
+  ca?: string | undefined
 }
 
 /** The folder a factory keeps everything in: the one given, or `$GLEANER_STATE`, or `~/.gleaner`. */
@@ -44,14 +47,29 @@ export async function readEndpoint(state: string): Promise<Endpoint | undefined>
   return parsed.data
 }
 
+/** The certificate that a factory which listens beyond this machine made for itself; it is trusted, and no other is. */
+export async function readCertificate(state: string): Promise<string | undefined> {
+  return await readFile(join(state, 'manager.crt'), 'utf8').catch(() => undefined)
+}
+
 /** True if the process that wrote this is known to have ended; one on another host is given the benefit of the doubt. */
 export function isGone({ host, pid }: Endpoint): boolean {
   if (host !== hostname()) return false
   try {
     process.kill(pid, 0)
-    return false
+    return isZombie(pid)
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
+}
+
+/** Ended, but its parent has not asked how; in containers it often never will. Told by Linux only. */
+function isZombie(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')
+  } catch {
+    return false
   }
 }
 

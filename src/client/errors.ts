@@ -37,3 +37,8 @@ export class ApiError extends GleanerError {
 export class ProtocolError extends GleanerError {
   override name = 'ProtocolError'
 }
+
+/** Nothing more of the job can run as things are, e.g. because its context cannot be set up. Its tasks stay queued. */
+export class JobStuckError extends GleanerError {
+  override name = 'JobStuckError'
+}

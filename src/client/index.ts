@@ -10,6 +10,7 @@ export {
   ApiError,
   GleanerError,
   InputError,
+  JobStuckError,
   NotRunningError,
   ProtocolError,
   UnreachableError,

@@ -6,6 +6,7 @@ import {
   type ResultRow,
 } from '../protocol/client.ts'
 import { toBatches, type TaskInput } from './batches.ts'
+import { JobStuckError } from './errors.ts'
 import type { CallOptions, Transport } from './transport.ts'
 
 export interface ResultOptions extends CallOptions {
@@ -38,6 +39,8 @@ export interface Job {
   /**
    * Results in the order in which they came, from a cursor on, waiting for new ones until the job is finished or
    * cancelled. The order never changes: a reader that kept the last row's `cursor` goes on behind it.
+   *
+   * @throws JobStuckError once all results there are have been read and nothing more of the job can run
    */
   results(options?: ResultOptions): AsyncGenerator<ResultRow, void, undefined>
   /** The same, a page at a time, each with the job's counts; an empty page means that nothing new came within `waitMs`. */
@@ -87,6 +90,9 @@ export function jobHandle(transport: Transport, id: number): Job {
       open = page.job.state === 'open'
       after = page.results.at(-1)?.cursor ?? after
       yield page
+      if (open && page.results.length === 0 && page.job.problem !== undefined) {
+        throw new JobStuckError(`job ${page.job.name}: ${page.job.problem}`)
+      }
     }
   }
 

@@ -53,18 +53,20 @@ const LONGEST_DELAY_MS = 3_000
 
 /** HTTP over kept-alive connections, made patient: a manager that restarts costs its clients nothing but time. */
 export function createTransport({ locate, patienceMs, onRetry }: TransportOptions): Transport {
-  const agent = new Agent({
-    connections: 8,
-    keepAliveTimeout: 10_000,
-    connectTimeout: 5_000,
-    maxResponseSize: limits.body,
-  })
+  const agents = new Map<string | undefined, Agent>()
   let address: Address | undefined
   let reached = false
 
+  /** Connections that trust an address's certificate and no other. */
+  function agentFor({ ca }: Address): Agent {
+    const agent = agents.get(ca) ?? openAgent(ca)
+    agents.set(ca, agent)
+    return agent
+  }
+
   async function once<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
     address ??= await locate(reached)
-    const { status, text } = await exchange(agent, address, call)
+    const { status, text } = await exchange(agentFor(address), address, call)
     reached = true
     if (status >= 200 && status < 300) return checked(call, text)
     throw refusal(call, status, text)
@@ -97,8 +99,19 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
         await delay(backOff(attempt), undefined, { signal: call.signal }).catch(() => {})
       }
     },
-    close: () => agent.destroy(),
+    async close() {
+      await Promise.all([...agents.values()].map((agent) => agent.destroy()))
+    },
   }
+}
+
+function openAgent(ca: string | undefined): Agent {
+  return new Agent({
+    connections: 8,
+    keepAliveTimeout: 10_000,
+    connect: { timeout: 5_000, ...(ca !== undefined && { ca }) },
+    maxResponseSize: limits.body,
+  })
 }
 
 /** Doubles, and spreads out clients that lost the same manager at the same moment. */

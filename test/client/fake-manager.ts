@@ -195,5 +195,6 @@ function status(fake: FakeManager): Status {
     workers: [],
     sites: [],
     contexts: [],
+    transfers: [],
   }
 }

@@ -1,0 +1,99 @@
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { pino } from 'pino'
+import { createBundle } from '../../bundle/create.ts'
+import { openStore, type Store } from '../../bundle/store.ts'
+import { GleanerError, InputError } from '../../client/index.ts'
+import { count, plural, size, table } from '../format.ts'
+import { stateOf } from '../options.ts'
+
+export function addBundle(program: Command): void {
+  const bundle = program
+    .command('bundle')
+    .description('make, list, verify and remove bundles: the files that contexts are made of')
+    .helpCommand(false)
+  bundle
+    .command('create')
+    .summary('make a bundle of files and folders')
+    .description(
+      'Makes a bundle of files and folders, and prints its identity. The same content always has the same.',
+    )
+    .argument('<paths...>', 'files and folders')
+    .option('--name <name>', 'make it known by this name')
+    .option('--tarball', 'pack one folder into a tar file, which workers unpack')
+    .action(create)
+  bundle.command('list').description('list bundles').option('--json', 'print them as JSON').action(list)
+  bundle
+    .command('verify')
+    .description('read every byte of a bundle and compare it with what it should be')
+    .argument('<bundle>', 'name or identity')
+    .action(verify)
+  bundle
+    .command('remove')
+    .description('remove a bundle that nobody uses')
+    .argument('<bundle>', 'name or identity')
+    .action(remove)
+}
+
+interface CreateFlags {
+  name?: string
+  tarball?: boolean
+}
+
+async function create(paths: string[], { name, tarball }: CreateFlags, command: Command): Promise<void> {
+  await using store = await storeOf(command)
+  const kind = tarball ? 'tarball' : 'files'
+  const { id } = await createBundle({ store, paths, kind, ...(name !== undefined && { name }) })
+  console.log(id)
+}
+
+async function list({ json }: { json?: boolean }, command: Command): Promise<void> {
+  await using store = await storeOf(command)
+  const names = new Map([...(await store.names())].map(([name, id]) => [id, name]))
+  const bundles = (await store.list()).map((bundle) => ({ name: names.get(bundle.id), ...bundle }))
+  if (json) return console.log(JSON.stringify(bundles, null, 2))
+  const rows = bundles.map(({ name = '', id, kind, files, bytes, complete }) => [
+    name,
+    id.slice(0, 12),
+    kind,
+    count(files),
+    size(bytes),
+    complete ? 'yes' : 'no',
+  ])
+  console.log(table(['BUNDLE', 'ID', 'KIND', 'FILES', 'SIZE', 'COMPLETE'], rows))
+}
+
+async function verify(wanted: string, _options: object, command: Command): Promise<void> {
+  await using store = await storeOf(command)
+  const id = await resolveBundle(store, wanted)
+  const damage = await store.verify(id)
+  if (damage.length === 0) return console.log(`${id} is as it should be`)
+  const files = damage.map(({ path, badPieces }) => `${path} (${plural(badPieces, 'piece')})`).join(', ')
+  throw new GleanerError(`${id} is damaged: ${files}; make it again from its sources`)
+}
+
+async function remove(wanted: string, _options: object, command: Command): Promise<void> {
+  await using store = await storeOf(command)
+  const id = await resolveBundle(store, wanted)
+  await store.remove(id)
+  console.log(`removed ${id}`)
+}
+
+function storeOf(command: Command): Promise<Store> {
+  return openStore({
+    folder: join(stateOf(command), 'store'),
+    log: pino({ level: 'warn' }, pino.destination(2)),
+  })
+}
+
+/** A bundle by its name, its identity or the beginning of it. */
+async function resolveBundle(store: Store, wanted: string): Promise<string> {
+  const named = (await store.names()).get(wanted)
+  if (named !== undefined) return named
+  const found = (await store.list()).filter(({ id }) => id.startsWith(wanted))
+  const [only] = found
+  if (!only) throw new InputError(`there is no bundle ${wanted}: "factory bundle list" lists them`)
+  if (found.length > 1)
+    throw new InputError(`${plural(found.length, 'bundle')} begin with ${wanted}: give more of it`)
+  return only.id
+}

@@ -1,0 +1,36 @@
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import { table } from '../format.ts'
+import { clientFor } from '../options.ts'
+
+export function addContext(program: Command): void {
+  const context = program.command('context').description('add and list contexts').helpCommand(false)
+  context
+    .command('add')
+    .summary('add a context, or a new version of one')
+    .description(
+      'Adds the context that a context.yaml describes, and packs its bundles. Waits until that is done.',
+    )
+    .argument('<path>', 'a context.yaml, or the folder that holds it')
+    .action(async (path: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const { name, id } = await client.addContext(resolve(path))
+      console.log(`${name} ${id}`)
+    })
+  context
+    .command('list')
+    .description('list the contexts the factory knows')
+    .option('--json', 'print them as JSON')
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const contexts = await client.contexts()
+      if (json) return console.log(JSON.stringify(contexts, null, 2))
+      const rows = contexts.map(({ name, id, spec }) => [
+        name,
+        spec.library,
+        Object.keys(spec.functions).join(', '),
+        id.slice(0, 12),
+      ])
+      console.log(table(['CONTEXT', 'LIBRARY', 'FUNCTIONS', 'ID'], rows))
+    })
+}

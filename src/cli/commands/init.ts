@@ -1,0 +1,35 @@
+import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { InputError } from '../../client/index.ts'
+import { defaultConfigYaml } from '../../factory/config-default.ts'
+import { stateOf } from '../options.ts'
+
+/** The example context that comes with the package, next to `src` and `dist`. */
+const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification', import.meta.url))
+
+export function addInit(program: Command): void {
+  program
+    .command('init')
+    .summary('make a state folder with a configuration to begin with')
+    .description(
+      'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context\n' +
+        'fact-verification, with a small model, to try things out. What is there already is left alone.',
+    )
+    .action(init)
+}
+
+async function init(_options: object, command: Command): Promise<void> {
+  const state = stateOf(command)
+  await mkdir(state, { recursive: true, mode: 0o700 })
+  const config = join(state, 'factory.yaml')
+  try {
+    await writeFile(config, defaultConfigYaml(), { flag: 'wx' })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    throw new InputError(`${config} is there already: edit it, or choose another folder with --state`)
+  }
+  await cp(EXAMPLE, join(state, 'contexts', 'fact-verification'), { recursive: true, force: false })
+  console.log(`wrote ${config}: look it over, then "factory start"`)
+}

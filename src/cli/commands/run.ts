@@ -1,0 +1,100 @@
+import type { Command } from 'commander'
+import { runFile, type Client, type RunSummary } from '../../client/index.ts'
+import { Interrupted } from '../failure.ts'
+import { count, duration, rate } from '../format.ts'
+import { onInterrupt } from '../interrupt.ts'
+import { clientFor, seconds, wholeNumber } from '../options.ts'
+import { showProgress } from '../progress.ts'
+
+interface Options {
+  context: string
+  out: string
+  function?: string
+  name?: string
+  skipInvalid?: boolean
+  expect?: string
+  retries: number
+  timeLimit?: number
+  priority: number
+  restart?: boolean
+}
+
+export function addRun(program: Command): void {
+  program
+    .command('run')
+    .summary('run a file of tasks and write their results to another')
+    .description(
+      'Runs each line of a file, a JSON object or a JSON string, as one task, and writes one line a result, as they come.\n' +
+        'A task is known by its field "id", or by its line number. The same command again goes on where it was interrupted:\n' +
+        'nothing is inferred twice, and lines that were added to the file are run too.',
+    )
+    .argument('<file>', 'tasks, one a line')
+    .requiredOption('--context <name>', 'the context to run them in')
+    .requiredOption('--out <file>', 'where the results go')
+    .option('--function <name>', "function of the context (default: the context's first)")
+    .option('--name <job>', 'name of the job (default: made from context, file and output)')
+    .option('--skip-invalid', 'leave out lines that are no tasks, instead of refusing the file')
+    .option('--expect <field>', "print accuracy: how often a result's label equals this field of its task")
+    .option('--retries <times>', 'try a task whose function fails again', wholeNumber(0), 0)
+    .option('--time-limit <seconds>', 'longest one task may run', seconds)
+    .option('--priority <number>', 'jobs with a higher one go first', wholeNumber(-1000), 0)
+    .option('--restart', 'begin anew: cancel the earlier job, overwrite the output, infer everything again')
+    .action(run)
+}
+
+async function run(file: string, options: Options, command: Command): Promise<void> {
+  using interrupted = onInterrupt()
+  using display = showProgress(process.stderr, () => client.status())
+  await using client: Client = clientFor(command, {
+    onRetry: (error) => display.notice(`${error.message}; trying again`),
+  })
+  const { context, function: fn, name, skipInvalid, expect, restart, retries, timeLimit, priority } = options
+  const startedAt = performance.now()
+  let job: number | undefined
+
+  try {
+    const summary = await runFile(client, {
+      input: file,
+      output: options.out,
+      context,
+      function: fn,
+      name,
+      job: { retries, priority, ...(timeLimit !== undefined && { timeLimitMs: timeLimit }) },
+      skipInvalid: skipInvalid ?? false,
+      expect,
+      restart: restart ?? false,
+      signal: interrupted,
+      onProgress(progress) {
+        job = progress.job?.id
+        display.update(progress)
+      },
+    })
+    display[Symbol.dispose]()
+    report(summary, options.out, performance.now() - startedAt)
+  } catch (error) {
+    if (!(error instanceof Interrupted) || job === undefined) throw error
+    throw new Interrupted(
+      `interrupted: job ${job} goes on. The same command again goes on writing its results; "factory cancel ${job}" ends it`,
+    )
+  }
+}
+
+function report({ job, input, done, failed, resumed, accuracy }: RunSummary, out: string, ms: number): void {
+  if (input.invalid > 0) {
+    const examples = input.examples.map(({ line, reason }) => `line ${line} ${reason}`).join('; ')
+    const what =
+      input.invalid === 1 ? '1 line that is no task' : `${count(input.invalid)} lines that are no tasks`
+    console.error(`left out ${what}: ${examples}`)
+  }
+  const fresh = done + failed - resumed
+  const speed = fresh > 0 ? ` (${count(fresh)} in ${duration(ms)}, ${rate((fresh * 1000) / ms)}/s)` : ''
+  console.log(`${count(done)} done, ${count(failed)} failed${speed}`)
+  if (accuracy !== undefined) console.log(`accuracy ${accuracy.toFixed(3)}`)
+  console.log(`results ${out}`)
+  if (job.state === 'cancelled') {
+    console.error(`job ${job.id} was cancelled: --restart begins anew`)
+  } else if (failed > 0) {
+    console.error(`the lines of ${out} whose status is not "done" say why; --restart runs all tasks again`)
+  }
+  if (failed > 0 || job.state === 'cancelled') process.exitCode = 1
+}

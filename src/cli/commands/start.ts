@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { pino, type Logger } from 'pino'
+import { isGone, readEndpoint } from '../../client/endpoint.ts'
+import { GleanerError } from '../../client/index.ts'
+import { reportStart, startDetached } from '../detach.ts'
+import { toFailure } from '../failure.ts'
+import { plural } from '../format.ts'
+import { onInterrupt } from '../interrupt.ts'
+import { stateOf } from '../options.ts'
+import type { Serving } from '../serve.ts'
+import { version } from '../version.ts'
+
+export function addStart(program: Command): void {
+  program
+    .command('start')
+    .summary('start the factory')
+    .description(
+      'Starts the factory: it takes jobs, and keeps pilots at its sites while there is work. Ctrl-C, or "factory stop", stops it\n' +
+        'and removes its pilots. What it knows stays in the state folder, so that the next start goes on.',
+    )
+    .option('--detach', 'run in the background; return when it is ready')
+    .action(async ({ detach }: { detach?: boolean }, command: Command) => {
+      const state = stateOf(command)
+      const logFile = join(state, 'factory.log')
+      await refuseSecond(state)
+      await mkdir(state, { recursive: true, mode: 0o700 })
+      if (detach) console.log(await startDetached(['start', '--state', state], state, logFile))
+      else await start(state, logFile)
+    })
+}
+
+/** The lock of the ledger is what keeps two factories apart; this is only quicker to tell. */
+async function refuseSecond(state: string): Promise<void> {
+  const endpoint = await readEndpoint(state)
+  if (!endpoint || isGone(endpoint)) return
+  const { pid, host, url } = endpoint
+  throw new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
+}
+
+async function start(state: string, logFile: string): Promise<void> {
+  using interrupted = onInterrupt()
+  // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
+  const { serve } = await import('../serve.ts')
+  const serving = await serve(state, version, openLog(logFile)).catch((error: unknown) => {
+    reportStart({ failed: toFailure(error) })
+    throw error
+  })
+  const announcement = announce(serving, state, logFile)
+  console.log(announcement)
+  reportStart({ ready: announcement })
+
+  const interruption = interrupted.aborted ? Promise.resolve() : once(interrupted, 'abort')
+  const { drain } = await Promise.race([serving.stopRequested, interruption.then(() => ({ drain: false }))])
+  console.log(drain ? 'stopping when the queued work is done' : 'stopping')
+  await serving.stop({ drain })
+}
+
+/** A log that is lost, say to a full disk, is no reason to stop work. */
+function openLog(file: string): Logger {
+  const destination = pino.destination({ dest: file, mode: 0o600, sync: true })
+  destination.on('error', () => {})
+  return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+}
+
+function announce({ url, config, contexts }: Serving, state: string, logFile: string): string {
+  const sites = `${plural(config.sites.length, 'site')} (${config.sites.map(({ name }) => name).join(', ')})`
+  const known = contexts.length > 0 ? `, ${plural(contexts.length, 'context')} (${contexts.join(', ')})` : ''
+  return (
+    `factory is running on ${state} at ${url}: ${sites}${known}\n` +
+    `"factory stop" stops it; its log is ${logFile}`
+  )
+}

@@ -1,0 +1,19 @@
+import type { Command } from 'commander'
+import { clientFor, stateOf } from '../options.ts'
+import { waitUntilStopped } from '../stopping.ts'
+
+export function addStop(program: Command): void {
+  program
+    .command('stop')
+    .summary('stop the factory and remove its pilots')
+    .description(
+      'Stops the factory and removes its pilots. Tasks, results and contexts stay: "factory start" goes on with them.',
+    )
+    .option('--drain', 'let pilots finish all queued work first')
+    .action(async ({ drain = false }: { drain?: boolean }, command: Command) => {
+      const state = stateOf(command)
+      await using client = clientFor(command, { patienceMs: 0 })
+      await waitUntilStopped(state, () => client.stop({ drain }))
+      console.log('stopped')
+    })
+}

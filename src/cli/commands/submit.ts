@@ -1,0 +1,50 @@
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { pino } from 'pino'
+import { openStore } from '../../bundle/store.ts'
+import { readEndpoint } from '../../client/endpoint.ts'
+import { configFiles, loadConfig } from '../../factory/config-load.ts'
+import { dryRun, type DryRun } from '../../factory/dry-run.ts'
+import { stateOf, wholeNumber } from '../options.ts'
+
+interface Options {
+  dryRun: boolean
+  pilots: number
+}
+
+export function addSubmit(program: Command): void {
+  program
+    .command('submit')
+    .summary('show what the factory would submit at a site')
+    .description(
+      'Shows the files and the command by which the factory would submit pilots at a site. The factory itself submits\n' +
+        'as many as the site needs, whenever it needs them.',
+    )
+    .argument('<site>', 'name of a site in factory.yaml')
+    .requiredOption('--dry-run', 'submit nothing')
+    .option('--pilots <number>', 'pilots in the submission', wholeNumber(1), 1)
+    .action(submit)
+}
+
+async function submit(site: string, { pilots }: Options, command: Command): Promise<void> {
+  const state = stateOf(command)
+  const config = loadConfig(configFiles(state))
+  // Loaded here: it brings a compiler along.
+  const { packRuntime } = await import('../../bundle/runtime.ts')
+  await using store = await openStore({ folder: join(state, 'store'), log: pino({ level: 'silent' }) })
+  const runtime = await packRuntime({ store, log: pino({ level: 'silent' }) })
+  const managerUrl =
+    config.manager.url ?? (await readEndpoint(state))?.url ?? `http://${config.manager.listen}`
+  const caFile = join(state, 'manager.crt')
+  const hasOwnCa = await access(caFile).then(
+    () => true,
+    () => false,
+  )
+  console.log(text(dryRun(config, site, pilots, state, { managerUrl, runtime, ...(hasOwnCa && { caFile }) })))
+}
+
+function text({ folder, files, command }: DryRun): string {
+  const parts = files.map(({ name, content }) => `==> ${folder}/${name} <==\n${content}`)
+  return [...parts, `==> command <==\n${command.join(' ')}`].join('\n')
+}

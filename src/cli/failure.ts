@@ -1,0 +1,76 @@
+import { CommanderError } from 'commander'
+import { BundleError } from '../bundle/errors.ts'
+import { InputError } from '../client/index.ts'
+import { ConfigError } from '../factory/config-load.ts'
+
+/** What a command that failed prints, and how its process exits. */
+export interface Failure {
+  /** One line; empty if everything was said already. */
+  message: string
+  exitCode: number
+}
+
+/** The user pressed Ctrl-C, or the process was told to end. */
+export class Interrupted extends Error {
+  override name = 'Interrupted'
+}
+
+const FAILED = 1
+const BAD_INPUT = 2
+const INTERRUPTED = 130
+
+/** What the system's error codes mean to somebody at a terminal. */
+const SYSTEM_ERRORS: Record<string, string> = {
+  EACCES: 'permission denied',
+  EADDRINUSE: 'the address is in use: stop what listens there, or choose another port',
+  EADDRNOTAVAIL: 'this machine does not have that address',
+  EDQUOT: 'the disk quota is used up: free some space and run the command again, nothing is lost',
+  EISDIR: 'is a folder, not a file',
+  ELOOP: 'too many symbolic links',
+  EMFILE: 'too many open files: raise the limit (ulimit -n)',
+  ENOENT: 'no such file or folder',
+  ENOSPC: 'the disk is full: free some space and run the command again, nothing is lost',
+  ENOTDIR: 'is not a folder',
+  EPERM: 'permission denied',
+  EROFS: 'the filesystem is read-only',
+}
+const SQLITE_FULL = 13
+
+/** What errors of the system, of SQLite and of the manager carry, if they are what they seem. */
+interface Traits {
+  code?: string
+  path?: string
+  address?: string
+  port?: number
+  /** HTTP status of a refusal. */
+  status?: number
+  /** SQLite's number for an error. */
+  errcode?: number
+}
+
+/** Turns whatever a command threw into one line for the user. */
+export function toFailure(error: unknown): Failure {
+  if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && BAD_INPUT }
+  if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: FAILED }
+  return { message: oneLine(explain(error)), exitCode: exitCode(error) }
+}
+
+function exitCode(error: Error & Traits): number {
+  if (error instanceof Interrupted) return INTERRUPTED
+  if (error instanceof InputError || error instanceof ConfigError) return BAD_INPUT
+  if (error instanceof BundleError && error.code === 'bad-input') return BAD_INPUT
+  const { status = 0 } = error
+  return status >= 400 && status < 500 ? BAD_INPUT : FAILED
+}
+
+function explain(error: Error & Traits): string {
+  if (error.errcode === SQLITE_FULL) return SYSTEM_ERRORS.ENOSPC as string
+  const { code, path, address, port, message } = error
+  const meaning = SYSTEM_ERRORS[code ?? '']
+  if (meaning === undefined) return message
+  const place = path ?? (port !== undefined && `${address}:${port}`)
+  return place ? `${place}: ${meaning}` : meaning
+}
+
+/** Without line breaks and whatever else a terminal would act on. */
+const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()

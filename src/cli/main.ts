@@ -1,0 +1,53 @@
+import { Command } from 'commander'
+import { addBundle } from './commands/bundle.ts'
+import { addCancel } from './commands/cancel.ts'
+import { addContext } from './commands/context.ts'
+import { addInit } from './commands/init.ts'
+import { addJobs } from './commands/jobs.ts'
+import { addRun } from './commands/run.ts'
+import { addStart } from './commands/start.ts'
+import { addStatus } from './commands/status.ts'
+import { addStop } from './commands/stop.ts'
+import { addSubmit } from './commands/submit.ts'
+import { toFailure } from './failure.ts'
+import { version } from './version.ts'
+
+/** The `factory` command. Whatever goes wrong becomes one line on standard error and an exit code that is not 0. */
+export async function main(argv: string[]): Promise<void> {
+  // Somebody who pipes the output into `head` has seen enough.
+  process.stdout.on('error', () => process.exit())
+  try {
+    await createProgram().parseAsync(argv)
+  } catch (error) {
+    const { message, exitCode } = toFailure(error)
+    if (message) console.error(`factory: ${message}`)
+    if (process.env.GLEANER_DEBUG) console.error(error)
+    process.exitCode = exitCode
+  }
+}
+
+function createProgram(): Command {
+  const program = new Command('factory')
+    .description('Keeps pilots in batch queues and runs inference tasks on the nodes they get.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand(false)
+    .option('--state <folder>', 'state folder (default: $GLEANER_STATE, or ~/.gleaner)')
+    .showHelpAfterError('(factory --help lists the commands)')
+    // Errors come back to main, which decides how the process exits.
+    .exitOverride()
+  const commands = [
+    addInit,
+    addStart,
+    addRun,
+    addStatus,
+    addStop,
+    addJobs,
+    addCancel,
+    addContext,
+    addBundle,
+    addSubmit,
+  ]
+  for (const add of commands) add(program)
+  return program
+}

@@ -1,0 +1,31 @@
+import { InvalidArgumentError, type Command } from 'commander'
+import { connect, stateFolder, type Client, type ConnectOptions } from '../client/index.ts'
+
+/** The state folder that a command was told to use, absolute. */
+export function stateOf(command: Command): string {
+  return stateFolder(command.optsWithGlobals<{ state?: string }>().state)
+}
+
+/** A client for the factory on the command's state folder. */
+export function clientFor(command: Command, options: ConnectOptions = {}): Client {
+  return connect({ state: stateOf(command), ...options })
+}
+
+/** Parses an option that is a whole number of at least `min`. */
+export function wholeNumber(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^-?\d+$/.test(text) || value < min) {
+      throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`)
+    }
+    return value
+  }
+}
+
+/** Parses an option in seconds, fractions allowed, as milliseconds. */
+export function seconds(text: string): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value <= 0)
+    throw new InvalidArgumentError('It must be a number of seconds above 0.')
+  return Math.ceil(value * 1000)
+}

@@ -1,0 +1,64 @@
+import { clearScreenDown, moveCursor } from 'node:readline'
+import type { WriteStream } from 'node:tty'
+import type { RunProgress, Status } from '../client/index.ts'
+import { createMeter } from './meter.ts'
+import { progressLine, progressLines, type RunView } from './progress-view.ts'
+
+export interface ProgressDisplay extends Disposable {
+  update(progress: RunProgress): void
+  /** Says why nothing may be moving, until the next update. */
+  notice(text: string): void
+}
+
+const REDRAW_MS = 200
+const LOG_MS = 5_000
+const STATUS_MS = 1_000
+
+/** Shows the progress of a run: on a terminal as two lines that are drawn again and again, elsewhere as a line now and then. */
+export function showProgress(stream: WriteStream, readStatus: () => Promise<Status>): ProgressDisplay {
+  const meter = createMeter()
+  let view: RunView | undefined
+  let drawn = 0
+  let asking = false
+
+  const erase = () => {
+    if (drawn > 0) moveCursor(stream, 0, -drawn)
+    if (drawn > 0) clearScreenDown(stream)
+    drawn = 0
+  }
+  const draw = () => {
+    if (!view) return
+    meter.note(view.progress.done + view.progress.failed, performance.now())
+    view.rate = meter.rate()
+    if (!stream.isTTY) return void stream.write(`${progressLine(view)}\n`)
+    const lines = progressLines(view, stream.columns)
+    erase()
+    stream.write(`${lines.join('\n')}\n`)
+    drawn = lines.length
+  }
+  const ask = async () => {
+    if (asking || !view?.progress.job) return
+    asking = true
+    // What is wrong with the connection is told by the run itself.
+    const status = await readStatus().catch(() => undefined)
+    asking = false
+    if (status) view.status = status
+  }
+
+  const timers = [
+    setInterval(draw, stream.isTTY ? REDRAW_MS : LOG_MS),
+    setInterval(() => void ask(), STATUS_MS),
+  ]
+  return {
+    update(progress) {
+      view = { rate: 0, status: undefined, ...view, progress, notice: undefined }
+    },
+    notice(text) {
+      if (view) view.notice = text
+    },
+    [Symbol.dispose]() {
+      timers.forEach((timer) => clearInterval(timer))
+      if (stream.isTTY) draw()
+    },
+  }
+}

@@ -1,0 +1,93 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { packRuntime } from '../bundle/runtime.ts'
+import { openStore } from '../bundle/store.ts'
+import { InputError } from '../client/index.ts'
+import type { Config } from '../factory/config.ts'
+import { configFiles, loadConfig } from '../factory/config-load.ts'
+import { startFactory } from '../factory/factory.ts'
+import { startManager } from '../manager/manager.ts'
+
+/** A manager and a factory that run in this process. */
+export interface Serving {
+  /** Where the manager listens. */
+  url: string
+  config: Config
+  /** Names of the contexts that the configuration lists. */
+  contexts: string[]
+  /** Resolves when a client asks the factory to stop. */
+  stopRequested: Promise<StopOptions>
+  /** Removes the pilots, after the queued work is done if `drain`, and closes everything. */
+  stop(options: StopOptions): Promise<void>
+}
+
+interface StopOptions {
+  drain: boolean
+}
+
+/**
+ * Starts everything that runs on a state folder.
+ *
+ * @throws ConfigError, InputError, LedgerLockedError, BundleError, or what the system says of the address or the disk
+ */
+export async function serve(state: string, version: string, log: Logger): Promise<Serving> {
+  const config = loadConfig(configFiles(state))
+  if (config.sites.length === 0) {
+    throw new InputError(
+      `no site is configured: "factory init" writes ${join(state, 'factory.yaml')} to begin with`,
+    )
+  }
+  const stopRequested = Promise.withResolvers<StopOptions>()
+
+  await using opened = new AsyncDisposableStack()
+  const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
+  const runtime = await packRuntime({ store, log })
+  const manager = await startManager({
+    ...managerSettings(config),
+    stateFolder: state,
+    store,
+    runtime,
+    version,
+    log,
+    onStop: stopRequested.resolve,
+  })
+  opened.defer(() => manager.close())
+  const contexts: string[] = []
+  for (const path of config.contexts) contexts.push((await manager.registerContext(path)).name)
+
+  const factory = startFactory({
+    config,
+    registry: manager.registry,
+    stateFolder: state,
+    log,
+    managerUrl: config.manager.url ?? manager.url,
+    ...(manager.caFile !== undefined && { caFile: manager.caFile }),
+    runtime,
+  })
+  manager.showSites(() => factory.status())
+
+  const rest = opened.move()
+  return {
+    url: manager.url,
+    config,
+    contexts,
+    stopRequested: stopRequested.promise,
+    async stop(options) {
+      await using _rest = rest
+      await factory.stop(options)
+    },
+  }
+}
+
+function managerSettings({ manager }: Config) {
+  const { listen, url, lease, leaseTarget, idle } = manager
+  const colon = listen.lastIndexOf(':')
+  const host = listen.slice(0, colon).replace(/^\[|\]$/g, '')
+  return {
+    listen: { host, port: Number(listen.slice(colon + 1)) },
+    ...(url !== undefined && { advertise: new URL(url).hostname }),
+    scheduler: { leaseMs: lease * 1000 },
+    leaseTargetMs: leaseTarget * 1000,
+    idleMs: idle * 1000,
+  }
+}

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { RunProgress, Status } from '../../src/client/index.ts'
+import { progressLine, progressLines, type RunView } from '../../src/cli/progress-view.ts'
+import { statusText } from '../../src/cli/status-view.ts'
+import type { JobInfo } from '../../src/protocol/client.ts'
+
+const JOB: JobInfo = {
+  id: 3,
+  name: 'claims.jsonl-abc',
+  context: 'fact-verification',
+  function: 'verify',
+  state: 'open',
+  closed: true,
+  tasks: 10_000,
+  done: 4_000,
+  failed: 12,
+  createdAt: 0,
+}
+
+const STATUS: Status = {
+  version: '0.1.0',
+  startedAt: 0,
+  now: 65_000,
+  tasks: { queued: 5_900, leased: 88, done: 4_000, failed: 12 },
+  rate: 312.4,
+  duplicates: 0,
+  evictions: 1,
+  requeued: 64,
+  jobs: [JOB],
+  workers: [
+    {
+      id: 'w1',
+      site: 'here',
+      pilot: 'p1',
+      node: 'node1',
+      state: 'active',
+      rate: 150,
+      leased: 88,
+      contexts: [{ context: 'fact-verification', level: 'memory' }],
+    },
+    {
+      id: 'w2',
+      site: 'here',
+      pilot: 'p2',
+      node: 'node1',
+      state: 'active',
+      rate: 0,
+      leased: 0,
+      contexts: [
+        { context: 'fact-verification', level: 'absent', doing: 'fetching', bytesHeld: 4e6, bytesTotal: 8e6 },
+      ],
+    },
+  ],
+  sites: [
+    {
+      name: 'here',
+      kind: 'local',
+      policy: 'fixed',
+      max: 3,
+      wanted: 3,
+      pending: 1,
+      running: 2,
+      held: 0,
+      registered: 2,
+      reasons: [],
+    },
+  ],
+  transfers: [],
+  contexts: [
+    {
+      context: 'fact-verification',
+      id: 'a'.repeat(64),
+      fetchMs: 800,
+      loadMs: 3_000,
+      loads: 2,
+      inferenceMs: 62_000,
+      inferences: 4_012,
+    },
+  ],
+}
+
+const progress: RunProgress = {
+  phase: 'running',
+  input: { tasks: 10_000, invalid: 0, examples: [] },
+  job: JOB,
+  submitted: 10_000,
+  done: 4_000,
+  failed: 12,
+  resumed: 0,
+}
+
+describe('the progress of a run', () => {
+  const view: RunView = { progress, status: STATUS, rate: 300, notice: undefined }
+
+  test('shows how far it is, how fast, how long still, and who works on it', () => {
+    assert.deepEqual(progressLines(view, 200), [
+      '██████████░░░░░░░░░░░░░░ 40 %  4,012 of 10,000  300/s  20 s left  12 failed',
+      'here: 2 of 3 pilots (1 pending)  ·  fact-verification: 1 memory, 1 fetching',
+    ])
+  })
+
+  test('fits the terminal', () => {
+    for (const line of progressLines(view, 40)) assert.equal([...line].length, 40)
+  })
+
+  test('tells what keeps it from moving', () => {
+    const notice = 'the manager cannot be reached'
+    assert.match(progressLine({ ...view, notice }), /· {2}the manager cannot be reached$/)
+    const paused = {
+      ...STATUS,
+      sites: STATUS.sites.map((site) => ({ ...site, paused: 'pilots die at once' })),
+    }
+    assert.match(progressLine({ ...view, status: paused }), /here paused: pilots die at once/)
+  })
+
+  test('has something to say before there is a job', () => {
+    const begun: RunProgress = { phase: 'checking', submitted: 0, done: 0, failed: 0, resumed: 0 }
+    assert.equal(
+      progressLine({ progress: begun, status: undefined, rate: 0, notice: undefined }),
+      'reading the input',
+    )
+  })
+})
+
+test('the status of a factory has tasks, jobs, sites, workers and contexts', () => {
+  const text = statusText(STATUS, '/home/me/.gleaner')
+  const expected = [
+    /^factory 0.1.0 on \/home\/me\/.gleaner, up 1 min 5 s$/m,
+    /^tasks: 5,900 queued, 88 running, 4,000 done, 12 failed; 312\/s$/m,
+    /^evictions: 1, which gave 64 tasks back to the queue$/m,
+    /^3 +claims.jsonl-abc +fact-verification +open +4,000 +12 +10,000$/m,
+    /^here +local +fixed +3 +1 +2 +0$/m,
+    /^w1 +here +node1 +active +150\/s +88 +fact-verification memory$/m,
+    /^w2 .* fact-verification fetching 4 MB of 8 MB$/m,
+    /^fact-verification +2 +800 ms +3 s +4,012 +1 min 2 s$/m,
+  ]
+  for (const line of expected) assert.match(text, line)
+})
