@@ -1,0 +1,164 @@
+import { randomUUID, webcrypto } from 'node:crypto'
+import { constants } from 'node:fs'
+import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import PQueue from 'p-queue'
+import type { Manifest, ManifestFile } from '../protocol/bundle.ts'
+import { BundleError, explainDisk } from './errors.ts'
+import { bundleIdOf } from './manifest.ts'
+import { pack } from './pack.ts'
+import { assertUnchanged, scan } from './scan.ts'
+import type { ScannedFile } from './scan.ts'
+import type { Store } from './store.ts'
+
+/** The size of pieces, bytes: small enough to be passed on early. One for all bundles, so that they can share files. */
+const PIECE_SIZE = 256 << 10
+/** A bundle with more pieces than this gets larger ones, so that its manifest stays small. */
+const PIECES_AIM = 500_000
+/** Files, and pieces of one file, that are read at once. */
+const FILES_AT_ONCE = 4
+const PIECES_AT_ONCE = 4
+/** For tarballs: weights and binaries hardly shrink further beyond 1, which is several times as fast as 6. */
+const GZIP_LEVEL = 1
+
+export type CreateOptions = {
+  store: Store
+  /** Files and folders. What is in a folder gets its path within that folder; a file its own name. */
+  paths: string[]
+  /** `files`: as they are. `tarball`: what is in one folder, packed; unpacked again where it is used. */
+  kind: 'files' | 'tarball'
+  /** Makes the bundle known by this name in the store. */
+  name?: string
+  signal?: AbortSignal
+}
+
+/**
+ * Makes a bundle in the store, or finds that it is there already. Its files are copied (shared, where the filesystem can
+ * do that), so that later changes to them do no harm.
+ *
+ * @throws {BundleError} `bad-input`, `changed`, `no-room` or `disk`, naming the offending path.
+ */
+export async function createBundle(options: CreateOptions): Promise<{ id: string; manifest: Manifest }> {
+  const { store, signal, name } = options
+  const draft = path.join(store.temporary, randomUUID())
+  try {
+    await mkdir(draft)
+    const files = options.kind === 'files' ? await gather(options.paths) : [await packed(options, draft)]
+    const pieceSize = pieceSizeFor(files)
+    const staged = files.map((_, index) => path.join(draft, String(index)))
+    const queue = new PQueue({ concurrency: FILES_AT_ONCE })
+    const entries = await queue.addAll(
+      files.map((file, index) => () => stage(file, staged[index]!, pieceSize, signal)),
+      signal && { signal },
+    )
+    const manifest: Manifest = { version: 1, kind: options.kind, pieceSize, files: entries }
+    const id = bundleIdOf(manifest)
+    await adopt(store, id, manifest, staged, signal)
+    if (name !== undefined) await store.setName(name, id)
+    return { id, manifest }
+  } catch (error) {
+    explainDisk(error, store.folder)
+  } finally {
+    await rm(draft, { recursive: true, force: true })
+  }
+}
+
+/** All files of these paths, in the order that manifests have. */
+async function gather(paths: string[]): Promise<ScannedFile[]> {
+  const files = new Map<string, ScannedFile>()
+  for (const root of paths) {
+    for (const file of (await scan(root, 'follow')).files) {
+      const other = files.get(file.path)
+      if (other) {
+        throw new BundleError('bad-input', `${other.source} and ${file.source} would both be "${file.path}"`)
+      }
+      files.set(file.path, file)
+    }
+  }
+  if (files.size === 0) throw new BundleError('bad-input', `there are no files in ${paths.join(', ')}`)
+  return [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+async function packed({ paths, signal }: CreateOptions, draft: string): Promise<ScannedFile> {
+  const [folder, ...others] = paths
+  if (folder === undefined || others.length > 0 || !(await stat(folder)).isDirectory()) {
+    throw new BundleError('bad-input', 'a tarball is made of one folder')
+  }
+  const source = path.join(draft, 'packed')
+  await pack(folder, source, GZIP_LEVEL, signal)
+  const stats = await stat(source)
+  return { path: 'bundle.tar.gz', source, size: stats.size, executable: false, stats }
+}
+
+function pieceSizeFor(files: ScannedFile[]): number {
+  let size = PIECE_SIZE
+  const pieces = () => files.reduce((sum, file) => sum + Math.ceil(file.size / size), 0)
+  while (pieces() > PIECES_AIM && size < PIECE_SIZE << 6) size *= 2
+  return size
+}
+
+/** Copies a file and takes the hashes of the copy, so that what is stored is what was hashed. */
+async function stage(
+  file: ScannedFile,
+  target: string,
+  pieceSize: number,
+  signal?: AbortSignal,
+): Promise<ManifestFile> {
+  signal?.throwIfAborted()
+  await copyFile(file.source, target, constants.COPYFILE_FICLONE)
+  await assertUnchanged(file)
+  const { path, size, executable } = file
+  return { path, size, executable, pieces: await hashPieces(target, size, pieceSize, signal) }
+}
+
+async function hashPieces(
+  file: string,
+  size: number,
+  pieceSize: number,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const hashes = new Array<string>(Math.ceil(size / pieceSize))
+  const handle = await open(file, 'r')
+  let next = 0
+  const lane = async () => {
+    const buffer = Buffer.allocUnsafe(Math.min(pieceSize, size))
+    while (next < hashes.length) {
+      signal?.throwIfAborted()
+      const piece = next++
+      const length = Math.min(pieceSize, size - piece * pieceSize)
+      const { bytesRead } = await handle.read(buffer, 0, length, piece * pieceSize)
+      if (bytesRead !== length) throw new BundleError('changed', `${file} became shorter while it was read`)
+      // This digest runs on a thread of its own, unlike node:crypto's.
+      const digest = await webcrypto.subtle.digest('SHA-256', buffer.subarray(0, length))
+      hashes[piece] = Buffer.from(digest).toString('hex')
+    }
+  }
+  try {
+    await Promise.all(Array.from({ length: PIECES_AT_ONCE }, lane))
+  } finally {
+    await handle.close()
+  }
+  return hashes
+}
+
+async function adopt(
+  store: Store,
+  id: string,
+  manifest: Manifest,
+  staged: string[],
+  signal?: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const claim = await store.claimFetch(id)
+    if (claim) {
+      try {
+        if (!(await store.isComplete(id, signal))) await store.adopt(id, manifest, staged)
+        return
+      } finally {
+        await claim.release()
+      }
+    }
+    await sleep(100, undefined, signal && { signal })
+  }
+}

@@ -1,0 +1,201 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Manifest } from '../protocol/bundle.ts'
+import type { Fault, Source, SourcesRequest } from '../protocol/sources.ts'
+import { BundleError } from './errors.ts'
+import { folderSource } from './folder-source.ts'
+import { httpSource } from './http-source.ts'
+import type { Connect } from './http-source.ts'
+import { bundleIdOf, parseManifest, totalBytes } from './manifest.ts'
+import type { PieceSource } from './source.ts'
+import type { Store } from './store.ts'
+import { runSwarm } from './swarm.ts'
+import type { SwarmRun } from './swarm.ts'
+
+export type FetchOptions = {
+  /** The bundle's id. */
+  bundle: string
+  store: Store
+  /** Asks the manager who holds the bundle now. Called at once, at intervals, and when sources fail. */
+  sources: (request: SourcesRequest) => Promise<Source[]>
+  /** A store's folder on a shared filesystem, as a further source. */
+  shared?: string
+  /** Makes the connections, e.g. with the manager's certificate or through a proxy. Default: directly. */
+  connect?: Connect
+  log: Logger
+  signal: AbortSignal
+  /** Bytes that are here, and in all. */
+  onProgress?: (heldBytes: number, totalBytes: number) => void
+}
+
+/** How a fetch went. */
+export type FetchReport = {
+  bundle: string
+  /** Size of the bundle, and how much of it was here before. */
+  totalBytes: number
+  foundBytes: number
+  /** Bytes taken from each source, by its name. */
+  from: { source: string; bytes: number }[]
+  faults: Fault[]
+  /** Milliseconds from the call to the bundle being complete; includes waiting for another process that fetched it. */
+  ms: number
+}
+
+/** Pauses between asking who else holds the bundle, milliseconds: often at first, while others join. */
+const ASK_FIRST_MS = 250
+const ASK_MOST_MS = 15_000
+/** Least time between asking again because sources failed. */
+const ASK_FAULTS_MS = 1_000
+/** How often a process looks whether another one on its node is done fetching, milliseconds. */
+const TURN_MS = 200
+
+/**
+ * Fetches a bundle into the store, from many sources at once; returns when it is complete and laid out. Of several
+ * processes that share the store one fetches and the others wait; if it dies, another goes on from what is there.
+ *
+ * @throws {BundleError} `no-room`, `disk` or `damaged`; the signal's reason.
+ */
+export async function fetchBundle(options: FetchOptions): Promise<FetchReport> {
+  const { bundle, store, signal } = options
+  const since = performance.now()
+  for (;;) {
+    const claim = await store.claimFetch(bundle)
+    if (claim) {
+      try {
+        const report = await fetchClaimed(options)
+        return { ...report, ms: performance.now() - since }
+      } finally {
+        await claim.release()
+      }
+    }
+    await sleep(TURN_MS, undefined, { signal })
+  }
+}
+
+async function fetchClaimed(options: FetchOptions): Promise<Omit<FetchReport, 'ms'>> {
+  const { bundle, store, signal } = options
+  if (await store.isComplete(bundle, signal)) {
+    const bytes = totalBytes((await store.manifest(bundle))!)
+    options.onProgress?.(bytes, bytes)
+    return { bundle, totalBytes: bytes, foundBytes: bytes, from: [], faults: [] }
+  }
+  const tracker = trackSources(options)
+  const manifest = (await store.manifest(bundle)) ?? (await findManifest(options, tracker))
+  const total = totalBytes(manifest)
+  const pieces = await store.begin(bundle, manifest, signal)
+  const foundBytes = pieces.heldBytes()
+  const progress = () => options.onProgress?.(pieces.heldBytes(), total)
+  progress()
+
+  const run = runSwarm({
+    pieces,
+    log: options.log.child({ bundle }),
+    signal,
+    onFault: tracker.report,
+    onProgress: progress,
+  })
+  const asking = new AbortController()
+  void tracker.keepAsking(run, () => [pieces.heldBytes(), total], AbortSignal.any([signal, asking.signal]))
+  try {
+    await run.finished
+  } finally {
+    asking.abort()
+    await store.end(pieces)
+  }
+  await (await store.hold(bundle, signal))?.[Symbol.asyncDispose]()
+  const from = [...run.from].map(([source, bytes]) => ({ source, bytes }))
+  return { bundle, totalBytes: total, foundBytes, from, faults: tracker.faults }
+}
+
+type Tracker = {
+  faults: Fault[]
+  report(fault: Fault): void
+  /** Asks the manager now. */
+  ask(progress?: Partial<SourcesRequest>): Promise<PieceSource[]>
+  /** Offers a running swarm new sources until the signal fires. */
+  keepAsking(run: SwarmRun, progress: () => [held: number, total: number], signal: AbortSignal): Promise<void>
+}
+
+/** Knows whom to ask for sources, and when. */
+function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): Tracker {
+  const faults: Fault[] = []
+  let unreported: Fault[] = []
+  let hurry: (() => void) | undefined
+
+  const ask = async (progress: Partial<SourcesRequest> = {}): Promise<PieceSource[]> => {
+    const request = { bundle, faults: unreported, heldBytes: 0, totalBytes: 0, from: [], ...progress }
+    const answer = await sources(request)
+    unreported = unreported.filter((fault) => !request.faults.includes(fault))
+    return answer.map((source) => httpSource(bundle, source, connect))
+  }
+  const pause = async (ms: number, signal: AbortSignal) => {
+    const early = new Promise<void>((resolve) => (hurry = resolve))
+    await Promise.race([sleep(ms, undefined, { signal }), early])
+  }
+
+  return {
+    faults,
+    report(fault) {
+      faults.push(fault)
+      unreported.push(fault)
+      hurry?.()
+    },
+    ask,
+    async keepAsking(run, progress, signal) {
+      if (shared !== undefined) run.offer([folderSource(bundle, shared)])
+      for (let wait = ASK_FIRST_MS; !signal.aborted; wait = Math.min(wait * 2, ASK_MOST_MS)) {
+        const [heldBytes, total] = progress()
+        const from = [...run.from].map(([source, bytes]) => ({ source, bytes }))
+        try {
+          run.offer(await ask({ heldBytes, totalBytes: total, from }))
+        } catch (error) {
+          log.warn({ err: error, bundle }, 'the manager did not say who holds the bundle; asking again')
+        }
+        const least = sleep(ASK_FAULTS_MS, undefined, { signal }).catch(() => {})
+        await pause(wait, signal).catch(() => {})
+        if (hurry && unreported.length > 0) await least
+      }
+    },
+  }
+}
+
+/** Gets the manifest from whoever has it, the manager first, until one does. */
+async function findManifest(
+  { bundle, shared, log, signal }: FetchOptions,
+  tracker: Tracker,
+): Promise<Manifest> {
+  for (let wait = ASK_FIRST_MS; ; wait = Math.min(wait * 2, ASK_MOST_MS)) {
+    const sources = await tracker.ask().catch((error: unknown) => {
+      log.warn({ err: error, bundle }, 'the manager did not say who holds the bundle; asking again')
+      return [] as PieceSource[]
+    })
+    sources.sort((a, b) => Number(b.kind === 'manager') - Number(a.kind === 'manager'))
+    if (shared !== undefined) sources.unshift(folderSource(bundle, shared))
+    try {
+      for (const source of sources) {
+        const manifest = await askManifest(source, bundle, signal)
+        if (manifest instanceof Error)
+          log.debug({ err: manifest, source: source.name, bundle }, 'no manifest there')
+        else return manifest
+      }
+    } finally {
+      await Promise.all(sources.map((source) => source.close()))
+    }
+    await sleep(wait, undefined, { signal })
+  }
+}
+
+async function askManifest(
+  source: PieceSource,
+  bundle: string,
+  signal: AbortSignal,
+): Promise<Manifest | Error> {
+  try {
+    const manifest = parseManifest(await source.manifest(signal))
+    if (bundleIdOf(manifest) === bundle) return manifest
+    return new BundleError('bad-manifest', 'it is the manifest of another bundle')
+  } catch (error) {
+    signal.throwIfAborted()
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}

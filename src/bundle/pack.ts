@@ -1,0 +1,32 @@
+import { createWriteStream } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
+import { create } from 'tar'
+import { assertUnchanged, scan } from './scan.ts'
+
+/** Modification time of everything in a tarball, so that equal contents make equal bytes. */
+const MTIME = new Date(1_000_000_000_000)
+
+/**
+ * Packs what is in a folder into a gzipped tar file. The same contents give the same bytes: in order of paths, with fixed
+ * times and no owners.
+ *
+ * @param level gzip's, 0 to 9. Weights and binaries hardly shrink further beyond 1, which is several times as fast as 6.
+ * @throws {BundleError} `bad-input` or `changed`, naming the offending file.
+ */
+export async function pack(
+  folder: string,
+  target: string,
+  level: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { files, links, folders } = await scan(folder, 'keep')
+  const paths = [...files.map((file) => file.path), ...links.map((link) => link.path), ...folders].sort()
+  // A name that begins with @ would be taken for an archive to merge.
+  const names = paths.map((path) => `./${path}`)
+  const archive = create(
+    { cwd: folder, gzip: { level }, portable: true, mtime: MTIME, noDirRecurse: true, strict: true },
+    names,
+  )
+  await pipeline(archive, createWriteStream(target), ...(signal ? [{ signal }] : []))
+  await Promise.all(files.map(assertUnchanged))
+}

@@ -1,0 +1,202 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { once } from 'node:events'
+import path from 'node:path'
+import type { Logger } from 'pino'
+import type { BundleInfo, Manifest } from '../protocol/bundle.ts'
+import { openCatalog } from './catalog.ts'
+import { openClaims } from './claims.ts'
+import type { Claim } from './claims.ts'
+import { BundleError, explainDisk } from './errors.ts'
+import { holdBundle, isBundleComplete, verifyBundle } from './holding.ts'
+import type { Damage, Held } from './holding.ts'
+import { fileKeyOf, totalBytes } from './manifest.ts'
+import { joinOwners } from './owner.ts'
+import type { StoreParts } from './parts.ts'
+import { openPieces, sealFile } from './pieces.ts'
+import type { Pieces } from './pieces.ts'
+import { placesIn } from './places.ts'
+import { clearAway, makeRoom, removeBundle } from './removal.ts'
+
+export type { Damage, Held } from './holding.ts'
+
+export type StoreOptions = {
+  /** Made if it is not there. Processes of one user may share it, on any machines that see it. */
+  folder: string
+  /** Most bytes that bundles may take. Default: no limit. */
+  budget?: number
+  log: Logger
+}
+
+/** A bundle as a store has it. */
+export type StoredBundle = Omit<BundleInfo, 'name'> & {
+  /** Every piece is there. */
+  complete: boolean
+  /** When it was last used, milliseconds since 1970. */
+  usedAt: number
+}
+
+/** Bundles on disk, shared by processes; any of them may be killed at any moment. */
+export type Store = AsyncDisposable & {
+  folder: string
+  /** A folder on the store's filesystem for things in the making. Gone when the store is closed. */
+  temporary: string
+
+  /** Takes the bundle's files into use; undefined if it is not here in full. */
+  hold(bundle: string, signal?: AbortSignal): Promise<Held | undefined>
+  manifest(bundle: string): Promise<Manifest | undefined>
+  list(): Promise<StoredBundle[]>
+  /** The bundle's id by each name given with `setName`. */
+  names(): Promise<Map<string, string>>
+  setName(name: string, bundle: string): Promise<void>
+  /** Reads every byte of a complete bundle and compares. What is damaged is no longer complete, so a fetch mends it. */
+  verify(bundle: string, signal?: AbortSignal): Promise<Damage[]>
+  /** @throws {BundleError} `in-use` while some process holds or fetches it, `not-found`. */
+  remove(bundle: string): Promise<void>
+
+  /** Whether every piece is here. */
+  isComplete(bundle: string, signal?: AbortSignal): Promise<boolean>
+  /** Its pieces, to serve them: of the fetch that this process runs, or of the complete bundle. */
+  pieces(bundle: string): Promise<Pieces | undefined>
+  /** The same, waiting up to `ms` milliseconds for a fetch to begin. */
+  awaitPieces(bundle: string, ms: number, signal: AbortSignal): Promise<Pieces | undefined>
+  /** The right to add to the bundle; undefined while another process has it. */
+  claimFetch(bundle: string): Promise<Claim | undefined>
+  /**
+   * Under a fetch claim: makes room for the bundle and opens what is there of it.
+   * @throws {BundleError} `no-room`, `disk`.
+   */
+  begin(bundle: string, manifest: Manifest, signal?: AbortSignal): Promise<Pieces>
+  /** Under a fetch claim: takes in a bundle whose files, each with its hashes taken, are at these paths on its filesystem. */
+  adopt(bundle: string, manifest: Manifest, staged: string[]): Promise<void>
+  /** Ends what `begin` began; the bundle is complete from now on if every piece is there. */
+  end(pieces: Pieces): Promise<void>
+}
+
+/** @throws {BundleError} `disk` when the folder cannot be used. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const { log, budget } = options
+  const places = placesIn(path.resolve(options.folder))
+  const owner = await joinOwners(places.owners).catch((error: unknown) => explainDisk(error, places.folder))
+  const temporary = path.join(places.temporary, owner.token)
+  const catalog = openCatalog(places, temporary)
+  const claims = openClaims(places.claims, owner)
+  const parts: StoreParts = { places, owner, claims, catalog, temporary, log }
+  /** Pieces of the fetches of this process. */
+  const fetching = new Map<string, Pieces>()
+  /** Pieces of complete bundles that were asked for. */
+  const serving = new Map<string, Promise<Pieces | undefined>>()
+  const begun = new EventTarget()
+
+  await mkdir(temporary, { recursive: true }).catch((error: unknown) => explainDisk(error, places.folder))
+  for (const token of await owner.gone()) {
+    await rm(path.join(places.temporary, token), { recursive: true, force: true })
+    await owner.forget(token)
+  }
+
+  const openComplete = async (bundle: string): Promise<Pieces | undefined> => {
+    if (!(await isBundleComplete(parts, bundle))) return undefined
+    return openPieces(places, bundle, (await catalog.manifest(bundle))!, 'all')
+  }
+  const pieces = async (bundle: string): Promise<Pieces | undefined> => {
+    const known = fetching.get(bundle) ?? serving.get(bundle)
+    if (known) return known
+    const opening = openComplete(bundle)
+    serving.set(bundle, opening)
+    const opened = await opening.catch(() => undefined)
+    if (!opened && serving.get(bundle) === opening) serving.delete(bundle)
+    return opening
+  }
+
+  /** Says first that the bundle's files are needed, then makes room for them. */
+  const prepare = async (bundle: string, manifest: Manifest): Promise<void> => {
+    await catalog.saveManifest(bundle, manifest)
+    if (budget === undefined) return
+    try {
+      await makeRoom(parts, budget)
+    } catch (error) {
+      await clearAway(parts, bundle)
+      throw error
+    }
+  }
+
+  return {
+    folder: places.folder,
+    temporary,
+    hold: (bundle, signal) => holdBundle(parts, bundle, signal),
+    manifest: catalog.manifest,
+    names: catalog.names,
+    async setName(name, bundle) {
+      if (!(await catalog.manifest(bundle)))
+        throw new BundleError('not-found', `there is no bundle ${bundle} here`)
+      await catalog.setName(name, bundle)
+    },
+    async list() {
+      const found: StoredBundle[] = []
+      for (const id of await catalog.bundles()) {
+        const manifest = await catalog.manifest(id).catch(() => undefined)
+        if (!manifest) continue
+        const complete = (await catalog.record(id)) !== undefined
+        const usedAt = await catalog.usedAt(id)
+        const { kind, files } = manifest
+        found.push({ id, kind, files: files.length, bytes: totalBytes(manifest), complete, usedAt })
+      }
+      return found
+    },
+    async verify(bundle, signal) {
+      const damage = await verifyBundle(parts, bundle, signal)
+      if (damage.length > 0) serving.delete(bundle)
+      return damage
+    },
+    async remove(bundle) {
+      await removeBundle(parts, bundle)
+      serving.delete(bundle)
+    },
+    isComplete: (bundle, signal) => isBundleComplete(parts, bundle, signal),
+    pieces,
+    async awaitPieces(bundle, ms, signal) {
+      const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
+      const fetchBegins = once(begun, bundle, { signal: within }).catch(() => {})
+      const found = await pieces(bundle)
+      if (found) return found
+      await fetchBegins
+      return fetching.get(bundle)
+    },
+    claimFetch: (bundle) => claims.tryClaim(bundle, 'fetch'),
+    async begin(bundle, manifest, signal) {
+      try {
+        await prepare(bundle, manifest)
+        const opened = await openPieces(places, bundle, manifest, 'check', signal)
+        serving.delete(bundle)
+        fetching.set(bundle, opened)
+        begun.dispatchEvent(new Event(bundle))
+        return opened
+      } catch (error) {
+        explainDisk(error, places.folder)
+      }
+    },
+    async adopt(bundle, manifest, staged) {
+      await prepare(bundle, manifest)
+      for (const [index, file] of manifest.files.entries()) {
+        await sealFile(staged[index]!, places.file(fileKeyOf(file, manifest.pieceSize)), file.executable)
+      }
+      await catalog.saveRecord(bundle, { boots: [owner.boot] })
+    },
+    async end(ended) {
+      const { bundle, layout } = ended
+      try {
+        if (ended.heldPieces() < layout.pieces) return
+        await catalog.saveRecord(bundle, { boots: [owner.boot] })
+        await rm(places.partials(bundle), { recursive: true, force: true })
+        serving.set(bundle, Promise.resolve(ended))
+      } catch (error) {
+        explainDisk(error, places.folder)
+      } finally {
+        fetching.delete(bundle)
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(temporary, { recursive: true, force: true })
+      await owner[Symbol.asyncDispose]()
+    },
+  }
+}

@@ -1,0 +1,203 @@
+import type { Logger } from 'pino'
+import type { Fault } from '../protocol/sources.ts'
+import { has } from './bitmap.ts'
+import { BundleError } from './errors.ts'
+import {
+  choose,
+  flightBegins,
+  flightBrings,
+  flightEnds,
+  newSwarm,
+  pieceArrives,
+  sourceHas,
+  sourceJoins,
+  sourceLeaves,
+  sourceRests,
+  sourceSpread,
+} from './picker.ts'
+import type { Ask, Flight } from './picker.ts'
+import type { Pieces } from './pieces.ts'
+import { SourceError } from './source.ts'
+import type { PieceSource, TakeOutcome } from './source.ts'
+
+/** How often decisions that wait for time to pass are looked at again, milliseconds. */
+const TICK_MS = 50
+/** Pause before a source that said it was busy is asked again, and the manager that said "ask neighbours". */
+const BUSY_MS = 50
+const SPREAD_MS = 150
+/** Pause before the manager is tried again after it failed. Milliseconds. */
+const MANAGER_PAUSE_MS = 1_000
+/** The manager's copy counts as damaged after so many wrong pieces. */
+const MANAGER_CORRUPT_MAX = 3
+
+export type SwarmOptions = {
+  pieces: Pieces
+  log: Logger
+  signal: AbortSignal
+  /** Called with each source that was left out. */
+  onFault: (fault: Fault) => void
+  onProgress: () => void
+}
+
+/** A running fetch of one bundle's pieces from many sources. */
+export type SwarmRun = {
+  /** Resolves when every piece is stored; rejects when the disk fails or the signal fires. */
+  finished: Promise<void>
+  /** Uses these sources too. Those it knows, also if they were left out, are not taken again. */
+  offer(sources: PieceSource[]): void
+  /** Bytes taken so far from each source. */
+  from: Map<string, number>
+}
+
+export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOptions): SwarmRun {
+  const { layout } = pieces
+  const swarm = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length)
+  const sources = new Map<string, PieceSource>()
+  const leftOut = new Set<string>()
+  const flights = new Map<Flight, AbortController>()
+  const from = new Map<string, number>()
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const over = new AbortController()
+  let wrongFromManager = 0
+
+  const pump = () => {
+    if (over.signal.aborted) return
+    if (pieces.heldPieces() === layout.pieces) return resolve()
+    const now = performance.now()
+    for (let ask = choose(swarm, now, Math.random); ask; ask = choose(swarm, now, Math.random)) void fly(ask)
+  }
+
+  const fly = async (ask: Ask): Promise<void> => {
+    const flight = flightBegins(swarm, ask, performance.now())
+    const source = sources.get(ask.source)!
+    const stop = new AbortController()
+    const since = performance.now()
+    let bytes = 0
+    flights.set(flight, stop)
+    try {
+      const outcome = await source.take(ask.kind === 'any' ? { want: ask.want, bytes: ask.bytes } : ask, {
+        layout,
+        signal: AbortSignal.any([stop.signal, over.signal]),
+        onRun: (first, count) => ask.kind === 'any' && flightBrings(swarm, flight, first, count),
+        onPiece: async (piece, parts) => {
+          bytes += layout.place(piece).length
+          const known = has(pieces.held, piece)
+          if (!(await pieces.add(piece, parts)))
+            throw new SourceError('corrupt', `piece ${piece} is not what it should be`)
+          if (!known) arrived(piece, source.name)
+        },
+      })
+      ended(source.name, outcome)
+      flightEnds(swarm, flight, outcome === 'done' ? { bytes, ms: performance.now() - since } : undefined)
+    } catch (error) {
+      flightEnds(swarm, flight)
+      if (!stop.signal.aborted) failed(source, error)
+    } finally {
+      flights.delete(flight)
+    }
+    pump()
+  }
+
+  const ended = (name: string, outcome: TakeOutcome) => {
+    if (outcome === 'busy') sourceRests(swarm, name, performance.now() + BUSY_MS * (1 + Math.random()))
+    if (outcome === 'none') sourceSpread(swarm, name, performance.now() + SPREAD_MS * (1 + Math.random()))
+  }
+
+  const arrived = (piece: number, source: string) => {
+    pieceArrives(swarm, piece)
+    from.set(source, (from.get(source) ?? 0) + layout.place(piece).length)
+    onProgress()
+    for (const [{ first, count }, stop] of flights) {
+      if (piece < first || piece >= first + count || swarm.requests[piece]! < 2) continue
+      if (allHeld(first, count)) stop.abort()
+    }
+    pump()
+  }
+  const allHeld = (first: number, count: number): boolean => {
+    for (let piece = first; piece < first + count; piece++) if (!has(swarm.held, piece)) return false
+    return true
+  }
+
+  /** What failed is left out; but for the manager, which gets another chance, and our own disk, which ends it all. */
+  const failed = (source: PieceSource, error: unknown) => {
+    if (over.signal.aborted || sources.get(source.name) !== source) return
+    if (!(error instanceof SourceError)) return reject(error as Error)
+    const { reason, message } = error
+    if (source.kind === 'manager') {
+      log.warn(
+        { source: source.name, reason, detail: message },
+        'the manager failed to send pieces; trying again',
+      )
+      sourceRests(swarm, source.name, performance.now() + MANAGER_PAUSE_MS)
+      if (reason === 'corrupt' && ++wrongFromManager >= MANAGER_CORRUPT_MAX) {
+        reject(
+          new BundleError(
+            'damaged',
+            `the manager's copy of bundle ${pieces.bundle} is damaged; verify it there`,
+          ),
+        )
+      }
+      return
+    }
+    leave(source)
+    // It may only not have begun yet, and is welcome when it is offered again.
+    if (reason === 'refused') return
+    leftOut.add(source.name)
+    log.warn({ source: source.name, reason, detail: message }, 'left out a source of pieces')
+    onFault({ source: source.name, reason, detail: message })
+  }
+
+  const leave = (source: PieceSource) => {
+    sources.delete(source.name)
+    for (const [flight, stop] of flights) if (flight.source === source.name) stop.abort()
+    sourceLeaves(swarm, source.name)
+    void source.close()
+    pump()
+  }
+
+  const follow = async (source: PieceSource): Promise<void> => {
+    let joined = false
+    try {
+      await source.follow(
+        layout,
+        (news) => {
+          if (sources.get(source.name) !== source) return
+          if (!joined) sourceJoins(swarm, source.name, source.kind)
+          joined = true
+          const held = news === 'all' ? Array.from({ length: layout.pieces }, (_, piece) => piece) : news
+          for (const piece of held) sourceHas(swarm, source.name, piece)
+          pump()
+        },
+        over.signal,
+      )
+    } catch (error) {
+      failed(source, error)
+    }
+  }
+
+  const offer = (offered: PieceSource[]) => {
+    for (const source of offered) {
+      if (sources.has(source.name) || leftOut.has(source.name) || over.signal.aborted) {
+        void source.close()
+        continue
+      }
+      sources.set(source.name, source)
+      if (source.kind === 'manager') sourceJoins(swarm, source.name, 'manager')
+      else void follow(source)
+    }
+    pump()
+  }
+
+  const timer = setInterval(pump, TICK_MS)
+  const abort = () => reject(signal.reason as Error)
+  signal.addEventListener('abort', abort)
+  if (signal.aborted) abort()
+  const finished = promise.finally(async () => {
+    clearInterval(timer)
+    signal.removeEventListener('abort', abort)
+    over.abort()
+    await Promise.all([...sources.values()].map((source) => source.close()))
+  })
+  pump()
+  return { finished, offer, from }
+}

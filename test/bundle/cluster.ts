@@ -1,0 +1,68 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import pino from 'pino'
+import { servePieces } from '../../src/bundle/serve.ts'
+import type { ServePiecesOptions } from '../../src/bundle/serve.ts'
+import { openStore } from '../../src/bundle/store.ts'
+import type { Store } from '../../src/bundle/store.ts'
+import { checkTicket, signTicket } from '../../src/bundle/ticket.ts'
+import type { Source } from '../../src/protocol/sources.ts'
+
+export const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
+export const keys = generateKeyPairSync('ed25519')
+
+/** A new folder that is gone when disposed of. */
+export async function temporaryFolder(): Promise<AsyncDisposable & { folder: string }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-bundle-'))
+  return { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) }
+}
+
+/** Writes files, folders made as needed. A number stands for so many random bytes. */
+export async function writeTree(
+  folder: string,
+  files: Record<string, string | Buffer | number>,
+): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    const file = path.join(folder, name)
+    await mkdir(path.dirname(file), { recursive: true })
+    await writeFile(file, typeof content === 'number' ? randomBytes(content) : content)
+  }
+}
+
+export function ticketFor(bundle: string, notAfter = Date.now() + 60_000): string {
+  return signTicket(keys.privateKey, { bundle, notAfter })
+}
+
+/** A store with a server for its pieces, in this process. */
+export type Node = AsyncDisposable & { store: Store; server: FastifyInstance; url: string }
+
+export async function startNode(folder: string, options: Partial<ServePiecesOptions> = {}): Promise<Node> {
+  const store = await openStore({ folder, log })
+  const server = fastify({ forceCloseConnections: true })
+  const authorise: ServePiecesOptions['authorise'] = (ticket, bundle) =>
+    checkTicket(keys.publicKey, ticket, bundle, Date.now())
+  await server.register(servePieces, { store, authorise, ...options })
+  const url = await server.listen({ host: '127.0.0.1', port: 0 })
+  return {
+    store,
+    server,
+    url,
+    async [Symbol.asyncDispose]() {
+      await server.close()
+      await store[Symbol.asyncDispose]()
+    },
+  }
+}
+
+export function sourceOf(name: string, node: { url: string }, bundle: string): Source {
+  return {
+    name,
+    url: node.url,
+    ticket: ticketFor(bundle),
+    kind: name === 'manager' ? 'manager' : 'neighbour',
+  }
+}

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { createBundle } from '../../src/bundle/create.ts'
+import { fetchBundle } from '../../src/bundle/fetch.ts'
+import { log, sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
+
+describe('fetching a bundle', () => {
+  test('workers take a bundle from the manager and from each other', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('src'), { 'model/weights.bin': 5_000_000, 'config.json': '{}', empty: '' })
+    await using manager = await startNode(folder('manager'))
+    const { id } = await createBundle({ store: manager.store, paths: [folder('src')], kind: 'files' })
+    await using a = await startNode(folder('a'))
+    await using b = await startNode(folder('b'))
+    await using c = await startNode(folder('c'))
+    const sources = Object.entries({ manager, a, b, c }).map(([name, node]) => sourceOf(name, node, id))
+    const reports = await Promise.all(
+      Object.entries({ a, b, c }).map(([own, { store }]) =>
+        fetchBundle({
+          bundle: id,
+          store,
+          sources: () => Promise.resolve(sources.filter(({ name }) => name !== own)),
+          log,
+          signal: AbortSignal.timeout(20_000),
+        }),
+      ),
+    )
+    for (const { store } of [a, b, c]) {
+      await using held = await store.hold(id)
+      assert.ok(held)
+      const [got, expected] = await Promise.all([
+        readFile(path.join(held.folder, 'model/weights.bin')),
+        readFile(path.join(folder('src'), 'model/weights.bin')),
+      ])
+      assert.ok(got.equals(expected))
+      assert.equal(await readFile(path.join(held.folder, 'empty'), 'utf8'), '')
+    }
+    assert.deepEqual(
+      reports.flatMap(({ faults }) => faults),
+      [],
+    )
+    if (process.env.SHOW) console.dir(reports, { depth: 4 })
+  })
+})
