@@ -1,0 +1,155 @@
+import { LEVELS, type Level } from '../protocol/context.ts'
+import type { TaskError } from '../protocol/task.ts'
+import type { ContextReport } from '../protocol/worker.ts'
+
+/*
+ * One context's way up on this worker: its files come to disk, then libraries load it. A state is never changed, only
+ * followed by another; times are milliseconds on one clock.
+ */
+
+export interface ContextState {
+  readonly id: string
+  /** `disk`: held there. `left`: nobody's any more, most likely still there. */
+  readonly files: 'absent' | 'fetching' | 'disk' | 'left'
+  readonly bytesHeld?: number
+  readonly bytesTotal?: number
+  /** Its libraries by slot: loading until they have a level. */
+  readonly libraries: ReadonlyMap<number, { readonly since: number; readonly level?: Level }>
+  /** Time spent so far, and since when it is being spent. */
+  readonly fetchMs: number
+  readonly fetchingSince?: number
+  readonly loadMs: number
+  /** Memory that one library of it takes, bytes. */
+  readonly memory?: number
+  readonly attempts: number
+  /** Why the last attempt failed, and when. */
+  readonly failure?: { readonly error: TaskError; readonly at: number }
+}
+
+export type ContextEvent =
+  /** The manager wants it, for the first time or once more after a failure. */
+  | { type: 'asked' }
+  | { type: 'fetching' }
+  | { type: 'progress'; bytesHeld: number; bytesTotal: number }
+  | { type: 'fetched' }
+  /** Its files need not stay. */
+  | { type: 'released' }
+  | { type: 'loading'; slot: number }
+  | { type: 'loaded'; slot: number; level: Level; memory?: number | undefined }
+  | { type: 'unloaded'; slot: number }
+  /** It could not be fetched, or not be loaded in a slot. */
+  | { type: 'failed'; slot?: number; error: TaskError }
+
+export function unknownContext(id: string): ContextState {
+  return { id, files: 'absent', libraries: new Map(), fetchMs: 0, loadMs: 0, attempts: 0 }
+}
+
+/** What a context is after something happened to it. */
+export function after(state: ContextState, event: ContextEvent, now: number): ContextState {
+  switch (event.type) {
+    case 'asked': {
+      const { failure: _, ...rest } = state
+      return { ...rest, attempts: state.attempts + 1 }
+    }
+    case 'fetching':
+      return { ...state, files: 'fetching', fetchingSince: now }
+    case 'progress':
+      return { ...state, bytesHeld: event.bytesHeld, bytesTotal: event.bytesTotal }
+    case 'fetched':
+      return { ...fetchingEnded(state, now), files: 'disk' }
+    case 'released':
+      return { ...state, files: 'left' }
+    case 'loading':
+      return withLibrary(state, event.slot, { since: now })
+    case 'loaded': {
+      const since = state.libraries.get(event.slot)?.since ?? now
+      const loaded = withLibrary(state, event.slot, { since, level: event.level })
+      const memory = event.memory ?? state.memory
+      return { ...loaded, loadMs: state.loadMs + now - since, ...(memory !== undefined && { memory }) }
+    }
+    case 'unloaded':
+      return withLibrary(state, event.slot, undefined)
+    case 'failed': {
+      const fetched = state.files === 'fetching' ? fetchingEnded(state, now) : state
+      const ended = event.slot === undefined ? fetched : withLibrary(fetched, event.slot, undefined)
+      return { ...ended, failure: { error: event.error, at: now } }
+    }
+  }
+}
+
+function fetchingEnded(state: ContextState, now: number): ContextState {
+  const { fetchingSince = now, bytesHeld: _, bytesTotal: __, ...rest } = state
+  return { ...rest, files: 'absent', fetchMs: state.fetchMs + now - fetchingSince }
+}
+
+function withLibrary(
+  state: ContextState,
+  slot: number,
+  library: { since: number; level?: Level } | undefined,
+): ContextState {
+  const libraries = new Map(state.libraries)
+  if (library) libraries.set(slot, library)
+  else libraries.delete(slot)
+  return { ...state, libraries }
+}
+
+/** Where it is held: the highest level of all slots. */
+export function levelOf({ files, libraries }: ContextState): Level {
+  let highest = LEVELS.indexOf(files === 'disk' || files === 'left' ? 'disk' : 'absent')
+  for (const { level } of libraries.values()) if (level) highest = Math.max(highest, LEVELS.indexOf(level))
+  return LEVELS[highest]!
+}
+
+/** Slots that hold it loaded. */
+export function loadedIn({ libraries }: ContextState): number {
+  let slots = 0
+  for (const { level } of libraries.values()) if (level) slots++
+  return slots
+}
+
+export function isClimbing({ files, libraries }: ContextState): boolean {
+  return files === 'fetching' || [...libraries.values()].some(({ level }) => !level)
+}
+
+/** A library of it may be started. */
+export function canLoad({ files, failure }: ContextState): boolean {
+  return files === 'disk' && !failure
+}
+
+const FIRST_RETRY_MS = 500
+const LONGEST_RETRY_MS = 60_000
+
+/** Whether a context that the manager lists is to be brought up: not while it is, and not at once after it failed. */
+export function shouldTry({ files, attempts, failure }: ContextState, now: number): boolean {
+  if (!failure) return files === 'absent' || files === 'left'
+  return now - failure.at >= Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (attempts - 1))
+}
+
+/** What the manager is told of it. */
+export function reportOf(state: ContextState, now: number): ContextReport {
+  const {
+    id,
+    files,
+    bytesHeld,
+    bytesTotal,
+    fetchingSince = now,
+    libraries,
+    memory,
+    attempts,
+    failure,
+  } = state
+  const loading = [...libraries.values()].filter(({ level }) => !level)
+  const doing = files === 'fetching' ? 'fetching' : loading.length > 0 ? 'loading' : undefined
+  return {
+    context: id,
+    level: levelOf(state),
+    ...(doing && { doing }),
+    ...(bytesHeld !== undefined && { bytesHeld }),
+    ...(bytesTotal !== undefined && { bytesTotal }),
+    fetchMs: state.fetchMs + now - fetchingSince,
+    loadMs: loading.reduce((ms, { since }) => ms + now - since, state.loadMs),
+    ...(memory !== undefined && { memory }),
+    attempts,
+    ...(failure && { error: failure.error }),
+  }
+}

@@ -1,0 +1,182 @@
+import type { Logger } from 'pino'
+import type { ExchangeRequest, ExchangeResponse } from '../protocol/worker.ts'
+import { arrange } from './arrangement.ts'
+import { canLoad, type ContextEvent, isClimbing, loadedIn } from './context.ts'
+import {
+  addLease,
+  among,
+  forget,
+  type Hand,
+  handBack,
+  queuedIn,
+  unfinishedIn,
+  unfinishedInAll,
+} from './hand.ts'
+import { createShelf, type FetchContext, type Shelf } from './shelf.ts'
+import { fitting, type Meter, moreTasks, observe, rateOf, unmeasured, windowSize } from './sizing.ts'
+import { batchOf, createSlot, type SlotPlan } from './slot.ts'
+
+/** All that works on this node: the contexts, the slots that hold them, and the tasks in hand. */
+export interface Crew {
+  readonly shelf: Shelf
+  /** Takes in what the manager answered. */
+  take(answer: Pick<ExchangeResponse, 'leases' | 'cancel' | 'revoke' | 'warm' | 'drop'>): void
+  /** Tasks to ask for, if it must stop in `leftMs`. */
+  wants(leaseTargetMs: number, leftMs: number | undefined): ExchangeRequest['want']
+  /** Some library has room that no task in hand fills. */
+  isHungry(): boolean
+  /** A context is on its way up. */
+  isClimbing(): boolean
+  /** Whether any task of what is loaded can still end in that time. */
+  hasUse(leftMs: number | undefined): boolean
+  /** Tasks per second, all slots together. */
+  rate(): number
+  /** Brings up nothing more, and hands back what cannot end in that time; absent if there is no hurry. */
+  windDown(leftMs: number | undefined): void
+  /** Hands back everything at once, and ends all libraries. */
+  stop(): Promise<void>
+}
+
+export interface CrewOptions {
+  hand: Hand
+  fetch: FetchContext
+  slots: readonly SlotPlan[]
+  /** Folder for the libraries' temporary files. */
+  scratch: string
+  setupLimitMs: number
+  evicted: AbortSignal
+  log: Logger
+  /** Called when there is something to tell the manager. */
+  onNews: () => void
+}
+
+export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: CrewOptions): Crew {
+  const meters = new Map<string, Meter>()
+  let wanted: readonly string[] = []
+  let dropped: readonly string[] = []
+  let windingDown = false
+
+  const meterOf = (context: string) => meters.get(context) ?? unmeasured
+  const shelf = createShelf({ fetch, onChange, log })
+  const slots = plans.map((plan, index) =>
+    createSlot({
+      ...rest,
+      index,
+      plan,
+      hand,
+      log,
+      window: (spec) => windowSize(meterOf(spec.id), batchOf(spec)),
+      onContext: shelf.note,
+      onEnded,
+    }),
+  )
+
+  function onChange(_context: string, _event: ContextEvent) {
+    rearrange()
+    onNews()
+  }
+
+  function onEnded(context: string, calls: number, busyMs: number, longestMs: number) {
+    meters.set(context, observe(meterOf(context), calls, busyMs, longestMs))
+    if (unfinishedIn(hand, context) === 0) rearrange()
+    onNews()
+  }
+
+  /** Gives each slot the context it should hold, and each library its calls. */
+  function rearrange() {
+    const views = slots.map(({ context, leaving, usedAt }) => ({
+      usedAt,
+      context: leaving ? undefined : context,
+    }))
+    const isHeld = (context: string) => unfinishedIn(hand, context) > 0
+    const targets = arrange(views, wanted, (context) => canLoad(shelf.state(context)), isHeld)
+    for (const [index, slot] of slots.entries()) {
+      const target = targets[index]
+      const loadable = target === undefined ? undefined : shelf.loadable(target)
+      if (slot.context === undefined) {
+        if (loadable && !windingDown) slot.load(loadable)
+      } else if (slot.context !== target || (dropped.includes(target) && !isHeld(target))) slot.retire()
+    }
+    handBackStranded()
+    releaseUnused()
+    for (const slot of slots) slot.feed()
+  }
+
+  const isHoused = (context: string) => slots.some((slot) => slot.context === context)
+  const isComing = (context: string) =>
+    !windingDown && wanted.includes(context) && !shelf.state(context).failure
+
+  /** Tasks of a context that is in no slot and will not be. */
+  function handBackStranded() {
+    for (const context of hand.queues.keys()) {
+      if (queuedIn(hand, context) === 0 || isHoused(context) || isComing(context)) continue
+      handBack(hand, { context })
+      onNews()
+    }
+  }
+
+  function releaseUnused() {
+    for (const { id } of shelf.states()) {
+      if (!wanted.includes(id) && !isHoused(id)) shelf.release(id)
+    }
+  }
+
+  /** Contexts that are loaded and wanted, with what is known of them. */
+  const ready = () =>
+    [...shelf.states()]
+      .filter((state) => wanted.includes(state.id) && loadedIn(state) > 0)
+      .map((state) => ({
+        context: state.id,
+        slots: loadedIn(state),
+        batch: batchOf(shelf.loadable(state.id)!.spec),
+        meter: meterOf(state.id),
+        inHand: unfinishedIn(hand, state.id),
+      }))
+
+  return {
+    shelf,
+    take({ leases, cancel, revoke, warm, drop }) {
+      for (const lease of leases) addLease(hand, lease)
+      if (cancel.length + revoke.length > 0) {
+        forget(hand, cancel, revoke)
+        for (const slot of slots) slot.forget(among(cancel, revoke))
+      }
+      wanted = warm
+      dropped = drop
+      for (const context of warm) shelf.want(context)
+      rearrange()
+    },
+    wants: (leaseTargetMs, leftMs) =>
+      windingDown
+        ? []
+        : ready().map(({ context, ...known }) => ({
+            context,
+            tasks: moreTasks({ ...known, leaseTargetMs, leftMs }),
+          })),
+    isHungry: () =>
+      unfinishedInAll(hand) === 0 || ready().some(({ inHand, slots, batch }) => inHand <= slots * batch),
+    isClimbing: () => [...shelf.states()].some(isClimbing),
+    hasUse: (leftMs) => {
+      const loaded = ready()
+      return loaded.length === 0 || loaded.some(({ meter, slots }) => fitting(meter, slots, leftMs) >= 1)
+    },
+    rate: () => ready().reduce((sum, { meter, slots }) => sum + slots * rateOf(meter), 0),
+    windDown(leftMs) {
+      windingDown = true
+      wanted = []
+      for (const context of hand.queues.keys()) {
+        const running = unfinishedIn(hand, context) - queuedIn(hand, context)
+        const fits = fitting(meterOf(context), loadedIn(shelf.state(context)), leftMs)
+        handBack(hand, { context, keep: Math.max(0, fits - running) })
+      }
+      rearrange()
+    },
+    async stop() {
+      windingDown = true
+      handBack(hand)
+      await Promise.all(slots.map((slot) => slot.stop()))
+      handBack(hand)
+      onNews()
+    },
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * Exit codes of the worker, named as pilot.sh names its own. 0 is any orderly leave: drained, idle, evicted, or out of
+ * walltime.
+ */
+export const exitCodes = {
+  /** A defect of the worker itself. */
+  internal: 1,
+  /** The environment that pilot.sh left is incomplete or wrong. */
+  settings: 64,
+  /** There is no room on this node, or a folder cannot be written. */
+  'no-space': 68,
+  /** The manager could not be reached for too long. */
+  unreachable: 69,
+  /** The manager refused the pilot's token, or has ended the worker's session. */
+  refused: 70,
+  /** Manager and worker do not understand each other: they are of different versions. */
+  protocol: 76,
+} as const
+
+/** Why a worker ends before its time. The message says what to do about it. */
+export class PilotError extends Error {
+  override readonly name = 'PilotError'
+  readonly code: keyof typeof exitCodes
+
+  constructor(code: keyof typeof exitCodes, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}

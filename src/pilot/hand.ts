@@ -1,0 +1,181 @@
+import { limits } from '../protocol/common.ts'
+import type { Lease, Outcome, TaskResult } from '../protocol/task.ts'
+
+/*
+ * The tasks a worker has in hand, from the answer that leased them to the one that acknowledges their results.
+ * Plain functions over plain state; what runs at the moment is known to the slots (see flight.ts).
+ */
+
+/** One leased task. */
+export interface HeldTask {
+  readonly task: number
+  readonly lease: number
+  readonly context: string
+  readonly function: string
+  readonly input: Lease['tasks'][number]['input']
+  /** Nothing else may be in its library while it runs. */
+  readonly alone: boolean
+  readonly timeLimitMs: number | undefined
+}
+
+/** Tasks of one context that no library has yet, in order. */
+interface Queue {
+  together: HeldTask[]
+  alone: HeldTask[]
+}
+
+export interface Hand {
+  queues: Map<string, Queue>
+  /** Leases that are still ours, and how many of their tasks have no outcome. */
+  open: Map<number, number>
+  /** Tasks without an outcome, by context: queued and running. */
+  unfinished: Map<string, number>
+  /** Outcomes that the manager has not acknowledged, oldest first. */
+  results: { result: TaskResult; bytes: number }[]
+  /** How many of them are in the request under way. */
+  reported: number
+}
+
+export function emptyHand(): Hand {
+  return { queues: new Map(), open: new Map(), unfinished: new Map(), results: [], reported: 0 }
+}
+
+export function addLease(hand: Hand, lease: Lease): void {
+  const queue = queueOf(hand, lease.context)
+  for (const { task, input, alone = false } of lease.tasks) {
+    const { context, function: name, timeLimitMs } = lease
+    const held = { task, lease: lease.lease, context, function: name, input, alone, timeLimitMs }
+    ;(alone ? queue.alone : queue.together).push(held)
+  }
+  hand.open.set(lease.lease, lease.tasks.length)
+  count(hand, lease.context, lease.tasks.length)
+}
+
+/** Takes up to `max` tasks that may run beside each other from the front of a context's queue. */
+export function takeTogether(hand: Hand, context: string, max: number): HeldTask[] {
+  return hand.queues.get(context)?.together.splice(0, max) ?? []
+}
+
+/** Takes one task that must run alone. */
+export function takeAlone(hand: Hand, context: string): HeldTask | undefined {
+  return hand.queues.get(context)?.alone.shift()
+}
+
+export function waitsAlone(hand: Hand, context: string): boolean {
+  return (hand.queues.get(context)?.alone.length ?? 0) > 0
+}
+
+export function queuedIn(hand: Hand, context: string): number {
+  const queue = hand.queues.get(context)
+  return queue ? queue.together.length + queue.alone.length : 0
+}
+
+export function unfinishedIn(hand: Hand, context: string): number {
+  return hand.unfinished.get(context) ?? 0
+}
+
+export function unfinishedInAll(hand: Hand): number {
+  let sum = 0
+  for (const tasks of hand.unfinished.values()) sum += tasks
+  return sum
+}
+
+/** Puts tasks that did not run back to the front, in their order. Those of leases that are no longer ours are forgotten. */
+export function putBack(hand: Hand, tasks: HeldTask[]): void {
+  for (const task of tasks.toReversed()) {
+    const queue = queueOf(hand, task.context)
+    if (!hand.open.has(task.lease)) count(hand, task.context, -1)
+    else (task.alone ? queue.alone : queue.together).unshift(task)
+  }
+}
+
+/** Notes how a task ended. A value longer than the manager takes becomes an error of the task. */
+export function finish(hand: Hand, task: HeldTask, outcome: Outcome, ms: number): void {
+  const bytes = outcome.status === 'done' ? JSON.stringify(outcome.value).length : limits.errorText
+  const accepted = bytes > limits.value ? tooLarge(bytes) : outcome
+  hand.results.push({ result: { task: task.task, lease: task.lease, outcome: accepted, ms }, bytes })
+  close(hand, task)
+}
+
+/** Hands back what is queued of one context, or of all, but for the first `keep` tasks that need not be alone. */
+export function handBack(hand: Hand, { context, keep = 0 }: { context?: string; keep?: number } = {}): void {
+  for (const [id, queue] of hand.queues) {
+    if (context !== undefined && context !== id) continue
+    const spared = queue.together.slice(0, keep)
+    const returned = [...queue.together.slice(keep), ...queue.alone]
+    hand.queues.set(id, { together: spared, alone: [] })
+    for (const task of returned) finish(hand, task, { status: 'returned' }, 0)
+  }
+}
+
+/** Forgets queued tasks that are nobody's business any more; those that run are the slots' to forget. */
+export function forget(hand: Hand, tasks: readonly number[], leases: readonly number[]): void {
+  const isGone = among(tasks, leases)
+  for (const queue of hand.queues.values()) {
+    for (const name of ['together', 'alone'] as const) {
+      queue[name] = queue[name].filter((task) => {
+        const gone = isGone(task)
+        if (gone) close(hand, task)
+        return !gone
+      })
+    }
+  }
+  for (const lease of leases) hand.open.delete(lease)
+}
+
+/** Ends a task without an outcome. */
+export function close(hand: Hand, task: HeldTask): void {
+  count(hand, task.context, -1)
+  const open = hand.open.get(task.lease)
+  if (open === undefined) return
+  if (open > 1) hand.open.set(task.lease, open - 1)
+  else hand.open.delete(task.lease)
+}
+
+/** Whether a task is one of those, or of one of those leases. */
+export function among(tasks: readonly number[], leases: readonly number[]): (task: HeldTask) => boolean {
+  const gone = new Set(tasks)
+  const lapsed = new Set(leases)
+  return ({ task, lease }) => gone.has(task) || lapsed.has(lease)
+}
+
+/** Most bytes of results in one request; a single result may be larger. */
+const REPORT_BYTES = limits.body / 4
+
+/** Results for a request, and every lease that still has tasks in hand besides. */
+export function report(hand: Hand): { results: TaskResult[]; leases: number[] } {
+  let bytes = 0
+  let taken = 0
+  for (const result of hand.results) {
+    bytes += result.bytes
+    if (taken === limits.batch || (taken > 0 && bytes > REPORT_BYTES)) break
+    taken++
+  }
+  hand.reported = taken
+  const leases = new Set(hand.open.keys())
+  for (const { result } of hand.results.slice(taken)) leases.add(result.lease)
+  return { results: hand.results.slice(0, taken).map(({ result }) => result), leases: [...leases] }
+}
+
+/** The manager has committed what was last reported. */
+export function acknowledge(hand: Hand): void {
+  hand.results.splice(0, hand.reported)
+  hand.reported = 0
+}
+
+function queueOf(hand: Hand, context: string): Queue {
+  let queue = hand.queues.get(context)
+  if (!queue) hand.queues.set(context, (queue = { together: [], alone: [] }))
+  return queue
+}
+
+function count(hand: Hand, context: string, tasks: number): void {
+  const left = unfinishedIn(hand, context) + tasks
+  if (left > 0) hand.unfinished.set(context, left)
+  else hand.unfinished.delete(context)
+}
+
+function tooLarge(bytes: number): Outcome {
+  const message = `the result is ${bytes} bytes of JSON, more than the ${limits.value} that are accepted: return less, or write it to a file and return its name`
+  return { status: 'error', error: { name: 'ResultTooLarge', message } }
+}

@@ -1,0 +1,53 @@
+import type { ExchangeRequest } from '../protocol/worker.ts'
+
+/* When to leave, and how long what runs may still go on. */
+
+export type Leaving = NonNullable<ExchangeRequest['leaving']>
+
+/** Times are milliseconds on one clock. */
+export interface Situation {
+  now: number
+  /** The batch system has told the worker to go. */
+  evicted: boolean
+  /** The manager has. */
+  drained: boolean
+  /** When the worker must be gone at the latest: the batch system's end of the job, less the grace. */
+  lastMoment?: number | undefined
+  /** Since when it has had nothing to do; absent if it has something. */
+  idleSince?: number | undefined
+  idleMs: number
+  /** Some task of what is loaded could still end in time. */
+  hasUse: boolean
+}
+
+/** Why the worker should leave now, if it should. */
+export function reasonToLeave(situation: Situation): Leaving | undefined {
+  const { now, evicted, drained, lastMoment, idleSince, idleMs, hasUse } = situation
+  if (evicted) return 'eviction'
+  if (drained) return 'drain'
+  if (lastMoment !== undefined && now >= lastMoment) return 'walltime'
+  // Nothing in hand, and nothing more could end in time: the node is of more use to somebody else.
+  if (idleSince !== undefined && !hasUse) return 'walltime'
+  if (idleSince !== undefined && now - idleSince >= idleMs) return 'idle'
+  return undefined
+}
+
+/** Parts of the grace after which what still runs is handed back, and after which the last exchange is given up. */
+const STOP_AFTER = 0.5
+const GONE_AFTER = 0.8
+
+/**
+ * Until when tasks may run on, and by when the worker is gone.
+ *
+ * @param graceMs warning the batch system gives before it kills
+ */
+export function timetable(
+  reason: Leaving,
+  now: number,
+  graceMs: number,
+  lastMoment?: number,
+): { stopAt: number; goneAt: number } {
+  // Told to drain, it finishes what it has, though never past its last moment.
+  const from = reason === 'drain' ? (lastMoment ?? Infinity) : now
+  return { stopAt: from + graceMs * STOP_AFTER, goneAt: from + graceMs * GONE_AFTER }
+}

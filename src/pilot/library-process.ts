@@ -1,0 +1,168 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import type { Duplex } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Logger } from 'pino'
+import { openChannel, stretches } from '../library/channel.ts'
+import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../protocol/library.ts'
+import type { Call } from './flight.ts'
+
+/** What a library's process is given. */
+export interface LibraryOptions {
+  /** The first message. */
+  setup: Extract<ToLibrary, { type: 'setup' }>
+  /** Variables that tell it of its slot's devices. */
+  env: Readonly<Record<string, string>>
+  /** Its working and temporary folder. */
+  folder: string
+  /** Memory after which it should be restarted, bytes. */
+  memoryLimit: number
+  log: Logger
+}
+
+/** How a library's process ended. */
+export interface Exit {
+  code: number | null
+  signal: NodeJS.Signals | null
+  /** Set if it could not be started at all. */
+  error?: Error
+  /** The end of what it wrote to its standard error. */
+  stderr: string
+}
+
+/** A running library. The shell around one process, with no decisions of its own. */
+export interface LibraryProcess extends AsyncDisposable {
+  /**
+   * What it says, until it closes the connection. May be iterated once.
+   *
+   * @throws ChannelError if it breaks the protocol
+   */
+  messages: AsyncIterable<FromLibrary>
+  /** Resolves once the process is gone. */
+  exited: Promise<Exit>
+  call(name: string, calls: readonly Call[]): void
+  cancel(ids: number[]): void
+  /** Asks it to end; see `exited`. What it does not do by itself in time is done to it. */
+  close(): void
+  /** Ends it and all it started, at once. */
+  kill(): void
+  /** Memory it has for itself, bytes; 0 if the system does not tell. */
+  memory(): Promise<number>
+}
+
+/** Time a library has to end by itself, milliseconds. */
+const CLOSING_MS = 2_000
+const STDERR_TAIL = 8 << 10
+/** What of a library's output goes to the pilot's log: enough to debug a setup, never enough to fill a disk. */
+const LOGGED_LINES = 1_000
+const LOGGED_LENGTH = 1_000
+
+/** Starts the process of a library and sends it its setup. */
+export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOptions): LibraryProcess {
+  const heapMb = Math.ceil(memoryLimit / 2 ** 20)
+  // A process group of its own, so that what user code starts can be ended with it.
+  const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
+    cwd: folder,
+    env: { ...publicEnvironment(process.env), ...env, TMPDIR: folder },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    detached: true,
+  })
+  const channel = openChannel<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
+  const stderr = watchOutput(child, log.child({ library: child.pid }))
+  const exited = whenGone(child).then((end) => ({ ...end, stderr: stderr() }))
+  const kill = () => killGroup(child)
+  const close = () => {
+    channel.close()
+    const timer = setTimeout(kill, CLOSING_MS)
+    void exited.then(() => clearTimeout(timer))
+  }
+  void channel.send(setup)
+  return {
+    messages: channel.messages,
+    exited,
+    call(name, calls) {
+      const texts = calls.map(({ id, task }) => JSON.stringify({ id, input: task.input }))
+      for (const stretch of stretches(texts)) {
+        const head = `{"type":"call","function":${JSON.stringify(name)},"calls":[`
+        void channel.sendJson(head + stretch.join(',') + ']}')
+      }
+    },
+    cancel: (ids) => void channel.send({ type: 'cancel', ids }),
+    close,
+    kill,
+    memory: () => ownMemory(child.pid),
+    async [Symbol.asyncDispose]() {
+      close()
+      await exited
+    },
+  }
+}
+
+/** The library's program beside this one: as source, compiled, or bundled into one file. */
+function libraryProgram(): string {
+  const candidates = ['../library/main.ts', '../library/main.js', './library.js']
+  const paths = candidates.map((candidate) => fileURLToPath(new URL(candidate, import.meta.url)))
+  const found = paths.find((path) => existsSync(path))
+  if (found === undefined)
+    throw new Error(`the library's program is missing: none of ${paths.join(', ')} exists`)
+  return found
+}
+
+const SECRET = /^GLEANER_|PROXY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|_KEY$/i
+
+/** The pilot's environment without what a site or its user would not show to the code of a task. */
+export function publicEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !SECRET.test(name)))
+}
+
+/** Resolves when the process has ended and what it wrote has been read. */
+async function whenGone(child: ChildProcess): Promise<Omit<Exit, 'stderr'>> {
+  const closed = once(child, 'close')
+  try {
+    await once(child, 'exit')
+  } catch (error) {
+    return { code: null, signal: null, error: error as Error }
+  }
+  // What it had started goes with it, or would hold its output open for ever.
+  killGroup(child)
+  await Promise.race([closed, delay(CLOSING_MS, undefined, { ref: false })])
+  return { code: child.exitCode, signal: child.signalCode }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Gone already.
+  }
+}
+
+/** Copies a process's output to the log; returns how to get the end of its standard error. */
+function watchOutput(child: ChildProcess, log: Logger): () => string {
+  let tail = ''
+  let left = LOGGED_LINES
+  for (const stream of ['stdout', 'stderr'] as const) {
+    let rest = ''
+    child[stream]?.setEncoding('utf8').on('data', (text: string) => {
+      if (stream === 'stderr') tail = (tail + text).slice(-STDERR_TAIL)
+      const lines = (rest + text).split('\n')
+      rest = lines.pop()!.slice(0, LOGGED_LENGTH)
+      for (const line of lines.slice(0, left)) log.info({ stream }, line.slice(0, LOGGED_LENGTH))
+      if (left > 0 && lines.length >= left) log.warn('what it writes from here on is not logged')
+      left = Math.max(0, left - lines.length)
+    })
+  }
+  return () => tail
+}
+
+/** Anonymous and shared memory of a process: what it maps from files the system can take back. */
+async function ownMemory(pid: number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+  let bytes = 0
+  for (const [, kib] of status.matchAll(/^Rss(?:Anon|Shmem):\s+(\d+) kB$/gm)) bytes += Number(kib) * 1024
+  return bytes
+}

@@ -1,0 +1,143 @@
+import { rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { type Logger, pino } from 'pino'
+import { openStore, type Store } from '../bundle/store.ts'
+import { PROTOCOL_VERSION } from '../protocol/common.ts'
+import type { PilotEnvironment } from '../protocol/pilot.ts'
+import { ExchangeResponse, type RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
+import { managerOrigins, readEnvironment, readNamed } from './environment.ts'
+import { exitCodes, PilotError } from './errors.ts'
+import { fetchContexts } from './files.ts'
+import { checkNode } from './fitness.ts'
+import { createLink, type Link } from './link.ts'
+import { type PieceServer, startPieceServer } from './neighbours.ts'
+import type { SlotPlan } from './slot.ts'
+import { describeGpus, gpuIds, planSlots } from './slots.ts'
+import { work } from './worker.ts'
+
+/*
+ * The worker's process, booted by pilot.sh in a batch job. It ends with one of the codes in errors.ts.
+ */
+
+/** How long the manager may be away, milliseconds. Results are kept that long. */
+const PATIENCE_MS = 600_000
+/** Longest the setup of a library may take, milliseconds: large models on slow disks. */
+const SETUP_LIMIT_MS = 900_000
+
+async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Promise<void> {
+  await checkNode({ scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE })
+  const token = await readNamed('GLEANER_TOKEN_FILE', env.GLEANER_TOKEN_FILE)
+  const certificate = env.GLEANER_CA_FILE && (await readNamed('GLEANER_CA_FILE', env.GLEANER_CA_FILE))
+  const link = createLink({ origins: managerOrigins(env), certificate, patienceMs: PATIENCE_MS, log })
+  await using cleanup = new AsyncDisposableStack()
+  cleanup.defer(() => link.close())
+  const store = cleanup.use(await openStore({ folder: path.join(env.GLEANER_CACHE, 'bundles'), log }))
+  const pieces = await serveNeighbours(store, link, log)
+  if (pieces) cleanup.use(pieces)
+  const slots = planSlots(env, await describeGpus(gpuIds(env)))
+
+  link.authorise(token)
+  const terms = await register(link, describeWorker(env, slots, pieces?.url), evicted)
+  const { worker } = terms
+  link.authorise(terms.session)
+  pieces?.trust(terms.ticketKey)
+  log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
+
+  const reason = await work({
+    terms,
+    slots,
+    evicted,
+    log,
+    scratch: env.GLEANER_SCRATCH,
+    graceMs: env.GLEANER_GRACE * 1000,
+    lastMoment: lastMoment(env),
+    setupLimitMs: SETUP_LIMIT_MS,
+    fetch: fetchContexts({ link, store, worker, shared: env.GLEANER_SHARED, log }),
+    send: (request, signal) =>
+      link.call({
+        method: 'POST',
+        path: `/v1/workers/${worker}/exchange`,
+        body: JSON.stringify(request),
+        answer: ExchangeResponse,
+        waitMs: request.waitMs,
+        signal,
+      }),
+  })
+  log.info({ reason }, 'left')
+}
+
+/** A node whose network lets nobody in still works, only alone. */
+async function serveNeighbours(store: Store, link: Link, log: Logger): Promise<PieceServer | undefined> {
+  try {
+    return await startPieceServer(store, link.origin, log)
+  } catch (error) {
+    log.warn({ err: error }, 'neighbours cannot be served from this node')
+    return undefined
+  }
+}
+
+function describeWorker(env: PilotEnvironment, slots: SlotPlan[], pieces?: string): RegisterRequest {
+  const startedAt = Math.round(env.GLEANER_STARTED * 1000)
+  return {
+    protocol: PROTOCOL_VERSION,
+    node: env.GLEANER_NODE ?? os.hostname(),
+    platform: `${os.platform()}-${os.arch()} ${os.release()}`.slice(0, 100),
+    ...(env.GLEANER_JOB_ID !== undefined && { jobId: env.GLEANER_JOB_ID }),
+    restarts: env.GLEANER_RESTARTS,
+    slots: slots.map(({ slot }) => slot),
+    ...(env.GLEANER_DEADLINE !== undefined && { deadline: Math.round(env.GLEANER_DEADLINE * 1000) }),
+    clock: Date.now(),
+    ...(pieces !== undefined && { pieces }),
+    startedAt,
+    bootedAt: Math.round(performance.timeOrigin),
+  }
+}
+
+async function register(
+  link: Link,
+  request: RegisterRequest,
+  signal: AbortSignal,
+): Promise<RegisterResponse> {
+  const body = JSON.stringify(request)
+  return link.call({ method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal })
+}
+
+/** When the worker must stop, on the monotonic clock: the wall clock may be set while it runs. */
+function lastMoment({ GLEANER_DEADLINE, GLEANER_GRACE }: PilotEnvironment): number | undefined {
+  if (GLEANER_DEADLINE === undefined) return undefined
+  return performance.now() + (GLEANER_DEADLINE - GLEANER_GRACE) * 1000 - Date.now()
+}
+
+/** Says why in the words of pilot.sh, which the factory looks for at the end of the log. */
+function sayLastWords(node: string, error: PilotError): void {
+  const { code, message } = error
+  const line = `gleaner: worker on ${node}: error ${exitCodes[code]} ${code}: ${message.replaceAll('\n', ' ')}\n`
+  process.stderr.write(line)
+}
+
+async function main(): Promise<number> {
+  const log = pino({ base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
+  const eviction = new AbortController()
+  // Told twice, it is leaving already.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => eviction.abort(new Error(`evicted by ${signal}`)))
+  }
+  let env: PilotEnvironment | undefined
+  try {
+    env = readEnvironment(process.env)
+    await run(env, eviction.signal, log)
+    return 0
+  } catch (error) {
+    if (eviction.signal.aborted && error === eviction.signal.reason) return 0
+    const known = error instanceof PilotError
+    if (!known) log.fatal({ err: error }, 'defect')
+    const why = known ? error : new PilotError('internal', (error as Error).message)
+    sayLastWords(env?.GLEANER_NODE ?? os.hostname(), why)
+    return exitCodes[why.code]
+  } finally {
+    if (env) await rm(env.GLEANER_SCRATCH, { recursive: true, force: true }).catch(() => {})
+  }
+}
+
+process.exit(await main())

@@ -1,0 +1,93 @@
+import type { Logger } from 'pino'
+import { after, type ContextEvent, type ContextState, shouldTry, unknownContext } from './context.ts'
+import type { Loadable } from './slot.ts'
+
+/** A context whose files stay here until it is disposed of. */
+export type HeldContext = Loadable & AsyncDisposable
+
+/** Brings a context's files here. */
+export type FetchContext = (
+  context: string,
+  onProgress: (bytesHeld: number, bytesTotal: number) => void,
+  signal: AbortSignal,
+) => Promise<HeldContext>
+
+/** The contexts this worker has heard of, and the files of those that are here. */
+export interface Shelf {
+  states(): Iterable<ContextState>
+  state(context: string): ContextState
+  /** The context, if its files are here. */
+  loadable(context: string): Loadable | undefined
+  /** Notes what happened to a context. */
+  note: (context: string, event: ContextEvent) => void
+  /** The manager wants the context here: brings its files, unless they are here, on their way, or just failed to come. */
+  want(context: string): void
+  /** Lets the files of a context go, or stops fetching them. */
+  release(context: string): void
+  /** Lets all go; resolves when nothing is under way any more. */
+  close(): Promise<void>
+}
+
+export interface ShelfOptions {
+  fetch: FetchContext
+  /** Called after each event but mere progress. */
+  onChange: (context: string, event: ContextEvent) => void
+  log: Logger
+}
+
+export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
+  const states = new Map<string, ContextState>()
+  const held = new Map<string, HeldContext>()
+  const fetching = new Map<string, { stop: AbortController; done: Promise<void> }>()
+
+  const state = (id: string) => states.get(id) ?? unknownContext(id)
+
+  function note(id: string, event: ContextEvent) {
+    states.set(id, after(state(id), event, performance.now()))
+    if (event.type !== 'progress') onChange(id, event)
+  }
+
+  async function bring(id: string, signal: AbortSignal): Promise<void> {
+    note(id, { type: 'fetching' })
+    try {
+      const progress = (bytesHeld: number, bytesTotal: number) =>
+        note(id, { type: 'progress', bytesHeld, bytesTotal })
+      held.set(id, await fetch(id, progress, signal))
+      note(id, { type: 'fetched' })
+    } catch (error) {
+      const { name, message } = error as Error
+      if (!signal.aborted) log.error({ context: id, err: error }, 'the context cannot be fetched')
+      note(id, signal.aborted ? { type: 'released' } : { type: 'failed', error: { name, message } })
+    } finally {
+      fetching.delete(id)
+    }
+  }
+
+  return {
+    states: () => states.values(),
+    state,
+    loadable: (id) => held.get(id),
+    note,
+    want(id) {
+      if (!shouldTry(state(id), performance.now()) || fetching.has(id)) return
+      note(id, { type: 'asked' })
+      if (held.has(id)) return
+      const stop = new AbortController()
+      fetching.set(id, { stop, done: bring(id, stop.signal) })
+    },
+    release(id) {
+      fetching.get(id)?.stop.abort()
+      const files = held.get(id)
+      if (!files) return
+      held.delete(id)
+      note(id, { type: 'released' })
+      void files[Symbol.asyncDispose]()
+    },
+    async close() {
+      for (const { stop } of fetching.values()) stop.abort()
+      await Promise.all([...fetching.values()].map(({ done }) => done))
+      await Promise.all([...held.values()].map((files) => files[Symbol.asyncDispose]()))
+      held.clear()
+    },
+  }
+}
