@@ -19,7 +19,7 @@ export function shellQuote(value: unknown): string {
 /** Quotes a folder for a POSIX shell; `$NAME`, `${NAME}` and a leading `~/` are still expanded, on the node. */
 export function shellPath(value: unknown): string {
   const text = singleLine(value).replace(/^~(?=\/|$)/, '$HOME')
-  return `"${text.replace(/[\\"`]|\$(?!\w|\{\w+\})/g, '\\$&')}"`
+  return `"${text.replace(/[\\"`]|\$(?![A-Za-z_]|\{[A-Za-z_]\w*\})/g, '\\$&')}"`
 }
 
 /** Quotes a value as a ClassAd string. */
