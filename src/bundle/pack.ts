@@ -8,7 +8,7 @@ const MTIME = new Date(1_000_000_000_000)
 
 /**
  * Packs what is in a folder into a gzipped tar file. The same contents give the same bytes: in order of paths, with fixed
- * times and no owners.
+ * times and modes and no owners.
  *
  * @param level gzip's, 0 to 9. Weights and binaries hardly shrink further beyond 1, which is several times as fast as 6.
  * @throws {BundleError} `bad-input` or `changed`, naming the offending file.
@@ -24,7 +24,17 @@ export async function pack(
   // A name that begins with @ would be taken for an archive to merge.
   const names = paths.map((path) => `./${path}`)
   const archive = create(
-    { cwd: folder, gzip: { level }, portable: true, mtime: MTIME, noDirRecurse: true, strict: true },
+    {
+      cwd: folder,
+      gzip: { level },
+      portable: true,
+      mtime: MTIME,
+      noDirRecurse: true,
+      strict: true,
+      onWriteEntry({ stat }) {
+        if (stat) stat.mode = stat.isDirectory() || (stat.mode & 0o111) !== 0 ? 0o755 : 0o644
+      },
+    },
     names,
   )
   await pipeline(archive, createWriteStream(target), ...(signal ? [{ signal }] : []))

@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { once } from 'node:events'
 import path from 'node:path'
 import type { Logger } from 'pino'
-import type { BundleInfo, Manifest } from '../protocol/bundle.ts'
+import type { BundleInfo, Manifest, ManifestFile } from '../protocol/bundle.ts'
 import { openCatalog } from './catalog.ts'
 import { openClaims } from './claims.ts'
 import type { Claim } from './claims.ts'
@@ -44,6 +44,8 @@ export type Store = AsyncDisposable & {
   /** Takes the bundle's files into use; undefined if it is not here in full. */
   hold(bundle: string, signal?: AbortSignal): Promise<Held | undefined>
   manifest(bundle: string): Promise<Manifest | undefined>
+  /** Where a file of a complete bundle lies in the store. Read-only; it goes when its bundle is removed. */
+  fileOf(manifest: Manifest, file: ManifestFile): string
   list(): Promise<StoredBundle[]>
   /** The bundle's id by each name given with `setName`. */
   names(): Promise<Map<string, string>>
@@ -122,9 +124,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return {
     folder: places.folder,
     temporary,
+    fileOf: (manifest, file) => places.file(fileKeyOf(file, manifest.pieceSize)),
     hold: (bundle, signal) => holdBundle(parts, bundle, signal),
-    manifest: catalog.manifest,
-    names: catalog.names,
+    manifest: (bundle) => catalog.manifest(bundle),
+    names: () => catalog.names(),
     async setName(name, bundle) {
       if (!(await catalog.manifest(bundle)))
         throw new BundleError('not-found', `there is no bundle ${bundle} here`)

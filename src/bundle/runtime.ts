@@ -1,0 +1,194 @@
+import { createHash, hash, randomUUID } from 'node:crypto'
+import { constants, createReadStream, existsSync } from 'node:fs'
+import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Logger } from 'pino'
+import { createBundle } from './create.ts'
+import { BundleError } from './errors.ts'
+import type { Store } from './store.ts'
+
+/** What a pilot boots: a .tar.gz with `node` and `worker.js` at its top. */
+export type Runtime = {
+  /** Its bundle, a tarball in the store. */
+  id: string
+  /** Of the .tar.gz as a whole. */
+  sha256: string
+  bytes: number
+  /** Where the .tar.gz is, in the store. Read-only. */
+  path: string
+}
+
+export type PackRuntimeOptions = {
+  store: Store
+  log: Logger
+  /** The programs, by the name of the file each becomes. Default: `worker.js` and `library.js`. */
+  programs?: Record<string, string>
+  /** The binary that becomes `node`. Default: the one that runs this. */
+  node?: string
+  signal?: AbortSignal
+}
+
+/**
+ * Packages with binaries cannot be bundled into one file and go along as they are: what each needs at run time, and which of
+ * its files the platform uses.
+ */
+const natives: Record<string, { needs: string[]; keeps: (file: string) => boolean }> = {
+  'onnxruntime-node': {
+    needs: ['onnxruntime-common'],
+    keeps: (file) => !file.startsWith('bin/') || file.includes(`/${process.platform}/${process.arch}/`),
+  },
+  'onnxruntime-common': { needs: [], keeps: (file) => !file.startsWith('lib/') },
+  'node-pty': { needs: [`@lydell/node-pty-${process.platform}-${process.arch}`], keeps: () => true },
+  [`@lydell/node-pty-${process.platform}-${process.arch}`]: { needs: [], keeps: () => true },
+}
+const UNUSED = /\.(map|d\.[cm]?ts|md)$/
+
+/** Modules that were CommonJS call `require` for what is built in. */
+const BANNER = `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`
+
+/** One file of the runtime: where it comes from, or what is in it. */
+type Part = { path: string; source: string } | { path: string; content: string }
+
+/**
+ * Packs the runtime for pilots on this platform, or finds it packed. The same program, packages and Node give the same
+ * bytes.
+ *
+ * @throws {BundleError} `bad-input` if a program or a package that it needs is missing, `disk`.
+ */
+export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime> {
+  const { store, log, signal } = options
+  const parts = await collect(options)
+  const name = `runtime-${await cacheKey(parts)}`
+  const known = (await store.names()).get(name)
+  if (known !== undefined && (await store.isComplete(known, signal))) return describe(store, known)
+
+  log.info('packing the runtime for pilots')
+  const folder = path.join(store.temporary, randomUUID())
+  try {
+    for (const part of parts) await place(part, path.join(folder, part.path))
+    const { id } = await createBundle({
+      store,
+      paths: [folder],
+      kind: 'tarball',
+      name,
+      ...(signal && { signal }),
+    })
+    return await describe(store, id)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function collect({
+  programs = ownPrograms(),
+  node = process.execPath,
+}: PackRuntimeOptions): Promise<Part[]> {
+  const { outputs, externals } = await bundle(programs)
+  return [
+    { path: 'node', source: node },
+    // The programs are ES modules.
+    { path: 'package.json', content: '{"type":"module"}\n' },
+    ...outputs,
+    ...(await packageParts(externals)),
+  ]
+}
+
+/** The worker and the library: sources beside this one, or what was built of them. */
+function ownPrograms(): Record<string, string> {
+  const here = fileURLToPath(import.meta.url)
+  const program = (room: string) => path.join(path.dirname(here), '..', room, `main${path.extname(here)}`)
+  return { 'worker.js': program('pilot'), 'library.js': program('library') }
+}
+
+/** Makes one file of each program and all it imports. `externals`: native packages that are left to be imported. */
+async function bundle(programs: Record<string, string>): Promise<{ outputs: Part[]; externals: string[] }> {
+  const entryPoints = Object.entries(programs).map(([out, source]) => ({
+    in: source,
+    out: path.parse(out).name,
+  }))
+  const missing = entryPoints.find((entry) => !existsSync(entry.in))
+  if (missing) throw new BundleError('bad-input', `${missing.in} is missing; install gleaner anew`)
+  const result = await build({
+    entryPoints,
+    outdir: '/',
+    write: false,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    charset: 'utf8',
+    legalComments: 'none',
+    external: Object.keys(natives),
+    banner: { js: BANNER },
+    metafile: true,
+    logLevel: 'silent',
+  }).catch((error: unknown) => {
+    throw new BundleError('bad-input', `the worker cannot be bundled: ${String(error)}`, { cause: error })
+  })
+  const imports = Object.values(result.metafile.outputs).flatMap((output) => output.imports)
+  return {
+    outputs: result.outputFiles.map((file) => ({ path: path.basename(file.path), content: file.text })),
+    externals: [...new Set(imports.filter(({ external }) => external).map((found) => found.path))]
+      .filter((name) => name in natives)
+      .sort(),
+  }
+}
+
+/** The files of packages and of what they need, under `node_modules`. */
+async function packageParts(names: string[]): Promise<Part[]> {
+  const parts: Part[] = []
+  const wanted = new Set(names)
+  for (const name of wanted) {
+    const { needs, keeps } = natives[name]!
+    for (const need of needs) wanted.add(need)
+    const folder = packageFolder(name)
+    for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+      const source = path.join(entry.parentPath, entry.name)
+      const file = path.relative(folder, source)
+      if (!entry.isFile() || file.startsWith('node_modules') || UNUSED.test(file) || !keeps(file)) continue
+      parts.push({ path: path.join('node_modules', name, file), source })
+    }
+  }
+  return parts
+}
+
+function packageFolder(name: string): string {
+  const folders = createRequire(import.meta.url).resolve.paths(name) ?? []
+  const found = folders.map((folder) => path.join(folder, name)).find((folder) => existsSync(folder))
+  if (found === undefined)
+    throw new BundleError('bad-input', `the package ${name} is missing; install gleaner anew`)
+  return found
+}
+
+/** Changes whenever a part does; cheap, as large files are not read. */
+async function cacheKey(parts: Part[]): Promise<string> {
+  const described = await Promise.all(
+    parts.map(async (part) => {
+      if ('content' in part) return [part.path, hash('sha256', part.content)]
+      const { size, mtimeMs } = await stat(part.source)
+      return [part.path, size, mtimeMs]
+    }),
+  )
+  return hash('sha256', JSON.stringify(described.sort())).slice(0, 16)
+}
+
+async function place(part: Part, target: string): Promise<void> {
+  await mkdir(path.dirname(target), { recursive: true })
+  if ('content' in part) await writeFile(target, part.content)
+  else await copyFile(part.source, target, constants.COPYFILE_FICLONE)
+}
+
+async function describe(store: Store, id: string): Promise<Runtime> {
+  const manifest = await store.manifest(id)
+  const [file] = manifest?.files ?? []
+  if (!manifest || !file)
+    throw new BundleError('not-found', `the runtime's bundle ${id} was removed; start again`)
+  const where = store.fileOf(manifest, file)
+  const sum = createHash('sha256')
+  await pipeline(createReadStream(where), sum)
+  return { id, sha256: sum.digest('hex'), bytes: file.size, path: where }
+}
