@@ -17,7 +17,7 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
   const grants: Grant[] = []
   for (const [id, room] of worker.want) {
     const context = state.contexts.get(id)
-    if (!context || context.broken) continue
+    if (!context) continue
     let left = Math.min(room, fairShare(context, worker))
     for (const job of byPriority(context.jobs)) {
       if (left <= 0) break

@@ -19,19 +19,18 @@ export function placement(state: SchedulerState, worker: Worker, now: number): s
     .sort((a, b) => compare(a.rank, b.rank))
     .slice(0, free)
     .map(({ context }) => context.id)
-  if (kept.length + chosen.length === 0) return worker.warm.filter((id) => mayTry(state, worker, id, now))
+  if (kept.length + chosen.length === 0) return worker.warm.filter((id) => mayTry(worker, id, now))
   return [...kept, ...chosen]
 }
 
-/** It has work, is not broken, and did not just fail on this worker. */
+/** It has work, and did not just fail on this worker. */
 function isOpen(context: ContextState, worker: Worker, now: number): boolean {
-  const retry = worker.setupRetries.get(context.id)
-  return !context.broken && (!retry || retry.retryAt <= now) && queuedOf(context) > 0
+  return mayTry(worker, context.id, now) && queuedOf(context) > 0
 }
 
-function mayTry(state: SchedulerState, worker: Worker, id: string, now: number): boolean {
+function mayTry(worker: Worker, id: string, now: number): boolean {
   const retry = worker.setupRetries.get(id)
-  return !state.contexts.get(id)?.broken && (!retry || retry.retryAt <= now)
+  return !retry || retry.retryAt <= now
 }
 
 /** Whether the worker stays with a context it has. */

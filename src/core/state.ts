@@ -11,7 +11,7 @@ export interface SchedulerConfig {
   suspectMs: number
   /** A task whose library died this often while it ran is set aside. */
   maxCrashes: number
-  /** A context whose setup failed this often, and never worked, is broken. */
+  /** A context whose setup failed this often, and never worked, counts as broken. */
   maxSetupFailures: number
   /** Wait before a failed setup is tried again; doubles with each failure. */
   setupRetryMs: number
@@ -75,7 +75,7 @@ export interface ContextState {
   rate: number
   setupFailures: number
   everReady: boolean
-  /** Set once its setup failed too often; nothing is sent out for it until it works somewhere. */
+  /** Set while its setup has only ever failed: users are told, and no pilots are started for it. Workers go on trying, ever more rarely. */
   broken?: TaskError
 }
 

@@ -1,0 +1,274 @@
+import {
+  addJob,
+  addTasks,
+  closeJob,
+  createScheduler,
+  disconnected,
+  drain,
+  join,
+} from '../../src/core/scheduler.ts'
+import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/state.ts'
+import type { PilotRecord } from '../../src/factory/registry.ts'
+import type { Outcome } from '../../src/protocol/task.ts'
+import type { ExchangeRequest } from '../../src/protocol/worker.ts'
+import type { Core } from './core.ts'
+import type { TaskKind } from './plan.ts'
+import type { World } from './world.ts'
+
+export const CONTEXT = 'c'.repeat(64)
+
+/** What a worker gets back: an answer, or a refusal with its HTTP status; nothing at all if it is lost on the way. */
+export type Answered = (answer: Reply | { status: 401 | 409 | 410 }) => void
+
+interface DurableJob {
+  id: number
+  tasks: number[]
+  closed: boolean
+}
+
+interface DurablePilot extends PilotRecord {
+  restarts: number
+  ended: boolean
+}
+
+/**
+ * The manager with everything but the scheduler played: a ledger that holds what was committed, and a process that
+ * forgets the rest when it is killed.
+ */
+export class SimManager {
+  readonly #world: World
+  readonly #core: Core
+  // --- on disk
+  readonly jobs = new Map<number, DurableJob>()
+  readonly kinds = new Map<number, TaskKind>()
+  readonly keys = new Map<string, number>()
+  readonly results = new Map<number, Outcome>()
+  readonly pilots = new Map<string, DurablePilot>()
+  readonly sessions = new Map<string, WorkerInfo & { pilot: string }>()
+  #epoch = 0
+  #nextTask = 1
+  #nextPilot = 1
+  #nextWorker = 1
+  // --- in memory
+  state!: SchedulerState
+  #life = 0
+  #frozenUntil = 0
+  #waiting = new Map<string, Answered>()
+  /** To whom each task was given last. */
+  readonly #granted = new Map<number, string>()
+  #written = new Map<string, number>()
+
+  constructor(world: World, core: Core) {
+    this.#world = world
+    this.#core = core
+    this.start()
+  }
+
+  get up(): boolean {
+    return this.#life > 0 && this.#world.time.now >= this.#frozenUntil
+  }
+
+  /** Starts from what is on disk. */
+  start(): void {
+    const life = ++this.#epoch
+    this.#life = life
+    this.state = createScheduler(life * 2 ** 32)
+    for (const job of this.jobs.values()) {
+      const ended = job.tasks.filter((task) => this.results.has(task))
+      const done = ended.filter((task) => this.results.get(task)!.status === 'done').length
+      this.#schedule(job.id, { done, failed: ended.length - done })
+      for (const task of job.tasks) {
+        if (!this.results.has(task)) this.apply(addTasks(this.state, job.id, task, task + 1, this.#now))
+      }
+      if (job.closed) this.apply(closeJob(this.state, job.id))
+    }
+    this.#world.time.every(200, () => {
+      if (this.#life !== life) return false
+      if (this.up) this.apply(this.#core.tick(this.state, this.#now))
+      return true
+    })
+  }
+
+  /** `kill -9`: what is not on disk is gone, requests get no answer. */
+  kill(): void {
+    this.#life = 0
+    this.#waiting.clear()
+    this.#written.clear()
+  }
+
+  /** The process stops for a while, as under SIGSTOP or on a machine that swaps. */
+  freeze(ms: number): void {
+    this.#frozenUntil = this.#world.time.now + ms
+  }
+
+  get #now(): number {
+    return this.#world.time.now
+  }
+
+  #schedule(id: number, counts?: { done: number; failed: number }): void {
+    const { retries } = this.#world.plan
+    addJob(this.state, { id, context: CONTEXT, function: 'f', priority: 0, retries }, counts)
+  }
+
+  // --- clients
+
+  /** Adds tasks; `acknowledge` is called once they are on disk. */
+  add(jobId: number, tasks: { key: string; kind: TaskKind }[], acknowledge: () => void): void {
+    this.#commit(() => {
+      if (!this.jobs.has(jobId)) {
+        this.jobs.set(jobId, { id: jobId, tasks: [], closed: false })
+        this.#schedule(jobId)
+      }
+      for (const { key, kind } of tasks) {
+        if (this.keys.has(key)) continue
+        const task = this.#nextTask++
+        this.keys.set(key, task)
+        this.kinds.set(task, kind)
+        this.jobs.get(jobId)!.tasks.push(task)
+        this.apply(addTasks(this.state, jobId, task, task + 1, this.#now))
+      }
+      acknowledge()
+    })
+  }
+
+  close(jobId: number): void {
+    this.jobs.get(jobId)!.closed = true
+    this.apply(closeJob(this.state, jobId))
+  }
+
+  // --- workers
+
+  register(pilot: string, restarts: number, info: Omit<WorkerInfo, 'id'>): string | undefined {
+    const record = this.pilots.get(pilot)
+    if (!record || record.ended || restarts <= record.restarts) return undefined
+    for (const [id, session] of this.sessions) if (session.pilot === pilot) this.#revoke(id)
+    record.restarts = restarts
+    record.registeredAt ??= this.#now
+    const id = `w${this.#nextWorker++}`
+    this.sessions.set(id, { ...info, id, pilot })
+    join(this.state, { ...info, id }, this.#now)
+    return id
+  }
+
+  exchange(worker: string, request: ExchangeRequest, answered: Answered): void {
+    const session = this.sessions.get(worker)
+    if (!session) return answered({ status: 410 })
+    if (!this.state.workers.has(worker)) join(this.state, session, this.#now)
+    this.#waiting.get(worker)?.({ status: 409 })
+    this.#waiting.set(worker, answered)
+    const actions = this.#core.exchange(this.state, worker, request, this.#now)
+    if (typeof actions === 'string') {
+      this.#waiting.delete(worker)
+      return answered({ status: 409 })
+    }
+    this.apply(actions)
+  }
+
+  disconnected(worker: string): void {
+    this.#waiting.delete(worker)
+    disconnected(this.state, worker, this.#now)
+  }
+
+  #revoke(worker: string): void {
+    this.sessions.delete(worker)
+    this.apply(this.#core.lost(this.state, worker, this.#now))
+  }
+
+  apply(actions: Action[]): void {
+    const records = actions.filter((action) => action.type === 'record')
+    if (records.length > 0) this.#record(records)
+    for (const action of actions) {
+      if (action.type === 'reply') this.#reply(action.worker, action.reply)
+      else if (action.type === 'worker-gone' && action.reason === 'left') this.sessions.delete(action.worker)
+    }
+  }
+
+  #record(records: Extract<Action, { type: 'record' }>[]): void {
+    for (const { result, worker } of records) {
+      if (this.results.has(result.task)) this.#world.fail(`task ${result.task} ended twice`)
+      const holder = this.#granted.get(result.task)
+      if (result.outcome.status !== 'done' && holder !== worker) {
+        this.#world.fail(`task ${result.task} failed by the word of ${worker}, but ${holder} has it`)
+      }
+    }
+    const writers = new Set(records.map(({ worker }) => worker))
+    for (const worker of writers) this.#written.set(worker, (this.#written.get(worker) ?? 0) + 1)
+    this.#commit(() => {
+      for (const { result } of records) {
+        if (this.results.has(result.task)) this.#world.fail(`task ${result.task} was written twice`)
+        this.results.set(result.task, result.outcome)
+      }
+      for (const worker of writers) this.#written.set(worker, (this.#written.get(worker) ?? 1) - 1)
+    })
+  }
+
+  /** An answer leaves only when the worker's results are on disk. */
+  #reply(worker: string, reply: Reply): void {
+    const answered = this.#waiting.get(worker)
+    this.#waiting.delete(worker)
+    for (const { tasks } of reply.leases) for (const { task } of tasks) this.#granted.set(task, worker)
+    const deadline = this.sessions.get(worker)?.deadline
+    if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.#now) {
+      this.#world.fail(`${worker} got work after its deadline`)
+    }
+    const life = this.#life
+    const send = () => {
+      if (this.#life !== life) return
+      if ((this.#written.get(worker) ?? 0) > 0) this.#world.time.after(1, send)
+      else answered?.(reply)
+    }
+    send()
+  }
+
+  /** Does `write` after the time a disk takes, unless the process is killed before. */
+  #commit(write: () => void): void {
+    const life = this.#life
+    this.#world.time.after(this.#world.plan.random.between(1, 15), () => {
+      if (this.#life === life) write()
+    })
+  }
+
+  // --- the factory's registry
+
+  createPilots(count: number): string[] {
+    return Array.from({ length: count }, () => {
+      const pilot = `p${this.#nextPilot++}`
+      this.pilots.set(pilot, { pilot, createdAt: this.#now, restarts: -1, ended: false })
+      return pilot
+    })
+  }
+
+  listPilots(): PilotRecord[] {
+    const workers = new Map([...this.sessions.values()].map((session) => [session.pilot, session.id]))
+    return [...this.pilots.values()]
+      .filter(({ ended }) => !ended)
+      .map((record) => {
+        const worker = this.state.workers.get(workers.get(record.pilot) ?? '')
+        if (!worker) return record
+        let leased = 0
+        for (const lease of worker.leases.values()) leased += lease.open
+        const state = worker.draining || worker.leaving ? 'draining' : 'active'
+        const { id, node, done, failures } = worker
+        return { ...record, worker: { id, node, state, leased, tasksDone: done, tasksFailed: failures } }
+      })
+  }
+
+  endPilots(pilots: string[]): void {
+    for (const pilot of pilots) {
+      this.pilots.get(pilot)!.ended = true
+      for (const [id, session] of this.sessions) if (session.pilot === pilot) this.#revoke(id)
+    }
+  }
+
+  drain(pilot: string): void {
+    for (const [id, session] of this.sessions) {
+      if (session.pilot === pilot) this.apply(drain(this.state, id, this.#now))
+    }
+  }
+
+  demand(): { queued: number; leased: number; ratePerPilot: number } {
+    let queued = 0
+    for (const job of this.state.jobs.values()) queued += job.queue.size
+    return { queued, leased: this.state.holders.size, ratePerPilot: 2 }
+  }
+}

@@ -1,0 +1,173 @@
+import { failed, HEALTHY, type Health, type PilotView, succeeded } from '../../src/core/scaling.ts'
+import { reconcile } from '../../src/factory/reconcile.ts'
+import type { Job } from '../../src/factory/sites/site.ts'
+import type { Core } from './core.ts'
+import type { Node } from './plan.ts'
+import { SimWorker } from './worker.ts'
+import type { World } from './world.ts'
+
+interface SimJob extends Job {
+  starts: number
+  on?: Node
+  worker?: SimWorker
+}
+
+/** A batch system, its nodes, and the loop of the factory that keeps pilots in its queue. */
+export class SimSite {
+  readonly #world: World
+  readonly #core: Core
+  readonly #jobs = new Map<string, SimJob>()
+  #views: PilotView[] = []
+  #health: Health = HEALTHY
+  #lastWork = 0
+  #nextJob = 1
+
+  constructor(world: World, core: Core) {
+    this.#world = world
+    this.#core = core
+    world.time.every(1_000, () => this.#look())
+    world.time.every(700, () => this.#startPending())
+  }
+
+  get running(): SimJob[] {
+    return [...this.#jobs.values()].filter((job) => job.state === 'running')
+  }
+
+  get #live(): SimJob[] {
+    return [...this.#jobs.values()].filter((job) => job.state !== 'ended')
+  }
+
+  // --- the factory's turn
+
+  #look(): void {
+    const { manager, time, plan } = this.#world
+    if (!manager.up) return
+    const jobs = this.#live.map(({ jobId, pilot, state }): Job => ({ jobId, pilot, state }))
+    const records = manager.listPilots()
+    const found = reconcile(jobs, records, this.#views, time.now)
+    this.#views = found.pilots
+    for (const { pilot, jobId } of found.adopted) this.#note(pilot, jobId)
+    for (const { registeredAt, worker } of records) {
+      if (registeredAt !== undefined && worker?.tasksDone)
+        this.#health = succeeded(this.#health, { registeredAt })
+    }
+    for (const { record } of found.gone) {
+      if (record.registeredAt === undefined) {
+        const submittedAt = record.submittedAt ?? record.createdAt
+        this.#health = failed(this.#health, { submittedAt, reason: 'it died' }, time.now)
+      }
+    }
+    manager.endPilots(found.gone.map(({ record }) => record.pilot))
+    for (const job of found.orphans) this.#remove(job.pilot)
+    const demand = manager.demand()
+    if (demand.queued + demand.leased > 0) this.#lastWork = time.now
+    const decision = this.#core.decide({
+      config: plan.scaling,
+      pilots: this.#views,
+      demand,
+      lastWork: this.#lastWork,
+      health: this.#health,
+      now: time.now,
+    })
+    for (const pilot of decision.remove) if (this.#jobs.get(pilot)?.state === 'pending') this.#remove(pilot)
+    for (const pilot of decision.drain) manager.drain(pilot)
+    if (decision.submit > 0) this.#submit(decision.submit)
+  }
+
+  #note(pilot: string, jobId: string): void {
+    const record = this.#world.manager.pilots.get(pilot)!
+    record.jobId = jobId
+    record.submittedAt ??= this.#world.time.now
+  }
+
+  /** The command may work and the factory die before it can note so. */
+  #submit(count: number): void {
+    const { manager, time, plan } = this.#world
+    const { queued } = manager.demand()
+    if (queued === 0) this.#world.fail('submitted with nothing to run')
+    const pilots = manager.createPilots(count)
+    for (const pilot of pilots) {
+      const jobId = String(this.#nextJob++)
+      this.#jobs.set(pilot, { jobId, pilot, state: 'pending', starts: 0 })
+      this.#views.push({ pilot, state: 'submitting', registered: false, idle: false, since: time.now })
+    }
+    if (this.#live.length > plan.scaling.max) {
+      this.#world.fail(`${this.#live.length} pilots where ${plan.scaling.max} are allowed`)
+    }
+    if (time.now < plan.calmAt && plan.everyRestart < Infinity && plan.random.chance(0.1)) {
+      return this.#world.restartManager()
+    }
+    for (const pilot of pilots) this.#note(pilot, this.#jobs.get(pilot)!.jobId)
+  }
+
+  // --- the batch system's turn
+
+  #startPending(): void {
+    const { plan } = this.#world
+    const free = plan.nodes.filter((node) => !this.running.some((job) => job.on === node))
+    const job = [...this.#jobs.values()].find(({ state }) => state === 'pending')
+    if (!job || free.length === 0 || plan.random.chance(0.3)) return
+    this.#start(job, plan.random.pick(free))
+  }
+
+  #start(job: SimJob, node: Node): void {
+    const { time, plan, manager } = this.#world
+    job.state = 'running'
+    job.on = node
+    const start = job.starts++
+    const lasts = plan.random.chance(0.3) ? plan.random.between(30_000, 200_000) : undefined
+    const deadline = lasts === undefined ? undefined : time.now + lasts
+    const stillOn = () => job.state === 'running' && job.starts === start + 1
+    if (lasts !== undefined) time.after(lasts, () => stillOn() && this.#end(job))
+    time.after(plan.random.between(100, 2_000), () => {
+      if (!stillOn()) return
+      if (node.deadly) return this.#end(job)
+      const register = () => {
+        if (!stillOn()) return
+        if (!manager.up) return time.after(1_000, register)
+        const info = { node: node.name, slots: 1, ...(deadline === undefined ? {} : { deadline }) }
+        const id = manager.register(job.pilot, start, info)
+        if (id === undefined) return this.#end(job)
+        job.worker = new SimWorker(this.#world, id, node, deadline, () => stillOn() && this.#end(job))
+      }
+      register()
+    })
+  }
+
+  #end(job: SimJob): void {
+    job.worker?.die()
+    job.state = 'ended'
+  }
+
+  #remove(pilot: string): void {
+    const job = this.#jobs.get(pilot)
+    if (!job) return
+    if (job.state !== 'running') return this.#end(job)
+    job.state = 'ending'
+    job.worker?.terminate('eviction')
+    this.#world.time.after(5_000, () => this.#end(job))
+  }
+
+  /** Takes a node back: with a warning or without, and for good or to run the job again. */
+  evict(): void {
+    const { plan, time, manager } = this.#world
+    const { random } = plan
+    if (this.running.length === 0) return
+    const job = random.pick(this.running)
+    const { worker } = job
+    const take = () => {
+      if (job.state !== 'running' || job.worker !== worker) return
+      worker?.die()
+      if (worker && manager.up && random.chance(0.7)) manager.disconnected(worker.id)
+      if (random.chance(0.5)) this.#end(job)
+      else {
+        job.state = 'pending'
+        delete job.worker
+        delete job.on
+      }
+    }
+    if (!random.chance(0.5)) return take()
+    worker?.terminate('eviction')
+    time.after(random.between(500, 5_000), take)
+  }
+}

@@ -1,0 +1,224 @@
+import type { Reply } from '../../src/core/state.ts'
+import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
+import type { ExchangeRequest } from '../../src/protocol/worker.ts'
+import { CONTEXT } from './manager.ts'
+import type { Node } from './plan.ts'
+import type { World } from './world.ts'
+
+const REQUEST_TIMEOUT = 5_000
+const LONG_POLL = 10_000
+const HEARTBEAT = 2_000
+/** It gives up after this long without an answer, and leaves after this long without work. */
+const PATIENCE = 600_000
+const IDLE = 60_000
+/** Tasks it wants in hand. */
+const ROOM = 8
+
+/** A worker as the manager sees it: it obeys the protocol of src/protocol/worker.ts. */
+export class SimWorker {
+  readonly #world: World
+  readonly #node: Node
+  readonly #deadline: number | undefined
+  readonly id: string
+  /** Called when it has left or given up. */
+  readonly #onExit: () => void
+  alive = true
+  #pausedUntil = 0
+  #seq = 0
+  #open: { request: ExchangeRequest; attempt: number } | undefined
+  #hand = new Map<number, number>()
+  #running: number | undefined
+  #results: TaskResult[] = []
+  #ready = false
+  #attempts = 0
+  #setupFailed = false
+  #leaving: ExchangeRequest['leaving']
+  #heardAt: number
+  #busyAt: number
+
+  constructor(world: World, id: string, node: Node, deadline: number | undefined, onExit: () => void) {
+    this.#world = world
+    this.id = id
+    this.#node = node
+    this.#deadline = deadline
+    this.#onExit = onExit
+    this.#heardAt = world.time.now
+    this.#busyAt = world.time.now
+    this.#exchange()
+    world.time.every(HEARTBEAT, () => {
+      if (!this.alive) return false
+      this.#look()
+      return true
+    })
+  }
+
+  get #now(): number {
+    return this.#world.time.now
+  }
+
+  /** SIGKILL, power. */
+  die(): void {
+    this.alive = false
+  }
+
+  /** SIGSTOP until then. */
+  pause(ms: number): void {
+    this.#pausedUntil = this.#now + ms
+  }
+
+  /** SIGTERM: gives back what has not begun and leaves. */
+  terminate(reason: NonNullable<ExchangeRequest['leaving']>): void {
+    if (this.#leaving) return
+    this.#leaving = reason
+    for (const [task, lease] of this.#hand) {
+      if (task !== this.#running) this.#end(task, lease, { status: 'returned' })
+    }
+    this.#exchange()
+  }
+
+  #look(): void {
+    if (this.#now - this.#heardAt > PATIENCE) return this.#exit()
+    if (this.#hand.size > 0 || this.#results.length > 0) this.#busyAt = this.#now
+    if (this.#now - this.#busyAt > IDLE) this.terminate('idle')
+    if (this.#deadline !== undefined && this.#now > this.#deadline - 10_000) this.terminate('walltime')
+    this.#exchange()
+  }
+
+  #exit(): void {
+    if (!this.alive) return
+    this.alive = false
+    this.#onExit()
+  }
+
+  // --- the exchange: one request at a time, sent again with the same number until it is answered
+
+  #exchange(): void {
+    if (!this.alive || this.#open) return
+    const idle = this.#hand.size === 0 && this.#results.length === 0 && !this.#leaving
+    const room = this.#ready && !this.#leaving ? ROOM - this.#hand.size : 0
+    this.#open = {
+      attempt: 0,
+      request: {
+        seq: this.#seq++,
+        results: [...this.#results],
+        leases: [...new Set([...this.#hand.values(), ...this.#results.map(({ lease }) => lease)])].filter(
+          (lease) => [...this.#hand.values()].includes(lease),
+        ),
+        contexts: [this.#report()],
+        want: room > 0 ? [{ context: CONTEXT, tasks: room }] : [],
+        rate: this.#ready ? 1000 / this.#node.taskMs : 0,
+        waitMs: idle ? LONG_POLL : 0,
+        ...(this.#leaving ? { leaving: this.#leaving } : {}),
+      },
+    }
+    this.#transmit()
+  }
+
+  #report(): ExchangeRequest['contexts'][number] {
+    const attempts = this.#attempts
+    if (this.#ready) return { context: CONTEXT, level: 'memory', attempts }
+    const error = { name: 'Error', message: 'out of memory' }
+    return { context: CONTEXT, level: 'disk', attempts, ...(this.#setupFailed ? { error } : {}) }
+  }
+
+  #transmit(): void {
+    const { network, manager, time } = this.#world
+    const open = this.#open!
+    const attempt = ++open.attempt
+    network.send(this.id, () => {
+      if (!manager.up) return
+      manager.exchange(this.id, open.request, (answer) =>
+        network.send(this.id, () => this.#whenAwake(() => this.#receive(open, answer))),
+      )
+    })
+    time.after(open.request.waitMs + REQUEST_TIMEOUT, () => {
+      if (this.alive && this.#open === open && open.attempt === attempt) this.#transmit()
+    })
+  }
+
+  #whenAwake(run: () => void): void {
+    if (!this.alive) return
+    if (this.#now < this.#pausedUntil)
+      this.#world.time.after(this.#pausedUntil - this.#now, () => this.#whenAwake(run))
+    else run()
+  }
+
+  #receive(open: { request: ExchangeRequest }, answer: Reply | { status: number }): void {
+    if (this.#open !== open) return
+    this.#heardAt = this.#now
+    if ('status' in answer) {
+      if (answer.status !== 409) this.#exit()
+      return
+    }
+    this.#open = undefined
+    const sent = new Set(open.request.results)
+    this.#results = this.#results.filter((result) => !sent.has(result))
+    for (const task of answer.cancel) if (task !== this.#running) this.#hand.delete(task)
+    for (const [task, lease] of this.#hand) {
+      if (answer.revoke.includes(lease) && task !== this.#running) this.#hand.delete(task)
+    }
+    for (const { lease, tasks } of answer.leases) for (const { task } of tasks) this.#take(task, lease)
+    if (answer.drain) this.terminate('drain')
+    if (answer.warm.includes(CONTEXT)) this.#load()
+    this.#run()
+    if (open.request.leaving && this.#hand.size === 0 && this.#results.length === 0) return this.#exit()
+    if (this.#results.length > 0 || this.#leaving || (this.#hand.size < ROOM / 2 && this.#ready))
+      this.#exchange()
+  }
+
+  #take(task: number, lease: number): void {
+    if (this.#leaving) this.#end(task, lease, { status: 'returned' })
+    else this.#hand.set(task, lease)
+  }
+
+  // --- the library
+
+  #load(): void {
+    if (this.#ready || this.#leaving || (this.#attempts > 0 && !this.#setupFailed)) return
+    this.#attempts++
+    this.#setupFailed = false
+    this.#world.time.after(this.#world.plan.random.between(50, 3_000), () =>
+      this.#whenAwake(() => {
+        const { plan, time } = this.#world
+        // Somewhere it must work: the first node's setups do.
+        this.#setupFailed =
+          this.#node.name !== 'n0' && time.now < plan.calmAt && plan.random.chance(plan.setupFailure)
+        this.#ready = !this.#setupFailed
+        this.#exchange()
+      }),
+    )
+  }
+
+  #run(): void {
+    if (this.#running !== undefined || !this.#ready) return
+    const [next] = this.#hand
+    if (!next) return
+    const [task] = next
+    this.#running = task
+    const ms = this.#node.blackHole
+      ? 5
+      : Math.ceil(this.#node.taskMs * (0.5 + this.#world.plan.random.next()))
+    this.#world.time.after(ms, () =>
+      this.#whenAwake(() => {
+        this.#running = undefined
+        const lease = this.#hand.get(task)
+        if (lease !== undefined) this.#end(task, lease, this.#outcome(task))
+        this.#run()
+        this.#exchange()
+      }),
+    )
+  }
+
+  #outcome(task: number): Outcome {
+    const kind = this.#world.manager.kinds.get(task)!
+    const error = { name: 'Error', message: kind }
+    if (kind === 'poison') return { status: 'crash', error }
+    if (kind === 'faulty' || this.#node.blackHole) return { status: 'error', error }
+    return { status: 'done', value: task }
+  }
+
+  #end(task: number, lease: number, outcome: Outcome): void {
+    this.#hand.delete(task)
+    this.#results.push({ task, lease, outcome, ms: 1 })
+  }
+}
