@@ -16,6 +16,9 @@ import type { TaskError } from '../protocol/task.ts'
 import { conflict } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 
+/** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because somebody set the time. */
+const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
+
 /** Time between looks at who is silent or waits too long, milliseconds. */
 const TICK_MS = 200
 
@@ -49,7 +52,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   readonly #written = new Map<string, Promise<void>>()
   readonly #timer: NodeJS.Timeout
 
-  constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = Date.now) {
+  constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = steadyNow) {
     super()
     this.#ledger = ledger
     this.#log = log

@@ -20,8 +20,9 @@ const KEEP_ALIVE_MS = 600_000
 
 /** An HTTP server with the limits and the error format of every answer, and no routes yet. */
 export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
+  const loggerInstance: FastifyBaseLogger = log
   const server = Fastify({
-    loggerInstance: log as FastifyBaseLogger,
+    loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.body,
     keepAliveTimeout: KEEP_ALIVE_MS,

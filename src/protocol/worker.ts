@@ -45,6 +45,8 @@ export const RegisterResponse = z.object({
   worker: WorkerId,
   /** Bearer token for everything else this worker asks. Secret. */
   session: z.string(),
+  /** What the manager's clock shows: the worker's own may be off. */
+  clock: Timestamp,
   /** The manager's Ed25519 public key (SPKI, base64): neighbours show tickets signed with it. */
   ticketKey: z.string().max(200),
   /** The worker counts as gone when the manager has not heard from it for this long, milliseconds. */

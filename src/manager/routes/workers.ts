@@ -27,7 +27,7 @@ export interface WorkerRoutes {
   neighbours: Neighbours
   /** What pilots boot. */
   runtime: { path: string; sha256: string; bytes: number }
-  terms: Omit<RegisterResponse, 'worker' | 'session'>
+  terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
 }
 
 /** What pilots and their workers ask. */
@@ -51,7 +51,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     if (info.protocol !== PROTOCOL_VERSION) {
       throw conflict(`the worker speaks protocol ${info.protocol}, the manager ${PROTOCOL_VERSION}`)
     }
-    return { ...pilots.register(bearer(headers.authorization), info), ...terms }
+    return { ...pilots.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
   })
 
   server.post('/v1/workers/:worker/exchange', async (request, reply) => {
