@@ -8,6 +8,8 @@ export interface ProgressDisplay extends Disposable {
   update(progress: RunProgress): void
   /** Says why nothing may be moving, until the next update. */
   notice(text: string): void
+  /** Writes a line that stays. */
+  print(text: string): void
 }
 
 const REDRAW_MS = 200
@@ -55,6 +57,11 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     },
     notice(text) {
       if (view) view.notice = text
+    },
+    print(text) {
+      erase()
+      stream.write(`${text}\n`)
+      if (stream.isTTY) draw()
     },
     [Symbol.dispose]() {
       timers.forEach((timer) => clearInterval(timer))

@@ -1,0 +1,38 @@
+/**
+ * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules.
+ */
+import { rm } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+function compile(): readonly ts.Diagnostic[] {
+  const { config, error } = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile.bind(ts.sys)) as {
+    config: object
+    error?: ts.Diagnostic
+  }
+  if (error) return [error]
+  const parsed = ts.parseJsonConfigFileContent({ ...config, include: ['src'] }, ts.sys, root)
+  const program = ts.createProgram(parsed.fileNames, {
+    ...parsed.options,
+    noEmit: false,
+    noEmitOnError: true,
+    rootDir: `${root}src`,
+    outDir: `${root}dist`,
+    declaration: true,
+  })
+  return [...parsed.errors, ...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics]
+}
+
+await rm(`${root}dist`, { recursive: true, force: true })
+const diagnostics = compile()
+if (diagnostics.length > 0) {
+  const host: ts.FormatDiagnosticsHost = {
+    getCurrentDirectory: () => root,
+    getCanonicalFileName: (name) => name,
+    getNewLine: () => '\n',
+  }
+  process.stderr.write(ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(diagnostics), host))
+  process.exitCode = 1
+}
