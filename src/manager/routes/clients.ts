@@ -50,10 +50,10 @@ export function clientRoutes(
   )
   server.post('/v1/jobs/:job/close', ({ params }) => jobs.close(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/cancel', ({ params }) => jobs.cancel(parse(JobParams, params).job))
-  server.get('/v1/jobs/:job/results', ({ params, query, raw }) => {
+  server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
     const { after, limit, waitMs } = parse(ResultsQuery, query)
     const gone = new AbortController()
-    raw.socket.once('close', () => gone.abort())
+    reply.raw.once('close', () => gone.abort())
     return jobs.results(parse(JobParams, params).job, after, limit, waitMs, gone.signal)
   })
 

@@ -1,0 +1,69 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { type Client, connect } from '../../src/client/index.ts'
+
+const BIN = fileURLToPath(new URL('../../bin/factory.js', import.meta.url))
+const START_MS = 120_000
+
+/** A real factory, in a process and a temporary folder of its own, for a measurement. */
+export interface RunningFactory extends AsyncDisposable {
+  client: Client
+  /** The factory's own process. */
+  process: ChildProcess
+  state: string
+}
+
+/**
+ * Starts a factory with the given factory.yaml and contexts (files by path, relative to a folder of their own).
+ * Disposing of it stops it and removes everything.
+ */
+export async function runFactory(
+  config: { sites: Record<string, object>; manager?: object },
+  contexts: Record<string, Record<string, string>>,
+): Promise<RunningFactory> {
+  const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-'))
+  const state = join(folder, 'state')
+  const paths: string[] = []
+  for (const [name, files] of Object.entries(contexts)) {
+    for (const [file, text] of Object.entries(files)) {
+      const path = join(folder, name, file)
+      await mkdir(join(path, '..'), { recursive: true })
+      await writeFile(path, text)
+    }
+    paths.push(join(folder, name))
+  }
+  await mkdir(state, { recursive: true, mode: 0o700 })
+  const cacheFolder = join(folder, 'cache')
+  const sites = Object.fromEntries(
+    Object.entries(config.sites).map(([name, site]) => [name, { ...site, cacheFolder }]),
+  )
+  // JSON is YAML.
+  await writeFile(join(state, 'factory.yaml'), JSON.stringify({ ...config, sites, contexts: paths }))
+  const child = spawn(process.execPath, [BIN, 'start', '--state', state], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const exit = once(child, 'exit')
+  const lines = createInterface({ input: child.stdout })
+  await Promise.race([
+    once(lines, 'line', { signal: AbortSignal.timeout(START_MS) }),
+    exit.then(() => Promise.reject(new Error('factory start ended at once'))),
+  ])
+  child.stdout.resume()
+  const client = connect({ state })
+  return {
+    client,
+    process: child,
+    state,
+    async [Symbol.asyncDispose]() {
+      await client[Symbol.asyncDispose]()
+      child.kill('SIGTERM')
+      await exit
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
