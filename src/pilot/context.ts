@@ -32,7 +32,7 @@ export type ContextEvent =
   | { type: 'fetching' }
   | { type: 'progress'; bytesHeld: number; bytesTotal: number }
   | { type: 'fetched' }
-  /** Its files need not stay. */
+  /** Its files need not stay, or not come. */
   | { type: 'released' }
   | { type: 'loading'; slot: number }
   | { type: 'loaded'; slot: number; level: Level; memory?: number | undefined }
@@ -58,7 +58,7 @@ export function after(state: ContextState, event: ContextEvent, now: number): Co
     case 'fetched':
       return { ...fetchingEnded(state, now), files: 'disk' }
     case 'released':
-      return { ...state, files: 'left' }
+      return state.files === 'fetching' ? fetchingEnded(state, now) : { ...state, files: 'left' }
     case 'loading':
       return withLibrary(state, event.slot, { since: now })
     case 'loaded': {

@@ -41,7 +41,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   const terms = await register(link, describeWorker(env, slots, pieces?.url), evicted)
   const { worker } = terms
   link.authorise(terms.session)
-  pieces?.trust(terms.ticketKey)
+  pieces?.trust(terms.ticketKey, terms.clock)
   log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
 
   const reason = await work({

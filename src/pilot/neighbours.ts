@@ -1,8 +1,8 @@
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
-import Fastify from 'fastify'
+import Fastify, { LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { servePieces } from '../bundle/serve.ts'
 import type { Store } from '../bundle/store.ts'
@@ -11,26 +11,32 @@ import { checkTicket } from '../bundle/ticket.ts'
 /** Serves the pieces this worker holds to workers nearby. */
 export interface PieceServer extends AsyncDisposable {
   url: string
-  /** From here on, lets in who shows a ticket signed with this Ed25519 key (SPKI, base64). Nobody before. */
-  trust(ticketKey: string): void
+  /**
+   * From here on, lets in who shows a ticket signed with this Ed25519 key (SPKI, base64). Nobody before.
+   *
+   * @param clock what the manager's clock shows: tickets end by it
+   */
+  trust(ticketKey: string, clock: number): void
 }
 
 /** @param origin where the manager is: neighbours are looked for on the same network */
 export async function startPieceServer(store: Store, origin: string, log: Logger): Promise<PieceServer> {
-  let key: ReturnType<typeof createPublicKey> | undefined
+  let key: KeyObject | undefined
+  let ahead = 0
   const server = Fastify({
     loggerInstance: log.child({}, { level: 'warn' }),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
   })
   await server.register(servePieces, {
     store,
-    authorise: (ticket, bundle) => key !== undefined && checkTicket(key, ticket, bundle, Date.now()),
+    authorise: (ticket, bundle) => key !== undefined && checkTicket(key, ticket, bundle, Date.now() + ahead),
   })
   const url = await server.listen({ host: await addressTowards(origin), port: 0 })
   return {
     url,
-    trust(ticketKey) {
+    trust(ticketKey, clock) {
+      ahead = clock - Date.now()
       key = createPublicKey({ key: Buffer.from(ticketKey, 'base64'), format: 'der', type: 'spki' })
     },
     [Symbol.asyncDispose]: () => server.close(),

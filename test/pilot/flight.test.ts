@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { abandon, begin, emptyFlight, end, isAlone, launch, limitOf, recall } from '../../src/pilot/flight.ts'
+import type { HeldTask } from '../../src/pilot/hand.ts'
+
+function held(task: number, more: Partial<HeldTask> = {}): HeldTask {
+  return {
+    task,
+    lease: 1,
+    context: 'c',
+    function: 'f',
+    input: task,
+    alone: false,
+    timeLimitMs: undefined,
+    ...more,
+  }
+}
+
+describe('the calls inside a library', () => {
+  test('are told apart by whether they have begun', () => {
+    const flight = emptyFlight()
+    const [first] = launch(flight, [held(1), held(2)])
+    begin(flight, [first!.id], 10)
+    const { begun, waiting } = abandon(flight)
+    assert.deepEqual(
+      [begun, waiting].map((calls) => calls.map(({ task }) => task.task)),
+      [[1], [2]],
+    )
+    assert.equal(flight.calls.size, 0)
+  })
+
+  test('end once, each with what was said of it', () => {
+    const flight = emptyFlight()
+    const [first] = launch(flight, [held(1)])
+    assert.deepEqual(
+      end(flight, [{ id: first!.id, value: 7 }]).map(({ result }) => result.value),
+      [7],
+    )
+    assert.deepEqual(
+      end(flight, [
+        { id: first!.id, value: 7 },
+        { id: 99, value: 0 },
+      ]),
+      [],
+    )
+  })
+
+  test('meet their time limit counted from when they began', () => {
+    const flight = emptyFlight()
+    const [limited, free] = launch(flight, [held(1, { timeLimitMs: 50 }), held(2)])
+    assert.equal(limitOf(limited!), Infinity)
+    begin(flight, [limited!.id, free!.id], 100)
+    assert.equal(limitOf(limited!), 150)
+    assert.equal(limitOf(free!), Infinity)
+  })
+
+  test('can be recalled until they begin', () => {
+    const flight = emptyFlight()
+    const [first, second] = launch(flight, [held(1), held(2)])
+    begin(flight, [first!.id], 0)
+    assert.deepEqual(
+      recall(flight, () => true),
+      [second],
+    )
+    assert.equal(flight.calls.size, 1)
+  })
+
+  test('one that must be alone keeps the others out', () => {
+    const flight = emptyFlight()
+    assert.ok(!isAlone(flight))
+    launch(flight, [held(1, { alone: true })])
+    assert.ok(isAlone(flight))
+  })
+})
