@@ -130,7 +130,7 @@ download() { # URL FILE: 0 done, 1 try again, 2 refused
     {
       printf 'header = "Authorization: Bearer %s"\n' "$(cat "$token_file")"
       printf 'url = "%s"\noutput = "%s"\n' "$1" "$2"
-      if [ -r "$here/ca.pem" ]; then printf 'cacert = "%s"\n' "$here/ca.pem"; fi
+      if [ -s "$here/ca.pem" ]; then printf 'cacert = "%s"\n' "$here/ca.pem"; fi
     } >"$scratch/request"
     attended curl --config "$scratch/request" --silent --show-error --fail --connect-timeout 15 \
       --speed-limit 1024 --speed-time 60 --write-out '%{http_code}\n' >"$scratch/answer" 2>&1
@@ -139,7 +139,7 @@ download() { # URL FILE: 0 done, 1 try again, 2 refused
   elif wget --version 2>/dev/null | grep -q '^GNU Wget'; then
     {
       printf 'header = Authorization: Bearer %s\n' "$(cat "$token_file")"
-      if [ -r "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
+      if [ -s "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
     } >"$scratch/request"
     attended wget --config="$scratch/request" --no-verbose --server-response --tries=1 --timeout=60 \
       --output-document="$2" "$1" >"$scratch/answer" 2>&1
@@ -230,7 +230,7 @@ version=$("$runtime/node" -v 2>&1) ||
 export GLEANER_MANAGER GLEANER_TOKEN_FILE="$token_file" GLEANER_CACHE="$cache" GLEANER_SCRATCH="$scratch"
 export GLEANER_STARTED="$started" GLEANER_JOB_ID="$job" GLEANER_RESTARTS="$restarts" GLEANER_NODE="$node"
 export GLEANER_CPUS="$cpus" GLEANER_GRACE
-if [ -r "$here/ca.pem" ]; then export GLEANER_CA_FILE="$here/ca.pem"; fi
+if [ -s "$here/ca.pem" ]; then export GLEANER_CA_FILE="$here/ca.pem"; fi
 if [ -n "${GLEANER_SHARED:-}" ]; then export GLEANER_SHARED; fi
 if [ -n "$deadline" ]; then export GLEANER_DEADLINE="$deadline"; fi
 if [ -n "$memory" ]; then export GLEANER_MEMORY_MB="$memory"; else unset GLEANER_MEMORY_MB; fi

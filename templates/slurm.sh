@@ -9,13 +9,13 @@
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task={{ site.cpus }}
 #SBATCH --mem={{ site.memory }}M
-{%- if site.disk > 0 %}
+{%- if site.disk != '' %}
 #SBATCH --tmp={{ site.disk }}M
 {%- endif %}
 {%- if site.gpus > 0 %}
 #SBATCH --gres=gpu:{{ site.gpus }}
 {%- endif %}
-{%- if site.walltimeMinutes > 0 %}
+{%- if site.walltimeMinutes != '' %}
 #SBATCH --time={{ site.walltimeMinutes }}
 {%- endif %}
 {%- if site.partition != '' %}

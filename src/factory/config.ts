@@ -94,6 +94,13 @@ const slurm = z.strictObject({
 
 export const siteSchemas = { local, htcondor, slurm }
 
+/** A site's settings for its template: those that are not set are empty, so that only a misspelt one is unknown. */
+export function templateVariables(config: SiteConfig): Record<string, unknown> {
+  const unset = Object.keys(siteSchemas[config.kind].shape).map((key) => [key, ''])
+  const set = Object.entries(config).filter(([, value]) => value !== undefined)
+  return { ...Object.fromEntries(unset), ...Object.fromEntries(set) } as Record<string, unknown>
+}
+
 const needsMax = (config: { policy: string; max?: number | undefined }) =>
   config.policy === 'fixed' || config.max !== undefined
 

@@ -41,16 +41,21 @@ export const pilotLog = (submission: Submission, pilot: string): string =>
   join(submission.folder, 'logs', `${pilot}.log`)
 
 /** The files of a submission but for the tokens: what an admin may see, and `--dry-run` shows. */
-export function submissionFiles(submission: Submission, site: SiteConfig, boot: Boot, job: JobFile) {
-  const files: SubmissionFile[] = [
+export function submissionFiles(
+  submission: Submission,
+  site: SiteConfig,
+  boot: Boot,
+  job: JobFile,
+): SubmissionFile[] {
+  return [
     { ...job, mode: 0o700 },
     { name: 'pilot.sh', content: readFileSync(shippedTemplate('pilot.sh'), 'utf8'), mode: 0o700 },
     { name: 'pilot.env', content: pilotSettings(site, boot), mode: 0o600 },
+    // Empty without TLS, so that a job always has the same files.
+    { name: 'ca.pem', content: boot.caFile ? readFileSync(boot.caFile, 'utf8') : '', mode: 0o600 },
     { name: 'setup.sh', content: `${site.setup.trimEnd()}\n`, mode: 0o600 },
     { name: 'pilots', content: submission.pilots.map((pilot) => `${pilot}\n`).join(''), mode: 0o600 },
   ]
-  if (boot.caFile) files.push({ name: 'ca.pem', content: readFileSync(boot.caFile, 'utf8'), mode: 0o600 })
-  return files
 }
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */

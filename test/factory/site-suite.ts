@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -43,12 +44,12 @@ while :; do sleep 0.1; done
 
 /** What every implementation of {@link Site} must do. */
 export function siteSuite(name: string, harness: () => SiteHarness) {
+  const run = randomBytes(3).toString('hex')
   let count = 0
   /** A submission of pilots nobody else has. */
   async function prepare(site: Site, pilots: number): Promise<Submission> {
     const { siteFolder, config, boot } = harness()
-    const unique = `${process.pid}${Date.now() % 100_000}${count++}`
-    const names = Array.from({ length: pilots }, (_, index) => `p${unique}${index}`)
+    const names = Array.from({ length: pilots }, () => `p${run}${count++}`)
     const submission = newSubmission(siteFolder, names, [])
     const files = submissionFiles(submission, config, boot, site.render(submission))
     await writeSubmission(
@@ -58,6 +59,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     )
     return submission
   }
+  const factory = (letter: string) => `suite-${run}-${letter}`
   const signal = () => AbortSignal.timeout(60_000)
   const live = async (site: Site) => (await site.list(signal())).filter(({ state }) => state !== 'ended')
   const names = (jobs: Job[]) => jobs.map(({ pilot }) => pilot).toSorted()
@@ -73,7 +75,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
   describe(`a site of kind ${name}`, { concurrency: false }, () => {
     test('runs a worker for each pilot and lists its job under the pilot', async () => {
-      const site = harness().open('suite-a')
+      const site = harness().open(factory('a'))
       const submission = await prepare(site, 3)
       const submitted = await site.submit(submission, signal())
       assert.deepEqual(
@@ -92,18 +94,18 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     })
 
     test('lists after a restart what was submitted before, and nobody else’s jobs', async () => {
-      const before = harness().open('suite-b')
+      const before = harness().open(factory('b'))
       const submission = await prepare(before, 2)
       await before.submit(submission, signal())
       await allUp(submission)
-      const after = harness().open('suite-b')
+      const after = harness().open(factory('b'))
       assert.deepEqual(names(await live(after)), submission.pilots.toSorted())
-      if (name !== 'local') assert.deepEqual(await live(harness().open('suite-c')), [])
+      if (name !== 'local') assert.deepEqual(await live(harness().open(factory('c'))), [])
       await removeAll(after)
     })
 
     test('tells a worker to leave before it ends it, and keeps the pilot’s log', async () => {
-      const site = harness().open('suite-d')
+      const site = harness().open(factory('d'))
       const submission = await prepare(site, 2)
       await site.submit(submission, signal())
       await allUp(submission)
@@ -117,7 +119,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     })
 
     test('spares a job that runs when only waiting ones are to be removed', async () => {
-      const site = harness().open('suite-e')
+      const site = harness().open(factory('e'))
       const submission = await prepare(site, 1)
       await site.submit(submission, signal())
       await allUp(submission)
@@ -128,7 +130,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     })
 
     test('does not mind removing what is gone', async () => {
-      const site = harness().open('suite-f')
+      const site = harness().open(factory('f'))
       const submission = await prepare(site, 1)
       await site.submit(submission, signal())
       await allUp(submission)
@@ -138,7 +140,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     })
 
     test('says so when the batch system takes nothing', async () => {
-      const site = harness().refused('suite-g')
+      const site = harness().refused(factory('g'))
       const submission = await prepare(site, 1)
       await assert.rejects(site.submit(submission, signal()), SubmitRefused)
       assert.deepEqual(await live(site), [])
@@ -147,14 +149,13 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     test('lists and removes jobs that wait, with the reason', async (t) => {
       const open = harness().neverStarts
       if (!open) return t.diagnostic('its jobs never wait')
-      const site = open('suite-h')
+      const site = open(factory('h'))
       const submission = await prepare(site, 2)
       await site.submit(submission, signal())
-      const jobs = await until('both wait', async () => {
+      const jobs = await until('both wait, and it is known why', async () => {
         const waiting = (await live(site)).filter(({ state }) => state === 'pending')
-        return waiting.length === 2 ? waiting : undefined
+        return waiting.length === 2 && waiting.some(({ reason }) => reason) ? waiting : undefined
       })
-      if (name === 'slurm') assert.ok(jobs[0]?.reason)
       await site.remove(jobs, { pendingOnly: true, signal: signal() })
       await gone(site)
     })
@@ -162,7 +163,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     test('lists jobs that are held, with the reason', async (t) => {
       const { hold, neverStarts } = harness()
       if (!hold || !neverStarts) return t.diagnostic('its jobs cannot be held')
-      const site = neverStarts('suite-i')
+      const site = neverStarts(factory('i'))
       const submission = await prepare(site, 1)
       const [job] = await site.submit(submission, signal())
       hold(job!.jobId)

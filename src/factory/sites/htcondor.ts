@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { HtcondorSiteConfig } from '../config.ts'
+import { type HtcondorSiteConfig, templateVariables } from '../config.ts'
 import type { Submission } from '../submission.ts'
 import { classAdQuote, renderTemplate, shippedTemplate } from '../template.ts'
 import type { CommandResult, Transport } from '../transports/transport.ts'
@@ -13,6 +13,7 @@ const Ad = z.object({
   JobStatus: z.int(),
   GleanerPilot: z.string(),
   HoldReason: z.string().optional(),
+  LastRejMatchReason: z.string().optional(),
   RemoteHost: z.string().optional(),
 })
 
@@ -33,11 +34,7 @@ export function htcondorSite(config: HtcondorSiteConfig, factoryId: string, tran
 
   const variables = (submission: Submission) => ({
     site: {
-      rank: '',
-      concurrencyLimits: '',
-      disk: 0,
-      walltime: 0,
-      ...config,
+      ...templateVariables(config),
       requirements: [
         ...(config.requirements ? [`(${config.requirements})`] : []),
         ...submission.avoidNodes.map((node) => `TARGET.Machine =!= ${classAdQuote(node)}`),
@@ -91,12 +88,14 @@ export function htcondorSite(config: HtcondorSiteConfig, factoryId: string, tran
 }
 
 function toJob(ad: z.infer<typeof Ad>): Job {
+  // A job that runs may keep the reasons of its past.
+  const reason = ad.JobStatus === 5 ? ad.HoldReason : ad.JobStatus === 1 ? ad.LastRejMatchReason : undefined
   const node = ad.RemoteHost?.replace(/^.*@/, '')
   return {
     jobId: `${ad.ClusterId}.${ad.ProcId}`,
     pilot: ad.GleanerPilot,
     state: states[ad.JobStatus] ?? 'ending',
-    ...(ad.HoldReason !== undefined && { reason: ad.HoldReason }),
+    ...(reason && { reason: oneLine(reason) }),
     ...(node && { node }),
   }
 }

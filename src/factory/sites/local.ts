@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { LocalSiteConfig } from '../config.ts'
+import { type LocalSiteConfig, templateVariables } from '../config.ts'
 import { type Submission, pilotLog, readSubmissions } from '../submission.ts'
 import { renderTemplate, shippedTemplate } from '../template.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
@@ -27,7 +27,10 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
   return {
     render: (submission) => ({
       name: 'local.sh',
-      content: renderTemplate(config.template ?? shippedTemplate('local.sh'), { site: config, submission }),
+      content: renderTemplate(config.template ?? shippedTemplate('local.sh'), {
+        site: templateVariables(config),
+        submission,
+      }),
     }),
 
     command: (submission) => ['/bin/sh', join(submission.folder, 'local.sh'), 'PILOT'],

@@ -1,7 +1,7 @@
 import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { SlurmSiteConfig } from '../config.ts'
+import { type SlurmSiteConfig, templateVariables } from '../config.ts'
 import type { Submission } from '../submission.ts'
 import { readSubmissions } from '../submission.ts'
 import { renderTemplate, shippedTemplate } from '../template.ts'
@@ -47,13 +47,8 @@ export function slurmSite(
 
   const variables = (submission: Submission) => ({
     site: {
-      partition: '',
-      account: '',
-      qos: '',
-      constraint: '',
-      reservation: '',
-      ...config,
-      walltimeMinutes: config.walltime === undefined ? 0 : Math.ceil(config.walltime / 60),
+      ...templateVariables(config),
+      walltimeMinutes: config.walltime === undefined ? '' : Math.ceil(config.walltime / 60),
     },
     submission: { ...submission, jobName, last: submission.pilots.length - 1 },
   })
