@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { addBackup } from './commands/backup.ts'
 import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
@@ -46,6 +47,7 @@ function createProgram(): Command {
     addCancel,
     addContext,
     addBundle,
+    addBackup,
     addSubmit,
   ]
   for (const add of commands) add(program)

@@ -1,10 +1,12 @@
 import { z } from 'zod'
 import {
+  BackupResponse,
   ContextsResponse,
   JobInfo,
   JobsResponse,
   Status,
   type AddContextRequest,
+  type BackupRequest,
   type CreateJobRequest,
 } from '../protocol/client.ts'
 import { ContextSpec } from '../protocol/context.ts'
@@ -45,13 +47,18 @@ export interface Client extends AsyncDisposable {
    * its bundles, which may take minutes.
    */
   addContext(path: string, options?: CallOptions): Promise<ContextSpec>
+  /**
+   * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on.
+   * @returns its size in bytes
+   */
+  backup(file: string, options?: CallOptions): Promise<number>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   close(): Promise<void>
 }
 
 const PATIENCE_MS = 5 * 60_000
-/** Packing a bundle of tens of gigabytes takes this long at worst, milliseconds. */
+/** Packing a bundle or copying a ledger of tens of gigabytes takes this long at worst, milliseconds. */
 const PACKING_MS = 60 * 60_000
 
 /**
@@ -68,11 +75,12 @@ export function connect({
   state,
   url,
   token,
+  ca,
   patienceMs = PATIENCE_MS,
   onRetry,
 }: ConnectOptions = {}): Client {
   const locate =
-    url !== undefined && token !== undefined ? fixed({ url, token }) : inState(stateFolder(state))
+    url !== undefined && token !== undefined ? fixed({ url, token, ca }) : inState(stateFolder(state))
   const transport = createTransport({ locate, patienceMs, onRetry })
 
   return {
@@ -102,6 +110,19 @@ export function connect({
         timeoutMs,
         signal,
       })
+    },
+    async backup(file, { signal } = {}) {
+      const { bytes } = await transport.call({
+        method: 'POST',
+        path: '/v1/backup',
+        body: JSON.stringify({ file } satisfies BackupRequest),
+        answer: BackupResponse,
+        timeoutMs: PACKING_MS,
+        // Not repeated: it would be refused, since the file is there.
+        repeatable: false,
+        signal,
+      })
+      return bytes
     },
     async stop({ drain = false, signal } = {}) {
       const body = JSON.stringify({ drain })

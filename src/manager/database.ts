@@ -17,13 +17,13 @@ const SQLITE_FULL = 13
 const SQLITE_IOERR = 10
 
 /**
- * Opens the ledger and brings its schema up to date.
+ * Opens the ledger and brings its schema up to date, by the `steps` that it lacks.
  *
  * It is held exclusively for as long as it is open: the manager is its only writer, and with no other process to share
  * with, the write-ahead log needs no shared memory and works on network filesystems too.
  * @throws {LedgerLockedError} {@link LedgerVersionError}
  */
-export function openDatabase(file: string): DatabaseSync {
+export function openDatabase(file: string, steps: readonly string[] = migrations): DatabaseSync {
   const db = new DatabaseSync(file, { timeout: 0 })
   try {
     chmodSync(file, 0o600)
@@ -32,7 +32,7 @@ export function openDatabase(file: string): DatabaseSync {
     db.exec('PRAGMA synchronous = FULL')
     db.exec('PRAGMA foreign_keys = OFF')
     db.exec('PRAGMA cache_size = -65536')
-    migrate(db)
+    migrate(db, steps)
     return db
   } catch (error) {
     db.close()
@@ -43,18 +43,18 @@ export function openDatabase(file: string): DatabaseSync {
   }
 }
 
-function migrate(db: DatabaseSync): void {
+function migrate(db: DatabaseSync, steps: readonly string[]): void {
   // Exclusive locking takes hold at the first write; a transaction with one is needed even if nothing changes.
   db.exec('BEGIN EXCLUSIVE')
   try {
     const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
-    if (version > migrations.length) {
+    if (version > steps.length) {
       throw new LedgerVersionError(
-        `the ledger has version ${version}, this program knows up to ${migrations.length}: use a newer gleaner`,
+        `the ledger has version ${version}, this program knows up to ${steps.length}: use a newer gleaner`,
       )
     }
-    for (const step of migrations.slice(version)) db.exec(step)
-    db.exec(`PRAGMA user_version = ${migrations.length}`)
+    for (const step of steps.slice(version)) db.exec(step)
+    db.exec(`PRAGMA user_version = ${steps.length}`)
     db.exec('COMMIT')
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK')

@@ -48,8 +48,11 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   readonly #now: () => number
   /** Who waits for an answer: at most one request a worker. */
   readonly #waiting = new Map<string, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>()
-  /** The last write of each worker's results. A request that is sent again waits for the write of the first. */
-  readonly #written = new Map<string, Promise<void>>()
+  /**
+   * The last write of results, whoever's. Writes end in order, so whoever waits for it knows that everything the scheduler
+   * has settled is on disk: also what a lost answer reported before, and the result that made another one a duplicate.
+   */
+  #written: Promise<void> = Promise.resolve()
   readonly #timer: NodeJS.Timeout
 
   constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = steadyNow) {
@@ -84,8 +87,9 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       throw conflict(`request ${request.seq} is ${actions}: a newer one was seen`)
     }
     this.apply(actions)
+    const written = request.results.length > 0 ? this.#written : undefined
     const answer = await reply
-    await this.#written.get(worker.id)
+    await written
     return this.#encode(answer)
   }
 
@@ -119,7 +123,6 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
           break
         case 'worker-gone':
           this.#log.info(action, 'worker gone')
-          this.#written.delete(action.worker)
           this.emit('worker-gone', action.worker, action.reason)
           break
         case 'context-broken':
@@ -137,7 +140,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   }
 
   #record(records: Extract<Action, { type: 'record' }>[]): void {
-    const written = this.#ledger.addResults(records).then(() => {
+    this.#written = this.#ledger.addResults(records).then(() => {
       const jobs = new Map<number, Progress>()
       for (const { job, result } of records) {
         const progress = jobs.get(job) ?? { done: 0, failed: 0, ms: 0 }
@@ -148,9 +151,8 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       }
       this.emit('results', jobs)
     })
-    for (const worker of new Set(records.map((record) => record.worker))) this.#written.set(worker, written)
     // Whoever waits for it gets the error too; without anyone it must not end the process.
-    written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
+    this.#written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
   }
 
   /** The answer as JSON; inputs go from the ledger to the wire as the text they are. */

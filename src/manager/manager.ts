@@ -10,6 +10,7 @@ import type { SchedulerConfig } from '../core/state.ts'
 import { defaultConfig } from '../core/state.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
 import type { ContextSpec } from '../protocol/context.ts'
+import { backUp } from './backup.ts'
 import { Contexts } from './contexts.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Jobs } from './jobs.ts'
@@ -97,7 +98,14 @@ async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager
   const server = createServer(log, tls)
   // Each group of routes is a plugin of its own, so that one's check of tokens is not the other's.
   await server.register((scope, _options, done) => {
-    clientRoutes(scope, { user: hashToken(userToken), jobs, contexts, board, onStop: options.onStop })
+    clientRoutes(scope, {
+      user: hashToken(userToken),
+      jobs,
+      contexts,
+      board,
+      backUp: (file) => backUp(ledger, file, dispatcher.now),
+      onStop: options.onStop,
+    })
     done()
   })
   await server.register((scope, _options, done) => {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
+import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
 import { TaskError } from './task.ts'
 
@@ -181,8 +181,8 @@ export type Status = z.infer<typeof Status>
 
 /** `POST /v1/contexts`: registers the context described by a file on the manager's machine; answers with its {@link ContextSpec}. */
 export const AddContextRequest = z.object({
-  /** Absolute path of a context.yaml, or of the folder that holds it. */
-  path: z.string().startsWith('/').max(4096),
+  /** A context.yaml, or the folder that holds it. */
+  path: AbsolutePath,
 })
 export type AddContextRequest = z.infer<typeof AddContextRequest>
 
@@ -195,6 +195,19 @@ export const StopRequest = z.object({
   /** Let pilots finish the work that is queued before they are removed. */
   drain: z.boolean().default(false),
 })
+
+/** `POST /v1/backup`: copies the ledger to a new file on the manager's machine, while work goes on. */
+export const BackupRequest = z.object({
+  /** A file that is not there yet. */
+  file: AbsolutePath,
+})
+export type BackupRequest = z.infer<typeof BackupRequest>
+
+export const BackupResponse = z.object({
+  /** Its size. */
+  bytes: z.int(),
+})
+export type BackupResponse = z.infer<typeof BackupResponse>
 
 /** The file `endpoint.json` in the state folder, by which commands find a running factory. Mode 0600: it holds a secret. */
 export const Endpoint = z.object({

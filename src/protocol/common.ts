@@ -25,6 +25,12 @@ export const Name = z
     'use letters, digits, ".", "_" and "-", starting with a letter or digit',
   )
 
+/** A path on the manager's machine. */
+export const AbsolutePath = z
+  .string()
+  .max(4096)
+  .regex(/^\/[^\p{Cc}]*$/u, 'expected an absolute path')
+
 /** A SHA-256 in lower-case hex. */
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in hex')
 

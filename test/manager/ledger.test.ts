@@ -6,8 +6,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, describe, test } from 'node:test'
 import { pino } from 'pino'
 import { LedgerWriteError } from '../../src/manager/committer.ts'
-import { LedgerLockedError, LedgerVersionError } from '../../src/manager/database.ts'
+import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../src/manager/database.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
+import { migrations } from '../../src/manager/migrations.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
 
@@ -114,6 +115,41 @@ describe('the ledger', () => {
     db.exec('PRAGMA user_version = 99')
     db.close()
     assert.throws(() => new Ledger(file, log), LedgerVersionError)
+  })
+
+  test('of an older version is brought up to date with all that is in it', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    openDatabase(file, migrations.slice(0, 1)).close()
+    const first = new Ledger(file, log)
+    const job = await withJob(first)
+    const { start } = await first.addTasks(job.id, numbered(0, 3))
+    await first.addResults([{ job: job.id, result: done(start, 'kept'), worker: 'w1' }])
+    await first.close()
+
+    const next = [...migrations, `ALTER TABLE results ADD COLUMN node TEXT NOT NULL DEFAULT 'unknown'`]
+    for (let starts = 0; starts < 2; starts++) {
+      const db = openDatabase(file, next)
+      assert.equal(db.prepare('PRAGMA user_version').get()?.user_version, next.length)
+      const rows = db.prepare('SELECT task, body, node FROM results').all()
+      assert.deepEqual(
+        rows.map((row) => ({ ...row })),
+        [{ task: start, body: '"kept"', node: 'unknown' }],
+      )
+      db.close()
+    }
+    assert.throws(() => new Ledger(file, log), LedgerVersionError)
+  })
+
+  test('stays as it was if it cannot be brought up to date', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    const first = new Ledger(file, log)
+    await withJob(first)
+    await first.close()
+    const broken = [...migrations, 'DROP TABLE results; CREATE NONSENSE']
+    assert.throws(() => openDatabase(file, broken), /NONSENSE/)
+    const again = new Ledger(file, log)
+    assert.equal(again.counts(again.jobs()[0]!.id).tasks, 0)
+    await again.close()
   })
 
   test('a write that fails on its own does not touch those beside it', async () => {

@@ -1,6 +1,13 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import { AddContextRequest, AddTasksRequest, CreateJobRequest, StopRequest } from '../../protocol/client.ts'
+import {
+  AddContextRequest,
+  AddTasksRequest,
+  BackupRequest,
+  type BackupResponse,
+  CreateJobRequest,
+  StopRequest,
+} from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
 import type { Contexts } from '../contexts.ts'
 import { unauthorised } from '../errors.ts'
@@ -22,6 +29,8 @@ export interface ClientRoutes {
   jobs: Jobs
   contexts: Contexts
   board: StatusBoard
+  /** Copies the ledger to a new file; returns its size in bytes. */
+  backUp: (file: string) => Promise<number>
   /** Called once for `POST /v1/stop`. */
   onStop: (options: { drain: boolean }) => void
 }
@@ -29,7 +38,7 @@ export interface ClientRoutes {
 /** What users' programs and the command line ask. */
 export function clientRoutes(
   server: FastifyInstance,
-  { user, jobs, contexts, board, onStop }: ClientRoutes,
+  { user, jobs, contexts, board, backUp, onStop }: ClientRoutes,
 ): void {
   server.addHook('onRequest', (request, _reply, done) => {
     const token = bearer(request.headers.authorization)
@@ -55,6 +64,10 @@ export function clientRoutes(
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
     return jobs.results(parse(JobParams, params).job, after, limit, waitMs, gone.signal)
+  })
+
+  server.post('/v1/backup', async ({ body }): Promise<BackupResponse> => {
+    return { bytes: await backUp(parse(BackupRequest, body).file) }
   })
 
   server.post('/v1/stop', ({ body }) => {
