@@ -1,0 +1,44 @@
+/*
+ * The parts of two libraries that are used here. Both ship declarations whose relative imports have no file extension,
+ * which this project's module resolution rightly does not follow.
+ */
+
+declare module '@huggingface/tokenizers' {
+  export class Tokenizer {
+    constructor(definition: object, config: object)
+    encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[] }
+    decode(ids: number[], options?: { clean_up_tokenization_spaces?: boolean }): string
+    id_to_token(id: number): string | undefined
+    token_to_id(token: string): number | undefined
+    get_added_tokens_decoder(): Map<number, { special: boolean }>
+  }
+}
+
+declare module '@huggingface/jinja' {
+  export class Template {
+    constructor(source: string)
+    render(variables: Record<string, unknown>): string
+  }
+
+  /** A node of a parsed template. */
+  export interface Statement {
+    type: string
+  }
+  export interface Value {
+    type: string
+    value: unknown
+  }
+  export class Environment {
+    set(name: string, value: unknown): Value
+  }
+  export class Interpreter {
+    constructor(environment: Environment)
+    run(program: Statement): Value
+    evaluate(statement: Statement | undefined, environment: Environment): Value
+  }
+  export function tokenize(
+    source: string,
+    options: { lstrip_blocks: boolean; trim_blocks: boolean },
+  ): unknown[]
+  export function parse(tokens: unknown[]): Statement
+}

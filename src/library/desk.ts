@@ -1,0 +1,75 @@
+import { limits } from '../protocol/common.ts'
+import type { FromLibrary, ToLibrary } from '../protocol/library.ts'
+import { type Channel, stretches } from './channel.ts'
+import { ResultError, toTaskError } from './errors.ts'
+import type { Call, CallOutcome, Desk } from './kind.ts'
+import type { CallQueue } from './queue.ts'
+
+/**
+ * The {@link Desk} that speaks to the worker. What ended in one turn of the event loop travels together: tens of
+ * thousands of calls a second are a few hundred lines.
+ */
+export function createDesk(channel: Channel<ToLibrary, FromLibrary>, queue: CallQueue): Desk {
+  let ended: string[] = []
+  let running = 0
+  /** From when on the time spent has not been reported yet. */
+  let unreported = 0
+  let sent = Promise.resolve()
+
+  const flush = (): Promise<void> => {
+    if (ended.length === 0) return sent
+    const texts = ended
+    ended = []
+    const now = performance.now()
+    const msEach = (now - unreported) / texts.length
+    unreported = now
+    for (const stretch of stretches(texts)) {
+      const ms = msEach * stretch.length
+      sent = channel.sendJson(`{"type":"ended","calls":[${stretch.join(',')}],"ms":${ms}}`)
+    }
+    return sent
+  }
+
+  return {
+    async begin(calls) {
+      const claimed = queue.claim(calls)
+      if (claimed.length === 0) return claimed
+      // Results go out before anything else can crash, and no faster than the worker reads them.
+      await flush()
+      await channel.send({ type: 'begun', ids: claimed.map((call) => call.id) })
+      if (running === 0) unreported = performance.now()
+      running += claimed.length
+      return claimed
+    },
+    end(call, outcome) {
+      if (ended.length === 0) setImmediate(() => void flush())
+      ended.push(encode(call, outcome))
+      running -= 1
+    },
+  }
+}
+
+function encode(call: Call, outcome: CallOutcome): string {
+  if ('error' in outcome) return `{"id":${call.id},"error":${JSON.stringify(toTaskError(outcome.error))}}`
+  try {
+    return `{"id":${call.id},"value":${encodeValue(outcome.value)}}`
+  } catch (error) {
+    return `{"id":${call.id},"error":${JSON.stringify(toTaskError(error))}}`
+  }
+}
+
+function encodeValue(value: unknown): string {
+  let json: string | undefined
+  try {
+    json = JSON.stringify(value)
+  } catch (error) {
+    throw new ResultError(`the function returned what is not JSON: ${String(error)}`)
+  }
+  // Nothing returned, or what JSON has no word for.
+  if (json === undefined) return 'null'
+  const bytes = Buffer.byteLength(json)
+  if (bytes > limits.value) {
+    throw new ResultError(`the result takes ${bytes} bytes of JSON, more than ${limits.value}: return less`)
+  }
+  return json
+}

@@ -1,0 +1,11 @@
+import type { Load } from './kind.ts'
+
+/** Loads a context of any kind. Each kind is imported only when it is wanted: an engine's own libraries are large. */
+export const loadContext: Load = async (setup) => {
+  switch (setup.context.spec.library) {
+    case 'causal-lm':
+      return (await import('./causal-lm/load.ts')).loadCausalLm(setup, setup.context.spec)
+    case 'module':
+      return (await import('./module.ts')).loadModule(setup, setup.context.spec)
+  }
+}

@@ -1,0 +1,34 @@
+/*
+ * The library process: started by a worker with a socket as file descriptor 3, it holds one context and answers calls.
+ */
+import { Socket } from 'node:net'
+import { inspect } from 'node:util'
+import { LIBRARY_FD, ToLibrary, type FromLibrary } from '../protocol/library.ts'
+import { openChannel } from './channel.ts'
+import { loadContext } from './load.ts'
+import { serve } from './serve.ts'
+
+function die(message: string): never {
+  process.stderr.write(`library: ${message}\n`)
+  process.exit(1)
+}
+
+function openSocket(): Socket {
+  try {
+    return new Socket({ fd: LIBRARY_FD, readable: true, writable: true })
+  } catch {
+    die(`there is no socket at file descriptor ${LIBRARY_FD}: a worker starts this program, not a user`)
+  }
+}
+
+// A batch system signals the whole process group. The worker decides what is still finished; when it has left, the
+// stream ends, and so does this process.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
+
+process.on('uncaughtException', (error) => {
+  die(`an error outside of any call ended the library; catch it where it arises: ${inspect(error)}`)
+})
+
+const channel = openChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
+const status = await serve(channel, loadContext).catch((error: unknown) => die(inspect(error)))
+process.exit(status)

@@ -1,0 +1,99 @@
+import { EventEmitter, once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
+import { limits } from '../protocol/common.ts'
+import type { FromLibrary, ToLibrary } from '../protocol/library.ts'
+import { type Channel, ChannelError } from './channel.ts'
+import { createDesk } from './desk.ts'
+import { InputError, toTaskError } from './errors.ts'
+import type { Desk, Load, LoadedContext } from './kind.ts'
+import { type CallQueue, createQueue, type Window } from './queue.ts'
+
+/** Calls handed to a function at once: enough to sort by length, few enough to leave others their turn. */
+const WINDOW_CALLS = 4096
+/** No more is read from the worker while this many calls wait. */
+const QUEUE_CALLS = 2 * limits.batch
+/** How long a call that runs, and then the context, may take to come to an end once the worker is gone, milliseconds. */
+const CLOSE_MS = 2000
+
+/**
+ * Loads one context and answers calls in it until the worker ends the stream.
+ *
+ * @returns the status to exit with: 0, or 1 if the context could not be made
+ * @throws {ChannelError} when the worker does not keep to the protocol
+ */
+export async function serve(channel: Channel<ToLibrary, FromLibrary>, load: Load): Promise<number> {
+  const messages = channel.messages[Symbol.asyncIterator]()
+  const first = await messages.next()
+  if (first.done) return 0
+  if (first.value.type !== 'setup') throw new ChannelError('the first message must be a setup')
+
+  const queue = createQueue()
+  const bell = new EventEmitter()
+  const gone = read(messages, queue, bell)
+  const started = performance.now()
+  const loading = load(first.value).then(
+    (context) => ({ context }),
+    (error: unknown) => ({ error }),
+  )
+  const loaded = await Promise.race([loading, gone])
+  if (loaded === undefined) return 0
+  if ('error' in loaded) {
+    await channel.send({ type: 'failed', error: toTaskError(loaded.error) })
+    return 1
+  }
+
+  const { context } = loaded
+  await channel.send({ type: 'ready', level: context.level, loadMs: performance.now() - started })
+  const stop = new AbortController()
+  const working = work(context, queue, bell, createDesk(channel, queue), stop.signal)
+  await Promise.race([gone, working])
+  stop.abort()
+  bell.emit('call')
+  await Promise.race([working, delay(CLOSE_MS)])
+  await Promise.race([context.close(), delay(CLOSE_MS)])
+  return 0
+}
+
+/** Puts the worker's calls into the queue until the stream ends. */
+async function read(
+  messages: AsyncIterator<ToLibrary>,
+  queue: CallQueue,
+  bell: EventEmitter,
+): Promise<undefined> {
+  for (let next = await messages.next(); !next.done; next = await messages.next()) {
+    const message = next.value
+    if (message.type === 'setup') throw new ChannelError('a library has one setup')
+    if (message.type === 'cancel') {
+      queue.forget(message.ids)
+      continue
+    }
+    queue.add(message.function, message.calls)
+    bell.emit('call')
+    while (queue.size > QUEUE_CALLS) await once(bell, 'taken')
+  }
+  queue.clear()
+  return undefined
+}
+
+async function work(
+  context: LoadedContext,
+  queue: CallQueue,
+  bell: EventEmitter,
+  desk: Desk,
+  stop: AbortSignal,
+): Promise<void> {
+  while (!stop.aborted) {
+    const window = queue.take(WINDOW_CALLS)
+    if (window) await runWindow(context, window, desk)
+    else await once(bell, 'call')
+    bell.emit('taken')
+  }
+}
+
+async function runWindow(context: LoadedContext, { name, calls }: Window, desk: Desk): Promise<void> {
+  const run = context.functions.get(name)
+  if (run) return run(calls, desk)
+  const known = [...context.functions.keys()].join(', ')
+  const error = new InputError(`the context has no function "${name}"; it has ${known}`)
+  for (const call of await desk.begin(calls)) desk.end(call, { error })
+}
