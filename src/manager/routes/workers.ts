@@ -85,13 +85,22 @@ function ownSession(pilots: Pilots, request: FastifyRequest): Session {
 /** Tells the dispatcher when the connection that a worker used last is closed: most often its process has died. */
 function connectionWatch(dispatcher: Dispatcher): (socket: Socket, worker: string) => void {
   const last = new Map<string, Socket>()
-  return (socket, worker) => {
-    if (last.get(worker) === socket) return
-    last.set(worker, socket)
+  const users = new WeakMap<Socket, Set<string>>()
+  const watch = (socket: Socket): Set<string> => {
+    const workers = new Set<string>()
+    users.set(socket, workers)
     socket.once('close', () => {
-      if (last.get(worker) !== socket) return
-      last.delete(worker)
-      dispatcher.disconnected(worker)
+      for (const worker of workers) {
+        if (last.get(worker) !== socket) continue
+        last.delete(worker)
+        dispatcher.disconnected(worker)
+      }
     })
+    return workers
+  }
+  return (socket, worker) => {
+    last.set(worker, socket)
+    const workers = users.get(socket) ?? watch(socket)
+    workers.add(worker)
   }
 }
