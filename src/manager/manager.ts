@@ -121,7 +121,7 @@ async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager
 
   await server.register(servePieces, {
     store,
-    authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, Date.now()),
+    authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
   })
 
   const port = await listenOn(server, ledger, listen)

@@ -40,6 +40,7 @@ export class Neighbours {
   managerUrl = ''
   readonly #pilots: Pilots
   readonly #contexts: Contexts
+  readonly #dispatcher: Dispatcher
   readonly #log: Logger
   readonly #privateKey: KeyObject
   /** Workers that hold a bundle, whole or in part. */
@@ -57,6 +58,7 @@ export class Neighbours {
   }) {
     this.#pilots = parts.pilots
     this.#contexts = parts.contexts
+    this.#dispatcher = parts.dispatcher
     this.#log = parts.log
     this.#privateKey = parts.tickets.privateKey
     parts.dispatcher.on('worker-gone', (worker) => this.#forget(worker))
@@ -89,7 +91,7 @@ export class Neighbours {
   }
 
   /** Names sources of a bundle to a worker that fetches it, the manager always among them. */
-  sources(worker: string, request: SourcesRequest, now = Date.now()): Source[] {
+  sources(worker: string, request: SourcesRequest): Source[] {
     const { bundle, heldBytes, totalBytes, from } = request
     this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     for (const fault of request.faults) {
@@ -97,7 +99,7 @@ export class Neighbours {
       if (fault.reason === 'corrupt') this.#accuse(fault.source, worker)
     }
     const left = new Set(request.faults.map(({ source }) => source))
-    const ticket = signTicket(this.#privateKey, { bundle, notAfter: now + TICKET_MS })
+    const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
     const neighbours: Source[] = []
     for (const name of this.#holdersOf(bundle)) {
       const url = this.#pilots.session(name)?.info.pieces

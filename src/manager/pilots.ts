@@ -23,13 +23,17 @@ export interface PilotRecord {
   }
 }
 
+/** What is kept of a registration: its nonce is a secret. */
+const WorkerFacts = RegisterRequest.omit({ nonce: true })
+type WorkerFacts = Omit<RegisterRequest, 'nonce'>
+
 /** A worker whose session is valid. */
 export interface Session {
   worker: string
   pilot: string
   site: string
   /** As registered, but with the deadline by the manager's clock. */
-  info: RegisterRequest
+  info: WorkerFacts
   hash: Uint8Array
   idleSince?: number
 }
@@ -57,7 +61,7 @@ export class Pilots {
         worker: `w${row.id as number}`,
         pilot: `p${row.pilot as number}`,
         site: row.site as string,
-        info: RegisterRequest.parse(JSON.parse(row.info as string)),
+        info: WorkerFacts.parse(JSON.parse(row.info as string)),
         hash: row.session_hash as Uint8Array,
       })
     }
@@ -198,17 +202,21 @@ export class Pilots {
 
   /**
    * Exchanges a pilot's token for a session. It works once for each time the batch system starts the job; a later
-   * start ends the session of an earlier one.
+   * start ends the session of an earlier one. The same request again gets the same session.
    * @throws {ApiError} 401 for a token that is not valid, 409 for one that is spent
    */
-  register(token: string | undefined, info: RegisterRequest): { worker: string; session: string } {
+  register(token: string | undefined, request: RegisterRequest): { worker: string; session: string } {
     const pilot = this.pilotOf(token)
+    const { nonce, ...info } = request
+    const before = [...this.#sessions.values()].filter((session) => session.pilot === `p${pilot.id}`)
     if (info.restarts <= pilot.restarts) {
+      for (const { worker, hash } of before) {
+        const { token: session } = makeToken(worker, nonce)
+        if (matches(session, hash)) return { worker, session }
+      }
       throw conflict('this pilot token is spent: it works once for each start of its job')
     }
-    for (const session of [...this.#sessions.values()]) {
-      if (session.pilot === `p${pilot.id}`) this.#revoke(session)
-    }
+    for (const session of before) this.#revoke(session)
     const now = this.#dispatcher.now
     const ahead = info.clock - now
     const known =
@@ -221,7 +229,7 @@ export class Pilots {
         .sql(`INSERT INTO workers (pilot, session_hash, info, registered_at) VALUES (?, x'', ?, ?)`)
         .run(pilot.id, JSON.stringify(known), now)
       const worker = `w${lastInsertRowid}`
-      const { token: session, hash } = makeToken(worker)
+      const { token: session, hash } = makeToken(worker, nonce)
       this.#ledger.sql('UPDATE workers SET session_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
       this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash })
       this.#dispatcher.join(this.workerInfo(worker))

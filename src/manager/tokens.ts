@@ -1,8 +1,14 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 
-/** A secret for whoever is called `owner`: `owner.random`. The manager keeps only its hash. */
-export function makeToken(owner: string): { token: string; hash: Buffer } {
-  const token = `${owner}.${randomBytes(32).toString('base64url')}`
+/**
+ * A secret for whoever is called `owner`: `owner.random`. The manager keeps only its hash.
+ * @param random 32 random bytes, base64url
+ */
+export function makeToken(
+  owner: string,
+  random = randomBytes(32).toString('base64url'),
+): { token: string; hash: Buffer } {
+  const token = `${owner}.${random}`
   return { token, hash: hashToken(token) }
 }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -81,6 +82,7 @@ function describeWorker(env: PilotEnvironment, slots: SlotPlan[], pieces?: strin
   const startedAt = Math.round(env.GLEANER_STARTED * 1000)
   return {
     protocol: PROTOCOL_VERSION,
+    nonce: randomBytes(32).toString('base64url'),
     node: env.GLEANER_NODE ?? os.hostname(),
     platform: `${os.platform()}-${os.arch()} ${os.release()}`.slice(0, 100),
     ...(env.GLEANER_JOB_ID !== undefined && { jobId: env.GLEANER_JOB_ID }),

@@ -19,6 +19,11 @@ export type Slot = z.infer<typeof Slot>
 /** `POST /v1/workers`, authorised by the pilot's one-time token. */
 export const RegisterRequest = z.object({
   protocol: z.int(),
+  /**
+   * 32 random bytes, base64url: the secret part of the session. It makes a request that is sent again, because its answer
+   * was lost, get that answer, though the token is spent.
+   */
+  nonce: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   /** Host name of the node. */
   node: z.string().min(1).max(255),
   platform: z.string().max(100),

@@ -203,6 +203,20 @@ describe('tokens', () => {
     await second.die()
   })
 
+  test('of a pilot get the same session again when the answer to a registration was lost', async () => {
+    const { token } = newPilot()
+    const request = registration()
+    const worker = await HttpWorker.join(manager.url, token, request)
+    const again = await HttpWorker.join(manager.url, token, request)
+    assert.deepEqual([again.id, again.session], [worker.id, worker.session])
+    await manager.close()
+    manager = await startOn(folder)
+    const afterRestart = await HttpWorker.join(manager.url, token, request)
+    assert.equal(afterRestart.session, worker.session)
+    assert.equal((await afterRestart.exchange()).status, 200)
+    for (const each of [worker, again, afterRestart]) await each.die()
+  })
+
   test('of a pilot whose job has ended are void, and so is its session', async () => {
     const { pilot, token } = newPilot()
     const worker = await HttpWorker.register(manager, token)

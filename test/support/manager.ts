@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { Ledger } from '../../src/manager/ledger.ts'
 import { type Manager, type ManagerOptions, startManager } from '../../src/manager/manager.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import { PROTOCOL_VERSION } from '../../src/protocol/common.ts'
-import type { ExchangeRequest, ExchangeResponse } from '../../src/protocol/worker.ts'
+import type { ExchangeRequest, ExchangeResponse, RegisterRequest } from '../../src/protocol/worker.ts'
 import { readFileSync } from 'node:fs'
 
 const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
@@ -97,22 +97,23 @@ export class HttpWorker {
     this.session = registered.session
   }
 
-  static async register(manager: Manager, token?: string, restarts = 0): Promise<HttpWorker> {
+  /** Registers with a new pilot's token, or the one given. */
+  static register(manager: Manager, token?: string, restarts = 0): Promise<HttpWorker> {
     const pilotToken = token ?? manager.registry.create('test', 1)[0]!.token
-    const answer = await ask<{ worker: string; session: string }>(
-      manager.url,
-      pilotToken,
-      '/v1/workers',
-      registration(restarts),
-    )
+    return HttpWorker.join(manager.url, pilotToken, registration(restarts))
+  }
+
+  static async join(url: string, token: string, request: RegisterRequest): Promise<HttpWorker> {
+    const answer = await ask<{ worker: string; session: string }>(url, token, '/v1/workers', request)
     if (answer.status !== 200) throw new Error(JSON.stringify(answer.body))
-    return new HttpWorker(manager.url, answer.body)
+    return new HttpWorker(url, answer.body)
   }
 
   exchange(fields: Partial<ExchangeRequest> & { room?: number } = {}): Promise<Answer<ExchangeResponse>> {
-    const { room = 0, ...rest } = fields
+    const { room = 0, seq = this.seq, ...rest } = fields
+    this.seq = Math.max(this.seq, seq + 1)
     const body: ExchangeRequest = {
-      seq: this.seq++,
+      seq,
       results: [],
       leases: [],
       contexts: [{ context: CONTEXT.id, level: 'memory', attempts: 1 }],
@@ -149,9 +150,10 @@ export class HttpWorker {
   }
 }
 
-export function registration(restarts = 0) {
+export function registration(restarts = 0): RegisterRequest {
   return {
     protocol: PROTOCOL_VERSION,
+    nonce: randomBytes(32).toString('base64url'),
     node: 'node1',
     platform: 'linux-x64',
     restarts,
