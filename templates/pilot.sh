@@ -14,6 +14,8 @@ set -u
 umask 077
 exec 2>&1 3>&1 # 3: the log, also where a command's output goes elsewhere
 pilot=${1:?usage: pilot.sh PILOT}
+# HTCondor gives its jobs no PATH, and no HOME either.
+export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
 started=$(date +%s)
 here=$(cd "$(dirname "$0")" && pwd)
 node=${SLURMD_NODENAME:-$(uname -n)}
@@ -238,5 +240,6 @@ if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; fi
 
 echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node $version, runtime $runtime"
 trap - TERM INT HUP
+export HOME="${HOME:-$scratch}"
 cd "$scratch" || fail 68 no-space "cannot enter $scratch"
 exec "$runtime/node" "$runtime/worker.js" 3>&-

@@ -5,15 +5,9 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { SiteConfig } from '../../src/factory/config.ts'
 import { type Job, type Site, SubmitRefused } from '../../src/factory/sites/site.ts'
-import {
-  type Boot,
-  type Submission,
-  newSubmission,
-  pilotLog,
-  submissionFiles,
-  writeSubmission,
-} from '../../src/factory/submission.ts'
+import { type Boot, type Submission, pilotLog } from '../../src/factory/submission.ts'
 import { eventually } from './support/eventually.ts'
+import { prepare } from './support/submit.ts'
 
 /** One batch system, ready to be tried. */
 export type SiteHarness = {
@@ -47,18 +41,12 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
   const run = randomBytes(3).toString('hex')
   let count = 0
   /** A submission of pilots nobody else has. */
-  async function prepare(site: Site, pilots: number): Promise<Submission> {
-    const { siteFolder, config, boot } = harness()
-    const names = Array.from({ length: pilots }, () => `p${run}${count++}`)
-    const submission = newSubmission(siteFolder, names, [])
-    const files = submissionFiles(submission, config, boot, site.render(submission))
-    await writeSubmission(
-      submission,
-      files,
-      names.map((pilot) => ({ pilot, token: `secret of ${pilot}` })),
+  const prepareSome = (site: Site, pilots: number) =>
+    prepare(
+      site,
+      harness(),
+      Array.from({ length: pilots }, () => `p${run}${count++}`),
     )
-    return submission
-  }
   const factory = (letter: string) => `suite-${run}-${letter}`
   const signal = () => AbortSignal.timeout(60_000)
   const live = async (site: Site) => (await site.list(signal())).filter(({ state }) => state !== 'ended')
@@ -76,7 +64,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
   describe(`a site of kind ${name}`, { concurrency: false }, () => {
     test('runs a worker for each pilot and lists its job under the pilot', async () => {
       const site = harness().open(factory('a'))
-      const submission = await prepare(site, 3)
+      const submission = await prepareSome(site, 3)
       const submitted = await site.submit(submission, signal())
       assert.deepEqual(
         submitted.map(({ pilot }) => pilot),
@@ -95,7 +83,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
     test('lists after a restart what was submitted before, and nobody else’s jobs', async () => {
       const before = harness().open(factory('b'))
-      const submission = await prepare(before, 2)
+      const submission = await prepareSome(before, 2)
       await before.submit(submission, signal())
       await allUp(submission)
       const after = harness().open(factory('b'))
@@ -106,7 +94,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
     test('tells a worker to leave before it ends it, and keeps the pilot’s log', async () => {
       const site = harness().open(factory('d'))
-      const submission = await prepare(site, 2)
+      const submission = await prepareSome(site, 2)
       await site.submit(submission, signal())
       await allUp(submission)
       await removeAll(site)
@@ -120,7 +108,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
     test('spares a job that runs when only waiting ones are to be removed', async () => {
       const site = harness().open(factory('e'))
-      const submission = await prepare(site, 1)
+      const submission = await prepareSome(site, 1)
       await site.submit(submission, signal())
       await allUp(submission)
       await site.remove(await live(site), { pendingOnly: true, signal: signal() })
@@ -131,7 +119,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
     test('does not mind removing what is gone', async () => {
       const site = harness().open(factory('f'))
-      const submission = await prepare(site, 1)
+      const submission = await prepareSome(site, 1)
       await site.submit(submission, signal())
       await allUp(submission)
       const jobs = await live(site)
@@ -141,7 +129,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
 
     test('says so when the batch system takes nothing', async () => {
       const site = harness().refused(factory('g'))
-      const submission = await prepare(site, 1)
+      const submission = await prepareSome(site, 1)
       await assert.rejects(site.submit(submission, signal()), SubmitRefused)
       assert.deepEqual(await live(site), [])
     })
@@ -150,7 +138,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       const open = harness().neverStarts
       if (!open) return t.diagnostic('its jobs never wait')
       const site = open(factory('h'))
-      const submission = await prepare(site, 2)
+      const submission = await prepareSome(site, 2)
       await site.submit(submission, signal())
       const jobs = await until('both wait, and it is known why', async () => {
         const waiting = (await live(site)).filter(({ state }) => state === 'pending')
@@ -164,7 +152,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       const { hold, neverStarts } = harness()
       if (!hold || !neverStarts) return t.diagnostic('its jobs cannot be held')
       const site = neverStarts(factory('i'))
-      const submission = await prepare(site, 1)
+      const submission = await prepareSome(site, 1)
       const [job] = await site.submit(submission, signal())
       hold(job!.jobId)
       const held = await until('it is held', async () =>
