@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from '../../src/client/index.ts'
+import { Random } from '../claims/random.ts'
+import { ManagerProcess } from '../support/manager-process.ts'
+import { readAll, runClient } from './client.ts'
+import { compare, SoakRecord } from './record.ts'
+import { runWorker } from './worker.ts'
+
+export interface SoakOptions {
+  /** State folder with the context that tasks are for. */
+  folder: string
+  kills: number
+  seed: number
+  clients?: number
+  workers?: number
+  /** Told after each kill. */
+  onKill?: (kills: number, record: SoakRecord) => void
+}
+
+export interface SoakReport {
+  kills: number
+  /** Kills of a manager that had not finished starting. */
+  whileStarting: number
+  clients: number
+  workers: number
+  /** Workers that ended without a word and were replaced. */
+  workersKilled: number
+  /** Tasks that were acknowledged to clients, and results that were acknowledged to workers. */
+  tasks: number
+  results: number
+  /** Tasks that more than one worker computed: one result counts. */
+  computedTwice: number
+  problems: string[]
+}
+
+/** Longest time between a start and the next kill, milliseconds. */
+const LIFE_MS = 800
+/** Chance that a kill does not wait for the manager to be ready, and that a worker dies at the same time. */
+const EARLY = 0.1
+const WORKER_DIES = 0.2
+/** Time the work that is left may take after the last kill, milliseconds. */
+const END_MS = 300_000
+
+/** Kills a manager under load again and again, lets the work come to its end, and compares the ledger with what others know. */
+export async function soak(options: SoakOptions): Promise<SoakReport> {
+  const { folder, kills, seed, clients = 3, workers = 6, onKill } = options
+  const random = new Random(seed)
+  const record = new SoakRecord()
+  // A port that the system gives to nobody by itself, so that each start finds it free.
+  const listen = { host: '127.0.0.1', port: random.between(20_000, 30_000) }
+  await using manager = new ManagerProcess(folder, { listen, scheduler: { suspectMs: 500 } })
+  manager.start()
+  const { url } = await manager.ready()
+  const tokens = await manager.pilots(workers + kills)
+
+  let over = false
+  const submitting = Array.from({ length: clients }, (_, i) => {
+    const name = `job${i}`
+    return runClient({ state: folder, name, record, random: new Random(seed + i), isOver: () => over })
+  })
+  const crew: { abort: AbortController; done: Promise<void> }[] = []
+  const hire = () => {
+    const abort = new AbortController()
+    const { token } = tokens.pop()!
+    const own = new Random(random.between(1, 2 ** 31))
+    crew.push({ abort, done: runWorker({ url, token, record, random: own, killed: abort.signal }) })
+  }
+  for (let i = 0; i < workers; i++) hire()
+  const working = () => Promise.all(crew.map(({ done }) => done))
+
+  let whileStarting = 0
+  let workersKilled = 0
+  const killing = async () => {
+    for (let kill = 1; kill <= kills; kill++) {
+      await sleep(random.between(0, LIFE_MS))
+      if (random.chance(WORKER_DIES)) {
+        workersKilled++
+        crew.splice(random.between(0, crew.length - 1), 1)[0]!.abort.abort()
+        hire()
+      }
+      await manager.kill('SIGKILL')
+      onKill?.(kill, record)
+      manager.start()
+      if (random.chance(EARLY)) whileStarting++
+      else await manager.ready()
+    }
+    await manager.ready().catch(() => {})
+    over = true
+    await Promise.race([Promise.all(submitting), tooLong()])
+  }
+  const neverWhileWorking = working().then(() => {
+    if (!over) throw new Error('the workers have stopped')
+  })
+  await Promise.race([killing(), Promise.all(submitting), neverWhileWorking])
+  for (const { abort } of crew) abort.abort()
+  await working()
+
+  await using client = connect({ state: folder })
+  const problems: string[] = []
+  for (const { id, name } of await client.jobs()) {
+    const job = client.job(id)
+    problems.push(...compare(record, name, await readAll(job, 20_000), await readAll(job, 777)))
+  }
+  const tasks = [...record.acknowledged.values()].reduce((sum, keys) => sum + keys.size, 0)
+  const { results, twice: computedTwice } = record
+  const counts = { kills, whileStarting, clients, workers, workersKilled }
+  return { ...counts, tasks, results, computedTwice, problems }
+}
+
+async function tooLong(): Promise<never> {
+  await sleep(END_MS, undefined, { ref: false })
+  throw new Error(`the work did not come to its end within ${END_MS} ms`)
+}

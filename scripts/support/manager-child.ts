@@ -1,0 +1,20 @@
+import { pino } from 'pino'
+import { startOn } from '../../test/support/manager.ts'
+import type { FromManager, ToManager } from './manager-process.ts'
+
+/* A manager in a process of its own, for scripts and tests that kill, stop or load it. See manager-process.ts. */
+
+const [folder, options] = process.argv.slice(2) as [string, string]
+const log = pino({ level: process.env.TEST_LOG ?? 'fatal' }, pino.destination({ fd: 2, sync: true }))
+const manager = await startOn(folder, { ...(JSON.parse(options) as object), log })
+const say = (message: FromManager) => process.send!(message)
+
+process.on('message', ({ pilots }: ToManager) => {
+  say({ type: 'pilots', pilots: manager.registry.create('test', pilots) })
+})
+// Whoever started it is gone, or wants it to stop.
+for (const event of ['disconnect', 'SIGTERM']) {
+  process.once(event, () => void manager.close().finally(() => process.exit()))
+}
+const { url, token, caFile } = manager
+say({ type: 'ready', url, token, ...(caFile === undefined ? {} : { caFile }) })
