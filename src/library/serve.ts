@@ -10,10 +10,13 @@ import { type CallQueue, createQueue, type Window } from './queue.ts'
 
 /** Calls handed to a function at once: enough to sort by length, few enough to leave others their turn. */
 const WINDOW_CALLS = 4096
-/** No more is read from the worker while this many calls wait. */
-const QUEUE_CALLS = 2 * limits.batch
+/**
+ * More calls than this never wait: a worker keeps as many in hand as are done in seconds. They are not left unread
+ * instead, because the end of the stream must be noticed at any time.
+ */
+const QUEUE_CALLS = 10 * limits.batch
 /** How long a call that runs, and then the context, may take to come to an end once the worker is gone, milliseconds. */
-const CLOSE_MS = 2000
+const CLOSE_MS = 800
 
 /**
  * Loads one context and answers calls in it until the worker ends the stream.
@@ -68,8 +71,8 @@ async function read(
       continue
     }
     queue.add(message.function, message.calls)
+    if (queue.size > QUEUE_CALLS) throw new ChannelError(`more than ${QUEUE_CALLS} calls wait: send fewer`)
     bell.emit('call')
-    while (queue.size > QUEUE_CALLS) await once(bell, 'taken')
   }
   queue.clear()
   return undefined
@@ -86,7 +89,6 @@ async function work(
     const window = queue.take(WINDOW_CALLS)
     if (window) await runWindow(context, window, desk)
     else await once(bell, 'call')
-    bell.emit('taken')
   }
 }
 

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import type { JsonValue } from '../../src/protocol/common.ts'
+import type { Call, CallOutcome, Desk, LoadedContext } from '../../src/library/kind.ts'
+
+/** A desk that notes what a kind does, and holds it to the rules: each call is begun, then ended, once. */
+export interface Recorder extends Desk {
+  /** Ids of the calls that were begun together, in order. */
+  readonly begun: number[][]
+  readonly outcomes: ReadonlyMap<number, CallOutcome>
+}
+
+export function createRecorder(cancelled: ReadonlySet<number> = new Set()): Recorder {
+  const begun: number[][] = []
+  const running = new Set<number>()
+  const outcomes = new Map<number, CallOutcome>()
+  return {
+    begun,
+    outcomes,
+    async begin(calls) {
+      await Promise.resolve()
+      const wanted = calls.filter(({ id }) => !cancelled.has(id))
+      for (const { id } of wanted) {
+        assert.ok(!running.has(id) && !outcomes.has(id), `call ${id} is begun twice`)
+        running.add(id)
+      }
+      if (wanted.length > 0) begun.push(wanted.map(({ id }) => id))
+      return wanted
+    },
+    end({ id }, outcome) {
+      assert.ok(running.delete(id), `call ${id} ends, but does not run`)
+      outcomes.set(id, outcome)
+    },
+  }
+}
+
+/** Runs a function on inputs as one window. Returns their outcomes, in the same order. */
+export async function runAll(
+  context: LoadedContext,
+  name: string,
+  inputs: readonly JsonValue[],
+): Promise<CallOutcome[]> {
+  const run = context.functions.get(name)
+  assert.ok(run, `there is no function ${name}`)
+  const calls: Call[] = inputs.map((input, id) => ({ id, input }))
+  const desk = createRecorder()
+  await run(calls, desk)
+  return calls.map(({ id }) => {
+    const outcome = desk.outcomes.get(id)
+    assert.ok(outcome, `call ${id} has not ended`)
+    return outcome
+  })
+}
+
+/** The same where every call must succeed: their values. */
+export async function valuesOf<T>(
+  context: LoadedContext,
+  name: string,
+  inputs: readonly JsonValue[],
+): Promise<T[]> {
+  return (await runAll(context, name, inputs)).map((outcome) => {
+    if ('error' in outcome) throw outcome.error
+    return outcome.value as T
+  })
+}
