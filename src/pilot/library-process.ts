@@ -101,9 +101,9 @@ export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOp
   }
 }
 
-/** The library's program beside this one: as source, compiled, or bundled into one file. */
+/** The library's program beside this one: bundled into one file, as source, or compiled. */
 function libraryProgram(): string {
-  const candidates = ['../library/main.ts', '../library/main.js', './library.js']
+  const candidates = ['./library.js', '../library/main.ts', '../library/main.js']
   const paths = candidates.map((candidate) => fileURLToPath(new URL(candidate, import.meta.url)))
   const found = paths.find((path) => existsSync(path))
   if (found === undefined)

@@ -55,6 +55,10 @@ export interface TestManager extends AsyncDisposable {
   /** Adds a context of a module with these files; `index.js` is the module. Returns its id. */
   addContext(files: Record<string, string>, spec?: Partial<LibrarySpec>): Promise<string>
   submit(context: string, inputs: JsonValue[], options?: TaskOptions): number[]
+  /** Tasks that are leased. */
+  leased(): number
+  /** Answers the request that is open, or the next one, at once. */
+  wake(): void
   /** Takes leases back, as if they had lapsed; their tasks are queued again. */
   revokeLeases(): void
   cancel(tasks: number[]): void
@@ -79,7 +83,8 @@ export async function startTestManager(): Promise<TestManager> {
   const cancelled: number[] = []
   let queue: Task[] = []
   let session: string = randomUUID()
-  let parked: { request: ExchangeRequest; answer: () => void } | undefined
+  let parked = () => {}
+  let woken = false
   let last: { seq: number; body: string } = { seq: -1, body: '' }
   let nextId = 1
   let server: FastifyInstance
@@ -169,27 +174,13 @@ export async function startTestManager(): Promise<TestManager> {
     const fault = manager.fault(parsed.data)
     takeIn(parsed.data, JSON.stringify(request.body))
     const hasNews = () =>
+      woken ||
       parsed.data.want.some(
         ({ context, tasks }) => tasks > 0 && queue.some((task) => task.context === context),
-      ) ||
-      manager.drain ||
-      cancelled.length + lapsed.length > 0 ||
-      session === ''
-    if (!hasNews() && parsed.data.waitMs > 0) {
-      const warm = String(manager.warm)
-      const gone = new Promise((resolve) => reply.raw.once('close', resolve))
-      const woken = new Promise<void>((answer) => (parked = { request: parsed.data, answer }))
-      const timer = setTimeout(() => wake(), parsed.data.waitMs)
-      while (!hasNews() && warm === String(manager.warm) && parked?.request === parsed.data) {
-        const ending = await Promise.race([woken.then(() => 'woken'), gone.then(() => 'gone')])
-        if (ending === 'gone') {
-          clearTimeout(timer)
-          return reply.hijack()
-        }
-        break
-      }
-      clearTimeout(timer)
-    }
+      )
+    if (!hasNews()) await waitFor(reply, parsed.data.waitMs)
+    woken = false
+    if (reply.raw.destroyed) return reply.hijack()
     if (session === '') return refuse(reply)
     const answer = answerTo(parsed.data)
     if (fault === 'lose') {
@@ -200,9 +191,19 @@ export async function startTestManager(): Promise<TestManager> {
     return reply.send(answer)
   }
 
+  /** Until there is something to say, the time is up, or nobody listens any more. */
+  async function waitFor(reply: FastifyReply, ms: number) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, ms)
+    reply.raw.once('close', resolve)
+    parked = resolve
+    await promise
+    clearTimeout(timer)
+  }
+
   function wake() {
-    parked?.answer()
-    parked = undefined
+    woken = true
+    parked()
   }
 
   async function start() {
@@ -279,6 +280,8 @@ export async function startTestManager(): Promise<TestManager> {
       wake()
       return tasks.map(({ id }) => id)
     },
+    leased: () => [...leases.values()].reduce((sum, { size }) => sum + size, 0),
+    wake,
     revokeLeases() {
       for (const [lease, tasks] of leases) {
         requeue(tasks.values())

@@ -1,0 +1,394 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { pino } from 'pino'
+import type { Lease, Outcome } from '../../src/protocol/task.ts'
+import type { LibrarySpec } from '../../src/protocol/context.ts'
+import {
+  addLease,
+  among,
+  emptyHand,
+  type Hand,
+  queuedIn,
+  report,
+  unfinishedIn,
+} from '../../src/pilot/hand.ts'
+import { beginLife, type Life, type LifeOptions } from '../../src/pilot/life.ts'
+import { until } from '../support/until.ts'
+import { isAlive } from './process.ts'
+
+const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+const CONTEXT = 'c'.repeat(64)
+const MIB = 2 ** 20
+
+type Functions = Extract<LibrarySpec, { library: 'module' }>['functions']
+
+interface Stage extends AsyncDisposable {
+  hand: Hand
+  life: Life
+  /** Its folder, for what tasks leave behind. */
+  folder: string
+  ready: Promise<{ level: string; memory: number }>
+  evict(): void
+}
+
+/** A real library that holds a module with this source, fed from a hand with these leases. */
+async function begin(
+  source: string,
+  leases: Lease[] = [],
+  {
+    functions = { run: { export: 'run' } },
+    call,
+    ...options
+  }: Partial<LifeOptions> & { functions?: Functions; call?: string } = {},
+): Promise<Stage> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-life-'))
+  await writeFile(path.join(folder, 'index.mjs'), source)
+  const hand = emptyHand()
+  for (const lease of leases) addLease(hand, lease)
+  const ready = Promise.withResolvers<{ level: string; memory: number }>()
+  const eviction = new AbortController()
+  const setup = { bundle: 'code', file: 'index.mjs', args: [], ...(call !== undefined && { call }) }
+  const life = beginLife({
+    setup: {
+      type: 'setup',
+      context: {
+        id: CONTEXT,
+        name: 'test',
+        bundles: { code: 'b'.repeat(64) },
+        spec: { library: 'module', setup, functions },
+      },
+      bundles: { code: folder },
+      threads: 1,
+      device: 'cpu',
+    },
+    env: {},
+    folder,
+    memoryLimit: 2048 * MIB,
+    log,
+    hand,
+    window: () => 16,
+    setupLimitMs: 30_000,
+    evicted: eviction.signal,
+    onReady: (level, memory) => ready.resolve({ level, memory }),
+    onEnded: () => {},
+    ...options,
+  })
+  return {
+    hand,
+    life,
+    folder,
+    ready: ready.promise,
+    evict: () => eviction.abort(),
+    async [Symbol.asyncDispose]() {
+      life.stop()
+      await life.over
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+function lease(tasks: unknown[], more: Partial<Lease> & { alone?: boolean } = {}): Lease {
+  const { alone, ...rest } = more
+  const inputs = tasks as Lease['tasks'][number]['input'][]
+  return {
+    lease: 1,
+    context: CONTEXT,
+    function: 'run',
+    tasks: inputs.map((input, i) => ({ task: i + 1, input, ...(alone && { alone }) })),
+    ...rest,
+  }
+}
+
+/** The outcome of each task that has one. */
+function outcomes({ hand }: Stage): Map<number, Outcome> {
+  return new Map(hand.results.map(({ result }) => [result.task, result.outcome]))
+}
+
+const ended = (stage: Stage, count: number) => until(() => stage.hand.results.length >= count)
+
+describe('a library', () => {
+  test('runs its setup once, says so, and answers calls with what the setup made', async () => {
+    await using stage = await begin(
+      `let setups = 0
+       export const make = () => ({ setups: ++setups })
+       export const run = (x, context) => [x, context.setups]`,
+      [lease([1, 2, 3])],
+      { call: 'make' },
+    )
+    const { level, memory } = await stage.ready
+    assert.equal(level, 'memory')
+    assert.ok(memory > MIB, `${memory} bytes`)
+    await ended(stage, 3)
+    assert.deepEqual(
+      [...outcomes(stage)],
+      [1, 2, 3].map((x) => [x, { status: 'done', value: [x, 1] }]),
+    )
+  })
+
+  test('an error of one task is nobody else’s', async () => {
+    await using stage = await begin(
+      `export function run(x) { if (x === 2) throw new TypeError('no 2'); return x }`,
+      [lease([1, 2, 3])],
+    )
+    await ended(stage, 3)
+    const found = outcomes(stage)
+    assert.equal(found.get(1)?.status, 'done')
+    assert.equal(found.get(3)?.status, 'done')
+    const failed = found.get(2)
+    assert.ok(failed?.status === 'error')
+    assert.deepEqual([failed.error.name, failed.error.message], ['TypeError', 'no 2'])
+  })
+
+  test('sees no secrets, and only its slot’s devices', async () => {
+    process.env['GLEANER_TEST'] = process.env['SOME_TOKEN'] = process.env['GLEANER_TOKEN_FILE'] = 'secret'
+    process.env['HARMLESS'] = 'yes'
+    await using stage = await begin(`export const run = () => process.env`, [lease([0])], {
+      env: { CUDA_VISIBLE_DEVICES: '3' },
+    })
+    await ended(stage, 1)
+    const outcome = outcomes(stage).get(1)
+    assert.ok(outcome?.status === 'done')
+    const env = outcome.value as Record<string, string>
+    assert.ok(!Object.values(env).includes('secret'), 'a secret is in its environment')
+    assert.equal(env['HARMLESS'], 'yes')
+    assert.equal(env['CUDA_VISIBLE_DEVICES'], '3')
+    assert.equal(env['TMPDIR'], stage.folder)
+  })
+
+  test('a task that must be alone runs with nothing beside it', async () => {
+    const source = 'export const run = (xs) => xs.map((x) => [x, xs.length])'
+    const together = lease([1, 2, 3, 4])
+    const alone = { ...lease([5, 6], { alone: true }), lease: 2 }
+    alone.tasks.forEach((task, i) => (task.task = 5 + i))
+    await using stage = await begin(source, [together, alone], {
+      functions: { run: { export: 'run', batch: 8 } },
+    })
+    await ended(stage, 6)
+    const sizes = [...outcomes(stage).values()].map((outcome) => outcome.status === 'done' && outcome.value)
+    assert.deepEqual(sizes.toSorted(), [
+      [1, 4],
+      [2, 4],
+      [3, 4],
+      [4, 4],
+      [5, 1],
+      [6, 1],
+    ])
+  })
+
+  test('told to retire, it ends what it has and takes no more', async () => {
+    await using stage = await begin(
+      `export const run = (x) => new Promise((done) => setTimeout(done, 100, x))`,
+      [lease([1, 2, 3, 4, 5])],
+      { window: () => 2 },
+    )
+    await stage.ready
+    stage.life.retire()
+    assert.deepEqual(await stage.life.over, { how: 'retired' })
+    assert.deepEqual([...outcomes(stage).keys()], [1, 2])
+    assert.equal(queuedIn(stage.hand, CONTEXT), 3)
+  })
+
+  test('stopped, it hands back what it has', async () => {
+    await using stage = await begin(
+      `export const run = () => new Promise(() => setInterval(() => {}, 1e6))`,
+      [lease([1, 2])],
+    )
+    await stage.ready
+    stage.life.stop()
+    assert.deepEqual(await stage.life.over, { how: 'retired' })
+    assert.deepEqual([...outcomes(stage).values()], [{ status: 'returned' }, { status: 'returned' }])
+  })
+
+  test('forgets calls that nobody needs any more, but ends the one that runs', async () => {
+    await using stage = await begin(
+      `import { watch, existsSync } from 'node:fs'
+       export const run = (file) => new Promise((done) => {
+         const timer = setInterval(() => existsSync(file) && (clearInterval(timer), done('ran')), 10)
+       })`,
+      [],
+    )
+    await stage.ready
+    const go = path.join(stage.folder, 'go')
+    addLease(stage.hand, lease([go, go, go]))
+    stage.life.feed()
+    await until(() => stage.life.calls === 3)
+    await writeFile(path.join(stage.folder, 'marker'), '')
+    stage.life.forget(among([3], []))
+    assert.equal(stage.life.calls, 2)
+    await writeFile(go, '')
+    await ended(stage, 2)
+    assert.deepEqual([...outcomes(stage).keys()], [1, 2])
+    assert.equal(unfinishedIn(stage.hand, CONTEXT), 0)
+    assert.deepEqual(report(stage.hand).leases, [])
+  })
+})
+
+describe('a library whose setup fails', () => {
+  test('says why', async () => {
+    await using stage = await begin(
+      `export function make() { throw new RangeError('no such model') }
+       export const run = () => 1`,
+      [lease([1])],
+      { call: 'make' },
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'unready')
+    assert.deepEqual([end.error.name, end.error.message], ['RangeError', 'no such model'])
+    assert.equal(queuedIn(stage.hand, CONTEXT), 1, 'the task is not to blame')
+  })
+
+  test('by dying is told with its last words', async () => {
+    await using stage = await begin(`process.stderr.write('out of luck\\n'); process.exit(3)`)
+    const end = await stage.life.over
+    assert.ok(end.how === 'unready')
+    assert.match(end.error.message, /exited with code 3/)
+    assert.match(end.error.stack ?? '', /out of luck/)
+  })
+
+  test('by never ending meets its time limit', async () => {
+    await using stage = await begin(`await new Promise(() => setInterval(() => {}, 1e6))`, [], {
+      setupLimitMs: 500,
+    })
+    const end = await stage.life.over
+    assert.ok(end.how === 'unready')
+    assert.equal(end.error.name, 'SetupTimeLimit')
+  })
+
+  test('by taking more memory than its slot has is told what it takes', async () => {
+    await using stage = await begin(
+      `const held = Buffer.alloc(300 * 2 ** 20, 1)
+       export const run = () => held.length`,
+      [],
+      { memoryLimit: 256 * MIB },
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'unready')
+    assert.match(end.error.message, /takes \d+ MiB, and its slot has 256/)
+  })
+})
+
+describe('a library that dies', () => {
+  test('charges the calls that had begun, with the reason, and gives the others back', async () => {
+    await using stage = await begin(
+      `export async function run(x) {
+         if (x === 'fatal') { process.stderr.write('cannot go on\\n'); process.abort() }
+         return x
+       }`,
+      [lease(['a', 'fatal', 'b', 'c'])],
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'died' && !end.idle)
+    const found = outcomes(stage)
+    assert.equal(found.get(1)?.status, 'done')
+    const crash = found.get(2)
+    assert.ok(crash?.status === 'crash')
+    assert.match(crash.error.message, /killed by SIGABRT/)
+    assert.match(crash.error.stack ?? '', /cannot go on/)
+    assert.equal(found.size + queuedIn(stage.hand, CONTEXT), 4)
+  })
+
+  test('with nothing begun is nobody’s fault', async () => {
+    await using stage = await begin(
+      `setTimeout(() => process.exit(5), 200)
+       export const run = () => 1`,
+    )
+    await stage.ready
+    const end = await stage.life.over
+    assert.ok(end.how === 'died' && end.idle)
+    assert.match(end.error.message, /exited with code 5/)
+  })
+
+  test('while the node is taken back is nobody’s fault either', async () => {
+    await using stage = await begin(
+      `export const run = () => { setTimeout(() => process.kill(process.pid, 'SIGKILL'), 100); return new Promise(() => {}) }`,
+      [lease([1, 2])],
+    )
+    await stage.ready
+    stage.evict()
+    await stage.life.over
+    assert.deepEqual([...outcomes(stage).values()], [{ status: 'returned' }, { status: 'returned' }])
+  })
+
+  test('takes with it what it had started', async () => {
+    await using stage = await begin(
+      `import { spawn } from 'node:child_process'
+       import { writeFileSync } from 'node:fs'
+       export function run(file) {
+         const child = spawn('sleep', ['1000'], { stdio: 'inherit' })
+         writeFileSync(file, String(child.pid))
+         process.abort()
+       }`,
+    )
+    await stage.ready
+    const file = path.join(stage.folder, 'pid')
+    addLease(stage.hand, lease([file]))
+    stage.life.feed()
+    await stage.life.over
+    const pid = Number(await readFile(file, 'utf8'))
+    await until(() => !isAlive(pid))
+  })
+
+  test('by breaking the protocol is not trusted any further', async () => {
+    await using stage = await begin(
+      `import { writeSync } from 'node:fs'
+       export const run = () => { writeSync(3, 'hello\\n'); return new Promise(() => setInterval(() => {}, 1e6)) }`,
+      [lease([1])],
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'died')
+    assert.equal(outcomes(stage).get(1)?.status, 'crash')
+    assert.match(end.error.message, /not JSON/)
+  })
+})
+
+describe('a call that hangs', () => {
+  test('meets its time limit, and the calls that wait behind it run elsewhere', async () => {
+    await using stage = await begin(
+      `export function run(x) {
+        while (x === 'hang');
+        return new Promise((done) => setTimeout(done, 20, x))
+      }`,
+      [lease(['a', 'hang', 'b'], { timeLimitMs: 400 })],
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'died' && !end.idle)
+    const found = outcomes(stage)
+    const hung = found.get(2)
+    assert.ok(hung?.status === 'crash')
+    assert.equal(hung.error.name, 'TimeLimit')
+    assert.equal(queuedIn(stage.hand, CONTEXT), 3 - found.size)
+    assert.ok(found.size < 3)
+  })
+
+  test('counts from its beginning, not from when it was sent', async () => {
+    await using stage = await begin(
+      `export const run = (x) => new Promise((done) => setTimeout(done, 150, x))`,
+      [lease([1, 2, 3, 4], { timeLimitMs: 400 })],
+    )
+    await ended(stage, 4)
+    assert.ok([...outcomes(stage).values()].every(({ status }) => status === 'done'))
+  })
+})
+
+describe('a library that leaks', () => {
+  test('is ended between calls once it is over its memory, and no call is charged', async () => {
+    await using stage = await begin(
+      `const leak = []
+       export const run = (x) => new Promise((done) => setTimeout(() => {
+         leak.push(Buffer.alloc(20 * 2 ** 20, 1))
+         done(x)
+       }, 20))`,
+      [lease(Array.from({ length: 500 }, (_, i) => i))],
+      { memoryLimit: 400 * MIB, window: () => 2 },
+    )
+    const end = await stage.life.over
+    assert.ok(end.how === 'died' && !end.idle)
+    assert.equal(end.error.name, 'MemoryLimit')
+    const found = outcomes(stage)
+    assert.ok(found.size > 5 && [...found.values()].every(({ status }) => status === 'done'))
+    assert.equal(queuedIn(stage.hand, CONTEXT), 500 - found.size)
+  })
+})
