@@ -44,7 +44,7 @@ export class SimSite {
     if (!manager.up) return
     const jobs = this.#live.map(({ jobId, pilot, state }): Job => ({ jobId, pilot, state }))
     const records = manager.listPilots()
-    const found = reconcile(jobs, records, this.#views, time.now)
+    const found = reconcile(jobs, records, this.#views, time.now, 0)
     this.#views = found.pilots
     for (const { pilot, jobId } of found.adopted) this.#note(pilot, jobId)
     for (const { registeredAt, worker } of records) {
