@@ -47,7 +47,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const random = new Random(seed)
   const record = new SoakRecord()
   // A port that the system gives to nobody by itself, so that each start finds it free.
-  const listen = { host: '127.0.0.1', port: random.between(20_000, 30_000) }
+  const listen = { host: '127.0.0.1', port: 20_000 + Math.floor(Math.random() * 10_000) }
   await using manager = new ManagerProcess(folder, { listen, scheduler: { suspectMs: 500 } })
   manager.start()
   const { url } = await manager.ready()
