@@ -13,12 +13,8 @@ export const CHECKED_MTIME = 1_000_000_000
 const PROBE = 4096
 
 /** Numbers, within the file, of the pieces that are as the manifest says. None if there is no such file. */
-export async function goodPieces(
-  path: string,
-  file: ManifestFile,
-  pieceSize: number,
-  signal?: AbortSignal,
-): Promise<number[]> {
+export async function goodPieces(path: string, file: ManifestFile, signal?: AbortSignal): Promise<number[]> {
+  const { pieceSize } = file
   let handle: FileHandle
   try {
     handle = await open(path, 'r')

@@ -22,14 +22,14 @@ export async function layOut(places: Places, manifest: Manifest, folder: string)
   if (manifest.kind === 'tarball') {
     const bytes = Math.max(UNPACK_MIN, totalBytes(manifest) * UNPACK_RATIO)
     const [file] = manifest.files
-    const archive = places.file(fileKeyOf(file!, manifest.pieceSize))
+    const archive = places.file(fileKeyOf(file!))
     return unpack(archive, folder, { bytes, entries: UNPACK_ENTRIES })
   }
   await mkdir(folder, { recursive: true })
   for (const file of manifest.files) {
     const target = path.join(folder, file.path)
     await mkdir(path.dirname(target), { recursive: true })
-    await linkOrCopy(places.file(fileKeyOf(file, manifest.pieceSize)), target)
+    await linkOrCopy(places.file(fileKeyOf(file)), target)
   }
   return manifest.files.map((file) => [file.path, file.size])
 }

@@ -4,6 +4,7 @@ import { copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import PQueue from 'p-queue'
+import { PIECE_MIN } from '../protocol/bundle.ts'
 import type { Manifest, ManifestFile } from '../protocol/bundle.ts'
 import { BundleError, explainDisk } from './errors.ts'
 import { bundleIdOf } from './manifest.ts'
@@ -12,10 +13,14 @@ import { assertUnchanged, scan } from './scan.ts'
 import type { ScannedFile } from './scan.ts'
 import type { Store } from './store.ts'
 
-/** The size of pieces, bytes: small enough to be passed on early. One for all bundles, so that they can share files. */
-const PIECE_SIZE = 256 << 10
-/** A bundle with more pieces than this gets larger ones, so that its manifest stays small. */
-const PIECES_AIM = 500_000
+/**
+ * A file has about so many pieces, within bounds on their size (bytes): enough that workers soon have different ones to give
+ * each other, and few enough that the manifest stays small and a request worth while. It depends on the file alone, so that
+ * bundles share equal files.
+ */
+const PIECES_AIM = 512
+const PIECE_SMALLEST = PIECE_MIN
+const PIECE_LARGEST = 1 << 20
 /** Files, and pieces of one file, that are read at once. */
 const FILES_AT_ONCE = 4
 const PIECES_AT_ONCE = 4
@@ -45,14 +50,13 @@ export async function createBundle(options: CreateOptions): Promise<{ id: string
   try {
     await mkdir(draft)
     const files = options.kind === 'files' ? await gather(options.paths) : [await packed(options, draft)]
-    const pieceSize = pieceSizeFor(files)
     const staged = files.map((_, index) => path.join(draft, String(index)))
     const queue = new PQueue({ concurrency: FILES_AT_ONCE })
     const entries = await queue.addAll(
-      files.map((file, index) => () => stage(file, staged[index]!, pieceSize, signal)),
+      files.map((file, index) => () => stage(file, staged[index]!, signal)),
       signal && { signal },
     )
-    const manifest: Manifest = { version: 1, kind: options.kind, pieceSize, files: entries }
+    const manifest: Manifest = { version: 1, kind: options.kind, files: entries }
     const id = bundleIdOf(manifest)
     await adopt(store, id, manifest, staged, signal)
     if (name !== undefined) await store.setName(name, id)
@@ -91,25 +95,20 @@ async function packed({ paths, signal }: CreateOptions, draft: string): Promise<
   return { path: 'bundle.tar.gz', source, size: stats.size, executable: false, stats }
 }
 
-function pieceSizeFor(files: ScannedFile[]): number {
-  let size = PIECE_SIZE
-  const pieces = () => files.reduce((sum, file) => sum + Math.ceil(file.size / size), 0)
-  while (pieces() > PIECES_AIM && size < PIECE_SIZE << 6) size *= 2
-  return size
+function pieceSizeFor(size: number): number {
+  let pieceSize = PIECE_SMALLEST
+  while (pieceSize < PIECE_LARGEST && size / pieceSize > PIECES_AIM) pieceSize *= 2
+  return pieceSize
 }
 
 /** Copies a file and takes the hashes of the copy, so that what is stored is what was hashed. */
-async function stage(
-  file: ScannedFile,
-  target: string,
-  pieceSize: number,
-  signal?: AbortSignal,
-): Promise<ManifestFile> {
+async function stage(file: ScannedFile, target: string, signal?: AbortSignal): Promise<ManifestFile> {
   signal?.throwIfAborted()
   await copyFile(file.source, target, constants.COPYFILE_FICLONE)
   await assertUnchanged(file)
   const { path, size, executable } = file
-  return { path, size, executable, pieces: await hashPieces(target, size, pieceSize, signal) }
+  const pieceSize = pieceSizeFor(size)
+  return { path, size, executable, pieceSize, pieces: await hashPieces(target, size, pieceSize, signal) }
 }
 
 async function hashPieces(

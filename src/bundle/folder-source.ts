@@ -26,7 +26,7 @@ export function folderSource(bundle: string, folder: string): PieceSource {
     async follow({ manifest, firstOf }, onHeld, signal) {
       for (const [index, file] of manifest.files.entries()) {
         signal.throwIfAborted()
-        const where = places.file(fileKeyOf(file, manifest.pieceSize))
+        const where = places.file(fileKeyOf(file))
         const untouched = await looksUntouched(where, file).catch((error: unknown) => {
           throw failed(error)
         })
@@ -39,8 +39,8 @@ export function folderSource(bundle: string, folder: string): PieceSource {
       for (let piece = take.first; piece < take.first + take.count; piece++) {
         signal.throwIfAborted()
         const { file, offset, length } = layout.place(piece)
-        const { files, pieceSize } = layout.manifest
-        const data = await readAt(places.file(fileKeyOf(files[file]!, pieceSize)), offset, length).catch(
+        const { files } = layout.manifest
+        const data = await readAt(places.file(fileKeyOf(files[file]!)), offset, length).catch(
           (error: unknown) => {
             throw failed(error)
           },

@@ -57,8 +57,8 @@ async function dropContents({ claims, places, temporary }: StoreParts, bundle: s
 async function findDamage(parts: StoreParts, manifest: Manifest, signal?: AbortSignal): Promise<Damage[]> {
   const damage: Damage[] = []
   for (const file of manifest.files) {
-    const where = parts.places.file(fileKeyOf(file, manifest.pieceSize))
-    const good = await goodPieces(where, file, manifest.pieceSize, signal)
+    const where = parts.places.file(fileKeyOf(file))
+    const good = await goodPieces(where, file, signal)
     if (good.length === file.pieces.length && (await looksUntouched(where, file))) continue
     damage.push({ path: file.path, badPieces: file.pieces.length - good.length })
   }
@@ -77,7 +77,7 @@ export async function isBundleComplete(
   if (!record) return false
   let trusted = record.boots.includes(owner.boot)
   for (const file of trusted ? manifest.files : []) {
-    trusted &&= await looksUntouched(places.file(fileKeyOf(file, manifest.pieceSize)), file)
+    trusted &&= await looksUntouched(places.file(fileKeyOf(file)), file)
   }
   return trusted || (await verifyBundle(parts, bundle, signal)).length === 0
 }

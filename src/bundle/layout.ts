@@ -35,9 +35,9 @@ export function layoutOf(manifest: Manifest): Layout {
     if (!(piece >= 0 && piece < pieces)) throw new RangeError(`there is no piece ${piece} of ${pieces}`)
     const file = fileOf[piece]!
     const within = piece - firstOf[file]!
-    const { size, pieces: hashes } = manifest.files[file]!
-    const offset = within * manifest.pieceSize
-    return { file, offset, length: Math.min(manifest.pieceSize, size - offset), sha256: hashes[within]! }
+    const { size, pieceSize, pieces: hashes } = manifest.files[file]!
+    const offset = within * pieceSize
+    return { file, offset, length: Math.min(pieceSize, size - offset), sha256: hashes[within]! }
   }
   const bytes = (first: number, count: number): number => {
     let sum = 0

@@ -26,12 +26,11 @@ export function bundleIdOf(manifest: Manifest): string {
 }
 
 /**
- * A file's identity in a store: equal for files with the same bytes, piece size and executable bit, whatever their
- * path and bundle.
+ * A file's identity in a store: equal for files with the same bytes, pieces and executable bit, whatever their path and
+ * bundle.
  */
-export function fileKeyOf(file: ManifestFile, pieceSize: number): string {
-  const { size, executable, pieces } = file
-  return sha256(canonicalJson({ size, executable, pieces, pieceSize }))
+export function fileKeyOf({ size, executable, pieceSize, pieces }: ManifestFile): string {
+  return sha256(canonicalJson({ size, executable, pieceSize, pieces }))
 }
 
 /** Bytes of all files together. */
@@ -83,7 +82,7 @@ function checkPaths(files: ManifestFile[]): void {
 function checkSizes(manifest: Manifest): void {
   let pieces = 0
   for (const file of manifest.files) {
-    const expected = Math.ceil(file.size / manifest.pieceSize)
+    const expected = Math.ceil(file.size / file.pieceSize)
     if (file.pieces.length !== expected) {
       throw bad(`"${file.path}" has ${file.pieces.length} pieces where its size makes ${expected}`)
     }

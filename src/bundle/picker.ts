@@ -17,10 +17,10 @@ import type { Bitmap } from './bitmap.ts'
  */
 
 export type Tuning = {
-  /** Requests in hand per source. */
-  perSource: number
-  /** Requests in hand of all neighbours. */
+  /** Requests in hand of all neighbours together; as long as there are enough sources, one of each. */
   inHand: number
+  /** Few sources are asked for as much as makes this many requests together. */
+  leastInHand: number
   /** A request that takes longer than this no longer counts as in hand. Milliseconds. */
   lateMs: number
   /** When nothing else is left to ask, what takes longer than this is asked of a second source. Milliseconds. */
@@ -34,8 +34,8 @@ export type Tuning = {
 }
 
 export const defaultTuning: Tuning = {
-  perSource: 2,
-  inHand: 8,
+  inHand: 12,
+  leastInHand: 4,
   lateMs: 1_000,
   repeatMs: 300,
   patienceMs: 300,
@@ -198,8 +198,9 @@ export function pieceArrives(swarm: Swarm, piece: number): void {
  * Begin its flight before asking for another. `chance` is uniform in [0, 1).
  */
 export function choose(swarm: Swarm, now: number, chance: () => number): Ask | undefined {
+  const perSource = Math.ceil(swarm.tuning.leastInHand / swarm.sources.size)
   const free = [...swarm.sources.values()]
-    .filter((source) => source.flights.size < swarm.tuning.perSource && source.notBefore <= now)
+    .filter((source) => source.flights.size < perSource && source.notBefore <= now)
     .map((source) => ({ source, order: source.flights.size + chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
@@ -242,9 +243,9 @@ function askNeighbour(swarm: Swarm, neighbours: SourceState[], chance: () => num
   return undefined
 }
 
-/** Of the manager, any piece that no neighbour has. */
+/** Of the manager, any piece that no neighbour has; one request at a time, as every worker has one in its queue. */
 function askForRare(swarm: Swarm, managers: SourceState[], now: number): Ask | undefined {
-  const manager = managers.find(({ spreadUntil }) => spreadUntil <= now)
+  const manager = managers.find(({ flights, spreadUntil }) => flights.size === 0 && spreadUntil <= now)
   if (!manager) return undefined
   const want = bitmap(swarm.pieces)
   let any = false

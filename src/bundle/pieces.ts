@@ -44,7 +44,7 @@ export async function openPieces(
   signal?: AbortSignal,
 ): Promise<Pieces> {
   const layout = layoutOf(manifest)
-  const finals = manifest.files.map((file) => places.file(fileKeyOf(file, manifest.pieceSize)))
+  const finals = manifest.files.map((file) => places.file(fileKeyOf(file)))
   const partialOf = (file: number) => path.join(places.partials(bundle), String(file))
   const unwritten = manifest.files.map((file) => file.pieces.length)
   const sealed = manifest.files.map(() => found === 'all')
@@ -89,10 +89,9 @@ export async function openPieces(
 
   const find = async (): Promise<void> => {
     for (const [file, entry] of manifest.files.entries()) {
-      const { pieceSize } = manifest
-      let good = await goodPieces(finals[file]!, entry, pieceSize, signal)
+      let good = await goodPieces(finals[file]!, entry, signal)
       if (good.length === entry.pieces.length && entry.size > 0) sealed[file] = true
-      else good = await goodPieces(partialOf(file), entry, pieceSize, signal)
+      else good = await goodPieces(partialOf(file), entry, signal)
       unwritten[file]! -= good.length
       if (entry.size === 0) await (await open(partialOf(file), 'a')).close()
       if (!sealed[file] && unwritten[file] === 0) await seal(file)

@@ -33,7 +33,7 @@ export async function clearAway(parts: StoreParts, bundle: string): Promise<void
   await catalog.forget(bundle)
   const needed = await neededFiles(parts)
   for (const file of manifest?.files ?? []) {
-    const key = fileKeyOf(file, manifest!.pieceSize)
+    const key = fileKeyOf(file)
     if (!needed.has(key)) await rm(places.file(key), { force: true })
   }
   await rm(places.partials(bundle), { recursive: true, force: true })
@@ -45,7 +45,7 @@ async function neededFiles({ catalog }: StoreParts): Promise<Set<string>> {
   const keys = new Set<string>()
   for (const bundle of await catalog.bundles()) {
     const manifest = await catalog.manifest(bundle).catch(() => undefined)
-    for (const file of manifest?.files ?? []) keys.add(fileKeyOf(file, manifest!.pieceSize))
+    for (const file of manifest?.files ?? []) keys.add(fileKeyOf(file))
   }
   return keys
 }
@@ -80,7 +80,7 @@ async function sizes({ catalog, claims }: StoreParts): Promise<StoredSize[]> {
     const contents = manifest?.kind === 'tarball' ? (await catalog.record(bundle))?.contents : undefined
     found.push({
       bundle,
-      files: new Map(manifest?.files.map((file) => [fileKeyOf(file, manifest.pieceSize), file.size])),
+      files: new Map(manifest?.files.map((file) => [fileKeyOf(file), file.size])),
       extra: contents?.reduce((sum, [, size]) => sum + size, 0) ?? 0,
       usedAt: await catalog.usedAt(bundle),
       busy: (await claims.current(bundle)).length > 0,

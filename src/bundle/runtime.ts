@@ -187,7 +187,7 @@ async function describe(store: Store, id: string): Promise<Runtime> {
   const [file] = manifest?.files ?? []
   if (!manifest || !file)
     throw new BundleError('not-found', `the runtime's bundle ${id} was removed; start again`)
-  const where = store.fileOf(manifest, file)
+  const where = store.fileOf(file)
   const sum = createHash('sha256')
   await pipeline(createReadStream(where), sum)
   return { id, sha256: sum.digest('hex'), bytes: file.size, path: where }

@@ -45,7 +45,7 @@ export type Store = AsyncDisposable & {
   hold(bundle: string, signal?: AbortSignal): Promise<Held | undefined>
   manifest(bundle: string): Promise<Manifest | undefined>
   /** Where a file of a complete bundle lies in the store. Read-only; it goes when its bundle is removed. */
-  fileOf(manifest: Manifest, file: ManifestFile): string
+  fileOf(file: ManifestFile): string
   list(): Promise<StoredBundle[]>
   /** The bundle's id by each name given with `setName`. */
   names(): Promise<Map<string, string>>
@@ -124,7 +124,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   return {
     folder: places.folder,
     temporary,
-    fileOf: (manifest, file) => places.file(fileKeyOf(file, manifest.pieceSize)),
+    fileOf: (file) => places.file(fileKeyOf(file)),
     hold: (bundle, signal) => holdBundle(parts, bundle, signal),
     manifest: (bundle) => catalog.manifest(bundle),
     names: () => catalog.names(),
@@ -180,7 +180,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     async adopt(bundle, manifest, staged) {
       await prepare(bundle, manifest)
       for (const [index, file] of manifest.files.entries()) {
-        await sealFile(staged[index]!, places.file(fileKeyOf(file, manifest.pieceSize)), file.executable)
+        await sealFile(staged[index]!, places.file(fileKeyOf(file)), file.executable)
       }
       await catalog.saveRecord(bundle, { boots: [owner.boot] })
     },

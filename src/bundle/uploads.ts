@@ -1,14 +1,14 @@
 export type UploadLimits = {
   /**
-   * Uploads that begin together. Few, so that each piece leaves whole and early and can be passed on, rather than many
-   * pieces at once arriving late. @default 2
+   * Uploads that begin together. Few, so that a piece that nobody else has yet leaves whole and early and can be passed
+   * on, rather than many pieces at once arriving late. @default 4
    */
   atOnce?: number
-  /** An upload that takes longer than this is slow for another reason and makes room for the next, milliseconds. @default 250 */
+  /** An upload that takes longer is held up by the other side's link and makes room for the next, milliseconds. @default 450 */
   patienceMs?: number
   /** Most uploads under way, slow ones included. @default 64 */
   most?: number
-  /** Most requests that wait. @default 256 */
+  /** Most requests that wait. @default 456 */
   waiting?: number
 }
 
@@ -19,7 +19,7 @@ export type Uploads = {
 }
 
 export function limitUploads(limits: UploadLimits = {}): Uploads {
-  const { atOnce = 2, patienceMs = 250, most = 64, waiting = 256 } = limits
+  const { atOnce = 4, patienceMs = 20, most = 64, waiting = 256 } = limits
   const queue = new Set<() => void>()
   let fresh = 0
   let running = 0

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Name, Sha256 } from './common.ts'
 
-/** Bounds on a piece, in bytes. All pieces of a file have the manifest's size, but for the last. */
+/** Bounds on a piece, in bytes. All pieces of a file have the same size, but for the last. */
 export const PIECE_MIN = 64 << 10
 export const PIECE_MAX = 16 << 20
 
@@ -12,13 +12,15 @@ export const BundlePath = z
   .regex(/^(?!\/)(?!.*(?:^|\/)\.{1,2}(?:\/|$))(?!.*\/\/)(?!.*\/$)[^\\\p{Cc}]+$/u, 'not a safe relative path')
 
 /** One file of a bundle and the SHA-256 of each of its pieces, in order. An empty file has no pieces. */
-export const ManifestFile = z.object({
+export const ManifestFile = z.strictObject({
   path: BundlePath,
   size: z
     .int()
     .nonnegative()
     .max(2 ** 44),
   executable: z.boolean(),
+  /** Bytes of each piece but the last. */
+  pieceSize: z.int().min(PIECE_MIN).max(PIECE_MAX),
   pieces: z.array(Sha256).max(1_000_000),
 })
 export type ManifestFile = z.infer<typeof ManifestFile>
@@ -32,7 +34,6 @@ export type ManifestFile = z.infer<typeof ManifestFile>
 export const Manifest = z.strictObject({
   version: z.literal(1),
   kind: z.enum(['files', 'tarball']),
-  pieceSize: z.int().min(PIECE_MIN).max(PIECE_MAX),
   files: z.array(ManifestFile).min(1).max(200_000),
 })
 export type Manifest = z.infer<typeof Manifest>

@@ -1,0 +1,290 @@
+import { bitmap, has } from '../../src/bundle/bitmap.ts'
+import {
+  choose,
+  defaultTuning,
+  flightBegins,
+  flightBrings,
+  flightEnds,
+  newSwarm,
+  pieceArrives,
+  sourceHas,
+  sourceJoins,
+  sourceRests,
+  sourceSpread,
+} from '../../src/bundle/picker.ts'
+import type { Ask, Flight, Swarm, Tuning } from '../../src/bundle/picker.ts'
+import { createSpread } from '../../src/bundle/spread.ts'
+
+/*
+ * A cluster that fetches one bundle, simulated: the production code decides, links are fluid with equal shares, news of
+ * pieces take a while. Times in milliseconds, sizes in bytes.
+ */
+
+export type SimOptions = {
+  workers: number
+  pieces: number
+  pieceSize: number
+  /** Bytes per millisecond, of each node's link, each way. */
+  rate: number
+  /** From a piece being held to its being known. */
+  newsMs: number
+  /** From one end to the other, for a request. */
+  latencyMs: number
+  /** Neighbours each worker knows. */
+  neighbours: number
+  seed: number
+  tuning?: Partial<Tuning>
+  uploadsAtOnce?: number
+  patienceMs?: number
+  /** When worker i begins. */
+  startAt?: (worker: number) => number
+}
+
+export type SimResult = {
+  /** When the last worker had it all, and each. */
+  allMs: number
+  doneMs: number[]
+  managerBytes: number
+  peerBytes: number
+  repeats: number
+}
+
+/** A small generator of chance (mulberry32), the same for the same seed. */
+export function chanceOf(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+type Transfer = { from: number; to: number; left: number; rate: number; done: () => void }
+type Request = { ask: Ask; flight: Flight; by: number }
+
+export function simulate(options: SimOptions): SimResult {
+  const { workers, pieces, pieceSize, rate, newsMs, latencyMs, neighbours, seed } = options
+  const { uploadsAtOnce = 4, patienceMs = 20, startAt = () => 0 } = options
+  const chance = chanceOf(seed)
+  const manager = workers
+  const tuning = { ...defaultTuning, ...options.tuning }
+  const swarms: (Swarm | undefined)[] = Array.from({ length: workers }, () => undefined)
+  const heldBy = Array.from({ length: workers }, () => bitmap(pieces))
+  const heldCount = new Array<number>(workers).fill(0)
+  const followers: number[][] = Array.from({ length: workers }, () => [])
+  const queues: Request[][] = Array.from({ length: workers + 1 }, () => [])
+  const fresh = new Array<number>(workers + 1).fill(0)
+  const spread = createSpread(pieces)
+  const transfers = new Set<Transfer>()
+  const doneMs = new Array<number>(workers).fill(Infinity)
+  let managerBytes = 0
+  let peerBytes = 0
+  let repeats = 0
+  let now = 0
+  let finished = 0
+
+  // A heap of what happens when.
+  const heap: { at: number; order: number; run: () => void }[] = []
+  let order = 0
+  const before = (a: number, b: number) =>
+    heap[a]!.at < heap[b]!.at || (heap[a]!.at === heap[b]!.at && heap[a]!.order < heap[b]!.order)
+  const swap = (a: number, b: number) => ([heap[a], heap[b]] = [heap[b]!, heap[a]!])
+  const at = (time: number, run: () => void) => {
+    heap.push({ at: time, order: order++, run })
+    for (let i = heap.length - 1; i > 0; ) {
+      const parent = (i - 1) >> 1
+      if (!before(i, parent)) break
+      swap(i, parent)
+      i = parent
+    }
+  }
+  const pop = () => {
+    const top = heap[0]
+    const last = heap.pop()
+    if (heap.length > 0 && last) {
+      heap[0] = last
+      for (let i = 0; ; ) {
+        let least = i
+        for (const child of [2 * i + 1, 2 * i + 2]) if (child < heap.length && before(child, least)) least = child
+        if (least === i) break
+        swap(i, least)
+        i = least
+      }
+    }
+    return top
+  }
+
+  /** Max-min fair shares: what one link leaves of a transfer's share, the others on its links get. */
+  const share = () => {
+    const capacity = new Float64Array(2 * (workers + 1)).fill(rate)
+    const users = new Int32Array(2 * (workers + 1))
+    const open = new Set(transfers)
+    for (const { from, to } of open) {
+      users[2 * from]!++
+      users[2 * to + 1]!++
+    }
+    while (open.size > 0) {
+      let tightest = -1
+      let least = Infinity
+      for (let link = 0; link < users.length; link++) {
+        if (users[link]! > 0 && capacity[link]! / users[link]! < least) {
+          least = capacity[link]! / users[link]!
+          tightest = link
+        }
+      }
+      for (const transfer of open) {
+        const links = [2 * transfer.from, 2 * transfer.to + 1]
+        if (!links.includes(tightest)) continue
+        transfer.rate = least
+        open.delete(transfer)
+        for (const link of links) {
+          users[link]!--
+          capacity[link]! -= least
+        }
+      }
+    }
+  }
+  const progress = (until: number) => {
+    for (const transfer of transfers) transfer.left -= transfer.rate * (until - now)
+    now = until
+  }
+  const nextEnd = () => {
+    let first: Transfer | undefined
+    let when = Infinity
+    for (const transfer of transfers) {
+      const end = now + Math.max(0, transfer.left) / transfer.rate
+      if (end < when) [first, when] = [transfer, end]
+    }
+    return { first, when }
+  }
+
+  const pump = (worker: number) => {
+    const swarm = swarms[worker]
+    if (!swarm || heldCount[worker] === pieces) return
+    for (let ask = choose(swarm, now, chance); ask; ask = choose(swarm, now, chance)) {
+      const flight = flightBegins(swarm, ask, now)
+      if (ask.kind === 'run' && swarm.requests[ask.first]! > 1) repeats++
+      const request = { ask, flight, by: worker }
+      const server = ask.source === 'manager' ? manager : Number(ask.source)
+      at(now + latencyMs, () => {
+        queues[server]!.push(request)
+        serve(server)
+      })
+    }
+  }
+
+  const serve = (server: number) => {
+    while (fresh[server]! < uploadsAtOnce && queues[server]!.length > 0) {
+      const { ask, flight, by } = queues[server]!.shift()!
+      const swarm = swarms[by]!
+      let run: { first: number; count: number } | undefined = ask.kind === 'run' ? ask : undefined
+      if (ask.kind === 'any') {
+        run = spread.choose(
+          (piece) => has(ask.want, piece),
+          now,
+          (_, count) => count * pieceSize <= ask.bytes,
+        )
+      }
+      if (!run) {
+        at(now + latencyMs, () => {
+          sourceSpread(swarm, 'manager', now + 150 * (1 + chance()))
+          flightEnds(swarm, flight)
+          pump(by)
+        })
+        continue
+      }
+      const { first, count } = run
+      if (server === manager) spread.sent(first, count, now)
+      if (ask.kind === 'any') flightBrings(swarm, flight, first, count)
+      fresh[server]!++
+      let young = true
+      const age = () => {
+        if (young) fresh[server]!--
+        young = false
+        serve(server)
+      }
+      at(now + patienceMs, age)
+      const bytes = count * pieceSize
+      const since = flight.since
+      transfers.add({
+        from: server,
+        to: by,
+        left: bytes,
+        rate: 0,
+        done: () => {
+          if (server === manager) managerBytes += bytes
+          else peerBytes += bytes
+          flightEnds(swarm, flight, { bytes, ms: now - since })
+          for (let piece = first; piece < first + count; piece++) arrive(by, piece)
+          age()
+          pump(by)
+        },
+      })
+      share()
+    }
+  }
+
+  const arrive = (worker: number, piece: number) => {
+    if (has(heldBy[worker]!, piece)) return
+    heldBy[worker]![piece >> 3]! |= 1 << (piece & 7)
+    pieceArrives(swarms[worker]!, piece)
+    heldCount[worker]!++
+    if (heldCount[worker] === pieces) {
+      doneMs[worker] = now
+      finished++
+    }
+    at(now + newsMs * (0.5 + chance()), () => {
+      for (const follower of followers[worker]!) {
+        sourceHas(swarms[follower]!, String(worker), piece)
+        pump(follower)
+      }
+    })
+  }
+
+  for (let worker = 0; worker < workers; worker++) {
+    at(startAt(worker), () => {
+      const swarm = newSwarm(bitmap(pieces), pieces, () => pieceSize, tuning)
+      swarms[worker] = swarm
+      sourceJoins(swarm, 'manager', 'manager')
+      const others = Array.from({ length: workers }, (_, other) => other)
+        .filter((other) => other !== worker)
+        .map((other) => ({ other, order: chance() }))
+        .sort((a, b) => a.order - b.order)
+        .slice(0, neighbours)
+      for (const { other } of others) {
+        at(now + 2 + chance() * 3, () => {
+          sourceJoins(swarm, String(other), 'neighbour')
+          followers[other]!.push(worker)
+          for (let piece = 0; piece < pieces; piece++) {
+            if (has(heldBy[other]!, piece)) sourceHas(swarm, String(other), piece)
+          }
+          pump(worker)
+        })
+      }
+      const tick = () => {
+        if (heldCount[worker] === pieces) return
+        pump(worker)
+        at(now + 50, tick)
+      }
+      tick()
+    })
+  }
+
+  while (finished < workers) {
+    const { first, when } = nextEnd()
+    const next = heap[0]
+    if (first && (!next || when <= next.at)) {
+      progress(when)
+      transfers.delete(first)
+      first.done()
+      share()
+    } else if (next) {
+      progress(next.at)
+      pop()!.run()
+    } else throw new Error('the simulation is stuck')
+  }
+  return { allMs: Math.max(...doneMs), doneMs, managerBytes, peerBytes, repeats }
+}
+export { sourceRests }
