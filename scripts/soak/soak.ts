@@ -58,15 +58,18 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const name = `job${i}`
     return runClient({ state: folder, name, record, random: new Random(seed + i), isOver: () => over })
   })
+  /** Of a worker. */
+  const failure = Promise.withResolvers<never>()
   const crew: { abort: AbortController; done: Promise<void> }[] = []
   const hire = () => {
     const abort = new AbortController()
     const { token } = tokens.pop()!
     const own = new Random(random.between(1, 2 ** 31))
-    crew.push({ abort, done: runWorker({ url, token, record, random: own, killed: abort.signal }) })
+    const done = runWorker({ url, token, record, random: own, killed: abort.signal })
+    done.catch(failure.reject)
+    crew.push({ abort, done })
   }
   for (let i = 0; i < workers; i++) hire()
-  const working = () => Promise.all(crew.map(({ done }) => done))
 
   let whileStarting = 0
   let workersKilled = 0
@@ -88,12 +91,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     over = true
     await Promise.race([Promise.all(submitting), tooLong()])
   }
-  const neverWhileWorking = working().then(() => {
-    if (!over) throw new Error('the workers have stopped')
-  })
-  await Promise.race([killing(), Promise.all(submitting), neverWhileWorking])
+  await Promise.race([killing(), Promise.all(submitting), failure.promise])
   for (const { abort } of crew) abort.abort()
-  await working()
+  await Promise.all(crew.map(({ done }) => done))
 
   await using client = connect({ state: folder })
   const problems: string[] = []
