@@ -2,9 +2,6 @@ import type { PilotView } from '../core/scaling.ts'
 import type { PilotRecord } from './registry.ts'
 import type { Job } from './sites/site.ts'
 
-/** How long a pilot without a job counts as submitted: the answer to its submission may have been lost, milliseconds. */
-export const LOST_SUBMISSION = 60_000
-
 export type Reconciled = {
   /** Records whose submission was not noted: the factory died in between, or the answer was lost. */
   adopted: { pilot: string; jobId: string }[]
@@ -21,6 +18,7 @@ export type Reconciled = {
  * for.
  *
  * @param listedAt when the queue was asked; pilots submitted later are not expected in its answer.
+ * @param lateness for how long a pilot without a job counts as submitted: its job may still turn up.
  * @param before what was seen last time, for how long a state has lasted.
  */
 export function reconcile(
@@ -28,6 +26,7 @@ export function reconcile(
   records: readonly PilotRecord[],
   before: readonly PilotView[],
   listedAt: number,
+  lateness: number,
 ): Reconciled {
   const byPilot = new Map(jobs.map((job) => [job.pilot, job]))
   const last = new Map(before.map((view) => [view.pilot, view]))
@@ -38,7 +37,7 @@ export function reconcile(
     byPilot.delete(record.pilot)
     const state = job === undefined || job.state === 'ended' ? 'submitting' : job.state
     const alive = state !== 'submitting'
-    if (!alive && !mayStillCome(record, listedAt)) {
+    if (!alive && !mayStillCome(record, listedAt, lateness)) {
       result.gone.push(job ? { record, job } : { record })
       continue
     }
@@ -56,9 +55,9 @@ export function reconcile(
 }
 
 /** Whether a pilot that the queue does not show can still appear there. */
-function mayStillCome(record: PilotRecord, listedAt: number): boolean {
+function mayStillCome(record: PilotRecord, listedAt: number, lateness: number): boolean {
   if (record.submittedAt !== undefined) return record.submittedAt >= listedAt
-  return record.createdAt + LOST_SUBMISSION > listedAt
+  return record.createdAt + lateness > listedAt
 }
 
 function view(

@@ -97,7 +97,7 @@ export function startSiteLoop({
     const listedAt = Date.now()
     jobs = await site.list(limit())
     const records = registry.list(config.name)
-    const found = reconcile(jobs, records, pilots, listedAt)
+    const found = reconcile(jobs, records, pilots, listedAt, site.lateness)
     pilots = found.pilots
     if (found.adopted.length > 0) {
       log.info({ pilots: found.adopted }, 'found pilots whose submission was not recorded')

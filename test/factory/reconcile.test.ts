@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { LOST_SUBMISSION, reconcile } from '../../src/factory/reconcile.ts'
+import { reconcile } from '../../src/factory/reconcile.ts'
 import type { PilotRecord } from '../../src/factory/registry.ts'
 import type { Job, JobState } from '../../src/factory/sites/site.ts'
 
 const LISTED = 1_000_000
+const LATENESS = 60_000
 const job = (pilot: string, state: JobState = 'running', more: Partial<Job> = {}): Job => ({
   jobId: `j-${pilot}`,
   pilot,
@@ -19,7 +20,7 @@ const record = (pilot: string, more: Partial<PilotRecord> = {}): PilotRecord => 
 const submitted = (pilot: string, submittedAt = LISTED - 90_000) =>
   record(pilot, { jobId: `j-${pilot}`, submittedAt })
 const states = (jobs: Job[], records: PilotRecord[]) =>
-  reconcile(jobs, records, [], LISTED).pilots.map(({ pilot, state }) => [pilot, state])
+  reconcile(jobs, records, [], LISTED, LATENESS).pilots.map(({ pilot, state }) => [pilot, state])
 
 describe('reconciling queue and ledger', () => {
   test('takes a pilot’s state from the queue', () => {
@@ -30,14 +31,14 @@ describe('reconciling queue and ledger', () => {
   })
 
   test('adopts jobs whose submission was not recorded', () => {
-    const { adopted, pilots } = reconcile([job('p1')], [record('p1')], [], LISTED)
+    const { adopted, pilots } = reconcile([job('p1')], [record('p1')], [], LISTED, LATENESS)
     assert.deepEqual(adopted, [{ pilot: 'p1', jobId: 'j-p1' }])
     assert.equal(pilots.length, 1)
   })
 
   test('gives up pilots that have left the queue, with what it still says of them', () => {
     const ended = job('p2', 'ended', { reason: 'TIMEOUT' })
-    const { gone, pilots } = reconcile([ended], [submitted('p1'), submitted('p2')], [], LISTED)
+    const { gone, pilots } = reconcile([ended], [submitted('p1'), submitted('p2')], [], LISTED, LATENESS)
     assert.deepEqual(gone, [{ record: submitted('p1') }, { record: submitted('p2'), job: ended }])
     assert.deepEqual(pilots, [])
   })
@@ -47,15 +48,13 @@ describe('reconciling queue and ledger', () => {
   })
 
   test('counts a pilot whose submission got no answer, until its job must have shown', () => {
-    assert.deepEqual(states([], [record('p1', { createdAt: LISTED - LOST_SUBMISSION + 1 })]), [
-      ['p1', 'submitting'],
-    ])
-    assert.deepEqual(states([], [record('p1', { createdAt: LISTED - LOST_SUBMISSION })]), [])
+    assert.deepEqual(states([], [record('p1', { createdAt: LISTED - LATENESS + 1 })]), [['p1', 'submitting']])
+    assert.deepEqual(states([], [record('p1', { createdAt: LISTED - LATENESS })]), [])
   })
 
   test('finds jobs of pilots that were given up, which take room until they are gone', () => {
     const jobs = [job('p8', 'pending'), job('p9', 'ending'), job('p7', 'ended')]
-    const { orphans, pilots } = reconcile(jobs, [], [], LISTED)
+    const { orphans, pilots } = reconcile(jobs, [], [], LISTED, LATENESS)
     assert.deepEqual(orphans, [job('p8', 'pending')])
     assert.deepEqual(
       pilots.map(({ pilot, state }) => [pilot, state]),
@@ -67,10 +66,10 @@ describe('reconciling queue and ledger', () => {
   })
 
   test('remembers since when a pilot has been in its state', () => {
-    const first = reconcile([job('p1', 'held')], [submitted('p1')], [], LISTED)
-    const second = reconcile([job('p1', 'held')], [submitted('p1')], first.pilots, LISTED + 5000)
+    const first = reconcile([job('p1', 'held')], [submitted('p1')], [], LISTED, LATENESS)
+    const second = reconcile([job('p1', 'held')], [submitted('p1')], first.pilots, LISTED + 5000, LATENESS)
     assert.equal(second.pilots[0]?.since, LISTED)
-    const third = reconcile([job('p1', 'pending')], [submitted('p1')], second.pilots, LISTED + 9000)
+    const third = reconcile([job('p1', 'pending')], [submitted('p1')], second.pilots, LISTED + 9000, LATENESS)
     assert.equal(third.pilots[0]?.since, LISTED + 9000)
   })
 })

@@ -50,6 +50,8 @@ export function htcondorSite(config: HtcondorSiteConfig, factoryId: string, tran
   ]
 
   return {
+    lateness: 60_000,
+
     render: (submission) => ({
       name: 'htcondor.sub',
       content: renderTemplate(config.template ?? shippedTemplate('htcondor.sub'), variables(submission)),

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type LocalSiteConfig, templateVariables } from '../config.ts'
@@ -25,6 +26,8 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
   const children = new Map<string, number>()
 
   return {
+    lateness: 1_000,
+
     render: (submission) => ({
       name: 'local.sh',
       content: renderTemplate(config.template ?? shippedTemplate('local.sh'), {
@@ -38,12 +41,16 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
     async submit(submission) {
       const jobs: { pilot: string; jobId: string }[] = []
       for (const pilot of submission.pilots) {
-        const child = await start(submission, pilot)
+        const log = await open(pilotLog(submission, pilot), 'a', 0o600).catch(refuse)
+        const child = start(submission, pilot, log)
+        if (child.pid === undefined) await once(child, 'error').then(([error]) => refuse(error as Error))
         children.set(pilot, child.pid!)
+        // Nothing may come between: a pilot can be gone in no time.
         child.once('exit', () => {
           children.delete(pilot)
           onExit()
         })
+        await log.close()
         jobs.push({ pilot, jobId: String(child.pid) })
       }
       return jobs
@@ -74,27 +81,19 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
   }
 }
 
-async function start(submission: Submission, pilot: string): Promise<ChildProcess> {
-  let log: FileHandle | undefined
-  try {
-    log = await open(pilotLog(submission, pilot), 'a', 0o600)
-    const child = spawn('/bin/sh', ['./local.sh', pilot], {
-      cwd: submission.folder,
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
-      env: Object.fromEntries(Object.entries(process.env).filter(([name]) => passedOn.test(name))),
-    })
-    await new Promise<void>((resolve, reject) => {
-      child.once('spawn', resolve)
-      child.once('error', reject)
-    })
-    child.unref()
-    return child
-  } catch (error) {
-    throw new SubmitRefused(`cannot start a process: ${(error as Error).message}`, { cause: error })
-  } finally {
-    await log?.close()
-  }
+function start(submission: Submission, pilot: string, log: FileHandle): ChildProcess {
+  const child = spawn('/bin/sh', ['./local.sh', pilot], {
+    cwd: submission.folder,
+    detached: true,
+    stdio: ['ignore', log.fd, log.fd],
+    env: Object.fromEntries(Object.entries(process.env).filter(([name]) => passedOn.test(name))),
+  })
+  child.unref()
+  return child
+}
+
+function refuse(error: Error): never {
+  throw new SubmitRefused(`cannot start a process: ${error.message}`, { cause: error })
 }
 
 async function listOne(submission: Submission, removed: Set<string>): Promise<Job[]> {

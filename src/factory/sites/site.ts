@@ -29,6 +29,8 @@ export type JobFile = { name: string; content: string }
  * What any implementation must do is written down as tests in test/factory/site-suite.ts.
  */
 export interface Site {
+  /** How long after a submission whose answer was lost its jobs may still turn up in the queue, milliseconds. */
+  readonly lateness: number
   /** The job file a submission needs, rendered from the site's template. Pure. */
   render(submission: Submission): JobFile
   /** The command that submits it, as `--dry-run` shows it. */

@@ -56,6 +56,8 @@ export function slurmSite(
   const command = (submission: Submission) => ['sbatch', '--parsable', join(submission.folder, 'slurm.sh')]
 
   return {
+    lateness: 60_000,
+
     render: (submission) => ({
       name: 'slurm.sh',
       content: renderTemplate(config.template ?? shippedTemplate('slurm.sh'), variables(submission)),

@@ -1,55 +1,69 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Demand, PilotRecord, PilotRegistry } from '../../../src/factory/registry.ts'
 
-export type MemoryRegistry = PilotRegistry & {
-  records: Map<string, PilotRecord>
+export type TestRegistry = PilotRegistry & {
   endings: { pilot: string; reason: string }[]
   drained: string[]
+  /** How many pilots were ever made here, and the most a site has had at once. */
+  created: number
+  most: number
   /** Changes what there is to do. */
   setDemand(demand: Partial<Demand>): void
-  /** Whose token this is, if it is still good. */
-  byToken(token: string): PilotRecord | undefined
-  /** The most pilots a site has had at once. */
-  most: number
 }
 
-/** What the manager provides, in memory: the factory's tests need no manager. */
-export function memoryRegistry(factoryId = 'test'): MemoryRegistry {
-  const tokens = new Map<string, string>()
-  const sites = new Map<string, string>()
-  let demand: Demand = { queued: 0, leased: 0, ratePerPilot: 0 }
-  let last = 0
+type Entry = { site: string; ended: boolean; record: PilotRecord }
 
-  const registry: MemoryRegistry = {
-    factoryId,
-    records: new Map(),
+/**
+ * What the manager provides, without a manager. Written to a file, if one is given, at each change, so that another
+ * process can go on from it.
+ * @param observe brings a record up to date, as a worker's requests to the manager would.
+ */
+export function testRegistry({
+  file,
+  observe,
+}: { file?: string; observe?: (record: PilotRecord) => void } = {}): TestRegistry {
+  const saved = file && existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as [string, Entry][]) : []
+  const entries = new Map<string, Entry>(saved)
+  let demand: Demand = { queued: 0, leased: 0, ratePerPilot: 0 }
+  const save = () => file && writeFileSync(file, JSON.stringify([...entries]))
+
+  const registry: TestRegistry = {
+    factoryId: 'test',
     endings: [],
     drained: [],
+    created: 0,
     most: 0,
     create(site, count) {
       const created = Array.from({ length: count }, () => {
-        const pilot = `p${++last}`
-        const token = `secret-${pilot}-${'x'.repeat(32)}`
-        tokens.set(token, pilot)
-        sites.set(pilot, site)
-        registry.records.set(pilot, { pilot, createdAt: Date.now() })
-        return { pilot, token }
+        const pilot = `p${entries.size + 1}`
+        entries.set(pilot, { site, ended: false, record: { pilot, createdAt: Date.now() } })
+        return { pilot, token: `secret of ${pilot}` }
       })
+      save()
+      registry.created += count
       registry.most = Math.max(registry.most, registry.list(site).length)
       return created
     },
     submitted(pilots) {
       for (const { pilot, jobId } of pilots)
-        Object.assign(registry.records.get(pilot)!, { jobId, submittedAt: Date.now() })
+        Object.assign(entries.get(pilot)!.record, { jobId, submittedAt: Date.now() })
+      save()
     },
-    list: (site) => [...registry.records.values()].filter(({ pilot }) => sites.get(pilot) === site),
+    list(site) {
+      const present = [...entries.values()].filter((entry) => entry.site === site && !entry.ended)
+      return present.map(({ record }) => {
+        observe?.(record)
+        return structuredClone(record)
+      })
+    },
     ended(pilots) {
       registry.endings.push(...pilots)
-      for (const { pilot } of pilots) registry.records.delete(pilot)
+      for (const { pilot } of pilots) entries.get(pilot)!.ended = true
+      save()
     },
     demand: () => demand,
     drain: (pilot) => void registry.drained.push(pilot),
     setDemand: (change) => void (demand = { ...demand, ...change }),
-    byToken: (token) => registry.records.get(tokens.get(token) ?? ''),
   }
   return registry
 }
