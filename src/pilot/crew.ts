@@ -136,11 +136,13 @@ export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: 
   return {
     shelf,
     take({ leases, cancel, revoke, warm, drop }) {
-      for (const lease of leases) addLease(hand, lease)
       if (cancel.length + revoke.length > 0) {
         forget(hand, cancel, revoke)
         for (const slot of slots) slot.forget(among(cancel, revoke))
       }
+      // Leases that came too late are not taken up: the next request does not name them, which gives them back.
+      if (windingDown) return
+      for (const lease of leases) addLease(hand, lease)
       wanted = warm
       dropped = drop
       for (const context of warm) shelf.want(context)

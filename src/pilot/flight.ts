@@ -54,16 +54,6 @@ export function recall(flight: Flight, isGone: (task: HeldTask) => boolean): Cal
   return recalled
 }
 
-/** Takes out everything, by whether it had begun. */
-export function abandon(flight: Flight): { begun: Call[]; waiting: Call[] } {
-  const calls = [...flight.calls.values()]
-  flight.calls.clear()
-  return {
-    begun: calls.filter((call) => call.begunAt !== undefined),
-    waiting: calls.filter((call) => call.begunAt === undefined),
-  }
-}
-
 /** When a call must have ended; never, if it has no limit or has not begun. */
 export function limitOf({ task, begunAt }: Call): number {
   return begunAt === undefined ? Infinity : begunAt + (task.timeLimitMs ?? Infinity)

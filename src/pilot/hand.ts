@@ -56,9 +56,9 @@ export function takeTogether(hand: Hand, context: string, max: number): HeldTask
   return hand.queues.get(context)?.together.splice(0, max) ?? []
 }
 
-/** Takes one task that must run alone. */
-export function takeAlone(hand: Hand, context: string): HeldTask | undefined {
-  return hand.queues.get(context)?.alone.shift()
+/** Takes the first task that must run alone. */
+export function takeAlone(hand: Hand, context: string): HeldTask[] {
+  return hand.queues.get(context)?.alone.splice(0, 1) ?? []
 }
 
 export function waitsAlone(hand: Hand, context: string): boolean {

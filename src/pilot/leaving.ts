@@ -36,18 +36,28 @@ export function reasonToLeave(situation: Situation): Leaving | undefined {
 const STOP_AFTER = 0.5
 const GONE_AFTER = 0.8
 
+/** A worker on its way out. */
+export interface Departure {
+  reason: Leaving
+  /** When everything that has not ended is handed back. */
+  stopAt: number
+  /** When it gives up telling the manager. */
+  goneAt: number
+}
+
 /**
- * Until when tasks may run on, and by when the worker is gone.
+ * The departure as of now: `current`, or a new one if there is a reason, or a more pressing one.
  *
  * @param graceMs warning the batch system gives before it kills
  */
-export function timetable(
-  reason: Leaving,
-  now: number,
+export function departureOf(
+  current: Departure | undefined,
+  situation: Situation,
   graceMs: number,
-  lastMoment?: number,
-): { stopAt: number; goneAt: number } {
-  // Told to drain, it finishes what it has, though never past its last moment.
-  const from = reason === 'drain' ? (lastMoment ?? Infinity) : now
-  return { stopAt: from + graceMs * STOP_AFTER, goneAt: from + graceMs * GONE_AFTER }
+): Departure | undefined {
+  const reason = reasonToLeave(situation)
+  if (!reason || current?.reason === 'eviction' || (current && reason !== 'eviction')) return current
+  // Told to drain, it ends what it has, though never past its last moment.
+  const from = reason === 'drain' ? (situation.lastMoment ?? Infinity) : situation.now
+  return { reason, stopAt: from + graceMs * STOP_AFTER, goneAt: from + graceMs * GONE_AFTER }
 }

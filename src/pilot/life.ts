@@ -1,18 +1,9 @@
 import type { Level } from '../protocol/context.ts'
 import type { FromLibrary } from '../protocol/library.ts'
-import type { Outcome, TaskError } from '../protocol/task.ts'
-import {
-  abandon,
-  begin,
-  type Call,
-  emptyFlight,
-  end,
-  type Ended,
-  isAlone,
-  launch,
-  limitOf,
-  recall,
-} from './flight.ts'
+import type { Outcome } from '../protocol/task.ts'
+import { createAlarm } from './alarm.ts'
+import { judge, type LifeEnd, MEMORY_LIMIT, type Phase } from './autopsy.ts'
+import { begin, emptyFlight, end, type Ended, isAlone, launch, limitOf, recall } from './flight.ts'
 import {
   close,
   finish,
@@ -23,7 +14,7 @@ import {
   takeTogether,
   waitsAlone,
 } from './hand.ts'
-import { type Exit, type LibraryOptions, startLibrary } from './library-process.ts'
+import { type LibraryOptions, startLibrary } from './library-process.ts'
 
 /** One library's life, from its setup to its end, whichever way that comes. */
 export interface Life {
@@ -40,26 +31,17 @@ export interface Life {
   readonly over: Promise<LifeEnd>
 }
 
-/** How a library's life ended. */
-export type LifeEnd =
-  /** It was told to. */
-  | { how: 'retired' }
-  /** Its setup failed. */
-  | { how: 'unready'; error: TaskError }
-  /** It had to go, or went by itself. `idle`: with no call begun that could be blamed. */
-  | { how: 'died'; idle: boolean; error: TaskError }
-
 export interface LifeOptions extends LibraryOptions {
   hand: Hand
   /** How many calls it should have. */
-  window(): number
+  window: () => number
   /** Longest its setup may take, milliseconds. */
   setupLimitMs: number
   /** Aborts when the batch system takes the node back. */
   evicted: AbortSignal
-  onReady(level: Level, memory: number): void
+  onReady: (level: Level, memory: number) => void
   /** Calls ended: how many, in what time since the last ones, and how long the longest took; milliseconds. */
-  onEnded(calls: number, busyMs: number, longestMs: number): void
+  onEnded: (calls: number, busyMs: number, longestMs: number) => void
 }
 
 const MEMORY_CHECK_MS = 1_000
@@ -68,40 +50,23 @@ const MEMORY_CHECK_MS = 1_000
 const REFILL = 1 / 4
 
 export function beginLife(options: LifeOptions): Life {
-  const { hand, setup, memoryLimit, log } = options
-  const context = setup.context.id
+  const { hand, memoryLimit, setupLimitMs, log } = options
+  const context = options.setup.context.id
   const library = startLibrary(options)
   const flight = emptyFlight()
-  let phase: 'setup' | 'ready' | 'retiring' | 'stopped' = 'setup'
-  let cause: TaskError | undefined
+  let phase: Phase = 'setup'
+  let cause: { name: string; message: string } | undefined
   let busySince = 0
-  let limit: { at: number; timer: NodeJS.Timeout | undefined } = { at: Infinity, timer: undefined }
+
   const setupTimer = setTimeout(() => {
-    kill('SetupTimeLimit', `setup was not done after ${options.setupLimitMs / 1000} s, its time limit`)
-  }, options.setupLimitMs)
+    kill('SetupTimeLimit', `setup was not done after ${setupLimitMs / 1000} s, its time limit`)
+  }, setupLimitMs)
   const memoryTimer = setInterval(() => void checkMemory(), MEMORY_CHECK_MS)
+  const limits = createAlarm(checkLimits)
 
   function kill(name: string, message: string) {
     cause ??= { name, message }
     library.kill()
-  }
-
-  async function checkMemory() {
-    if (phase !== 'ready') return
-    const bytes = await library.memory()
-    if (bytes <= memoryLimit) return
-    log.warn(
-      { context, mib: toMib(bytes), limitMib: toMib(memoryLimit) },
-      'the library is over its memory: restarting it',
-    )
-    cause = { name: 'MemoryLimit', message: `it used ${toMib(bytes)} MiB of ${toMib(memoryLimit)}` }
-    retire()
-  }
-
-  function retire() {
-    if (phase === 'setup') stop()
-    else if (phase === 'ready') phase = 'retiring'
-    closeIfDone()
   }
 
   function stop() {
@@ -114,20 +79,17 @@ export function beginLife(options: LifeOptions): Life {
   }
 
   function feed() {
-    if (phase !== 'ready' || isAlone(flight)) return
-    const now = performance.now()
-    const calls = flight.calls.size
-    if (calls === 0) busySince = now
-    for (const tasks of runs(nextTasks(calls))) {
-      library.call(tasks[0]!.function, launch(flight, tasks))
-    }
+    if (phase !== 'ready') return
+    const tasks = nextTasks()
+    if (tasks.length === 0) return
+    if (flight.calls.size === 0) busySince = performance.now()
+    for (const run of runs(tasks)) library.call(run[0]!.function, launch(flight, run))
   }
 
-  function nextTasks(calls: number): HeldTask[] {
-    if (waitsAlone(hand, context)) {
-      const task = calls === 0 ? takeAlone(hand, context) : undefined
-      return task ? [task] : []
-    }
+  function nextTasks(): HeldTask[] {
+    const calls = flight.calls.size
+    if (isAlone(flight)) return []
+    if (waitsAlone(hand, context)) return calls === 0 ? takeAlone(hand, context) : []
     const window = options.window()
     return window - calls < window * REFILL ? [] : takeTogether(hand, context, window - calls)
   }
@@ -140,7 +102,8 @@ export function beginLife(options: LifeOptions): Life {
         cause = message.error
         return library.close()
       case 'begun':
-        return watchLimits(begin(flight, message.ids, performance.now()))
+        for (const call of begin(flight, message.ids, performance.now())) limits.set(limitOf(call))
+        return
       case 'ended':
         settle(message.calls, message.ms / Math.max(1, message.calls.length))
         closeIfDone()
@@ -152,8 +115,8 @@ export function beginLife(options: LifeOptions): Life {
     clearTimeout(setupTimer)
     const memory = await library.memory()
     if (memory > memoryLimit) {
-      const message = `the loaded context takes ${toMib(memory)} MiB, and its slot has ${toMib(memoryLimit)}: ask for pilots with more memory`
-      return kill('MemoryLimit', message)
+      const has = `and its slot has ${toMib(memoryLimit)}: ask for pilots with more memory`
+      return kill(MEMORY_LIMIT, `the loaded context takes ${toMib(memory)} MiB, ${has}`)
     }
     if (phase !== 'setup') return
     phase = 'ready'
@@ -161,31 +124,31 @@ export function beginLife(options: LifeOptions): Life {
     feed()
   }
 
-  function settle(calls: Ended[], ms: number) {
+  function settle(results: Ended[], ms: number) {
     const now = performance.now()
-    const ended = end(flight, calls)
+    const ended = end(flight, results)
     for (const { call, result } of ended) finish(hand, call.task, outcomeOf(result), ms)
-    const longest = ended.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
-    const busyMs = now - busySince
+    const longestMs = ended.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
+    options.onEnded(ended.length, now - busySince, longestMs)
     busySince = now
-    options.onEnded(ended.length, busyMs, longest)
-  }
-
-  function watchLimits(begun: readonly Call[]) {
-    const at = begun.reduce((first, call) => Math.min(first, limitOf(call)), Infinity)
-    if (at >= limit.at) return
-    clearTimeout(limit.timer)
-    limit = { at, timer: setTimeout(checkLimits, at - performance.now()) }
   }
 
   function checkLimits() {
-    limit = { at: Infinity, timer: undefined }
     const now = performance.now()
-    const calls = [...flight.calls.values()]
-    if (calls.some((call) => limitOf(call) <= now)) {
-      for (const call of calls) if (limitOf(call) <= now) call.overdue = true
-      kill('TimeLimit', 'a call met its time limit')
-    } else watchLimits(calls)
+    for (const call of flight.calls.values()) {
+      if (limitOf(call) <= now) call.overdue = true
+      else limits.set(limitOf(call))
+      if (call.overdue) kill('TimeLimit', 'a call met its time limit')
+    }
+  }
+
+  /** Between calls, a library that has grown too large is let go; its slot starts another. */
+  async function checkMemory() {
+    const memory = phase === 'ready' ? await library.memory() : 0
+    if (memory <= memoryLimit || phase !== 'ready') return
+    cause = { name: MEMORY_LIMIT, message: `it used ${toMib(memory)} MiB of ${toMib(memoryLimit)}` }
+    phase = 'retiring'
+    closeIfDone()
   }
 
   async function live(): Promise<LifeEnd> {
@@ -196,33 +159,20 @@ export function beginLife(options: LifeOptions): Life {
     }
     clearTimeout(setupTimer)
     clearInterval(memoryTimer)
-    clearTimeout(limit.timer)
+    limits.clear()
     library.close()
-    return conclude(await library.exited)
-  }
-
-  function conclude(exit: Exit): LifeEnd {
-    const { begun, waiting } = abandon(flight)
-    const error = cause ?? crashError(exit)
-    // When the node is taken back, so is what runs on it; the batch system may have been first.
-    if (phase === 'stopped' || (options.evicted.aborted && exit.signal !== null)) {
-      for (const { task } of [...begun, ...waiting]) finish(hand, task, { status: 'returned' }, 0)
-      return { how: 'retired' }
-    }
-    const hung = begun.some((call) => call.overdue)
-    const blamed = hung ? begun.filter((call) => call.overdue) : begun
-    const spared = hung ? begun.filter((call) => !call.overdue) : []
-    for (const call of blamed) {
-      const ms = performance.now() - call.begunAt!
-      finish(hand, call.task, { status: 'crash', error: call.overdue ? timeLimitError(call) : error }, ms)
-    }
+    const exit = await library.exited
+    const death = { phase, cause, exit, evicted: options.evicted.aborted, now: performance.now() }
+    const { end, ended, spared } = judge(death, [...flight.calls.values()])
+    phase = 'stopped'
+    flight.calls.clear()
+    for (const { call, outcome, ms } of ended) finish(hand, call.task, outcome, ms)
     putBack(
       hand,
-      [...spared, ...waiting].map(({ task }) => task),
+      spared.map(({ task }) => task),
     )
-    if (phase === 'setup') return { how: 'unready', error }
-    if (phase === 'retiring' && !cause) return { how: 'retired' }
-    return { how: 'died', idle: blamed.length === 0 && cause?.name !== 'MemoryLimit', error }
+    log.debug({ context, end }, 'the library has ended')
+    return end
   }
 
   return {
@@ -233,7 +183,11 @@ export function beginLife(options: LifeOptions): Life {
       for (const { task } of calls) close(hand, task)
       closeIfDone()
     },
-    retire,
+    retire() {
+      if (phase === 'setup') return stop()
+      if (phase === 'ready') phase = 'retiring'
+      closeIfDone()
+    },
     stop,
     get calls() {
       return flight.calls.size
@@ -254,19 +208,6 @@ function* runs(tasks: HeldTask[]): Generator<HeldTask[]> {
 
 function outcomeOf({ value = null, error }: Ended): Outcome {
   return error ? { status: 'error', error } : { status: 'done', value }
-}
-
-function timeLimitError({ task }: Call): TaskError {
-  return {
-    name: 'TimeLimit',
-    message: `still running after ${task.timeLimitMs} ms, its time limit: its library was ended`,
-  }
-}
-
-function crashError({ code, signal, stderr, error }: Exit): TaskError {
-  const reason = signal ? `was killed by ${signal}` : `exited with code ${code}`
-  const message = error ? `its library could not be started: ${error.message}` : `its library ${reason}`
-  return { name: 'LibraryCrash', message, ...(stderr && { stack: stderr }) }
 }
 
 function toMib(bytes: number): number {

@@ -28,6 +28,9 @@ export interface Shelf {
   close(): Promise<void>
 }
 
+/** Contexts that are remembered: a report lists them all. */
+const REMEMBERED = 200
+
 export interface ShelfOptions {
   fetch: FetchContext
   /** Called after each event but mere progress. */
@@ -44,7 +47,16 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
 
   function note(id: string, event: ContextEvent) {
     states.set(id, after(state(id), event, performance.now()))
+    if (states.size > REMEMBERED) forgetOne()
     if (event.type !== 'progress') onChange(id, event)
+  }
+
+  /** The one heard of first among those of which nothing is here. */
+  function forgetOne() {
+    for (const [id, { files, libraries }] of states) {
+      if (libraries.size === 0 && (files === 'absent' || files === 'left')) return states.delete(id)
+    }
+    return false
   }
 
   async function bring(id: string, signal: AbortSignal): Promise<void> {
@@ -60,6 +72,14 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
       note(id, signal.aborted ? { type: 'released' } : { type: 'failed', error: { name, message } })
     } finally {
       fetching.delete(id)
+    }
+  }
+
+  async function letGo(id: string, files: HeldContext): Promise<void> {
+    try {
+      await files[Symbol.asyncDispose]()
+    } catch (error) {
+      log.warn({ context: id, err: error }, 'the files of a context stay claimed until the worker ends')
     }
   }
 
@@ -81,12 +101,12 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
       if (!files) return
       held.delete(id)
       note(id, { type: 'released' })
-      void files[Symbol.asyncDispose]()
+      void letGo(id, files)
     },
     async close() {
       for (const { stop } of fetching.values()) stop.abort()
       await Promise.all([...fetching.values()].map(({ done }) => done))
-      await Promise.all([...held.values()].map((files) => files[Symbol.asyncDispose]()))
+      await Promise.all([...held].map(([id, files]) => letGo(id, files)))
       held.clear()
     },
   }

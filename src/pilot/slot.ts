@@ -7,7 +7,8 @@ import type { Slot } from '../protocol/worker.ts'
 import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
 import type { Hand, HeldTask } from './hand.ts'
-import { beginLife, type Life, type LifeEnd } from './life.ts'
+import type { LifeEnd } from './autopsy.ts'
+import { beginLife, type Life } from './life.ts'
 
 /** What the pilot's environment says of one slot. */
 export interface SlotPlan {

@@ -53,14 +53,17 @@ const QUERY_MS = 20_000
 
 /** Asks the driver for the names and memory of GPUs. One that it does not know is missing from the answer. */
 export async function describeGpus(ids: readonly string[]): Promise<Map<string, Gpu>> {
-  const gpus = new Map<string, Gpu>()
-  for (const id of ids) {
-    const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits', `--id=${id}`]
-    const { stdout } = await promisify(execFile)('nvidia-smi', query, { timeout: QUERY_MS }).catch(() => ({
-      stdout: '',
-    }))
+  const found = await Promise.all(ids.map(describeGpu))
+  return new Map(ids.flatMap((id, i) => (found[i] ? [[id, found[i]]] : [])))
+}
+
+async function describeGpu(id: string): Promise<Gpu | undefined> {
+  const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits', `--id=${id}`]
+  try {
+    const { stdout } = await promisify(execFile)('nvidia-smi', query, { timeout: QUERY_MS })
     const [, name, mib] = /^(.+), (\d+)$/.exec(stdout.trim()) ?? []
-    if (name !== undefined) gpus.set(id, { name: name.slice(0, 200), memory: Number(mib) * MIB })
+    return name === undefined ? undefined : { name: name.slice(0, 200), memory: Number(mib) * MIB }
+  } catch {
+    return undefined
   }
-  return gpus
 }

@@ -1,12 +1,13 @@
 import type { Logger } from 'pino'
 import type { ExchangeRequest, ExchangeResponse, RegisterResponse } from '../protocol/worker.ts'
-import { createBell } from './bell.ts'
+import { type Bell, createBell } from './bell.ts'
 import { reportOf } from './context.ts'
-import { createCrew } from './crew.ts'
+import { type Crew, createCrew } from './crew.ts'
 import { PilotError } from './errors.ts'
 import { exchangeUntilOver, type Party } from './exchange.ts'
-import { acknowledge, emptyHand, report, unfinishedInAll } from './hand.ts'
-import { type Leaving, reasonToLeave, timetable } from './leaving.ts'
+import { acknowledge, emptyHand, type Hand, report, unfinishedInAll } from './hand.ts'
+import { type Departure, departureOf, type Leaving } from './leaving.ts'
+import type { Moment } from './pacing.ts'
 import type { FetchContext } from './shelf.ts'
 import type { SlotPlan } from './slot.ts'
 
@@ -33,12 +34,21 @@ export interface WorkerOptions {
 /** How often the clock is looked at for reasons to leave, milliseconds. */
 const TICK_MS = 100
 
-/** A worker on its way out. */
-interface Departure {
-  reason: Leaving
-  /** When everything that has not ended is handed back, and when it gives up telling the manager. */
-  stopAt: number
-  goneAt: number
+/** Times are milliseconds on the process's monotonic clock. */
+interface WorkerState extends Omit<WorkerOptions, 'fetch' | 'slots' | 'scratch' | 'setupLimitMs'> {
+  readonly hand: Hand
+  readonly crew: Crew
+  readonly bell: Bell
+  readonly abort: AbortController
+  /** Since when there is something that the manager was not told. */
+  newsSince?: number | undefined
+  /** Since when there is nothing to do. */
+  idleSince?: number | undefined
+  /** The manager has said that it should go. */
+  drained: boolean
+  departure?: Departure | undefined
+  /** Whether the manager was told of the departure. */
+  farewell: 'unsaid' | 'said' | 'heard'
 }
 
 /**
@@ -48,104 +58,122 @@ interface Departure {
  * @throws PilotError when the manager has ended the session, or cannot be reached for too long
  */
 export async function work(options: WorkerOptions): Promise<Leaving> {
-  const { terms, lastMoment, graceMs, evicted, log } = options
+  const { terms, evicted, send } = options
   const hand = emptyHand()
   const bell = createBell()
   const abort = new AbortController()
-  let newsSince: number | undefined = performance.now()
-  let idleSince: number | undefined
-  let drained = false
-  let departure: Departure | undefined
-  let farewell: 'unsaid' | 'said' | 'heard' = 'unsaid'
-
-  const crew = createCrew({ ...options, hand, onNews })
-
-  function onNews() {
-    newsSince ??= performance.now()
-    bell.ring()
-  }
-
-  const leftMs = (now: number) => (lastMoment === undefined ? undefined : Math.max(0, lastMoment - now))
-  const isDone = () => unfinishedInAll(hand) === 0 && hand.results.length === 0
-  const isTold = () => unfinishedInAll(hand) === 0 && hand.results.length === hand.reported
-
+  const crew = createCrew({ ...options, hand, onNews: () => noteNews(state) })
+  const state: WorkerState = { ...options, hand, bell, abort, crew, drained: false, farewell: 'unsaid' }
   const party: Party = {
-    moment() {
-      const now = performance.now()
-      const hungry = !departure && crew.isHungry()
-      return { now, newsSince, rate: crew.rate(), hungry, climbing: crew.isClimbing() }
-    },
-    compose(waitMs) {
-      const now = performance.now()
-      const { results, leases } = report(hand)
-      newsSince = results.length < hand.results.length ? now : undefined
-      if (departure) farewell = 'said'
-      return {
-        results,
-        leases,
-        contexts: [...crew.shelf.states()].map((state) => reportOf(state, now)),
-        want: crew.wants(terms.leaseTargetMs, leftMs(now)),
-        rate: crew.rate(),
-        waitMs,
-        ...(departure && { leaving: departure.reason }),
-      }
-    },
-    apply(answer) {
-      acknowledge(hand)
-      if (farewell === 'said') farewell = 'heard'
-      drained ||= answer.drain
-      crew.take(answer)
-      lookAtClock()
-    },
-    isOver: () => farewell === 'heard' && isDone(),
+    moment: () => momentOf(state),
+    compose: (waitMs) => compose(state, waitMs),
+    apply: (answer) => apply(state, answer),
+    isOver: () => state.farewell === 'heard' && isDone(state),
   }
 
-  function lookAtClock() {
-    const now = performance.now()
-    const busy = !isDone() || crew.isClimbing()
-    idleSince = busy ? undefined : (idleSince ?? now)
-    const situation = { now, lastMoment, idleSince, idleMs: terms.idleMs }
-    const hasUse = crew.hasUse(leftMs(now))
-    const reason = reasonToLeave({ ...situation, evicted: evicted.aborted, drained, hasUse })
-    if (reason && (!departure || (reason === 'eviction' && departure.reason !== 'eviction')))
-      depart(reason, now)
-    if (departure && now >= departure.stopAt) stopWork(departure)
-    if (departure && now >= departure.goneAt) giveUp()
-  }
-
-  function depart(reason: Leaving, now: number) {
-    departure = { reason, ...timetable(reason, now, graceMs, lastMoment) }
-    farewell = 'unsaid'
-    log.info({ reason, inHand: unfinishedInAll(hand) }, 'leaving')
-    const { stopAt } = departure
-    crew.windDown(stopAt === Infinity ? undefined : stopAt - now)
-    onNews()
-  }
-
-  function stopWork(own: Departure) {
-    own.stopAt = Infinity
-    void crew.stop()
-  }
-
-  function giveUp() {
-    abort.abort(new PilotError('unreachable', 'the manager could not be told of the end in time'))
-    bell.ring()
-  }
-
-  const timer = setInterval(lookAtClock, TICK_MS)
-  evicted.addEventListener('abort', lookAtClock)
+  const look = () => lookAtClock(state)
+  const timer = setInterval(look, TICK_MS)
+  evicted.addEventListener('abort', look)
+  noteNews(state)
   try {
-    const { send } = options
     await exchangeUntilOver({ party, send, bell, leaseMs: terms.leaseMs, signal: abort.signal })
   } catch (error) {
-    // The manager forgets a worker that has said all it had to say: asked again, it knows it no more.
-    const refused = error instanceof PilotError && error.code === 'refused'
-    if (!refused || farewell === 'unsaid' || !isTold()) throw error
+    if (!isForgotten(state, error)) throw error
   } finally {
     clearInterval(timer)
-    evicted.removeEventListener('abort', lookAtClock)
+    evicted.removeEventListener('abort', look)
     await crew.stop()
     await crew.shelf.close()
   }
-  return departure!.reason
+  return state.departure!.reason
+}
+
+function noteNews(state: WorkerState): void {
+  state.newsSince ??= performance.now()
+  state.bell.ring()
+}
+
+/** Nothing is in hand, and the manager has acknowledged all results. */
+function isDone({ hand }: WorkerState): boolean {
+  return unfinishedInAll(hand) === 0 && hand.results.length === 0
+}
+
+/** The manager forgets a worker that has said all it had to say: asked again, it knows it no more. */
+function isForgotten({ farewell, hand }: WorkerState, error: unknown): boolean {
+  const saidAll = unfinishedInAll(hand) === 0 && hand.results.length === hand.reported
+  return error instanceof PilotError && error.code === 'refused' && farewell !== 'unsaid' && saidAll
+}
+
+/** Time until it must stop, milliseconds. */
+function leftMs({ lastMoment }: WorkerState, now: number): number | undefined {
+  return lastMoment === undefined ? undefined : Math.max(0, lastMoment - now)
+}
+
+function momentOf({ crew, departure, newsSince }: WorkerState): Omit<Moment, 'sentAt'> {
+  const hungry = !departure && crew.isHungry()
+  return { now: performance.now(), newsSince, rate: crew.rate(), hungry, climbing: crew.isClimbing() }
+}
+
+function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq'> {
+  const { hand, crew, terms, departure } = state
+  const now = performance.now()
+  const { results, leases } = report(hand)
+  state.newsSince = results.length < hand.results.length ? now : undefined
+  if (departure) state.farewell = 'said'
+  return {
+    results,
+    leases,
+    contexts: [...crew.shelf.states()].map((context) => reportOf(context, now)),
+    want: crew.wants(terms.leaseTargetMs, leftMs(state, now)),
+    rate: crew.rate(),
+    waitMs,
+    ...(departure && { leaving: departure.reason }),
+  }
+}
+
+function apply(state: WorkerState, answer: ExchangeResponse): void {
+  acknowledge(state.hand)
+  if (state.farewell === 'said') state.farewell = 'heard'
+  state.drained ||= answer.drain
+  state.crew.take(answer)
+  lookAtClock(state)
+}
+
+function lookAtClock(state: WorkerState): void {
+  const { crew, terms, lastMoment, evicted, drained, graceMs } = state
+  const now = performance.now()
+  const busy = !isDone(state) || crew.isClimbing()
+  state.idleSince = busy ? undefined : (state.idleSince ?? now)
+  const situation = {
+    now,
+    lastMoment,
+    evicted: evicted.aborted,
+    drained,
+    idleSince: state.idleSince,
+    idleMs: terms.idleMs,
+    hasUse: crew.hasUse(leftMs(state, now)),
+  }
+  const departure = departureOf(state.departure, situation, graceMs)
+  if (departure && departure !== state.departure) depart(state, departure, now)
+  if (departure && now >= departure.stopAt) stopWork(state, departure)
+  if (departure && now >= departure.goneAt) giveUp(state)
+}
+
+function depart(state: WorkerState, departure: Departure, now: number): void {
+  const { reason, stopAt } = departure
+  state.departure = departure
+  state.farewell = 'unsaid'
+  state.log.info({ reason, inHand: unfinishedInAll(state.hand) }, 'leaving')
+  state.crew.windDown(stopAt === Infinity ? undefined : stopAt - now)
+  noteNews(state)
+}
+
+function stopWork({ crew }: WorkerState, departure: Departure): void {
+  departure.stopAt = Infinity
+  void crew.stop()
+}
+
+function giveUp({ abort, bell }: WorkerState): void {
+  abort.abort(new PilotError('unreachable', 'the manager could not be told of the end in time'))
+  bell.ring()
 }

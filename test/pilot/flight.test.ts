@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { abandon, begin, emptyFlight, end, isAlone, launch, limitOf, recall } from '../../src/pilot/flight.ts'
+import { begin, emptyFlight, end, isAlone, launch, limitOf, recall } from '../../src/pilot/flight.ts'
 import type { HeldTask } from '../../src/pilot/hand.ts'
 
 function held(task: number, more: Partial<HeldTask> = {}): HeldTask {
@@ -17,18 +17,6 @@ function held(task: number, more: Partial<HeldTask> = {}): HeldTask {
 }
 
 describe('the calls inside a library', () => {
-  test('are told apart by whether they have begun', () => {
-    const flight = emptyFlight()
-    const [first] = launch(flight, [held(1), held(2)])
-    begin(flight, [first!.id], 10)
-    const { begun, waiting } = abandon(flight)
-    assert.deepEqual(
-      [begun, waiting].map((calls) => calls.map(({ task }) => task.task)),
-      [[1], [2]],
-    )
-    assert.equal(flight.calls.size, 0)
-  })
-
   test('end once, each with what was said of it', () => {
     const flight = emptyFlight()
     const [first] = launch(flight, [held(1)])

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { reasonToLeave, type Situation, timetable } from '../../src/pilot/leaving.ts'
+import { departureOf, reasonToLeave, type Situation } from '../../src/pilot/leaving.ts'
 
 const fine: Situation = { now: 10_000, evicted: false, drained: false, idleMs: 5_000, hasUse: true }
 
@@ -28,11 +28,23 @@ describe('a worker leaves', () => {
 
 describe('what runs may go on', () => {
   test('for half of the grace, and the worker is gone well before its end', () => {
-    assert.deepEqual(timetable('eviction', 1_000, 10_000), { stopAt: 6_000, goneAt: 9_000 })
+    const departure = departureOf(undefined, { ...fine, evicted: true }, 10_000)
+    assert.deepEqual(departure, { reason: 'eviction', stopAt: 15_000, goneAt: 18_000 })
   })
 
   test('to its end when it is drained, but not past the last moment', () => {
-    assert.equal(timetable('drain', 1_000, 10_000).stopAt, Infinity)
-    assert.equal(timetable('drain', 1_000, 10_000, 50_000).stopAt, 55_000)
+    assert.equal(departureOf(undefined, { ...fine, drained: true }, 10_000)?.stopAt, Infinity)
+    assert.equal(
+      departureOf(undefined, { ...fine, drained: true, lastMoment: 50_000 }, 10_000)?.stopAt,
+      55_000,
+    )
+  })
+
+  test('as first decided, unless the batch system presses', () => {
+    const draining = departureOf(undefined, { ...fine, drained: true }, 10_000)
+    assert.equal(departureOf(draining, { ...fine, drained: true, now: 20_000 }, 10_000), draining)
+    const evicted = departureOf(draining, { ...fine, drained: true, evicted: true }, 10_000)
+    assert.equal(evicted?.reason, 'eviction')
+    assert.equal(departureOf(evicted, { ...fine, evicted: true, now: 20_000 }, 10_000), evicted)
   })
 })
