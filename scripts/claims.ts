@@ -4,7 +4,7 @@
  *   node scripts/claims.ts --split train|held-out --count N --seed S
  *
  * prints one JSON object a line: id, claim, evidence, label. The same arguments
- * always give the same lines. Every entity is named with a coined word, and a
+ * always give the same lines, three claims to each piece of evidence. Every entity is named with a coined word, and a
  * coined word belongs to exactly one split (see `splitOf`), so a model cannot
  * answer a held-out claim by having met its people or places in training.
  *
@@ -19,7 +19,6 @@ import { pipeline } from 'node:stream/promises'
 import { parseArgs } from 'node:util'
 import { Author, type Example, type Label, labels } from './claims/author.ts'
 import { type Split, splits } from './claims/names.ts'
-import { hash, Random } from './claims/random.ts'
 
 export type { Label, Split }
 
@@ -33,14 +32,16 @@ export interface ClaimOptions {
   seed?: number
 }
 
-/** Exactly `count` claims; any three in a row starting at a multiple of three have the three labels. */
+/** Exactly `count` claims; three in a row share their evidence and have the three labels. */
 export function* generateClaims({ split, count, seed = 1 }: ClaimOptions): Generator<Claim, void, undefined> {
   const author = new Author(seed, split)
-  const order = new Random(hash(`labels ${split} ${seed}`))
-  let upcoming: Label[] = []
-  for (let i = 0; i < count; i++) {
-    if (upcoming.length === 0) upcoming = order.shuffled(labels)
-    yield { id: `${split}-${seed}-${i}`, ...author.write(upcoming.pop() as Label) }
+  for (let i = 0; i < count; i += labels.length) {
+    for (const [offset, example] of author
+      .write()
+      .slice(0, count - i)
+      .entries()) {
+      yield { id: `${split}-${seed}-${i + offset}`, ...example }
+    }
   }
 }
 

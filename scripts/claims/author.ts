@@ -42,15 +42,20 @@ export class Author {
     this.coiner = new Coiner(this.random, split)
   }
 
-  write(label: Label): Example {
+  /** Evidence with one claim for each label, in random order. */
+  write(): Example[] {
     const told = this.told()
+    const evidence = this.evidence(told)
+    return this.random.shuffled(labels).map((label) => ({ claim: this.claim(label, told), evidence, label }))
+  }
+
+  private claim(label: Label, told: Told): string {
     const denial = this.random.chance(denialRate)
     const claimed = this.claimed(label, denial, told)
     const wordings = denial ? claimed.attribute.denies : claimed.attribute.states
     // Never the evidence's own words, whatever the label: that would turn reading into copying.
     const used = told.map((statement) => statement.wording)
-    const wording = this.random.pick(wordings.filter((candidate) => !used.includes(candidate)))
-    return { claim: sentence(fill(wording, claimed)), evidence: this.evidence(told), label }
+    return sentence(fill(this.random.pick(wordings.filter((wording) => !used.includes(wording))), claimed))
   }
 
   /** One fact, two about the same subject, or one each about two subjects. */
