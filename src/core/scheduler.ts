@@ -1,7 +1,7 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import { answer, assign, offer, setReady } from './grant.ts'
-import { abandon, endIfComplete, forget, revoke, settle } from './settle.ts'
+import { abandon, endIfComplete, forget, requeue, revoke, settle } from './settle.ts'
 import {
   type Action,
   contextOf,
@@ -179,6 +179,17 @@ function noteSetupFailure(
   if (context.everReady || context.broken || context.setupFailures < state.config.maxSetupFailures) return
   context.broken = report.error!
   actions.push({ type: 'context-broken', context: context.id, error: report.error! })
+}
+
+/** Takes tasks out of a lease again that the worker has not been told of yet. */
+export function giveBack(state: SchedulerState, lease: number, tasks: number[], now: number): Action[] {
+  const actions: Action[] = []
+  for (const task of tasks) {
+    const holder = state.holders.get(task)
+    if (holder?.id === lease) requeue(state, holder, task)
+  }
+  offer(state, now, actions)
+  return actions
 }
 
 /** The worker's connection broke. It may come back; if it does not soon, it is gone. */

@@ -114,7 +114,8 @@ function release(state: SchedulerState, task: number): void {
   if (--holder.open === 0) state.workers.get(holder.worker)?.leases.delete(holder.id)
 }
 
-function requeue(state: SchedulerState, holder: LeaseRecord, task: number): void {
+/** Ends a task's lease and queues it again. */
+export function requeue(state: SchedulerState, holder: LeaseRecord, task: number): void {
   release(state, task)
   holder.job.queue.add(task)
   state.counts.requeued++

@@ -42,6 +42,11 @@ export class Contexts {
     return this.#specs.get(id)
   }
 
+  /** Whether some context is made of this bundle. */
+  need(bundle: string): boolean {
+    return this.#specs.values().some(({ bundles }) => Object.values(bundles).includes(bundle))
+  }
+
   byId(id: string): ContextSpec {
     const spec = this.find(id)
     if (!spec) throw notFound(`there is no context ${id}`)

@@ -6,12 +6,14 @@ import {
   disconnected,
   drain,
   exchange,
+  giveBack,
   join,
   lost,
   type SchedulerState,
   tick,
 } from '../core/scheduler.ts'
 import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../core/state.ts'
+import { limits } from '../protocol/common.ts'
 import type { TaskError } from '../protocol/task.ts'
 import { conflict } from './errors.ts'
 import type { Ledger } from './ledger.ts'
@@ -21,6 +23,9 @@ const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
 
 /** Time between looks at who is silent or waits too long, milliseconds. */
 const TICK_MS = 200
+
+/** Most characters of tasks in one answer, unless a single one is larger; in UTF-8 they are at most three times as many bytes. */
+const ANSWER_LENGTH = limits.exchange / 4
 
 /** What a group of results adds to a job: tasks by how they ended, and time their calls took, milliseconds. */
 export interface Progress {
@@ -155,15 +160,31 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
   }
 
-  /** The answer as JSON; inputs go from the ledger to the wire as the text they are. */
+  /**
+   * The answer as JSON; inputs go from the ledger to the wire as the text they are. Tasks whose inputs would make it longer
+   * than a worker accepts are given back.
+   */
   #encode({ leases, ...rest }: Reply): string {
-    const texts = leases.map(({ tasks, ...lease }) => {
-      const inputs = this.#ledger.inputs(tasks.map(({ task }) => task))
-      const items = tasks.map(
-        ({ task, alone }, i) => `{"task":${task},"input":${inputs[i]!}${alone ? ',"alone":true' : ''}}`,
-      )
-      return `${JSON.stringify(lease).slice(0, -1)},"tasks":[${items.join(',')}]}`
-    })
+    let room = ANSWER_LENGTH
+    const texts: string[] = []
+    for (const { tasks, ...lease } of leases) {
+      const inputs =
+        room > 0
+          ? this.#ledger.inputs(
+              tasks.map(({ task }) => task),
+              room,
+            )
+          : []
+      const items = inputs.map((input, i) => {
+        const { task, alone } = tasks[i]!
+        return `{"task":${task},"input":${input}${alone ? ',"alone":true' : ''}}`
+      })
+      const text = items.join(',')
+      room -= text.length
+      if (items.length > 0) texts.push(`${JSON.stringify(lease).slice(0, -1)},"tasks":[${text}]}`)
+      const left = tasks.slice(items.length).map(({ task }) => task)
+      if (left.length > 0) this.apply(giveBack(this.state, lease.lease, left, this.now))
+    }
     return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
   }
 

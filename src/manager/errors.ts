@@ -14,6 +14,7 @@ export class ApiError extends Error {
 export const notFound = (what: string) => new ApiError(404, 'not-found', what)
 export const conflict = (what: string) => new ApiError(409, 'conflict', what)
 export const invalid = (what: string) => new ApiError(400, 'invalid', what)
+export const busy = (what: string) => new ApiError(429, 'busy', what)
 export const unauthorised = () =>
   new ApiError(401, 'unauthorised', 'no valid token: it is missing, spent or revoked')
 export const revoked = () =>

@@ -1,9 +1,21 @@
 import { addJob, addTasks, cancelJob, closeJob } from '../core/scheduler.ts'
-import type { CreateJobRequest, JobInfo, JobOptions, ResultsResponse } from '../protocol/client.ts'
+import type {
+  AddTasksRequest,
+  CreateJobRequest,
+  JobInfo,
+  JobOptions,
+  ResultsResponse,
+} from '../protocol/client.ts'
+import { limits } from '../protocol/common.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { conflict, notFound } from './errors.ts'
+import { busy, conflict, invalid, notFound } from './errors.ts'
 import type { JobRow, Ledger, NewTask } from './ledger.ts'
+
+/** Most characters of results in one answer, unless a single one is larger. */
+const PAGE_LENGTH = 16 << 20
+/** Most requests that may wait for results at once. */
+const MAX_READERS = 1_000
 
 interface Job {
   row: JobRow
@@ -20,6 +32,8 @@ export class Jobs {
   readonly #dispatcher: Dispatcher
   readonly #contexts: Contexts
   readonly #jobs = new Map<number, Job>()
+  /** Requests that wait for results. */
+  #readers = 0
 
   constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts) {
     this.#ledger = ledger
@@ -101,11 +115,14 @@ export class Jobs {
     return this.info(row.id)
   }
 
-  /** Adds tasks; those whose keys the job has already change nothing. A job that had ended goes on. */
-  async addTasks(id: number, tasks: NewTask[]): Promise<{ added: number; known: number }> {
+  /**
+   * Adds tasks; those whose keys the job has already change nothing. A job that had ended goes on.
+   * @throws {ApiError} 400 for an input that is too large, 409 for a job that was cancelled
+   */
+  async addTasks(id: number, tasks: AddTasksRequest['tasks']): Promise<{ added: number; known: number }> {
     const job = this.#get(id)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
-    const { start, end, known } = await this.#ledger.addTasks(id, tasks)
+    const { start, end, known } = await this.#ledger.addTasks(id, tasks.map(toNewTask))
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
       if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
@@ -176,15 +193,19 @@ export class Jobs {
     signal: AbortSignal,
   ): Promise<ResultsResponse> {
     const job = this.#get(id)
-    let results = this.#ledger.results(id, cursor, limit)
+    const read = () => this.#ledger.results(id, cursor, limit, PAGE_LENGTH)
+    let results = read()
     if (
       results.length === 0 &&
       waitMs > 0 &&
       stateOf(job) === 'open' &&
       this.info(id).problem === undefined
     ) {
+      if (this.#readers >= MAX_READERS) throw busy('too many requests wait for results: ask again soon')
+      this.#readers++
       await this.#change(job, AbortSignal.any([signal, AbortSignal.timeout(waitMs)]))
-      results = this.#ledger.results(id, cursor, limit)
+      this.#readers--
+      results = read()
     }
     return { results, job: this.info(id) }
   }
@@ -201,6 +222,14 @@ export class Jobs {
       signal.addEventListener('abort', done)
     })
   }
+}
+
+function toNewTask({ key, input }: AddTasksRequest['tasks'][number]): NewTask {
+  const text = JSON.stringify(input)
+  if (text.length > limits.value) {
+    throw invalid(`the input of task ${key} is longer than ${limits.value} characters of JSON`)
+  }
+  return { key, input: text }
 }
 
 function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {

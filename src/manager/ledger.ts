@@ -21,7 +21,8 @@ export interface JobRow {
 
 export interface NewTask {
   key: string
-  input: JsonValue
+  /** JSON text. */
+  input: string
 }
 
 /** What an added batch got: its tasks' numbers are `[start, end)`, without those the job had already. */
@@ -160,20 +161,29 @@ export class Ledger {
       const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)')
       const start = this.#nextTask
       for (const { key, input } of tasks) {
-        if (insert.run(this.#nextTask, job, key, JSON.stringify(input)).changes > 0) this.#nextTask++
+        if (insert.run(this.#nextTask, job, key, input).changes > 0) this.#nextTask++
       }
       return { start, end: this.#nextTask, known: tasks.length - (this.#nextTask - start) }
     })
   }
 
-  /** The inputs of these tasks, as JSON text, in the order asked for. Tasks with neighbouring numbers cost one look-up. */
-  inputs(tasks: number[]): string[] {
+  /**
+   * The inputs of these tasks, as JSON text, in the order asked for: of all of them, or of as many as fit in `maxLength`
+   * characters, but at least one. Tasks with neighbouring numbers cost one look-up.
+   */
+  inputs(tasks: number[], maxLength = Infinity): string[] {
     const read = this.sql('SELECT input FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
     const inputs: string[] = []
+    let length = 0
     for (let i = 0; i < tasks.length;) {
       let last = i
       while (last + 1 < tasks.length && tasks[last + 1] === tasks[last]! + 1) last++
-      for (const row of read.all(tasks[i]!, tasks[last]!)) inputs.push(row.input as string)
+      for (const row of read.iterate(tasks[i]!, tasks[last]!)) {
+        const input = row.input as string
+        length += input.length
+        if (inputs.length > 0 && length > maxLength) return inputs
+        inputs.push(input)
+      }
       i = last + 1
     }
     if (inputs.length !== tasks.length) throw new Error('a task is missing from the ledger')
@@ -235,14 +245,20 @@ export class Ledger {
     )
   }
 
-  /** The job's results after `cursor`, oldest first. */
-  results(job: number, cursor: number, limit: number): ResultRow[] {
-    return this.sql(
+  /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
+  results(job: number, cursor: number, limit: number, maxLength = Infinity): ResultRow[] {
+    const read = this.sql(
       `SELECT cursor, key, status, body, worker, ms FROM results JOIN tasks ON tasks.id = results.task
        WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
     )
-      .all(job, cursor, limit)
-      .map(toResult)
+    const results: ResultRow[] = []
+    let length = 0
+    for (const row of read.iterate(job, cursor, limit)) {
+      length += (row.body as string).length
+      if (results.length > 0 && length > maxLength) break
+      results.push(toResult(row))
+    }
+    return results
   }
 
   async close(): Promise<void> {

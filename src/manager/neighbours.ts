@@ -6,6 +6,7 @@ import type { Source, SourcesRequest } from '../protocol/sources.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import { notFound } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 import type { Pilots } from './pilots.ts'
 
@@ -90,9 +91,13 @@ export class Neighbours {
     return holders
   }
 
-  /** Names sources of a bundle to a worker that fetches it, the manager always among them. */
+  /**
+   * Names sources of a bundle to a worker that fetches it, the manager always among them.
+   * @throws {ApiError} 404 for a bundle that no context needs
+   */
   sources(worker: string, request: SourcesRequest): Source[] {
     const { bundle, heldBytes, totalBytes, from } = request
+    if (!this.#contexts.need(bundle)) throw notFound(`no context needs the bundle ${bundle}`)
     this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     for (const fault of request.faults) {
       this.#log.warn({ worker, bundle, ...fault }, 'a source was left out')
@@ -114,6 +119,7 @@ export class Neighbours {
   }
 
   #accuse(worker: string, accuser: string): void {
+    if (!this.#pilots.session(worker)) return
     const accusers = this.#accusers.get(worker) ?? new Set()
     this.#accusers.set(worker, accusers.add(accuser))
   }

@@ -218,9 +218,10 @@ export class Pilots {
     }
     for (const session of before) this.#revoke(session)
     const now = this.#dispatcher.now
-    const ahead = info.clock - now
     const known =
-      info.deadline === undefined ? info : { ...info, clock: now, deadline: info.deadline - ahead }
+      info.deadline === undefined
+        ? info
+        : { ...info, clock: now, deadline: toOwnClock(info.deadline, info.clock, now) }
     return this.#transaction(() => {
       this.#ledger
         .sql('UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?')
@@ -283,6 +284,11 @@ export class Pilots {
       throw error
     }
   }
+}
+
+/** A time by a clock that showed `theirs` when ours showed `ours`, whatever nonsense that clock says. */
+function toOwnClock(time: number, theirs: number, ours: number): number {
+  return Math.min(Math.max(0, time - theirs + ours), Number.MAX_SAFE_INTEGER)
 }
 
 function numberOf(id: string): number {

@@ -7,7 +7,8 @@ import Fastify, {
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import { type ApiErrorBody, explain, limits } from '../protocol/common.ts'
-import { ApiError, invalid } from './errors.ts'
+import { isDeeperThan } from '../protocol/depth.ts'
+import { ApiError, invalid, notFound } from './errors.ts'
 
 /** A private key and its certificate, PEM. */
 export interface Certificate {
@@ -17,30 +18,65 @@ export interface Certificate {
 
 /** Workers keep one connection open for as long as they live: its end is news. */
 const KEEP_ALIVE_MS = 600_000
+/** Time for the head of a request, for all of it, and for a TLS handshake, milliseconds: who is slower is cut off. */
+const HEAD_MS = 5_000
+const REQUEST_MS = 120_000
+const HANDSHAKE_MS = 10_000
+/** How often connections are checked for that, milliseconds. */
+const CHECK_MS = 1_000
+/** Nesting that a request itself adds to that of the tasks or results in it. */
+const ENVELOPE = 8
 
 /** An HTTP server with the limits and the error format of every answer, and no routes yet. */
 export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
   const loggerInstance: FastifyBaseLogger = log
+  const checks = { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS }
   const server = Fastify({
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.body,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    // A request must be here in this time; answers may take as long as a long-poll.
-    requestTimeout: 120_000,
+    requestTimeout: REQUEST_MS,
     forceCloseConnections: true,
-    ...(tls ? { https: { ...tls, minVersion: 'TLSv1.2' as const } } : {}),
+    ...(tls
+      ? { https: { ...checks, ...tls, minVersion: 'TLSv1.2' as const, handshakeTimeout: HANDSHAKE_MS } }
+      : { http: checks }),
+  })
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseBody(body as Buffer))
+    } catch (error) {
+      done(error as Error)
+    }
   })
   server.setErrorHandler((error: FastifyError | ApiError, request, reply) => {
     const { status, body } = describe(error)
     if (status >= 500) request.log.error({ err: error }, 'request failed')
     return reply.status(status).send(body)
   })
-  server.setNotFoundHandler((_request, reply) => {
-    const body: ApiErrorBody = { error: { code: 'not-found', message: 'there is nothing here' } }
-    return reply.status(404).send(body)
+  server.addHook('onRequest', (request, _reply, done) => {
+    if (request.is404) throw notFound('there is nothing here')
+    done()
+  })
+  // Who is answered before the end of the request was turned away: what else comes is not read, nor waited for.
+  server.addHook('onSend', ({ raw }, reply, _payload, done) => {
+    if (!raw.complete) reply.header('connection', 'close')
+    done()
   })
   return server
+}
+
+/**
+ * A key named `__proto__` is data like any other here: what comes in is never merged into objects of ours.
+ * @throws {ApiError} 400
+ */
+function parseBody(body: Buffer): unknown {
+  if (isDeeperThan(limits.depth + ENVELOPE, body)) throw invalid('the body is nested too deep')
+  try {
+    return JSON.parse(body.toString())
+  } catch {
+    throw invalid('the body is not JSON')
+  }
 }
 
 function describe(error: FastifyError | ApiError): { status: number; body: ApiErrorBody } {

@@ -55,7 +55,11 @@ export const AddTasksRequest = z.object({
     .array(
       z.object({
         /** What the user calls this task: unique in its job, so that adding it again changes nothing. */
-        key: z.string().min(1).max(200),
+        key: z
+          .string()
+          .min(1)
+          .max(200)
+          .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
         input: Json,
       }),
     )

@@ -7,10 +7,16 @@ export const PROTOCOL_VERSION = 1
 export const limits = {
   /** One HTTP body of JSON. */
   body: 64 << 20,
+  /** One exchange of a worker, either way. */
+  exchange: 32 << 20,
+  /** A body that carries no tasks or results. */
+  smallBody: 1 << 20,
   /** Tasks in one submission, one lease or one batch of results. */
   batch: 20_000,
   /** One task's arguments or one result's value, as JSON text. */
   value: 8 << 20,
+  /** Nesting of arrays and objects in one task's arguments or one result's value. */
+  depth: 500,
   /** An error message or stack kept for a user. */
   errorText: 16 << 10,
   /** Longest long-poll, milliseconds. */
@@ -36,6 +42,9 @@ export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256 in 
 
 /** Milliseconds since 1970, by the clock of the manager. */
 export const Timestamp = z.int().nonnegative()
+
+/** Time that something took, fractions included; sums of it must stay numbers. */
+export const Milliseconds = z.number().nonnegative().max(1e12)
 
 /** A number handed out by the ledger: task, lease, job, cursor. */
 export const Serial = z.int().nonnegative()

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Json, limits, Name, Serial } from './common.ts'
+import { Json, limits, Milliseconds, Name, Serial } from './common.ts'
 
 /** What went wrong with a task, as the user sees it. */
 export const TaskError = z.object({
@@ -32,7 +32,7 @@ export const TaskResult = z.object({
   lease: Serial,
   outcome: Outcome,
   /** Time its library spent on it, milliseconds; a batch is shared out evenly. */
-  ms: z.number().nonnegative(),
+  ms: Milliseconds,
 })
 export type TaskResult = z.infer<typeof TaskResult>
 

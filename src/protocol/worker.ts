@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Level } from './context.ts'
-import { limits, Serial, Sha256, Timestamp } from './common.ts'
+import { limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
 import { Lease, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */
@@ -30,7 +30,7 @@ export const RegisterRequest = z.object({
   /** The batch system's own name for this job, e.g. `1234.0` or `1234_5`. */
   jobId: z.string().max(200).optional(),
   /** How often the batch system has started this job before (requeues after evictions). */
-  restarts: z.int().nonnegative().default(0),
+  restarts: z.int().nonnegative().max(1_000_000).default(0),
   slots: z.array(Slot).min(1).max(64),
   /** When the batch system will end the pilot, by the worker's clock, and that clock's reading now. */
   deadline: Timestamp.optional(),
@@ -73,8 +73,8 @@ export const ContextReport = z.object({
   bytesHeld: z.int().nonnegative().optional(),
   bytesTotal: z.int().nonnegative().optional(),
   /** Time spent so far on this worker, milliseconds. */
-  fetchMs: z.number().nonnegative().optional(),
-  loadMs: z.number().nonnegative().optional(),
+  fetchMs: Milliseconds.optional(),
+  loadMs: Milliseconds.optional(),
   /** Memory the loaded context takes, bytes. */
   memory: z.int().nonnegative().optional(),
   /** How often this worker has tried to bring it up, this time included. */
@@ -99,7 +99,7 @@ export const ExchangeRequest = z.object({
   /** How many more tasks it could take, per context that is loaded and ready. */
   want: z.array(z.object({ context: Sha256, tasks: z.int().nonnegative().max(limits.batch) })).max(1000),
   /** Tasks it finishes per second, measured over the last while; 0 if unknown. */
-  rate: z.number().nonnegative(),
+  rate: z.number().nonnegative().max(1e9),
   /** How long the manager may hold the answer back while there is nothing to say, milliseconds. */
   waitMs: z.int().nonnegative().max(limits.wait),
   /** It takes no more work and will be gone soon; why. */

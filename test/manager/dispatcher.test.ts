@@ -27,8 +27,8 @@ beforeEach(async () => {
   const job = await ledger.addJob({ ...spec, options: { retries: 0, priority: 0 }, createdAt: 1 })
   addJob(dispatcher.state, { ...spec, id: job.id, priority: 0, retries: 0 })
   const { start, end } = await ledger.addTasks(job.id, [
-    { key: 'a', input: 1 },
-    { key: 'b', input: 2 },
+    { key: 'a', input: '1' },
+    { key: 'b', input: '2' },
   ])
   dispatcher.apply(addTasks(dispatcher.state, job.id, start, end, dispatcher.now))
 })

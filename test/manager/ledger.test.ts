@@ -43,7 +43,10 @@ function done(task: number, value: string | number): TaskResult {
 }
 
 const numbered = (from: number, to: number) =>
-  Array.from({ length: to - from }, (_, i) => ({ key: `k${from + i}`, input: { n: from + i } }))
+  Array.from({ length: to - from }, (_, i) => ({
+    key: `k${from + i}`,
+    input: JSON.stringify({ n: from + i }),
+  }))
 
 describe('the ledger', () => {
   test('gives a batch neighbouring numbers and leaves out keys the job has already', async () => {

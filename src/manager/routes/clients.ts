@@ -49,16 +49,17 @@ export function clientRoutes(
   server.get('/v1/status', () => board.read())
 
   server.get('/v1/contexts', () => ({ contexts: contexts.list() }))
-  server.post('/v1/contexts', ({ body }) => contexts.register(parse(AddContextRequest, body).path))
+  const small = { bodyLimit: limits.smallBody }
+  server.post('/v1/contexts', small, ({ body }) => contexts.register(parse(AddContextRequest, body).path))
 
   server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
-  server.post('/v1/jobs', ({ body }) => jobs.create(parse(CreateJobRequest, body)))
+  server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))
   server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/tasks', ({ params, body }) =>
     jobs.addTasks(parse(JobParams, params).job, parse(AddTasksRequest, body).tasks),
   )
-  server.post('/v1/jobs/:job/close', ({ params }) => jobs.close(parse(JobParams, params).job))
-  server.post('/v1/jobs/:job/cancel', ({ params }) => jobs.cancel(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
   server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
     const { after, limit, waitMs } = parse(ResultsQuery, query)
     const gone = new AbortController()
@@ -66,11 +67,11 @@ export function clientRoutes(
     return jobs.results(parse(JobParams, params).job, after, limit, waitMs, gone.signal)
   })
 
-  server.post('/v1/backup', async ({ body }): Promise<BackupResponse> => {
+  server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
     return { bytes: await backUp(parse(BackupRequest, body).file) }
   })
 
-  server.post('/v1/stop', ({ body }) => {
+  server.post('/v1/stop', small, ({ body }) => {
     const options = parse(StopRequest, body ?? {})
     setImmediate(() => onStop(options))
     return { stopping: true }

@@ -1,10 +1,9 @@
 import { createReadStream } from 'node:fs'
 import type { Socket } from 'node:net'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import { Sha256 } from '../../protocol/common.ts'
+import { limits, PROTOCOL_VERSION, Sha256 } from '../../protocol/common.ts'
 import { ExchangeRequest, RegisterRequest, type RegisterResponse, WorkerId } from '../../protocol/worker.ts'
-import { PROTOCOL_VERSION } from '../../protocol/common.ts'
 import type { Contexts } from '../contexts.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import { conflict, notFound, unauthorised } from '../errors.ts'
@@ -34,9 +33,11 @@ export interface WorkerRoutes {
 export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
   const { dispatcher, pilots, contexts, board, neighbours, runtime, terms } = options
   const watch = connectionWatch(dispatcher)
+  // Asked for before the body is read, so that strangers cannot send one.
+  const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
+  const workerOnly = before((request) => void ownSession(pilots, request))
 
-  server.get('/v1/runtime/:sha256', ({ params, headers }, reply) => {
-    pilots.pilotOf(bearer(headers.authorization))
+  server.get('/v1/runtime/:sha256', { onRequest: pilotOnly }, ({ params }, reply) => {
     if (parse(RuntimeParams, params).sha256 !== runtime.sha256) {
       throw notFound('this runtime is not served any more: the pilot was submitted by an older factory')
     }
@@ -46,7 +47,8 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
       .send(createReadStream(runtime.path))
   })
 
-  server.post('/v1/workers', ({ body, headers }): RegisterResponse => {
+  const small = { bodyLimit: limits.smallBody }
+  server.post('/v1/workers', { ...small, onRequest: pilotOnly }, ({ body, headers }): RegisterResponse => {
     const info = parse(RegisterRequest, body)
     if (info.protocol !== PROTOCOL_VERSION) {
       throw conflict(`the worker speaks protocol ${info.protocol}, the manager ${PROTOCOL_VERSION}`)
@@ -54,25 +56,39 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     return { ...pilots.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
   })
 
-  server.post('/v1/workers/:worker/exchange', async (request, reply) => {
-    const session = ownSession(pilots, request)
+  const large = { bodyLimit: limits.exchange }
+  server.post('/v1/workers/:worker/exchange', { ...large, onRequest: workerOnly }, async (request, reply) => {
+    const { worker } = ownSession(pilots, request)
     const exchange = parse(ExchangeRequest, request.body)
-    watch(request.raw.socket, session.worker)
-    board.note(session.worker, exchange.contexts)
-    neighbours.note(session.worker, exchange.contexts)
-    const answer = await dispatcher.exchange(pilots.workerInfo(session.worker), exchange)
+    // What nobody registered would be remembered for nothing.
+    exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
+    watch(request.raw.socket, worker)
+    board.note(worker, exchange.contexts)
+    neighbours.note(worker, exchange.contexts)
+    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange)
     return reply.header('content-type', 'application/json').send(answer)
   })
 
-  server.post('/v1/workers/:worker/sources', (request): SourcesResponse => {
-    const { worker } = ownSession(pilots, request)
-    return { sources: neighbours.sources(worker, parse(SourcesRequest, request.body)) }
-  })
+  server.post(
+    '/v1/workers/:worker/sources',
+    { ...small, onRequest: workerOnly },
+    (request): SourcesResponse => {
+      const { worker } = ownSession(pilots, request)
+      return { sources: neighbours.sources(worker, parse(SourcesRequest, request.body)) }
+    },
+  )
 
   server.get('/v1/contexts/:context', (request) => {
     pilots.authenticate(bearer(request.headers.authorization))
     return contexts.byId(parse(ContextParams, request.params).context)
   })
+}
+
+function before(check: (request: FastifyRequest) => void): onRequestHookHandler {
+  return (request, _reply, done) => {
+    check(request)
+    done()
+  }
 }
 
 /** The session of the worker that the path names. @throws {ApiError} 401 if it is another's */
