@@ -10,7 +10,8 @@ manager:
   idle: 2m
 
 # Context files (or folders with a context.yaml) registered at the start.
-contexts: []
+contexts:
+  - ./contexts/fact-verification
 
 sites:
   # Pilots as processes of this machine.

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -42,6 +43,7 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
       ? { https: { ...checks, ...tls, minVersion: 'TLSv1.2' as const, handshakeTimeout: HANDSHAKE_MS } }
       : { http: checks }),
   })
+  server.removeAllContentTypeParsers()
   server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
       done(null, parseBody(body as Buffer))
@@ -73,10 +75,11 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
 function parseBody(body: Buffer): unknown {
   if (isDeeperThan(limits.depth + ENVELOPE, body)) throw invalid('the body is nested too deep')
   try {
-    return JSON.parse(body.toString())
+    if (isUtf8(body)) return JSON.parse(body.toString())
   } catch {
-    throw invalid('the body is not JSON')
+    // Said below.
   }
+  throw invalid('the body is not JSON')
 }
 
 function describe(error: FastifyError | ApiError): { status: number; body: ApiErrorBody } {

@@ -76,9 +76,8 @@ export class StatusBoard {
       const last = before?.get(report.context)
       const times = this.#timesOf(report.context)
       times.fetchMs += Math.max(0, (report.fetchMs ?? 0) - (last?.fetchMs ?? 0))
-      const loaded = Math.max(0, (report.loadMs ?? 0) - (last?.loadMs ?? 0))
-      times.loadMs += loaded
-      if (loaded > 0) times.loads++
+      times.loadMs += Math.max(0, (report.loadMs ?? 0) - (last?.loadMs ?? 0))
+      if (isLoaded(report) && !(last && isLoaded(last))) times.loads++
     }
   }
 
@@ -165,4 +164,8 @@ export class StatusBoard {
   #nameOf(context: string): string {
     return this.#contexts.find(context)?.name ?? context.slice(0, 12)
   }
+}
+
+function isLoaded({ level }: ContextReport): boolean {
+  return level === 'memory' || level === 'device'
 }

@@ -16,11 +16,16 @@ import { parse } from '../server.ts'
 import type { StatusBoard } from '../status.ts'
 import { bearer, matches } from '../tokens.ts'
 
-const JobParams = z.object({ job: z.coerce.number().int().nonnegative() })
+/** A whole number in a path or a query. */
+const Digits = z
+  .string()
+  .regex(/^[0-9]{1,15}$/, 'expected a whole number')
+  .transform(Number)
+const JobParams = z.object({ job: Digits })
 const ResultsQuery = z.object({
-  after: z.coerce.number().int().nonnegative().default(0),
-  limit: z.coerce.number().int().min(1).max(limits.batch).default(1000),
-  waitMs: z.coerce.number().int().min(0).max(limits.wait).default(0),
+  after: Digits.default(0),
+  limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
+  waitMs: Digits.pipe(z.int().max(limits.wait)).default(0),
 })
 
 export interface ClientRoutes {
