@@ -1,18 +1,17 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { ManagerOptions } from '../../src/manager/manager.ts'
 
 const CHILD = fileURLToPath(new URL('manager-child.ts', import.meta.url))
 
-export interface ToManager {
-  /** Make so many pilots. */
-  pilots: number
-}
+/** Make so many pilots, or say how much memory is used. */
+export type ToManager = { pilots: number } | 'memory'
 
 export type FromManager =
-  ({ type: 'ready' } & Reached) | { type: 'pilots'; pilots: { pilot: string; token: string }[] }
+  | ({ type: 'ready' } & Reached)
+  | { type: 'pilots'; pilots: { pilot: string; token: string }[] }
+  | { type: 'memory'; heap: number; rss: number }
 
 /** How a manager is reached. */
 export interface Reached {
@@ -66,17 +65,19 @@ export class ManagerProcess implements AsyncDisposable {
     return this.#child!.pid!
   }
 
-  /** Its resident memory, bytes. */
-  get rss(): number {
-    const kb = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1]
-    return Number(kb) * 1024
-  }
-
   /** Makes pilots, each with a one-time token. */
   async pilots(count: number): Promise<{ pilot: string; token: string }[]> {
     const made = this.#hear('pilots')
     this.#child!.send({ pilots: count } satisfies ToManager)
     return (await made).pilots
+  }
+
+  /** Live objects after a garbage collection, and what the process takes, bytes. */
+  async memory(): Promise<{ heap: number; rss: number }> {
+    const measured = this.#hear('memory')
+    this.#child!.send('memory' satisfies ToManager)
+    const { heap, rss } = await measured
+    return { heap, rss }
   }
 
   async #hear<T extends FromManager['type']>(type: T): Promise<Extract<FromManager, { type: T }>> {

@@ -131,8 +131,11 @@ async function isFolder(path: string): Promise<boolean> {
 }
 
 async function readYaml(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8').catch((error: Error) => {
+    throw invalid(`${file} cannot be read: ${error.message}`)
+  })
   try {
-    return parse(await readFile(file, 'utf8'))
+    return parse(text)
   } catch (error) {
     if (error instanceof YAMLParseError) throw invalid(`${file}: ${error.message}`)
     throw error

@@ -72,16 +72,24 @@ export interface Manager {
 export async function startManager(options: ManagerOptions): Promise<Manager> {
   const { stateFolder, log } = options
   await mkdir(stateFolder, { recursive: true, mode: 0o700 })
+  // What was opened is closed again, the last first, when it stops and also when it cannot start.
+  await using opened = new AsyncDisposableStack()
   const ledger = new Ledger(join(stateFolder, 'ledger.db'), log)
-  try {
-    return await startOn(ledger, options)
-  } catch (error) {
-    await ledger.close()
-    throw error
+  opened.defer(() => ledger.close())
+  const running = await startOn(ledger, opened, options)
+  const all = opened.move()
+  const close = async () => {
+    await all.disposeAsync()
+    await rm(join(stateFolder, 'endpoint.json'), { force: true })
   }
+  return { ...running, close }
 }
 
-async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager> {
+async function startOn(
+  ledger: Ledger,
+  opened: AsyncDisposableStack,
+  options: ManagerOptions,
+): Promise<Omit<Manager, 'close'>> {
   const { stateFolder, store, runtime, log, listen } = options
   const host = options.advertise ?? (isWildcard(listen.host) ? hostname() : listen.host)
   const tls = isLoopback(listen.host) ? undefined : await ownCertificate(stateFolder, [host])
@@ -96,6 +104,9 @@ async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager
   const userToken = ledger.meta('user-token', () => makeToken('u').token)
 
   const server = createServer(log, tls)
+  opened.defer(() => server.close())
+  // Before the server, which waits for its open requests.
+  opened.defer(() => dispatcher.close())
   // Each group of routes is a plugin of its own, so that one's check of tokens is not the other's.
   await server.register((scope, _options, done) => {
     clientRoutes(scope, {
@@ -136,12 +147,6 @@ async function startOn(ledger: Ledger, options: ManagerOptions): Promise<Manager
     registry: pilots,
     registerContext: (path) => contexts.register(path),
     showSites: (sites) => (board.sites = sites),
-    close: async () => {
-      dispatcher.close()
-      await server.close()
-      await ledger.close()
-      await rm(join(stateFolder, 'endpoint.json'), { force: true })
-    },
   }
 }
 

@@ -1,0 +1,143 @@
+import type { z } from 'zod'
+import {
+  AddContextRequest,
+  AddTasksRequest,
+  BackupRequest,
+  CreateJobRequest,
+  StopRequest,
+} from '../../src/protocol/client.ts'
+import { SourcesRequest } from '../../src/protocol/sources.ts'
+import { ExchangeRequest, RegisterRequest } from '../../src/protocol/worker.ts'
+import { registration } from '../../test/support/manager.ts'
+
+/** Secrets and numbers that are valid at the manager under test. */
+export interface Known {
+  user: string
+  pilot: string
+  worker: string
+  session: string
+  /** Of another worker. */
+  foreignSession: string
+  job: number
+  context: string
+  bundle: string
+  /** For `bundle`, and for one that is not there. */
+  ticket: string
+  foreignTicket: string
+}
+
+export interface Route {
+  method: 'GET' | 'POST'
+  path: string
+  token: keyof Known
+  /** What it reads of a body, and a body that it accepts. */
+  schema?: z.ZodType
+  body?: object
+  /** Bodies it takes are not JSON. */
+  binary?: boolean
+  /** Query strings that it refuses. */
+  badQueries?: string[]
+  /** Parts of its path stand for something that must exist. */
+  named?: boolean
+}
+
+/** Every route of the manager. */
+export function routes(known: Known): Route[] {
+  const { worker, job, context, bundle } = known
+  const pieces = `/v1/pieces/${bundle}`
+  const task = { task: 1, lease: 2, outcome: { status: 'done', value: 1 }, ms: 1 }
+  const error = { name: 'Error', message: 'm', stack: 's' }
+  return [
+    { method: 'GET', path: '/v1/status', token: 'user' },
+    { method: 'GET', path: '/v1/contexts', token: 'user' },
+    post('/v1/contexts', AddContextRequest, { path: '/nowhere/context.yaml' }),
+    { method: 'GET', path: '/v1/jobs', token: 'user' },
+    post('/v1/jobs', CreateJobRequest, {
+      name: 'job',
+      context: 'ctx',
+      function: 'f',
+      options: { retries: 1, timeLimitMs: 1000, priority: 1 },
+    }),
+    { method: 'GET', path: `/v1/jobs/${job}`, token: 'user', named: true },
+    post(`/v1/jobs/${job}/tasks`, AddTasksRequest, {
+      tasks: [
+        { key: 'a', input: { n: 1 } },
+        { key: 'b', input: null },
+      ],
+    }),
+    {
+      method: 'GET',
+      path: `/v1/jobs/${job}/results`,
+      token: 'user',
+      named: true,
+      badQueries: [
+        'limit=0',
+        'limit=1e9',
+        'after=-1',
+        'after=x',
+        'waitMs=9999999',
+        'limit=1&limit=2',
+        'after=1.5',
+      ],
+    },
+    post('/v1/backup', BackupRequest, { file: '/nowhere/backup.db' }),
+    post('/v1/stop', StopRequest, { drain: true }),
+    {
+      ...post('/v1/workers', RegisterRequest, { ...registration(), jobId: '1.0', deadline: 1 }),
+      token: 'pilot',
+    },
+    {
+      ...post(`/v1/workers/${worker}/exchange`, ExchangeRequest, {
+        seq: 1,
+        results: [task, { ...task, outcome: { status: 'error', error } }],
+        leases: [1],
+        contexts: [{ context, level: 'memory', attempts: 1, bytesHeld: 1, fetchMs: 1, memory: 1, error }],
+        want: [{ context, tasks: 1 }],
+        rate: 1,
+        waitMs: 0,
+        leaving: 'drain',
+      }),
+      token: 'session',
+    },
+    {
+      ...post(`/v1/workers/${worker}/sources`, SourcesRequest, {
+        bundle,
+        faults: [{ source: 'w1', reason: 'stalled', detail: '' }],
+        heldBytes: 1,
+        totalBytes: 2,
+        from: [{ source: 'manager', bytes: 1 }],
+      }),
+      token: 'session',
+    },
+    { method: 'GET', path: `/v1/contexts/${context}`, token: 'session', named: true },
+    { method: 'GET', path: `/v1/runtime/${'0'.repeat(64)}`, token: 'pilot', named: true },
+    { method: 'GET', path: `${pieces}/manifest`, token: 'ticket', named: true },
+    { method: 'GET', path: `${pieces}/holdings`, token: 'ticket', named: true },
+    {
+      method: 'GET',
+      path: pieces,
+      token: 'ticket',
+      named: true,
+      badQueries: [
+        '',
+        'first=0',
+        'first=-1&count=1',
+        'first=0&count=0',
+        'first=9999999&count=1',
+        'first=a&count=b',
+      ],
+    },
+    {
+      method: 'POST',
+      path: pieces,
+      token: 'ticket',
+      named: true,
+      binary: true,
+      badQueries: ['', 'bytes=0', 'bytes=-1', 'bytes=1e12', 'bytes=x'],
+    },
+  ]
+}
+
+function post(path: string, schema: z.ZodType, body: object): Route {
+  return { method: 'POST', path, token: 'user', schema, body }
+}
