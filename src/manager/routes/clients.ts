@@ -76,8 +76,8 @@ export function clientRoutes(
     return { bytes: await backUp(parse(BackupRequest, body).file) }
   })
 
-  server.post('/v1/stop', small, ({ body }) => {
-    const options = parse(StopRequest, body ?? {})
+  server.post('/v1/stop', small, ({ body = {} }) => {
+    const options = parse(StopRequest, body)
     setImmediate(() => onStop(options))
     return { stopping: true }
   })
