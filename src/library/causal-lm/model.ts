@@ -137,9 +137,21 @@ function toFeeds(runtime: typeof Runtime, graph: Graph, pass: Pass): Record<stri
   if (graph.hasPositions) integers('position_ids', pass.positions, [rows, width])
   if (graph.keepLogits) integers(graph.keepLogits.name, [1], graph.keepLogits.dims)
   graph.past.forEach((name, i) => {
-    feeds[name] = cache?.tensors[i] ?? emptyCache(runtime, graph, rows)
+    const tensor = cache?.tensors[i]
+    feeds[name] = tensor ? toInput(tensor) : emptyCache(runtime, graph, rows)
   })
   return feeds
+}
+
+/**
+ * What was an output as an input. onnxruntime hands out half-precision numbers as a Float16Array but does not take one
+ * back: it wants to see the bits. Its Tensor class insists on Float16Array, so this stands in for one.
+ */
+function toInput(tensor: Tensor): Tensor {
+  if (tensor.type !== 'float16') return tensor
+  const { buffer, byteOffset, length } = tensor.data as Uint16Array
+  const { type, dims, location } = tensor
+  return { type, dims, location, data: new Uint16Array(buffer, byteOffset, length) } as unknown as Tensor
 }
 
 /** Writes the low halves only, which is many times faster than making a BigInt of each value. None is negative. */

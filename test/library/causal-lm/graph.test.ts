@@ -16,8 +16,14 @@ function value(name: string, type: string, shape: (number | string)[]): ValueInf
   return { name, isTensor: true, type, shape }
 }
 
+interface PortOptions {
+  kv?: string
+  heads?: number | string
+  size?: number | string
+}
+
 /** Inputs and outputs of a graph with two layers, as exports have them. */
-function ports({ kv = 'float32', heads = 2, size = 8 } = {}) {
+function ports({ kv = 'float32', heads = 2, size = 8 }: PortOptions = {}) {
   const parts = ['0.key', '0.value', '1.key', '1.value']
   const cache = (prefix: string) =>
     parts.map((part) => value(`${prefix}.${part}`, kv, ['batch', heads, 'past', size]))
