@@ -41,7 +41,7 @@ export interface FuzzReport {
 
 const CONNECTIONS = 12
 /** Part of the requests after which the memory is taken for the first time. */
-const WARM_UP = 0.2
+const WARM_UP = 0.3
 const SLOW = 20
 /** Growth of live objects that counts as none: caches that are filling up, bytes. */
 const HEAP_SLACK = 4 << 20
@@ -51,7 +51,8 @@ const SEQ = 1_000_000
 /** Sends malformed requests to every route of a manager: each must be refused, and nothing of it remain. */
 export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions): Promise<FuzzReport> {
   const random = new Random(seed)
-  await using manager = new ManagerProcess(folder)
+  // The worker whose session is abused says nothing by itself, and must not be given up for it.
+  await using manager = new ManagerProcess(folder, { scheduler: { leaseMs: 3_600_000 } })
   manager.start()
   const { url, token } = await manager.ready()
   const port = Number(new URL(url).port)
