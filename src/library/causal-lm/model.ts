@@ -111,9 +111,10 @@ async function openSession(runtime: typeof Runtime, path: string, { threads, dev
     }
   }
   const session = await runtime.InferenceSession.create(path, options).catch((error: unknown) => {
-    throw new BundleError(
-      `${path} cannot be loaded: ${(error as Error).message}. Is it, and its data file, whole?`,
-    )
+    const reason = (error as Error).message.trim()
+    throw new BundleError(`${path} cannot be loaded; it or its data file may be cut off: ${reason}`, {
+      cause: error,
+    })
   })
   if (refusals.length > 0) {
     process.stderr.write(
