@@ -80,17 +80,18 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
 
   /**
    * Takes in a request and waits for its answer, as JSON.
+   * @param accepted called at once if it is not older than one already seen
    * @throws {ApiError} 409 for a request older than one already seen, or replaced by a newer one
    */
-  async exchange(worker: WorkerInfo, request: ExchangeRequest): Promise<string> {
+  async exchange(worker: WorkerInfo, request: ExchangeRequest, accepted = () => {}): Promise<string> {
     if (!this.state.workers.has(worker.id)) this.join(worker)
-    this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
-    const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
     const actions = exchange(this.state, worker.id, request, this.now)
     if (typeof actions === 'string') {
-      this.#waiting.delete(worker.id)
       throw conflict(`request ${request.seq} is ${actions}: a newer one was seen`)
     }
+    accepted()
+    this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
+    const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
     this.apply(actions)
     const written = request.results.length > 0 ? this.#written : undefined
     const answer = await reply

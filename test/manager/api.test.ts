@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { Agent } from 'undici'
 import type { Manager } from '../../src/manager/manager.ts'
 import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
 import { ask, HttpWorker, makeState, registration, removeState, startOn } from '../support/manager.ts'
@@ -135,6 +136,23 @@ describe('an exchange', () => {
     assert.notEqual(again.body.leases[0]?.lease, lost.body.leases[0]?.lease)
     assert.equal((await user<Status>('/v1/status')).body.duplicates, 0)
     assert.equal((await worker.exchange({ seq: seq - 1 })).status, 409)
+    await worker.die()
+  })
+
+  test('that is refused as stale disturbs neither the open one nor its connection', async () => {
+    const worker = await HttpWorker.register(manager)
+    await worker.exchange({ seq: 5 })
+    const waiting = worker.exchange({ seq: 6, waitMs: 600 })
+    await until(async () => (await user<Status>('/v1/status')).body.workers[0]?.state === 'active')
+    const stray = new Agent()
+    const body = { seq: 1, results: [], leases: [], contexts: [], want: [], rate: 0, waitMs: 0 }
+    const path = `/v1/workers/${worker.id}/exchange`
+    assert.equal((await ask(manager.url, worker.session, path, body, stray)).status, 409)
+    await stray.destroy()
+    assert.equal((await waiting).status, 200)
+    const { evictions, workers } = (await user<Status>('/v1/status')).body
+    assert.equal(evictions, 0)
+    assert.equal(workers[0]?.state, 'active')
     await worker.die()
   })
 

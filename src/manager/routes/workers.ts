@@ -62,10 +62,11 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     const exchange = parse(ExchangeRequest, request.body)
     // What nobody registered would be remembered for nothing.
     exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
-    watch(request.raw.socket, worker)
     board.note(worker, exchange.contexts)
     neighbours.note(worker, exchange.contexts)
-    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange)
+    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () =>
+      watch(request.raw.socket, worker),
+    )
     return reply.header('content-type', 'application/json').send(answer)
   })
 
