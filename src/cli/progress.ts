@@ -21,6 +21,7 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
   const meter = createMeter()
   let view: RunView | undefined
   let drawn = 0
+  let logged = ''
   let asking = false
 
   const erase = () => {
@@ -28,11 +29,16 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     if (drawn > 0) clearScreenDown(stream)
     drawn = 0
   }
+  // A log has no use for the same line again.
+  const log = (line: string) => {
+    if (line !== logged) stream.write(`${line}\n`)
+    logged = line
+  }
   const draw = () => {
     if (!view) return
     meter.note(view.progress.done + view.progress.failed, performance.now())
     view.rate = meter.rate()
-    if (!stream.isTTY) return void stream.write(`${progressLine(view)}\n`)
+    if (!stream.isTTY) return log(progressLine(view))
     const lines = progressLines(view, stream.columns)
     erase()
     stream.write(`${lines.join('\n')}\n`)

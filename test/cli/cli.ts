@@ -17,6 +17,9 @@ export interface Running {
   ended: Promise<Ended>
 }
 
+/** No command of a test takes as long as this, milliseconds: one that hangs fails instead. */
+const LIMIT_MS = 240_000
+
 export interface CommandOptions {
   state: string
   env?: NodeJS.ProcessEnv
@@ -29,6 +32,8 @@ export function start(args: string[], { state, env, cwd }: CommandOptions): Runn
     cwd,
     env: { ...process.env, ...env, GLEANER_STATE: state },
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: LIMIT_MS,
+    killSignal: 'SIGKILL',
   })
   const output = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text))

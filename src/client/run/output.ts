@@ -123,9 +123,14 @@ export async function openOutput(path: string, from: Position): Promise<Output> 
     },
     async write(rows) {
       const text = Buffer.from(rows.map(toLine).join(''))
-      for (let done = 0; done < text.length;) {
-        const { bytesWritten } = await file.write(text, done, text.length - done, position.bytes + done)
-        done += bytesWritten
+      try {
+        for (let done = 0; done < text.length;) {
+          const { bytesWritten } = await file.write(text, done, text.length - done, position.bytes + done)
+          done += bytesWritten
+        }
+      } catch (error) {
+        // The system knows a file it writes to by number only.
+        throw Object.assign(error as Error, { path })
       }
       position = advance(position, rows, text.length)
     },
