@@ -1,4 +1,4 @@
-"""Writes a model in Hugging Face's ONNX layout: config.json, generation_config.json and onnx/model.onnx.
+"""Writes a model in Hugging Face's ONNX layout, and reads it back.
 
 The graph has the inputs and outputs of an Optimum export with past, but is built by hand: masks and rotary factors
 are computed once rather than per layer, queries and keys are rotated together, key heads are shared without being
@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, mapping, numpy_helper
 from torch import Tensor
 
@@ -23,7 +25,9 @@ from tokenizer import END_OF_TEXT, IM_END, IM_START, Tokenizer
 OPSET = 17
 
 
-def export_model(model: Llama, tokenizer: Tokenizer, folder: Path, *, half: bool = False, positions: bool = True) -> None:
+def export_model(
+    model: Llama, tokenizer: Tokenizer, folder: Path, *, half: bool = False, positions: bool = True
+) -> None:
     """`half` stores and computes in float16; without `positions` the graph counts positions itself."""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
@@ -32,6 +36,23 @@ def export_model(model: Llama, tokenizer: Tokenizer, folder: Path, *, half: bool
     builder = _Builder(np.float16 if half else np.float32)
     _llama(builder, model, positions)
     onnx.save(builder.finish(), folder / "onnx" / "model.onnx")
+
+
+def import_model(folder: Path) -> Llama:
+    """The model that `export_model` wrote, to within the rounding of its query weights."""
+    described = json.loads((folder / "config.json").read_text())
+    model = Llama(Config(**{field.name: described[field.name] for field in fields(Config)}))
+    stored = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        for tensor in onnx.load(folder / "onnx" / "model.onnx").graph.initializer
+    }
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            projection = name.removesuffix(".weight")
+            parameter.copy_(stored[projection].T if projection in stored else stored[name])
+        for layer in model.layers:
+            layer.attention.qkv_proj.weight[: model.config.query_size] *= math.sqrt(model.config.head_dim)
+    return model
 
 
 class _Builder:
@@ -55,6 +76,10 @@ class _Builder:
     def weight(self, name: str, value: Tensor) -> str:
         self._initializers[name] = numpy_helper.from_array(value.detach().numpy().astype(self.dtype), name)
         return name
+
+    def projection(self, name: str, weight: Tensor) -> str:
+        """Stored as MatMul wants it: inputs by outputs."""
+        return self.weight(name, weight.T)
 
     def floating(self, value: float) -> str:
         return self._constant(np.array(value, self.dtype))
@@ -149,11 +174,11 @@ def _layer(
     x = b.op("Add", x, _attention(b, config, index, layer, normed, cos, sin, bias))
     weight = b.weight(f"{name}.post_attention_layernorm.weight", layer.post_attention_layernorm.weight)
     gate_up = b.op(
-        "MatMul", _rms_norm(b, config, x, weight), b.weight(f"{name}.gate_up_proj", layer.gate_up_proj.weight.T)
+        "MatMul", _rms_norm(b, config, x, weight), b.projection(f"{name}.gate_up_proj", layer.gate_up_proj.weight)
     )
     gate, up = b.split(gate_up, config.intermediate_size, config.intermediate_size, axis=-1)
     hidden = b.op("Mul", b.op("Mul", gate, b.op("Sigmoid", gate)), up)
-    return b.op("Add", x, b.op("MatMul", hidden, b.weight(f"{name}.down_proj", layer.down_proj.weight.T)))
+    return b.op("Add", x, b.op("MatMul", hidden, b.projection(f"{name}.down_proj", layer.down_proj.weight)))
 
 
 def _attention(
@@ -163,7 +188,7 @@ def _attention(
     group = heads // shared
     projection = layer.attention.qkv_proj.weight.detach().clone()
     projection[: config.query_size] /= math.sqrt(size)
-    qkv = b.op("MatMul", x, b.weight(f"layers.{index}.qkv_proj", projection.T))
+    qkv = b.op("MatMul", x, b.projection(f"layers.{index}.attention.qkv_proj", projection))
     qkv = b.transpose(b.op("Reshape", qkv, b.integers(0, 0, -1, size)), 0, 2, 1, 3)
     qk, v = b.split(qkv, heads + shared, shared, axis=1)
     q, k = b.split(_rotate(b, qk, size, cos, sin), heads, shared, axis=1)
@@ -181,7 +206,7 @@ def _attention(
     mixed = b.op("MatMul", b.op("Reshape", weights, together), v)
     mixed = b.op("Reshape", mixed, b.op("Concat", b.integers(0, heads), length, b.integers(size), axis=0))
     mixed = b.op("Reshape", b.transpose(mixed, 0, 2, 1, 3), b.integers(0, 0, heads * size))
-    return b.op("MatMul", mixed, b.weight(f"layers.{index}.o_proj", layer.attention.o_proj.weight.T))
+    return b.op("MatMul", mixed, b.projection(f"layers.{index}.attention.o_proj", layer.attention.o_proj.weight))
 
 
 def _rotate(b: _Builder, x: str, size: int, cos: str, sin: str) -> str:

@@ -171,5 +171,10 @@ class Tokenizer:
         }
 
 
+def load_tokenizer(folder: Path) -> Tokenizer:
+    merges = json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
+    return Tokenizer([tuple(merge.split(" ")) for merge in merges])
+
+
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

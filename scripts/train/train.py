@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from tokenizer import Tokenizer, train_merges
 VOCAB_SIZE = 1280
 TOKENIZER_CLAIMS = 60_000
 HELD_OUT_CLAIMS = 10_000
+SAMPLE_CLAIMS = 1_500
 PROBED_LAYER = 1
 RECALLED_TOKENS = 3
 
@@ -46,7 +48,7 @@ CONFIG = Config(
 @dataclass(frozen=True)
 class Schedule:
     claims: int
-    groups_per_batch: int = 32
+    groups_per_batch: int = 16
     peak_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
@@ -95,48 +97,61 @@ def accuracy(model: Llama, dataset: Dataset) -> float:
     return 1 - failures / claims
 
 
-def train(model: Llama, dataset: Dataset, held_out: Dataset, schedule: Schedule, checkpoint: Path, resume: bool) -> None:
-    probe = nn.Linear(model.config.hidden_size, RECALLED_TOKENS)
-    parameters = [*model.parameters(), *probe.parameters()]
-    optimizer = torch.optim.AdamW([
-        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
-    ], betas=(0.9, 0.98))
-    first = 0
-    if resume and checkpoint.exists():
-        saved = torch.load(checkpoint)
-        model.load_state_dict(saved["model"])
-        probe.load_state_dict(saved["probe"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first = saved["step"]
+class Trainer:
+    """What changes from step to step, and can be kept and restored."""
 
+    def __init__(self, model: Llama, schedule: Schedule) -> None:
+        self.model = model
+        self.probe = nn.Linear(model.config.hidden_size, RECALLED_TOKENS)
+        self.parameters = [*model.parameters(), *self.probe.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, betas=(0.9, 0.98), weight_decay=schedule.weight_decay)
+        self.schedule = schedule
+        self.step = 0
+
+    def learn(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        answer_loss, recall_loss = loss(self.model, self.probe, batch)
+        self.optimizer.zero_grad()
+        (answer_loss + recall_loss).backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return answer_loss.detach(), recall_loss.detach()
+
+    def save(self, path: Path) -> None:
+        states = {name: getattr(self, name).state_dict() for name in ("model", "probe", "optimizer")}
+        torch.save({**states, "step": self.step}, path)
+
+    def restore(self, path: Path) -> None:
+        saved = torch.load(path)
+        for name in ("model", "probe", "optimizer"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.step = saved["step"]
+
+
+def train(trainer: Trainer, dataset: Dataset, held_out: Dataset, checkpoint: Path) -> None:
+    schedule = trainer.schedule
     started = time.monotonic()
     batches = dataset.batches(schedule.groups_per_batch, np.random.default_rng(1))
-    for step, batch in islice(enumerate(batches), first, None):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
-        answer_loss, recall_loss = loss(model, probe, batch)
-        optimizer.zero_grad()
-        (answer_loss + recall_loss).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if (step + 1) % 250 == 0:
+    for batch in islice(batches, trainer.step, None):
+        answer_loss, recall_loss = trainer.learn(batch)
+        if trainer.step % 250 == 0:
+            trainer.save(checkpoint)
             print(
-                f"step {step + 1}/{schedule.steps}  {time.monotonic() - started:.0f} s  answer {answer_loss:.3f}"
-                f"  recall {recall_loss:.3f}  held-out {accuracy(model, held_out):.3f}",
+                f"step {trainer.step}/{schedule.steps}: answer {answer_loss:.3f}, recall {recall_loss:.3f}, "
+                f"held-out accuracy {accuracy(trainer.model, held_out):.4f}, {time.monotonic() - started:.0f} s",
                 flush=True,
             )
-            state = {"model": model, "probe": probe, "optimizer": optimizer}
-            torch.save({"step": step + 1} | {name: part.state_dict() for name, part in state.items()}, checkpoint)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
-    parser.add_argument("--claims", type=int, default=600_000, help="training claims, each seen once")
+    parser.add_argument("--claims", type=int, default=420_000, help="training claims, each seen once")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--node", default="node", help="the Node.js that runs scripts/claims.ts")
-    parser.add_argument("--checkpoint", type=Path, default=Path("fact-verification.pt"), help="kept while training")
+    parser.add_argument("--checkpoint", type=Path, default=Path(gettempdir(), "fact-verification.pt"), help="kept while training")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     options = parser.parse_args()
 
@@ -144,22 +159,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     texts = (prompt(claim) + answer(claim) for claim in generate("train", TOKENIZER_CLAIMS, 1, options.node))
     tokenizer = Tokenizer(train_merges(texts, VOCAB_SIZE))
-    config = Config(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        head_dim=32,
-    )
-    model = Llama(config)
+    model = Llama(CONFIG)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     dataset = Dataset(generate("train", options.claims, 2, options.node), tokenizer)
-    held_out = Dataset(generate("held-out", HELD_OUT_CLAIMS, 1, options.node), tokenizer)
-    sample = Dataset(generate("held-out", 1_500, 2, options.node), tokenizer)
-    train(model, dataset, sample, Schedule(options.claims), options.checkpoint, options.resume)
+    sample = Dataset(generate("held-out", SAMPLE_CLAIMS, 2, options.node), tokenizer)
+    trainer = Trainer(model, Schedule(options.claims))
+    if options.resume:
+        trainer.restore(options.checkpoint)
+    train(trainer, dataset, sample, options.checkpoint)
     export_model(model, tokenizer, options.out)
+    held_out = Dataset(generate("held-out", HELD_OUT_CLAIMS, 1, options.node), tokenizer)
     print(f"accuracy on {HELD_OUT_CLAIMS:,} held-out claims: {accuracy(model, held_out):.4f}")
 
 
