@@ -1,91 +1,79 @@
-import type { Cache, Model } from './model.ts'
+import type { Cache, Model, Pass } from './model.ts'
 import type { Logits } from './sampling.ts'
 
 /*
- * The layout of a batch. Columns are positions in the cache, the same for all rows: first a shared prefix, if there is
- * one, then padding where a row is shorter than the longest, then the rest of the row's prompt, then what it generates.
+ * Rows of tokens that go through the model together. Columns are positions in the cache and the same for all rows: where
+ * a row has nothing to add, its column is padding, which the mask hides and which positions do not count.
  */
 
-/** The start that all rows of a batch have in common, and what the model made of it: a cache of one row. */
-export interface Prefix {
-  readonly tokens: readonly number[]
-  readonly cache: Cache
-}
-
-/** Rows that go through the model together, and the model's memory of them. */
+/** Rows, and the model's memory of them. */
 export interface Batch {
-  /** Columns of padding in each row. */
-  readonly padding: readonly number[]
-  /** Columns before the padding. */
-  readonly shared: number
-  readonly cache: Cache
+  /** Tokens of each row so far. */
+  readonly lengths: readonly number[]
+  /** For each row, which columns of the cache hold one of its tokens (1), and which only padding (0). */
+  readonly mask: Uint8Array
+  /** Undefined while there are no columns. */
+  readonly cache: Cache | undefined
 }
 
-/** A batch after a pass, with the scores for the next token of each row. */
-export interface Step {
-  readonly batch: Batch
-  readonly logits: (row: number) => Logits
+/** Scores for the token that follows each row. */
+export type RowLogits = (row: number) => Logits
+
+export function emptyBatch(rows: number): Batch {
+  return { lengths: Array<number>(rows).fill(0), mask: new Uint8Array(0), cache: undefined }
 }
 
-/** Puts whole prompts through the model, all of which begin with `prefix`. Shorter ones are padded. */
-export async function startBatch(
+/** Appends tokens to each row, at least one. */
+export async function extendBatch(
   model: Model,
-  prompts: ReadonlyArray<readonly number[]>,
-  prefix?: Prefix,
-): Promise<Step> {
-  const shared = prefix?.tokens.length ?? 0
-  const rows = prompts.length
-  const width = Math.max(...prompts.map((prompt) => prompt.length)) - shared
-  const padding = prompts.map((prompt) => width - (prompt.length - shared))
-  const tokens = new Int32Array(rows * width)
-  const positions = new Int32Array(rows * width)
-  prompts.forEach((prompt, row) => {
-    const start = row * width + (padding[row] as number) - shared
-    for (let i = shared; i < prompt.length; i++) {
-      tokens[start + i] = prompt[i] as number
-      positions[start + i] = i
-    }
-  })
-  const { logits, cache } = await model.forward({
-    rows,
-    width,
-    tokens,
-    positions,
-    mask: toMask(padding, shared, shared + width),
-    cache: prefix && model.pickRows(prefix.cache, Array<number>(rows).fill(0)),
-  })
-  return { batch: { padding, shared, cache }, logits }
+  batch: Batch,
+  additions: ReadonlyArray<readonly number[]>,
+): Promise<{ batch: Batch; logits: RowLogits }> {
+  const pass = toPass(batch, additions)
+  const { logits, cache } = await model.forward(pass)
+  const lengths = additions.map((added, row) => (batch.lengths[row] as number) + added.length)
+  return { batch: { lengths, mask: pass.mask, cache }, logits }
 }
 
-/** Appends one token to each row. */
-export async function extendBatch(model: Model, batch: Batch, tokens: readonly number[]): Promise<Step> {
-  const { padding, shared } = batch
-  const columns = batch.cache.positions
-  const { logits, cache } = await model.forward({
-    rows: tokens.length,
-    width: 1,
-    tokens,
-    positions: padding.map((count) => columns - count),
-    mask: toMask(padding, shared, columns + 1),
-    cache: batch.cache,
-  })
-  return { batch: { padding, shared, cache }, logits }
+/** The same for rows that end there: nothing is remembered of them, which is cheaper. */
+export function scoreBatch(
+  model: Model,
+  batch: Batch,
+  additions: ReadonlyArray<readonly number[]>,
+): Promise<RowLogits> {
+  return model.score(toPass(batch, additions))
 }
 
-/** A batch of only the given rows. */
-export function keepRows(model: Model, batch: Batch, rows: readonly number[]): Batch {
+/** A batch of the given rows, in that order; a row may be taken more than once. */
+export function takeRows(model: Model, { lengths, mask, cache }: Batch, rows: readonly number[]): Batch {
+  const columns = mask.length / lengths.length
+  const taken = new Uint8Array(rows.length * columns)
+  rows.forEach((row, i) => taken.set(mask.subarray(row * columns, (row + 1) * columns), i * columns))
   return {
-    padding: rows.map((row) => batch.padding[row] as number),
-    shared: batch.shared,
-    cache: model.pickRows(batch.cache, rows),
+    lengths: rows.map((row) => lengths[row] as number),
+    mask: taken,
+    cache: cache && model.takeRows(cache, rows),
   }
 }
 
-function toMask(padding: readonly number[], shared: number, columns: number): Uint8Array {
-  const mask = new Uint8Array(padding.length * columns).fill(1)
-  padding.forEach((count, row) => {
-    const start = row * columns + shared
-    mask.fill(0, start, start + count)
+function toPass(batch: Batch, additions: ReadonlyArray<readonly number[]>): Pass & { mask: Uint8Array } {
+  const rows = additions.length
+  const width = Math.max(...additions.map((added) => added.length))
+  const before = batch.mask.length / rows
+  const columns = before + width
+  const tokens = new Int32Array(rows * width)
+  const positions = new Int32Array(rows * width)
+  const mask = new Uint8Array(rows * columns)
+  additions.forEach((added, row) => {
+    const padding = width - added.length
+    mask.set(batch.mask.subarray(row * before, (row + 1) * before), row * columns)
+    mask.fill(1, row * columns + before + padding, (row + 1) * columns)
+    const start = row * width + padding
+    const length = batch.lengths[row] as number
+    for (let i = 0; i < added.length; i++) {
+      tokens[start + i] = added[i] as number
+      positions[start + i] = length + i
+    }
   })
-  return mask
+  return { rows, width, tokens, positions, mask, cache: batch.cache }
 }

@@ -43,8 +43,10 @@ export interface Model {
   /** Size of graph and weights on disk, bytes. */
   readonly bytes: number
   forward(pass: Pass): Promise<Seen>
+  /** The same without a cache to go on from, which need not be brought out of the runtime then. */
+  score(pass: Pass): Promise<Seen['logits']>
   /** Copies rows of a cache, in the given order; a row may be taken more than once. */
-  pickRows(cache: Cache, rows: readonly number[]): Cache
+  takeRows(cache: Cache, rows: readonly number[]): Cache
   close(): Promise<void>
 }
 
@@ -72,8 +74,15 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
     path,
     level,
     bytes,
-    forward: async (pass) => toSeen(graph, pass, await session.run(toFeeds(runtime, graph, pass))),
-    pickRows: (cache, rows) => pickRows(runtime, cache, rows),
+    async forward(pass) {
+      const outputs = await session.run(toFeeds(runtime, graph, pass))
+      const tensors = graph.present.map((name) => outputs[name] as Tensor)
+      const positions = (pass.cache?.positions ?? 0) + pass.width
+      return { logits: toLogits(graph, pass, outputs), cache: { positions, tensors } }
+    },
+    score: async (pass) =>
+      toLogits(graph, pass, await session.run(toFeeds(runtime, graph, pass), ['logits'])),
+    takeRows: (cache, rows) => takeRows(runtime, cache, rows),
     close: () => session.release(),
   }
 }
@@ -170,26 +179,20 @@ function emptyCache(runtime: typeof Runtime, { kvType, kvHeads, headDim }: Graph
     : new runtime.Tensor('float16', new Uint16Array(0), dims)
 }
 
-function toSeen(graph: Graph, pass: Pass, outputs: Readonly<Record<string, Tensor>>): Seen {
-  const logits = outputs['logits'] as Tensor
-  const [rows, positions, vocabulary] = logits.dims as [number, number, number]
+function toLogits(graph: Graph, pass: Pass, outputs: Readonly<Record<string, Tensor>>): Seen['logits'] {
+  const { dims, data } = outputs['logits'] as Tensor
+  const [rows, positions, vocabulary] = dims as [number, number, number]
   if (rows !== pass.rows || vocabulary !== graph.vocabSize) {
-    throw new Error(`the graph gave logits of shape ${logits.dims.join('x')} for ${pass.rows} sequences`)
+    throw new Error(`the graph gave logits of shape ${dims.join('x')} for ${pass.rows} sequences`)
   }
-  const scores = logits.data as Float32Array
-  return {
-    logits(row) {
-      const end = (row + 1) * positions * vocabulary
-      return scores.subarray(end - vocabulary, end)
-    },
-    cache: {
-      positions: (pass.cache?.positions ?? 0) + pass.width,
-      tensors: graph.present.map((name) => outputs[name] as Tensor),
-    },
+  const scores = data as Float32Array
+  return (row) => {
+    const end = (row + 1) * positions * vocabulary
+    return scores.subarray(end - vocabulary, end)
   }
 }
 
-function pickRows(runtime: typeof Runtime, cache: Cache, rows: readonly number[]): Cache {
+function takeRows(runtime: typeof Runtime, cache: Cache, rows: readonly number[]): Cache {
   const tensors = cache.tensors.map((tensor) => {
     const source = tensor.data as Float32Array
     const [from, ...rest] = tensor.dims as [number, ...number[]]

@@ -1,6 +1,7 @@
 import { BundleError } from '../errors.ts'
-import { extendBatch, type Prefix, startBatch } from './batch.ts'
+import { emptyBatch, extendBatch, scoreBatch, takeRows } from './batch.ts'
 import type { Model } from './model.ts'
+import { noPrefix } from './prefix.ts'
 import type { Logits } from './sampling.ts'
 
 /** What a graph can do beyond the plain case. */
@@ -24,17 +25,24 @@ const WRONG = 0.2
 export async function probe(model: Model): Promise<Abilities> {
   const tokens = Array.from({ length: 12 }, (_, i) => (i * 7919 + 17) % model.graph.vocabSize)
   const prompt = tokens.slice(0, 5)
-  const expected = Array.from((await startBatch(model, [prompt])).logits(0))
+  const whole = await scoreBatch(model, emptyBatch(1), [prompt])
+  const expected = Array.from(whole(0))
 
-  /** How far the scores after `prompt` are off when it goes through in steps and beside others. */
-  const deviation = async (others: number[][], prefix?: Prefix) => {
-    const start = await startBatch(
+  /** How far the scores after `prompt` are off when it goes through in steps and beside another row. */
+  const deviation = async (others: number[][], prefix = noPrefix) => {
+    const rows = [prompt, ...others]
+    const start = takeRows(model, prefix.batch, Array<number>(rows.length).fill(0))
+    const { batch } = await extendBatch(
       model,
-      [prompt, ...others].map((row) => row.slice(0, -1)),
-      prefix,
+      start,
+      rows.map((row) => row.slice(prefix.tokens.length, -1)),
     )
-    const lasts = [prompt, ...others].map((row) => row.at(-1) as number)
-    return distance(expected, (await extendBatch(model, start.batch, lasts)).logits(0))
+    const logits = await scoreBatch(
+      model,
+      batch,
+      rows.map((row) => row.slice(-1)),
+    )
+    return distance(expected, logits(0))
   }
   const alone = await deviation([])
   if (!(alone < WRONG)) {
@@ -45,9 +53,9 @@ export async function probe(model: Model): Promise<Abilities> {
 
   const padding = await works(deviation([tokens.slice(3)]))
   const shared = prompt.slice(0, 2)
-  const { batch } = await startBatch(model, [shared])
+  const { batch } = await extendBatch(model, emptyBatch(1), [shared])
   const other = [...shared, ...tokens.slice(padding ? 3 : 9)]
-  const prefix = await works(deviation([other], { tokens: shared, cache: batch.cache }))
+  const prefix = await works(deviation([other], { tokens: shared, batch }))
   return { padding, prefix }
 }
 

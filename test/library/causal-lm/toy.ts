@@ -30,7 +30,7 @@ export interface ToyOptions {
 export function createToy({ vocabSize = 50, score, beforePass }: ToyOptions = {}): ToyModel {
   const passes: ToyModel['passes'] = []
   const scores = score ?? ((sequence) => scramble(sequence, vocabSize))
-  return {
+  const toy: ToyModel = {
     graph: {
       integers: new Map([['input_ids', 'int64']]),
       hasPositions: true,
@@ -46,6 +46,7 @@ export function createToy({ vocabSize = 50, score, beforePass }: ToyOptions = {}
     level: 'memory',
     bytes: 0,
     passes,
+    score: (pass) => toy.forward(pass).then(({ logits }) => logits),
     forward(pass) {
       beforePass?.(pass)
       const cached = pass.cache?.positions ?? 0
@@ -62,13 +63,14 @@ export function createToy({ vocabSize = 50, score, beforePass }: ToyOptions = {}
       const cache = toCache(rows, cached + pass.width)
       return Promise.resolve({ logits: (row) => scores(sequences[row]!), cache })
     },
-    pickRows: (cache, rows) =>
+    takeRows: (cache, rows) =>
       toCache(
         rows.map((row) => columnsOf(cache)![row]!),
         cache.positions,
       ),
     close: () => Promise.resolve(),
   }
+  return toy
 }
 
 /** The tokens a row may see, which must stand at positions 0, 1, 2 and so on. */
