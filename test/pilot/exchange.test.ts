@@ -34,7 +34,8 @@ function start() {
   const send = (request: ExchangeRequest, signal: AbortSignal) =>
     new Promise<ExchangeResponse>((resolve, reject) => {
       const answer: Sent['answer'] = (given = {}) => resolve({ ...EMPTY, ...given })
-      signal.addEventListener('abort', () => reject(signal.reason as Error))
+      // As a connection that is given up does: not at once.
+      signal.addEventListener('abort', () => setImmediate(() => reject(signal.reason as Error)))
       requests.push({ request, signal, answer, fail: reject })
       arrived.resolve()
     })
@@ -96,10 +97,10 @@ describe('the exchange loop', () => {
     assert.equal(run.applied.length, 1, 'what was given up has no answer')
   })
 
-  test('takes an answer that arrives together with the news', async () => {
+  test('takes an answer that crosses with the news', async () => {
     const run = start()
     const poll = await run.next()
-    poll.answer({ cancel: [7] })
+    poll.signal.addEventListener('abort', () => poll.answer({ cancel: [7] }))
     run.news()
     const next = await run.next()
     run.end()

@@ -102,6 +102,18 @@ function lease(tasks: unknown[], more: Partial<Lease> & { alone?: boolean } = {}
   }
 }
 
+/** A module whose function waits until the file that is its input is there, and leaves a mark for each run. */
+const WAIT_FOR_FILE = `
+  import { appendFileSync, existsSync } from 'node:fs'
+  export const run = (file) => new Promise((done) => {
+    const timer = setInterval(() => {
+      if (!existsSync(file)) return
+      clearInterval(timer)
+      appendFileSync(file + '.runs', 'x')
+      done('ran')
+    }, 10)
+  })`
+
 /** The outcome of each task that has one. */
 function outcomes({ hand }: Stage): Map<number, Outcome> {
   return new Map(hand.results.map(({ result }) => [result.task, result.outcome]))
@@ -178,6 +190,26 @@ describe('a library', () => {
     ])
   })
 
+  test('a task that must be alone waits for the others to end, and they for it', async () => {
+    await using stage = await begin(WAIT_FOR_FILE)
+    await stage.ready
+    const [first, second, third] = ['1', '2', '3'].map((name) => path.join(stage.folder, name))
+    const feedWith = (id: number, file: string, alone: boolean) => {
+      addLease(stage.hand, { ...lease([file], { alone }), lease: id })
+      stage.life.feed()
+      return stage.life.calls
+    }
+    assert.equal(feedWith(1, first!, false), 1)
+    assert.equal(feedWith(2, second!, true), 1, 'it was sent beside another')
+    await writeFile(first!, '')
+    await ended(stage, 1)
+    assert.equal(stage.life.calls, 1)
+    assert.equal(feedWith(3, third!, false), 1, 'another was sent beside it')
+    await writeFile(second!, '')
+    await ended(stage, 2)
+    assert.equal(stage.life.calls, 1)
+  })
+
   test('told to retire, it ends what it has and takes no more', async () => {
     await using stage = await begin(
       `export const run = (x) => new Promise((done) => setTimeout(done, 100, x))`,
@@ -203,24 +235,18 @@ describe('a library', () => {
   })
 
   test('forgets calls that nobody needs any more, but ends the one that runs', async () => {
-    await using stage = await begin(
-      `import { watch, existsSync } from 'node:fs'
-       export const run = (file) => new Promise((done) => {
-         const timer = setInterval(() => existsSync(file) && (clearInterval(timer), done('ran')), 10)
-       })`,
-      [],
-    )
+    await using stage = await begin(WAIT_FOR_FILE)
     await stage.ready
     const go = path.join(stage.folder, 'go')
-    addLease(stage.hand, lease([go, go, go]))
+    addLease(stage.hand, lease([go, go, go, go]))
     stage.life.feed()
-    await until(() => stage.life.calls === 3)
-    await writeFile(path.join(stage.folder, 'marker'), '')
-    stage.life.forget(among([3], []))
+    assert.equal(stage.life.calls, 4)
+    stage.life.forget(among([2, 3], []))
     assert.equal(stage.life.calls, 2)
     await writeFile(go, '')
     await ended(stage, 2)
-    assert.deepEqual([...outcomes(stage).keys()], [1, 2])
+    assert.deepEqual([...outcomes(stage).keys()], [1, 4])
+    assert.equal(await readFile(`${go}.runs`, 'utf8'), 'xx', 'it ran what was forgotten')
     assert.equal(unfinishedIn(stage.hand, CONTEXT), 0)
     assert.deepEqual(report(stage.hand).leases, [])
   })
@@ -317,7 +343,7 @@ describe('a library that dies', () => {
       `import { spawn } from 'node:child_process'
        import { writeFileSync } from 'node:fs'
        export function run(file) {
-         const child = spawn('sleep', ['1000'], { stdio: 'inherit' })
+         const child = spawn('sleep', ['1000'], { stdio: 'ignore' })
          writeFileSync(file, String(child.pid))
          process.abort()
        }`,

@@ -100,6 +100,12 @@ describe('how much to ask for', () => {
     assert.equal(moreTasks({ ...typical, meter: steady(0.1), leftMs: 9_000 }), 0)
   })
 
+  test('a task that takes longer than what is left is not begun, however many end together', () => {
+    const meter = steady(6.4, 10_000)
+    assert.ok(moreTasks({ ...typical, meter, batch: 64, leftMs: 16_000 }) > 0)
+    assert.equal(moreTasks({ ...typical, meter, batch: 64, leftMs: 12_000 }), 0)
+  })
+
   test('without a slot that holds the context it asks for nothing', () => {
     assert.equal(moreTasks({ ...typical, meter: steady(50), slots: 0 }), 0)
   })

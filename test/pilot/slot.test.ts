@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { pino } from 'pino'
+import type { ContextEvent } from '../../src/pilot/context.ts'
+import { addLease, emptyHand, unfinishedInAll } from '../../src/pilot/hand.ts'
+import { createSlot } from '../../src/pilot/slot.ts'
+import { until } from '../support/until.ts'
+
+const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+const CONTEXT = 'c'.repeat(64)
+
+/** A slot with a context of a module with this source, and tasks in hand. */
+async function occupy(source: string, inputs: string[] = []) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-slot-'))
+  await writeFile(path.join(folder, 'index.mjs'), source)
+  const hand = emptyHand()
+  const tasks = inputs.map((input, i) => ({ task: i + 1, input }))
+  addLease(hand, { lease: 1, context: CONTEXT, function: 'run', tasks })
+  const events: ContextEvent[] = []
+  const slot = createSlot({
+    index: 0,
+    plan: { slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 },
+    hand,
+    scratch: path.join(folder, 'scratch'),
+    setupLimitMs: 30_000,
+    evicted: new AbortController().signal,
+    log,
+    window: () => 4,
+    onContext: (_context, event) => void events.push(event),
+    onEnded: () => {},
+  })
+  slot.load({
+    spec: {
+      id: CONTEXT,
+      name: 'test',
+      bundles: { code: 'b'.repeat(64) },
+      spec: {
+        library: 'module',
+        setup: { bundle: 'code', file: 'index.mjs', args: [] },
+        functions: { run: { export: 'run' } },
+      },
+    },
+    folders: { code: folder },
+  })
+  return {
+    slot,
+    hand,
+    folder,
+    /** What has happened to the context here. */
+    happened: () => events.map(({ type }) => type),
+    events,
+    async [Symbol.asyncDispose]() {
+      await slot.stop()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+describe('a slot', () => {
+  test('starts a library that has died once more, and loses no task over it', async () => {
+    await using stage = await occupy(
+      `export async function run(x) { if (x === 'fatal') process.exit(1); return x }`,
+      ['a', 'fatal', 'b', 'fatal', 'c', 'd'],
+    )
+    // Fed at any time, also between two libraries.
+    const feeding = setInterval(() => stage.slot.feed(), 5)
+    await until(() => unfinishedInAll(stage.hand) === 0)
+    clearInterval(feeding)
+    const ends = stage.hand.results.map(({ result }) => [result.task, result.outcome.status] as const)
+    assert.equal(new Set(ends.map(([task]) => task)).size, 6)
+    assert.ok(ends.filter(([, status]) => status === 'crash').length >= 2)
+    assert.ok(stage.happened().includes('unloaded'))
+    assert.equal(stage.slot.context, CONTEXT)
+  })
+
+  test('gives up a library that keeps dying with nothing to blame', async () => {
+    await using stage = await occupy(`setTimeout(() => process.exit(4), 50); export const run = () => 1`)
+    await until(() => stage.happened().includes('failed'))
+    assert.equal(stage.happened().filter((type) => type === 'loaded').length, 3)
+    const failed = stage.events.at(-1)
+    assert.ok(failed?.type === 'failed')
+    assert.match(failed.error.message, /exited with code 4/)
+    assert.equal(stage.slot.context, undefined)
+  })
+
+  test('is empty once its context has left, whatever that was doing', async () => {
+    await using loading = await occupy(`await new Promise(() => setInterval(() => {}, 1e6))`)
+    await until(() => loading.happened().includes('loading'))
+    loading.slot.retire()
+    assert.ok(loading.slot.leaving)
+    await until(() => loading.slot.context === undefined)
+    assert.equal(loading.happened().at(-1), 'unloaded')
+
+    await using pausing = await occupy(`setTimeout(() => process.exit(4), 50); export const run = () => 1`)
+    await until(() => pausing.happened().at(-1) === 'unloaded')
+    pausing.slot.retire()
+    await until(() => pausing.slot.context === undefined)
+    assert.ok(!pausing.happened().includes('failed'))
+  })
+
+  test('stopped, hands back what its library had', async () => {
+    await using stage = await occupy(
+      `export const run = () => new Promise(() => setInterval(() => {}, 1e6))`,
+      ['a', 'b'],
+    )
+    await until(() => stage.happened().includes('loaded'))
+    await stage.slot.stop()
+    assert.equal(stage.slot.context, undefined)
+    assert.deepEqual(
+      stage.hand.results.map(({ result }) => result.outcome.status),
+      ['returned', 'returned'],
+    )
+  })
+})
