@@ -1,4 +1,4 @@
-import { chmodSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { migrations } from './migrations.ts'
 
@@ -24,9 +24,10 @@ const SQLITE_IOERR = 10
  * @throws {LedgerLockedError} {@link LedgerVersionError}
  */
 export function openDatabase(file: string, steps: readonly string[] = migrations): DatabaseSync {
+  // Not for a moment is it anybody's but its owner's; its log gets the same mode.
+  closeSync(openSync(file, 'a', 0o600))
   const db = new DatabaseSync(file, { timeout: 0 })
   try {
-    chmodSync(file, 0o600)
     db.exec('PRAGMA locking_mode = EXCLUSIVE')
     db.exec('PRAGMA journal_mode = WAL')
     db.exec('PRAGMA synchronous = FULL')

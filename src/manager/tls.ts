@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
@@ -50,6 +50,8 @@ export async function ownCertificate(
     ],
   })
   await writeFile(keyFile, made.private, { mode: 0o600 })
-  await writeFile(certFile, made.cert, { mode: 0o644 })
+  // Last, and whole or not at all: where there is a certificate, there is its key.
+  await writeFile(`${certFile}.new`, made.cert, { mode: 0o644 })
+  await rename(`${certFile}.new`, certFile)
   return { cert: made.cert, key: made.private, certFile }
 }

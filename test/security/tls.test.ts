@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict'
+import { readFile, stat } from 'node:fs/promises'
+import { connect as connectTcp } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { afterEach, beforeEach, describe, test } from 'node:test'
+import { connect as connectTls } from 'node:tls'
+import { pino } from 'pino'
+import { connect } from '../../src/client/index.ts'
+import type { Manager } from '../../src/manager/manager.ts'
+import { isLoopback, ownCertificate } from '../../src/manager/tls.ts'
+import { createLink } from '../../src/pilot/link.ts'
+import { RegisterResponse } from '../../src/protocol/worker.ts'
+import { makeState, registration, removeState, startOn } from '../support/manager.ts'
+
+let folder: string
+let manager: Manager & { token: string }
+
+beforeEach(async () => {
+  folder = await makeState()
+  manager = await startOn(folder, { listen: { host: '0.0.0.0', port: 0 }, advertise: '127.0.0.1' })
+})
+
+afterEach(async () => {
+  await manager.close()
+  await removeState(folder)
+})
+
+const port = () => Number(new URL(manager.url).port)
+const ownCa = () => readFile(manager.caFile!, 'utf8')
+
+/** The certificate of somebody else who calls themselves the manager. */
+async function foreignCa(): Promise<string> {
+  const other = await makeState()
+  const { cert } = await ownCertificate(other, ['127.0.0.1'])
+  await removeState(other)
+  return cert
+}
+
+describe('a manager that listens beyond loopback', () => {
+  test('speaks TLS with a certificate of its own, whose key only its owner reads', async () => {
+    assert.match(manager.url, /^https:\/\/127\.0\.0\.1:/)
+    assert.equal((await stat(join(folder, 'manager.key'))).mode & 0o777, 0o600)
+    assert.match(await ownCa(), /^-----BEGIN CERTIFICATE-----/)
+    const before = await ownCa()
+    await manager.close()
+    manager = await startOn(folder, { listen: { host: '0.0.0.0', port: 0 }, advertise: '127.0.0.1' })
+    assert.equal(await ownCa(), before)
+  })
+
+  test('is found by clients that read the state folder or are given the certificate', async () => {
+    const { url, token } = manager
+    const ca = await ownCa()
+    for (const options of [{ state: folder }, { url, token, ca }]) {
+      await using client = connect(options)
+      assert.equal((await client.status()).workers.length, 0)
+    }
+  })
+
+  test('is trusted by its certificate, whatever name it is reached by', async () => {
+    // 127.0.0.2 reaches it too, and is not among the names in the certificate.
+    const url = `https://127.0.0.2:${port()}`
+    await using client = connect({ url, token: manager.token, ca: await ownCa() })
+    assert.equal((await client.status()).workers.length, 0)
+  })
+
+  test('is not believed by a client or a pilot that trusts another certificate, or none', async () => {
+    const { url, token } = manager
+    const foreign = await foreignCa()
+    for (const ca of [{ ca: foreign }, {}]) {
+      await using client = connect({ url, token, patienceMs: 0, ...ca })
+      await assert.rejects(client.status(), /cannot be reached.*(self-signed|unable to verify|certificate)/)
+    }
+    const { token: pilot } = manager.registry.create('test', 1)[0]!
+    const register = async (certificate: string) => {
+      const log = pino({ level: 'silent' })
+      const link = createLink({ origins: [url], certificate, patienceMs: 0, log })
+      link.authorise(pilot)
+      const body = JSON.stringify(registration())
+      const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse } as const
+      return link.call(call).finally(() => link.close())
+    }
+    await assert.rejects(register(foreign), /cannot be reached/)
+    // The token was not shown to the stranger, nor spent.
+    assert.match((await register(await ownCa())).worker, /^w/)
+  })
+
+  test('says nothing to who speaks plain HTTP, or a version of TLS that is broken', async () => {
+    const plain = connectTcp(port(), '127.0.0.1')
+    plain.on('error', () => {})
+    plain.write(`GET /v1/status HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${manager.token}\r\n\r\n`)
+    assert.doesNotMatch(await text(plain).catch(() => ''), /version|startedAt/)
+    const old = connectTls({ port: port(), host: '127.0.0.1', ca: await ownCa(), maxVersion: 'TLSv1.1' })
+    const { promise, reject } = Promise.withResolvers<never>()
+    old.on('error', reject)
+    await assert.rejects(promise, /protocol|version|alert/i)
+  })
+})
+
+test('only loopback addresses are safe without TLS', () => {
+  for (const host of ['127.0.0.1', '127.1.2.3', '::1', 'localhost']) assert.ok(isLoopback(host), host)
+  for (const host of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.example.org', 'localhost.example.org', '']) {
+    assert.ok(!isLoopback(host), host)
+  }
+})
