@@ -64,8 +64,8 @@ test('a ticket opens the one bundle that it names, and only as the manager signe
   const path = `/v1/workers/${worker.id}/sources`
   const { body } = await ask<SourcesResponse>(manager.url, worker.session, path, { bundle: own, faults: [] })
   const { ticket } = body.sources[0]!
-  assert.equal(await statusFor(own, ticket), 200)
   assert.equal(await statusFor(own, ticket, 'POST'), 200)
+  assert.equal(await statusFor(own, ticket), 200)
   assert.equal(await statusFor(other, ticket), 403)
   assert.equal(await statusFor(other, ticket, 'POST'), 403)
 
