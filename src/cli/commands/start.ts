@@ -42,9 +42,7 @@ async function refuseSecond(state: string): Promise<void> {
 
 async function start(state: string, logFile: string): Promise<void> {
   using interrupted = onInterrupt()
-  // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
-  const { serve } = await import('../serve.ts')
-  const serving = await serve(state, version, openLog(logFile)).catch((error: unknown) => {
+  const serving = await begin(state, logFile).catch((error: unknown) => {
     reportStart({ failed: toFailure(error) })
     throw error
   })
@@ -56,6 +54,12 @@ async function start(state: string, logFile: string): Promise<void> {
   const { drain } = await Promise.race([serving.stopRequested, interruption.then(() => ({ drain: false }))])
   console.log(drain ? 'stopping when the queued work is done' : 'stopping')
   await serving.stop({ drain })
+}
+
+async function begin(state: string, logFile: string): Promise<Serving> {
+  // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
+  const { serve } = await import('../serve.ts')
+  return await serve(state, version, openLog(logFile))
 }
 
 /** A log that is lost, say to a full disk, is no reason to stop work. */
