@@ -52,7 +52,9 @@ const SEQ = 1_000_000
 export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions): Promise<FuzzReport> {
   const random = new Random(seed)
   // The worker whose session is abused says nothing by itself, and must not be given up for it.
-  await using manager = new ManagerProcess(folder, { scheduler: { leaseMs: 3_600_000, suspectMs: 3_600_000 } })
+  await using manager = new ManagerProcess(folder, {
+    scheduler: { leaseMs: 3_600_000, suspectMs: 3_600_000 },
+  })
   manager.start()
   const { url, token } = await manager.ready()
   const port = Number(new URL(url).port)

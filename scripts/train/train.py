@@ -48,7 +48,7 @@ CONFIG = Config(
 @dataclass(frozen=True)
 class Schedule:
     claims: int
-    groups_per_batch: int = 16
+    groups_per_batch: int = 32
     peak_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
@@ -148,7 +148,7 @@ def train(trainer: Trainer, dataset: Dataset, held_out: Dataset, checkpoint: Pat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
-    parser.add_argument("--claims", type=int, default=420_000, help="training claims, each seen once")
+    parser.add_argument("--claims", type=int, default=360_000, help="training claims, each seen once")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--node", default="node", help="the Node.js that runs scripts/claims.ts")
     parser.add_argument("--checkpoint", type=Path, default=Path(gettempdir(), "fact-verification.pt"), help="kept while training")

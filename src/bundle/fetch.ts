@@ -91,7 +91,7 @@ async function fetchClaimed(options: FetchOptions): Promise<Omit<FetchReport, 'm
     pieces,
     log: options.log.child({ bundle }),
     signal,
-    onFault: tracker.report,
+    onFault: (fault) => tracker.report(fault),
     onProgress: progress,
   })
   const asking = new AbortController()

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { explain } from '../protocol/common.ts'
 import type { ApiErrorBody } from '../protocol/common.ts'
 import { BundleId } from '../protocol/bundle.ts'
@@ -78,9 +78,11 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     { parseAs: 'buffer', bodyLimit: WANT_MAX },
     (_request, body, done) => done(null, body),
   )
-  scope.setErrorHandler((error, request, reply) => {
+  scope.setErrorHandler((error: FastifyError | BundleError, request, reply) => {
     if (error instanceof BundleError && error.code === 'not-found')
       return refuse(reply, 404, 'not-found', error.message)
+    const status = 'statusCode' in error ? (error.statusCode ?? 500) : 500
+    if (status < 500) return refuse(reply, status, 'bad-request', error.message)
     request.log.error({ err: error }, 'serving pieces failed')
     return refuse(reply, 500, 'failed', 'this source cannot read its pieces; ask another one')
   })

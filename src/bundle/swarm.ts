@@ -121,7 +121,7 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
   /** What failed is left out; but for the manager, which gets another chance, and our own disk, which ends it all. */
   const failed = (source: PieceSource, error: unknown) => {
     if (over.signal.aborted || sources.get(source.name) !== source) return
-    if (!(error instanceof SourceError)) return reject(error as Error)
+    if (!(error instanceof SourceError)) return reject(error)
     const { reason, message } = error
     if (source.kind === 'manager') {
       log.warn(

@@ -93,7 +93,7 @@ export function simulate(options: SimOptions): SimResult {
   const swap = (a: number, b: number) => ([heap[a], heap[b]] = [heap[b]!, heap[a]!])
   const at = (time: number, run: () => void) => {
     heap.push({ at: time, order: order++, run })
-    for (let i = heap.length - 1; i > 0; ) {
+    for (let i = heap.length - 1; i > 0;) {
       const parent = (i - 1) >> 1
       if (!before(i, parent)) break
       swap(i, parent)
@@ -105,9 +105,10 @@ export function simulate(options: SimOptions): SimResult {
     const last = heap.pop()
     if (heap.length > 0 && last) {
       heap[0] = last
-      for (let i = 0; ; ) {
+      for (let i = 0; ;) {
         let least = i
-        for (const child of [2 * i + 1, 2 * i + 2]) if (child < heap.length && before(child, least)) least = child
+        for (const child of [2 * i + 1, 2 * i + 2])
+          if (child < heap.length && before(child, least)) least = child
         if (least === i) break
         swap(i, least)
         i = least

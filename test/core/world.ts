@@ -154,7 +154,8 @@ export class World {
     if (!job) return
     assert.equal(job.leased, held.size)
     for (const task of this.submitted) {
-      const places: number = Number(job.queue.has(task)) + Number(held.has(task)) + Number(this.recorded.has(task))
+      const places: number =
+        Number(job.queue.has(task)) + Number(held.has(task)) + Number(this.recorded.has(task))
       assert.equal(places, 1, `task ${task} is in ${places} places`)
     }
   }
