@@ -46,8 +46,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const { folder, kills, seed, clients = 3, workers = 6, onKill } = options
   const random = new Random(seed)
   const record = new SoakRecord()
-  // A port that the system gives to nobody by itself, so that each start finds it free.
-  const listen = { host: '127.0.0.1', port: 20_000 + Math.floor(Math.random() * 10_000) }
+  // An address of our own, so that each start finds the port free: nobody else's connection ends there.
+  const byte = () => Math.floor(Math.random() * 250) + 2
+  const listen = { host: `127.${byte()}.${byte()}.${byte()}`, port: 20_000 }
   await using manager = new ManagerProcess(folder, { listen, scheduler: { suspectMs: 500 } })
   manager.start()
   const { url } = await manager.ready()

@@ -13,3 +13,14 @@ test('a manager killed 8 times under load loses, doubles and reorders nothing th
     await removeState(folder)
   }
 })
+
+test('a manager that is killed with 50 workers connected gets them all back, with what they had in hand', async () => {
+  const folder = await makeState()
+  try {
+    const { problems, tasks, results } = await soak({ folder, kills: 2, seed: 3, clients: 2, workers: 50 })
+    assert.deepEqual(problems, [])
+    assert.ok(tasks > 500 && results >= tasks, `${tasks} tasks, ${results} results`)
+  } finally {
+    await removeState(folder)
+  }
+})
