@@ -37,7 +37,7 @@ function headline({ progress, rate: perSecond }: RunView): string {
     `${count(finished)} of ${count(total)}`,
     `${rate(perSecond)}/s`,
   ]
-  if (left > 0 && perSecond > 0) parts.push(`${duration((left / perSecond) * 1000)} left`)
+  if (left > 0 && perSecond > 0) parts.push(`${duration(Math.ceil(left / perSecond) * 1000)} left`)
   if (failed > 0) parts.push(`${count(failed)} failed`)
   if (phase === 'submitting') parts.push(`${count(submitted)} submitted`)
   return parts.join('  ')

@@ -4,6 +4,7 @@ import type { RunProgress, Status } from '../client/index.ts'
 import { createMeter } from './meter.ts'
 import { progressLine, progressLines, type RunView } from './progress-view.ts'
 
+/** Ends, with the last state left in sight, when it is disposed of. */
 export interface ProgressDisplay extends Disposable {
   update(progress: RunProgress): void
   /** Says why nothing may be moving, until the next update. */
@@ -50,7 +51,9 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     // What is wrong with the connection is told by the run itself.
     const status = await readStatus().catch(() => undefined)
     asking = false
-    if (status) view.status = status
+    // The run may be over by now.
+    const current = view as RunView | undefined
+    if (status && current) current.status = status
   }
 
   const timers = [
@@ -72,6 +75,8 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     [Symbol.dispose]() {
       timers.forEach((timer) => clearInterval(timer))
       if (stream.isTTY) draw()
+      // What is printed from now on stands below.
+      view = undefined
     },
   }
 }

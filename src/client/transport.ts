@@ -50,6 +50,8 @@ export interface TransportOptions {
 }
 
 const TIMEOUT_MS = 30_000
+/** Statuses by which a server that has not acted says that it is too busy, or that whoever stands before it cannot reach it. */
+const PASSING = [408, 429, 502, 503, 504]
 const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 3_000
 
@@ -173,8 +175,7 @@ function refusal(call: Call<z.ZodType>, status: number, text: string): Error {
   const { code, message } = parsed.success
     ? parsed.data.error
     : { code: 'unknown', message: `${call.method} ${call.path} was answered with HTTP status ${status}` }
-  const passing = status === 429 || (status >= 502 && status <= 504)
-  return passing ? new UnreachableError(message) : new ApiError(status, code, message)
+  return PASSING.includes(status) ? new UnreachableError(message) : new ApiError(status, code, message)
 }
 
 function parseJson(text: string): unknown {

@@ -135,10 +135,11 @@ describe('a client', () => {
       turns++
       if (turns === 1) request.socket.destroy()
       if (turns === 2) response.writeHead(503).end()
-      return turns <= 2
+      if (turns === 3) response.writeHead(408).end()
+      return turns <= 3
     }
     assert.equal((await client.status()).version, '0.0.0')
-    assert.equal(turns, 3)
+    assert.equal(turns, 4)
   })
 
   test('gives up when its patience ends', async () => {

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, open, rm, truncate, unlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, open, readFile, rm, truncate, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import type { Ended } from '../cli/cli.ts'
 import { plant, readIds, writeTasks } from './plant.ts'
 
 const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl']
 
+/** One line on standard error, after whatever progress was shown. */
 function assertOneLine({ code, stderr }: Ended, message: RegExp): void {
-  assert.match(stderr, /^factory: [^\n]+\n$/)
-  assert.match(stderr, message)
+  const lines = stderr.split('\n').filter((line) => !/^[█░]+ |^reading the input/.test(line))
+  assert.match(lines.join('\n'), /^factory: [^\n]+\n$/)
+  assert.match(lines.join('\n'), message)
   assert.ok(code > 0, `exited with ${code}`)
 }
 
@@ -78,14 +81,40 @@ describe('one clear line for', () => {
 
   test('a context that cannot be set up, and a way on once it is mended', async () => {
     await using here = await plant()
-    await writeFile(
-      join(here.folder, 'words', 'code', 'words.js'),
-      'throw new Error("libwords.so is missing")',
-    )
+    const code = join(here.folder, 'words', 'code', 'words.js')
+    const good = await readFile(code)
+    await writeFile(code, 'throw new Error("libwords.so is missing")')
     await writeTasks(join(here.folder, 'tasks.jsonl'), 3)
     await here.start()
     assertOneLine(await here.factory(...RUN), /context "words" cannot be set up: .*libwords\.so is missing/)
+    await writeFile(code, good)
+    assert.equal((await here.factory('context', 'add', 'words')).code, 0)
+    const mended = await here.factory(...RUN)
+    assert.equal(mended.code, 0, mended.stderr)
   })
+})
+
+const MODEL = fileURLToPath(new URL('../../templates/fact-verification', import.meta.url))
+
+describe('a model folder', () => {
+  const damages: [string, RegExp, (model: string) => Promise<void>][] = [
+    ['with a file missing', /tokenizer\.json/, (model) => unlink(join(model, 'tokenizer.json'))],
+    ['with a file truncated', /model\.onnx/, (model) => truncate(join(model, 'onnx', 'model.onnx'), 100_000)],
+  ]
+  for (const [what, file, damage] of damages) {
+    test(`${what} makes the run end with one line that names the file`, async () => {
+      await using here = await plant()
+      const folder = join(here.folder, 'damaged')
+      await cp(MODEL, folder, { recursive: true })
+      await damage(join(folder, 'model'))
+      await here.start()
+      const added = await here.factory('context', 'add', folder)
+      assert.equal(added.code, 0, added.stderr)
+      await writeFile(join(here.folder, 'tasks.jsonl'), '{"id":"a","claim":"x","evidence":"y"}\n')
+      const run = ['run', 'tasks.jsonl', '--context', 'fact-verification', '--out', 'results.jsonl']
+      assertOneLine(await here.factory(...run), file)
+    })
+  }
 })
 
 /** Runs a test on a small disk of its own; only root may make one. */
@@ -132,7 +161,7 @@ describe('a full disk', () => {
     const filler = await fill(disk)
     await truncate(filler, (1 << 20) - (64 << 10))
     const run = ['run', 'tasks.jsonl', '--context', 'words', '--out', output]
-    assertOneLineAtLast(await here.factory(...run), /results\.jsonl: the disk is full/)
+    assertOneLine(await here.factory(...run), /results\.jsonl: the disk is full/)
     await unlink(filler)
     const again = await here.factory(...run)
     assert.equal(again.code, 0, again.stderr)
@@ -145,7 +174,7 @@ describe('a full disk', () => {
     await writeTasks(join(here.folder, 'tasks.jsonl'), 2_000, { padding: 'x'.repeat(2_000) })
     await here.start()
     const filler = await fill(disk)
-    assertOneLineAtLast(await here.factory(...RUN), /disk.* full/)
+    assertOneLine(await here.factory(...RUN), /disk.* full/)
     await unlink(filler)
     const again = await here.factory(...RUN)
     assert.equal(again.code, 0, again.stderr)
@@ -157,8 +186,3 @@ describe('a full disk', () => {
     assertOneLine(await here.factory('start'), /disk.* full/)
   })
 })
-
-/** After whatever progress was printed. */
-function assertOneLineAtLast({ stderr, ...rest }: Ended, message: RegExp): void {
-  assertOneLine({ ...rest, stderr: `${stderr.trimEnd().split('\n').at(-1)}\n` }, message)
-}
