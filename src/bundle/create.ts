@@ -18,7 +18,7 @@ import type { Store } from './store.ts'
  * each other, and few enough that the manifest stays small and a request worth while. It depends on the file alone, so that
  * bundles share equal files.
  */
-const PIECES_AIM = 512
+const PIECES_AIM = 256
 const PIECE_SMALLEST = PIECE_MIN
 const PIECE_LARGEST = 1 << 20
 /** Files, and pieces of one file, that are read at once. */

@@ -3,11 +3,15 @@ import type { Dispatcher } from 'undici'
 import { limits } from '../protocol/common.ts'
 import { PIECES_HEADER } from '../protocol/sources.ts'
 import type { FaultReason, Source } from '../protocol/sources.ts'
-import { has, isBitmap } from './bitmap.ts'
+import { has } from './bitmap.ts'
+import { cutPieces } from './cut.ts'
 import { errnoOf } from './errors.ts'
+import { exchange } from './exchange.ts'
+import type { BodyReader, Flow } from './exchange.ts'
+import { holdingsReader } from './holdings.ts'
 import type { Layout } from './layout.ts'
 import { SourceError } from './source.ts'
-import type { PieceSource, Take } from './source.ts'
+import type { PieceSource, Take, TakeOptions, TakeOutcome } from './source.ts'
 
 /** A neighbour in the same cluster answers at once or not at all, milliseconds. */
 const CONNECT_MS = 3_000
@@ -15,16 +19,27 @@ const CONNECT_MS = 3_000
 const ANSWER_MS = 8_000
 /** Longest pause within an answer, milliseconds. */
 const PAUSE_MS = 5_000
-/** Largest error body that is read, bytes. */
-const ERROR_MAX = 16 << 10
+/** Largest error body that is kept, bytes. */
+const ERROR_MAX = 4 << 10
+/** Pieces of one answer that may be on their way to the disk before it is held back. */
+const STORING_MAX = 4
 
-/** Makes the connections to a source; a pool without limits of its own by default. */
+/** Makes the connections to a source. */
 export type Connect = (source: Source, options: Pool.Options) => Dispatcher
 
 const connectDirectly: Connect = (source, options) => new Pool(new URL(source.url).origin, options)
 
-/** A source that is another process with the routes of `serve.ts`. */
-export function httpSource(bundle: string, source: Source, connect: Connect = connectDirectly): PieceSource {
+/**
+ * A source that is another process with the routes of `serve.ts`.
+ *
+ * @param ticket gives the newest ticket there is for it: a fetch may outlast one.
+ */
+export function httpSource(
+  bundle: string,
+  source: Source,
+  connect: Connect = connectDirectly,
+  ticket: () => string = () => source.ticket,
+): PieceSource {
   const dispatcher = connect(source, {
     connectTimeout: CONNECT_MS,
     headersTimeout: ANSWER_MS,
@@ -33,61 +48,56 @@ export function httpSource(bundle: string, source: Source, connect: Connect = co
   const { origin, pathname } = new URL(source.url)
   const base = `${pathname === '/' ? '' : pathname}/v1/pieces/${bundle}`
 
-  const ask = async (path: string, signal: AbortSignal, more: Partial<Dispatcher.RequestOptions> = {}) => {
+  const ask = async (
+    path: string,
+    signal: AbortSignal,
+    answer: Parameters<typeof exchange>[3],
+    more: Partial<Dispatcher.DispatchOptions> = {},
+  ): Promise<void> => {
+    const headers = { authorization: `Bearer ${ticket()}`, 'content-type': 'application/octet-stream' }
     try {
-      const headers = {
-        authorization: `Bearer ${source.ticket}`,
-        ...(more.headers as Record<string, string>),
-      }
-      return await dispatcher.request({ origin, method: 'GET', path: base + path, signal, ...more, headers })
+      await exchange(
+        dispatcher,
+        { origin, method: 'GET', path: base + path, headers, ...more },
+        signal,
+        answer,
+      )
     } catch (error) {
-      throw blame(error, signal)
+      throw signal.aborted ? error : blame(error)
     }
-  }
-  const refused = async (response: Dispatcher.ResponseData, signal: AbortSignal): Promise<SourceError> => {
-    const text = await readAll(response, ERROR_MAX, signal).catch(() => Buffer.alloc(0))
-    return new SourceError('refused', `it answered ${response.statusCode}: ${text.toString()}`.slice(0, 500))
   }
 
   return {
     name: source.name,
     kind: source.kind,
     async manifest(signal) {
-      const response = await ask('/manifest', signal)
-      if (response.statusCode !== 200) throw await refused(response, signal)
-      return readAll(response, limits.body, signal)
+      let manifest: Buffer = Buffer.alloc(0)
+      await ask('/manifest', signal, (status) =>
+        status === 200 ? whole(limits.body, (data) => (manifest = data)) : refusal(status),
+      )
+      return manifest
     },
-    async follow(layout, onHeld, signal) {
-      const response = await ask('/holdings', signal, { bodyTimeout: 0 })
-      if (response.statusCode !== 200) throw await refused(response, signal)
-      try {
-        await readHoldings(response.body, layout, onHeld)
-      } catch (error) {
-        throw blame(error, signal)
-      }
-    },
-    async take(take, { layout, signal, onRun, onPiece }) {
-      const response = await ask(pathOf(take), signal, bodyOf(take))
-      if (response.statusCode !== 200) {
-        const error = await refused(response, signal)
-        if (response.statusCode === 503) return 'busy'
-        if (response.statusCode === 204) return 'none'
-        throw error
-      }
-      const [, first, count] = /^(\d{1,9})-(\d{1,9})$/.exec(String(response.headers[PIECES_HEADER])) ?? []
-      const run = { first: Number(first), count: Number(count) }
-      if (!mayCome(take, run, layout)) {
-        response.body.destroy()
-        throw new SourceError('protocol', 'it sent pieces that were not asked for')
-      }
-      onRun(run.first, run.count)
-      try {
-        await readPieces(response.body, run, layout, onPiece)
-      } catch (error) {
-        response.body.destroy()
-        throw blame(error, signal)
-      }
-      return 'done'
+    follow: (layout, onHeld, signal) =>
+      ask(
+        '/holdings',
+        signal,
+        (status) => (status === 200 ? holdingsReader(layout.pieces, onHeld) : refusal(status)),
+        { bodyTimeout: 0 },
+      ),
+    async take(take, options) {
+      let outcome: TakeOutcome = 'done'
+      await ask(
+        pathOf(take),
+        options.signal,
+        (status, headers, flow) => {
+          if (status === 200) return readRun(take, String(headers[PIECES_HEADER]), options, flow)
+          if (status !== 503 && status !== 204) return refusal(status)
+          outcome = status === 503 ? 'busy' : 'none'
+          return ignored
+        },
+        'want' in take ? { method: 'POST', body: Buffer.from(take.want) } : {},
+      )
+      return outcome
     },
     close: () => dispatcher.destroy(),
   }
@@ -97,9 +107,35 @@ function pathOf(take: Take): string {
   return 'want' in take ? `?bytes=${take.bytes}` : `?first=${take.first}&count=${take.count}`
 }
 
-function bodyOf(take: Take): Partial<Dispatcher.RequestOptions> {
-  if (!('want' in take)) return {}
-  return { method: 'POST', body: take.want, headers: { 'content-type': 'application/octet-stream' } }
+/** Reads the pieces of an answer; holds it back while they cannot be stored as fast as they come. */
+function readRun(take: Take, header: string, options: TakeOptions, flow: Flow): BodyReader {
+  const { layout, onRun, onPiece } = options
+  const [, first, count] = /^(\d{1,9})-(\d{1,9})$/.exec(header) ?? []
+  const run = { first: Number(first), count: Number(count) }
+  if (!mayCome(take, run, layout))
+    throw new SourceError('protocol', 'it sends pieces that were not asked for')
+  onRun(run.first, run.count)
+
+  const storing = new Set<Promise<void>>()
+  const cutter = cutPieces(layout, run, (piece, parts) => {
+    const stored = onPiece(piece, parts)
+    storing.add(stored)
+    if (storing.size === STORING_MAX) flow.pause()
+    stored.then(
+      () => {
+        storing.delete(stored)
+        if (storing.size === STORING_MAX - 1) flow.resume()
+      },
+      (error: unknown) => flow.fail(error),
+    )
+  })
+  return {
+    push: (chunk) => cutter.push(chunk),
+    async end() {
+      cutter.end()
+      await Promise.all(storing)
+    },
+  }
 }
 
 /** Whether the run that a source announces is one that was asked for. */
@@ -110,93 +146,30 @@ function mayCome(take: Take, { first, count }: { first: number; count: number },
   return true
 }
 
-async function readPieces(
-  body: AsyncIterable<Buffer>,
-  run: { first: number; count: number },
-  layout: Layout,
-  onPiece: (piece: number, parts: Buffer[]) => Promise<void>,
-): Promise<void> {
-  let piece = run.first
-  let parts: Buffer[] = []
-  let missing = layout.place(piece).length
-  for await (const chunk of body) {
-    for (let rest = chunk; rest.length > 0;) {
-      if (piece === run.first + run.count) throw new SourceError('protocol', 'it sent more than it announced')
-      const part = rest.subarray(0, missing)
-      rest = rest.subarray(part.length)
-      parts.push(part)
-      missing -= part.length
-      if (missing > 0) continue
-      await onPiece(piece, parts)
-      piece++
-      parts = []
-      missing = piece < run.first + run.count ? layout.place(piece).length : 0
-    }
-  }
-  if (piece !== run.first + run.count) throw new SourceError('protocol', 'it sent less than it announced')
-}
+const ignored: BodyReader = { push: () => {}, end: () => {} }
 
-async function readHoldings(
-  body: AsyncIterable<Buffer>,
-  layout: Layout,
-  onHeld: (pieces: number[] | 'all') => void,
-): Promise<void> {
-  const mapBytes = Math.ceil(layout.pieces / 8)
-  let begun = false
-  let told = 0
-  let pending: Buffer = Buffer.alloc(0)
-  for await (const chunk of body) {
-    pending = pending.length > 0 ? Buffer.concat([pending, chunk]) : chunk
-    if (!begun) {
-      if (pending.length < 4 + mapBytes) continue
-      const map = pending.subarray(4, 4 + mapBytes)
-      if (pending.readUInt32LE() !== layout.pieces || !isBitmap(map, layout.pieces)) {
-        throw new SourceError('protocol', 'it describes another bundle')
-      }
-      begun = true
-      pending = pending.subarray(4 + mapBytes)
-      const held = Array.from({ length: layout.pieces }, (_, piece) => piece).filter((piece) =>
-        has(map, piece),
-      )
-      onHeld(held.length === layout.pieces ? 'all' : held)
-      told += held.length
-    }
-    const news: number[] = []
-    for (; pending.length >= 4; pending = pending.subarray(4)) {
-      const piece = pending.readUInt32LE()
-      if (piece >= layout.pieces) throw new SourceError('protocol', 'it tells of pieces that do not exist')
-      news.push(piece)
-    }
-    if (news.length > 0) onHeld(news)
-    told += news.length
-  }
-  if (told < layout.pieces) throw new SourceError('reset', 'it stopped telling what it holds')
-}
-
-async function readAll(
-  response: Dispatcher.ResponseData,
-  most: number,
-  signal: AbortSignal,
-): Promise<Buffer> {
+function whole(most: number, onWhole: (data: Buffer) => void): BodyReader {
   const chunks: Buffer[] = []
   let bytes = 0
-  try {
-    for await (const chunk of response.body as AsyncIterable<Buffer>) {
+  return {
+    push(chunk) {
       bytes += chunk.length
       if (bytes > most) throw new SourceError('protocol', `it sent more than ${most} bytes`)
       chunks.push(chunk)
-    }
-  } catch (error) {
-    response.body.destroy()
-    throw blame(error, signal)
+    },
+    end: () => onWhole(Buffer.concat(chunks)),
   }
-  return Buffer.concat(chunks)
 }
 
-/** What a failure says about the source. Our own abort says nothing about it. */
-function blame(error: unknown, signal: AbortSignal): unknown {
-  if (error instanceof SourceError || signal.aborted) return error
-  const reason = reasonOf(error)
+function refusal(status: number): BodyReader {
+  return whole(ERROR_MAX, (text) => {
+    throw new SourceError('refused', `it answered ${status}: ${text.toString()}`.slice(0, 500))
+  })
+}
+
+/** What a failure says about the source. */
+function blame(error: unknown): unknown {
+  const reason = error instanceof SourceError ? undefined : reasonOf(error)
   if (reason === undefined) return error
   return new SourceError(reason, error instanceof Error ? error.message : String(error), { cause: error })
 }

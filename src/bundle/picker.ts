@@ -21,10 +21,12 @@ export type Tuning = {
   inHand: number
   /** Few sources are asked for as much as makes this many requests together. */
   leastInHand: number
-  /** A request that takes longer than this no longer counts as in hand. Milliseconds. */
+  /**
+   * A request is late when it takes longer than this, milliseconds, and so many times as long as usual. It no longer counts
+   * as in hand then, and its pieces may be asked of a second source.
+   */
   lateMs: number
-  /** When nothing else is left to ask, what takes longer than this is asked of a second source. Milliseconds. */
-  repeatMs: number
+  lateTimes: number
   /** How long a worker with nothing to ask of its neighbours waits before it turns to the manager. Milliseconds. */
   patienceMs: number
   /** How much one request asks for, as the time its source takes to send it. Milliseconds. */
@@ -36,8 +38,8 @@ export type Tuning = {
 export const defaultTuning: Tuning = {
   inHand: 12,
   leastInHand: 4,
-  lateMs: 1_000,
-  repeatMs: 300,
+  lateMs: 300,
+  lateTimes: 3,
   patienceMs: 300,
   runMs: 20,
   runMax: 4 << 20,
@@ -89,6 +91,8 @@ export type Swarm = {
   /** How many neighbours have each piece. */
   readonly copies: Uint16Array
   readonly sources: Map<string, SourceState>
+  /** How long requests took lately, milliseconds; 0 if unknown. */
+  usualMs: number
   /** Since when there was nothing to ask of neighbours though more could be in hand. */
   hungrySince: number | undefined
 }
@@ -108,11 +112,12 @@ export function newSwarm(
     requests: new Uint8Array(pieces),
     copies: new Uint16Array(pieces),
     sources: new Map(),
+    usualMs: 0,
     hungrySince: undefined,
   }
 }
 
-/** A source can be asked now. A manager holds everything; the others tell with {@link sourceHas}. */
+/** There is another source. A manager holds everything; the others tell with {@link sourceHas}. */
 export function sourceJoins(swarm: Swarm, name: string, kind: SourceKind): void {
   const held = bitmap(swarm.pieces)
   swarm.sources.set(name, {
@@ -186,6 +191,7 @@ export function flightEnds(swarm: Swarm, flight: Flight, measured?: { bytes: num
   if (!source || !measured) return
   const rate = measured.bytes / Math.max(measured.ms, 0.1)
   source.rate = source.rate === 0 ? rate : source.rate + (rate - source.rate) / 4
+  swarm.usualMs = swarm.usualMs === 0 ? measured.ms : swarm.usualMs + (measured.ms - swarm.usualMs) / 16
 }
 
 /** A piece was checked and stored. */
@@ -226,9 +232,13 @@ function inHand(swarm: Swarm, now: number): number {
   let requests = 0
   for (const { kind, flights } of swarm.sources.values()) {
     if (kind === 'manager') continue
-    for (const { since } of flights) if (now - since < swarm.tuning.lateMs) requests++
+    for (const flight of flights) if (!isLate(swarm, flight, now)) requests++
   }
   return requests
+}
+
+function isLate({ tuning, usualMs }: Swarm, { since }: Flight, now: number): boolean {
+  return now - since >= Math.max(tuning.lateMs, usualMs * tuning.lateTimes)
 }
 
 function askNeighbour(swarm: Swarm, neighbours: SourceState[], chance: () => number): Ask | undefined {
@@ -243,9 +253,9 @@ function askNeighbour(swarm: Swarm, neighbours: SourceState[], chance: () => num
   return undefined
 }
 
-/** Of the manager, any piece that no neighbour has; one request at a time, as every worker has one in its queue. */
+/** Of the manager, any piece that no neighbour has. */
 function askForRare(swarm: Swarm, managers: SourceState[], now: number): Ask | undefined {
-  const manager = managers.find(({ flights, spreadUntil }) => flights.size === 0 && spreadUntil <= now)
+  const manager = managers.find(({ spreadUntil }) => spreadUntil <= now)
   if (!manager) return undefined
   const want = bitmap(swarm.pieces)
   let any = false
@@ -267,9 +277,7 @@ function askManager(swarm: Swarm, managers: SourceState[], chance: () => number)
 /** A piece that is late, of a second source. */
 function askAgain(swarm: Swarm, others: SourceState[], now: number): Ask | undefined {
   const flights = [...swarm.sources.values()].flatMap((source) => [...source.flights])
-  const late = flights
-    .filter(({ since }) => now - since >= swarm.tuning.repeatMs)
-    .sort((a, b) => a.since - b.since)
+  const late = flights.filter((flight) => isLate(swarm, flight, now)).sort((a, b) => a.since - b.since)
   for (const { source: first, first: start, count } of late) {
     for (let piece = start; piece < start + count; piece++) {
       if (has(swarm.held, piece) || swarm.requests[piece]! > 1) continue

@@ -7,10 +7,15 @@ import { add, bitmap, has } from './bitmap.ts'
 import type { Bitmap } from './bitmap.ts'
 import { CHECKED_MTIME, goodPieces } from './check.ts'
 import { BundleError, errnoOf, explainDisk } from './errors.ts'
+import { openHandles } from './handles.ts'
 import { layoutOf } from './layout.ts'
 import type { Layout } from './layout.ts'
 import { fileKeyOf } from './manifest.ts'
 import type { Places } from './places.ts'
+import { keepRecent } from './recent.ts'
+
+/** Memory for the pieces that came last, bytes. */
+const RECENT = 32 << 20
 
 /** The pieces of one bundle in a store: which are there, reading them, and adding more. */
 export type Pieces = {
@@ -22,9 +27,10 @@ export type Pieces = {
   heldBytes(): number
   /**
    * The bytes of `count` pieces from `first` on.
+   * @param allocate makes the buffer for them.
    * @throws {BundleError} `not-found` if one is not held, or its file was removed.
    */
-  read(first: number, count: number): Promise<Buffer>
+  read(first: number, count: number, allocate?: (bytes: number) => Buffer): Promise<Buffer>
   /** Checks a piece against its hash and stores it; false if the bytes are wrong. */
   add(piece: number, parts: Buffer[]): Promise<boolean>
   /** Calls `listener` with each piece that is added from now on. Returns how to stop. */
@@ -51,6 +57,8 @@ export async function openPieces(
   const created = new Set<number>()
   const adding = new Map<number, Promise<void>>()
   const listeners = new Set<(piece: number) => void>()
+  const handles = openHandles()
+  const recent = keepRecent(RECENT)
   const held = bitmap(layout.pieces)
   let heldPieces = 0
   let heldBytes = 0
@@ -63,6 +71,7 @@ export async function openPieces(
   }
 
   const seal = async (file: number) => {
+    handles.drop(partialOf(file))
     await sealFile(partialOf(file), finals[file]!, manifest.files[file]!.executable)
     sealed[file] = true
   }
@@ -72,18 +81,16 @@ export async function openPieces(
     // Made only once: should another process have moved or removed it, a new one would have holes.
     const flags = created.has(file) ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
     created.add(file)
-    const handle = await open(partialOf(file), flags)
-    try {
+    await handles.use(partialOf(file), flags, async (handle) => {
       for (let rest = parts, at = offset; rest.length > 0;) {
         const { bytesWritten } = await handle.writev(rest, at)
         at += bytesWritten
         rest = dropBytes(rest, bytesWritten)
       }
-    } finally {
-      await handle.close()
-    }
+    })
     unwritten[file]!--
     if (unwritten[file] === 0) await seal(file)
+    recent.note(piece, parts)
     note(piece)
   }
 
@@ -110,23 +117,19 @@ export async function openPieces(
     }
   }
 
-  const openFile = async (file: number) => {
-    if (sealed[file]) return open(finals[file]!, 'r')
-    return open(partialOf(file), 'r').catch((error: unknown) => {
-      // Sealed while we looked.
-      if (errnoOf(error) === 'ENOENT') return open(finals[file]!, 'r')
-      throw error
-    })
-  }
-
   const readWithin = async (file: number, offset: number, target: Buffer): Promise<void> => {
-    const handle = await openFile(file)
-    try {
-      const { bytesRead } = await handle.read(target, 0, target.length, offset)
-      if (bytesRead !== target.length)
-        throw new BundleError('damaged', `${finals[file]} is shorter than it was`)
-    } finally {
-      await handle.close()
+    const from = (path: string, flags: number) =>
+      handles.use(path, flags, (handle) => handle.read(target, 0, target.length, offset))
+    const read = sealed[file]
+      ? from(finals[file]!, constants.O_RDONLY)
+      : from(partialOf(file), constants.O_RDWR).catch((error: unknown) => {
+          // Sealed while we looked.
+          if (errnoOf(error) === 'ENOENT') return from(finals[file]!, constants.O_RDONLY)
+          throw error
+        })
+    const { bytesRead } = await read
+    if (bytesRead !== target.length) {
+      throw new BundleError('damaged', `${finals[file]} is shorter than it was`)
     }
   }
 
@@ -136,15 +139,22 @@ export async function openPieces(
     held,
     heldPieces: () => heldPieces,
     heldBytes: () => heldBytes,
-    async read(first, count) {
+    async read(first, count, allocate = (bytes) => Buffer.allocUnsafeSlow(bytes)) {
       for (let piece = first; piece < first + count; piece++) {
         if (piece >= layout.pieces || !has(held, piece)) throw notHeld(bundle, piece)
       }
-      const buffer = Buffer.allocUnsafeSlow(layout.bytes(first, count))
+      const buffer = allocate(layout.bytes(first, count))
       let filled = 0
       for (let piece = first; piece < first + count;) {
+        const fresh = recent.get(piece)
+        if (fresh) {
+          filled += fresh.copy(buffer, filled)
+          piece++
+          continue
+        }
         const { file, offset } = layout.place(piece)
-        const next = Math.min(first + count, layout.firstOf[file + 1]!)
+        let next = piece + 1
+        while (next < Math.min(first + count, layout.firstOf[file + 1]!) && !recent.get(next)) next++
         const length = layout.bytes(piece, next - piece)
         await readWithin(file, offset, buffer.subarray(filled, filled + length)).catch((error: unknown) => {
           throw errnoOf(error) === 'ENOENT' ? notHeld(bundle, piece) : error

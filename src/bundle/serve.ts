@@ -1,18 +1,19 @@
-import { Readable } from 'node:stream'
+import type { ServerResponse } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { explain } from '../protocol/common.ts'
 import type { ApiErrorBody } from '../protocol/common.ts'
 import { BundleId } from '../protocol/bundle.ts'
 import { PIECES_HEADER, PieceRange, RUN_MAX, RunQuery } from '../protocol/sources.ts'
 import { has, isBitmap } from './bitmap.ts'
+import { keepBuffers } from './buffers.ts'
 import { BundleError } from './errors.ts'
+import { holdingsTeller } from './holdings.ts'
 import { canonicalJson } from './manifest.ts'
 import type { Pieces } from './pieces.ts'
 import { createSpread } from './spread.ts'
-import type { Spread } from './spread.ts'
 import type { Store } from './store.ts'
 import { limitUploads } from './uploads.ts'
-import type { UploadLimits } from './uploads.ts'
+import type { UploadLimits, Uploads } from './uploads.ts'
 
 export type ServePiecesOptions = {
   store: Store
@@ -28,8 +29,9 @@ const TURN_MS = 3_000
 /** A client that takes less than this, in bytes per second, is cut off; after so many milliseconds at first. */
 const SLOWEST = 64 << 10
 const SLOWEST_GRACE_MS = 10_000
-/** News of further pieces are gathered this long, milliseconds. */
-const NEWS_MS = 10
+/** A ticket that was good is not checked again for this long, milliseconds: signatures cost more than small pieces. */
+const ACCEPTED_MS = 5_000
+const ACCEPTED_MOST = 1_000
 /** Largest bitmap of wanted pieces, bytes. */
 const WANT_MAX = 1 << 20
 
@@ -40,13 +42,10 @@ const WANT_MAX = 1 << 20
 export function servePieces(scope: FastifyInstance, options: ServePiecesOptions): Promise<void> {
   const { store, authorise } = options
   const uploads = limitUploads(options.uploads)
-  const spreads = new WeakMap<Pieces, Spread>()
-
-  const spreadOf = (pieces: Pieces): Spread => {
-    const spread = spreads.get(pieces) ?? createSpread(pieces.layout.pieces)
-    spreads.set(pieces, spread)
-    return spread
-  }
+  const buffers = keepBuffers()
+  const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
+  const tellerOf = perPieces(holdingsTeller)
+  const isAccepted = rememberAccepted(authorise)
 
   /** Reads pieces when it is this request's turn, and sends them. */
   const upload = async (
@@ -54,19 +53,19 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     reply: FastifyReply,
     choose: () => { first: number; count: number } | undefined,
   ): Promise<FastifyReply> => {
-    const gone = closing(reply)
-    const end = await uploads.turn(AbortSignal.any([gone, AbortSignal.timeout(TURN_MS)]))
-    if (!end) return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
-    gone.addEventListener('abort', end)
-    if (gone.aborted) end()
+    if (!(await awaitTurn(uploads, reply.raw))) {
+      return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
+    }
     const run = choose()
     if (!run) return reply.code(204).send()
-    const data = await pieces.read(run.first, run.count)
-    const limit = setTimeout(
-      () => reply.raw.destroy(),
-      SLOWEST_GRACE_MS + (data.length / SLOWEST) * 1000,
-    ).unref()
-    gone.addEventListener('abort', () => clearTimeout(limit))
+    const data = await pieces.read(run.first, run.count, (bytes) => buffers.take(bytes))
+    const cutOff = SLOWEST_GRACE_MS + (data.length / SLOWEST) * 1000
+    const limit = setTimeout(() => reply.raw.destroy(), cutOff).unref()
+    reply.raw.once('close', () => {
+      clearTimeout(limit)
+      // Unfinished, the connection may still be reading it.
+      if (reply.raw.writableFinished) buffers.give(data)
+    })
     return reply
       .header(PIECES_HEADER, `${run.first}-${run.count}`)
       .type('application/octet-stream')
@@ -78,18 +77,18 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     { parseAs: 'buffer', bodyLimit: WANT_MAX },
     (_request, body, done) => done(null, body),
   )
-  scope.setErrorHandler((error: FastifyError | BundleError, request, reply) => {
+  scope.setErrorHandler((error, request, reply) => {
     if (error instanceof BundleError && error.code === 'not-found')
       return refuse(reply, 404, 'not-found', error.message)
-    const status = 'statusCode' in error ? (error.statusCode ?? 500) : 500
-    if (status < 500) return refuse(reply, status, 'bad-request', error.message)
+    const { statusCode = 500, message } = error as FastifyError
+    if (statusCode < 500) return refuse(reply, statusCode, 'bad-request', message)
     request.log.error({ err: error }, 'serving pieces failed')
     return refuse(reply, 500, 'failed', 'this source cannot read its pieces; ask another one')
   })
   scope.addHook('onRequest', async (request, reply) => {
     const bundle = BundleId.safeParse((request.params as { bundle?: string }).bundle)
     const [, ticket] = /^Bearer (\S{1,1000})$/.exec(request.headers.authorization ?? '') ?? []
-    if (bundle.success && ticket !== undefined && (await authorise(ticket, bundle.data))) return
+    if (bundle.success && ticket !== undefined && (await isAccepted(ticket, bundle.data))) return
     return refuse(
       reply,
       403,
@@ -99,14 +98,22 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
   })
 
   scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params }, reply) => {
-    const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, closing(reply))
+    const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, closing(reply.raw))
     if (!pieces) return notHere(reply, params.bundle)
     return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
   })
   scope.get<BundleParams>('/v1/pieces/:bundle/holdings', async ({ params }, reply) => {
-    const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, closing(reply))
+    const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, closing(reply.raw))
     if (!pieces) return notHere(reply, params.bundle)
-    return reply.type('application/octet-stream').send(holdingsOf(pieces))
+    reply.hijack()
+    reply.raw.writeHead(200, { 'content-type': 'application/octet-stream' })
+    const stop = tellerOf(pieces).tell({
+      write: (data) => reply.raw.write(data),
+      backlog: () => reply.raw.writableLength,
+      end: (done) => (done ? reply.raw.end() : reply.raw.destroy()),
+    })
+    reply.raw.once('close', stop)
+    return reply
   })
   scope.get<BundleParams>('/v1/pieces/:bundle', async (request, reply) => {
     const query = PieceRange.safeParse(request.query)
@@ -148,11 +155,54 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
 type BundleParams = { Params: { bundle: string } }
 
 /** Fires when the answer has left or the client is gone. */
-function closing(reply: FastifyReply): AbortSignal {
+function closing(response: ServerResponse): AbortSignal {
   const controller = new AbortController()
-  reply.raw.once('close', () => controller.abort())
-  if (reply.raw.closed) controller.abort()
+  response.once('close', () => controller.abort())
+  if (response.closed) controller.abort()
   return controller.signal
+}
+
+/** Waits for a turn to upload, which ends with the answer. False if there is none in time, or the client is gone. */
+function awaitTurn(uploads: Uploads, response: ServerResponse): Promise<boolean> {
+  return new Promise((resolve) => {
+    if (response.closed) return resolve(false)
+    const timer = setTimeout(() => giveUp(), TURN_MS)
+    const end = uploads.turn(() => {
+      clearTimeout(timer)
+      resolve(true)
+    })
+    const giveUp = () => {
+      clearTimeout(timer)
+      end?.()
+      resolve(false)
+    }
+    if (end) response.once('close', giveUp)
+    else giveUp()
+  })
+}
+
+/** Something kept beside each bundle's pieces for as long as these are in use. */
+function perPieces<T>(make: (pieces: Pieces) => T): (pieces: Pieces) => T {
+  const made = new WeakMap<Pieces, T>()
+  return (pieces) => {
+    const one = made.get(pieces) ?? make(pieces)
+    made.set(pieces, one)
+    return one
+  }
+}
+
+function rememberAccepted(authorise: ServePiecesOptions['authorise']): ServePiecesOptions['authorise'] {
+  const accepted = new Map<string, number>()
+  return async (ticket, bundle) => {
+    const key = `${bundle} ${ticket}`
+    const until = accepted.get(key)
+    if (until !== undefined && until > Date.now()) return true
+    accepted.delete(key)
+    if (!(await authorise(ticket, bundle))) return false
+    if (accepted.size >= ACCEPTED_MOST) accepted.clear()
+    accepted.set(key, Date.now() + ACCEPTED_MS)
+    return true
+  }
 }
 
 function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
@@ -161,42 +211,4 @@ function refuse(reply: FastifyReply, status: number, code: string, message: stri
 
 function notHere(reply: FastifyReply, bundle: string): FastifyReply {
   return refuse(reply, 404, 'not-found', `bundle ${bundle} is not held here`)
-}
-
-/** The stream of what is held: see `protocol/sources.ts`. A reader that is slow gets its news in larger portions. */
-function holdingsOf(pieces: Pieces): Readable {
-  const { layout } = pieces
-  const news: number[] = []
-  let timer: NodeJS.Timeout | undefined
-  let ready = false
-
-  const flush = () => {
-    timer = undefined
-    if (!ready) return
-    if (news.length > 0) {
-      const frame = Buffer.alloc(news.length * 4)
-      news.splice(0).forEach((piece, index) => frame.writeUInt32LE(piece, index * 4))
-      ready = stream.push(frame)
-    }
-    if (pieces.heldPieces() === layout.pieces && news.length === 0) stream.push(null)
-  }
-  const stream = new Readable({
-    read() {
-      ready = true
-      timer ??= setTimeout(flush, NEWS_MS)
-    },
-    destroy(error, callback) {
-      clearTimeout(timer)
-      unwatch()
-      callback(error)
-    },
-  })
-  const unwatch = pieces.watch((piece) => {
-    news.push(piece)
-    timer ??= setTimeout(flush, NEWS_MS)
-  })
-  const head = Buffer.alloc(4)
-  head.writeUInt32LE(layout.pieces)
-  stream.push(Buffer.concat([head, pieces.held]))
-  return stream
 }

@@ -1,5 +1,5 @@
 import { mkdir, rm } from 'node:fs/promises'
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import path from 'node:path'
 import type { Logger } from 'pino'
 import type { BundleInfo, Manifest, ManifestFile } from '../protocol/bundle.ts'
@@ -88,6 +88,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   /** Pieces of complete bundles that were asked for. */
   const serving = new Map<string, Promise<Pieces | undefined>>()
   const begun = new EventTarget()
+  // Every neighbour that is early waits for it.
+  setMaxListeners(0, begun)
 
   await mkdir(temporary, { recursive: true }).catch((error: unknown) => explainDisk(error, places.folder))
   for (const token of await owner.gone()) {
@@ -157,11 +159,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     isComplete: (bundle, signal) => isBundleComplete(parts, bundle, signal),
     pieces,
     async awaitPieces(bundle, ms, signal) {
-      const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
-      const fetchBegins = once(begun, bundle, { signal: within }).catch(() => {})
-      const found = await pieces(bundle)
+      const found = (await pieces(bundle)) ?? fetching.get(bundle)
       if (found) return found
-      await fetchBegins
+      const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
+      await once(begun, bundle, { signal: within }).catch(() => {})
       return fetching.get(bundle)
     },
     claimFetch: (bundle) => claims.tryClaim(bundle, 'fetch'),

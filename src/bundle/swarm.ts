@@ -60,11 +60,19 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
   const over = new AbortController()
   let wrongFromManager = 0
 
-  const pump = () => {
+  const decide = () => {
     if (over.signal.aborted) return
     if (pieces.heldPieces() === layout.pieces) return resolve()
     const now = performance.now()
     for (let ask = choose(swarm, now, Math.random); ask; ask = choose(swarm, now, Math.random)) void fly(ask)
+  }
+  /** Decides once for all that comes in one turn of the event loop. */
+  let pending: NodeJS.Immediate | undefined
+  const pump = () => {
+    pending ??= setImmediate(() => {
+      pending = undefined
+      decide()
+    })
   }
 
   const fly = async (ask: Ask): Promise<void> => {
@@ -77,7 +85,7 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
     try {
       const outcome = await source.take(ask.kind === 'any' ? { want: ask.want, bytes: ask.bytes } : ask, {
         layout,
-        signal: AbortSignal.any([stop.signal, over.signal]),
+        signal: stop.signal,
         onRun: (first, count) => ask.kind === 'any' && flightBrings(swarm, flight, first, count),
         onPiece: async (piece, parts) => {
           bytes += layout.place(piece).length
@@ -156,14 +164,11 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
   }
 
   const follow = async (source: PieceSource): Promise<void> => {
-    let joined = false
     try {
       await source.follow(
         layout,
         (news) => {
           if (sources.get(source.name) !== source) return
-          if (!joined) sourceJoins(swarm, source.name, source.kind)
-          joined = true
           const held = news === 'all' ? Array.from({ length: layout.pieces }, (_, piece) => piece) : news
           for (const piece of held) sourceHas(swarm, source.name, piece)
           pump()
@@ -182,8 +187,8 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
         continue
       }
       sources.set(source.name, source)
-      if (source.kind === 'manager') sourceJoins(swarm, source.name, 'manager')
-      else void follow(source)
+      sourceJoins(swarm, source.name, source.kind)
+      if (source.kind !== 'manager') void follow(source)
     }
     pump()
   }
@@ -195,7 +200,9 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
   const finished = promise.finally(async () => {
     clearInterval(timer)
     signal.removeEventListener('abort', abort)
+    clearImmediate(pending)
     over.abort()
+    for (const stop of flights.values()) stop.abort()
     await Promise.all([...sources.values()].map((source) => source.close()))
   })
   pump()

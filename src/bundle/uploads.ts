@@ -4,66 +4,71 @@ export type UploadLimits = {
    * on, rather than many pieces at once arriving late. @default 4
    */
   atOnce?: number
-  /** An upload that takes longer is held up by the other side's link and makes room for the next, milliseconds. @default 450 */
+  /**
+   * An upload that takes longer is held up by the other side's link and makes room for the next, milliseconds.
+   * @default 20
+   */
   patienceMs?: number
   /** Most uploads under way, slow ones included. @default 64 */
   most?: number
-  /** Most requests that wait. @default 456 */
+  /** Most requests that wait. @default 256 */
   waiting?: number
 }
 
 /** Turns to upload, first come first served. */
 export type Uploads = {
-  /** Waits for a turn and returns how to end it; undefined if too many wait already, or when `signal` fires. */
-  turn(signal: AbortSignal): Promise<(() => void) | undefined>
+  /**
+   * Calls `begin` when it is this request's turn. Returns how to end the upload, or to give the turn up before it came;
+   * undefined if too many wait already.
+   */
+  turn(begin: () => void): (() => void) | undefined
 }
 
 export function limitUploads(limits: UploadLimits = {}): Uploads {
   const { atOnce = 4, patienceMs = 20, most = 64, waiting = 256 } = limits
   const queue = new Set<() => void>()
-  let fresh = 0
+  let young = 0
   let running = 0
 
   const advance = () => {
     for (const start of queue) {
-      if (fresh >= atOnce || running >= most) return
+      if (young >= atOnce || running >= most) return
       queue.delete(start)
       start()
     }
   }
-  const begin = (): (() => void) => {
-    fresh++
-    running++
-    let young = true
-    const age = () => {
-      if (young) fresh--
-      young = false
-      advance()
-    }
-    const timer = setTimeout(age, patienceMs)
-    return () => {
-      clearTimeout(timer)
-      running--
-      age()
-    }
-  }
 
   return {
-    turn(signal) {
-      if (signal.aborted || queue.size >= waiting) return Promise.resolve(undefined)
-      return new Promise((resolve) => {
-        const start = () => {
-          signal.removeEventListener('abort', giveUp)
-          resolve(begin())
-        }
-        const giveUp = () => {
-          queue.delete(start)
-          resolve(undefined)
-        }
-        signal.addEventListener('abort', giveUp)
-        queue.add(start)
+    turn(begin) {
+      if (queue.size >= waiting) return undefined
+      let timer: NodeJS.Timeout | undefined
+      const age = () => {
+        timer = undefined
+        young--
         advance()
-      })
+      }
+      let state: 'waits' | 'runs' | 'over' = 'waits'
+      const start = () => {
+        state = 'runs'
+        young++
+        running++
+        timer = setTimeout(age, patienceMs)
+        begin()
+      }
+      queue.add(start)
+      advance()
+      return () => {
+        queue.delete(start)
+        if (state === 'runs') {
+          running--
+          if (timer) {
+            clearTimeout(timer)
+            young--
+          }
+          advance()
+        }
+        state = 'over'
+      }
     },
   }
 }

@@ -42,7 +42,7 @@ export type Node = AsyncDisposable & { store: Store; server: FastifyInstance; ur
 
 export async function startNode(folder: string, options: Partial<ServePiecesOptions> = {}): Promise<Node> {
   const store = await openStore({ folder, log })
-  const server = fastify({ forceCloseConnections: true })
+  const server = fastify({ forceCloseConnections: true, logger: { level: process.env.TEST_LOG ?? 'silent' } })
   const authorise: ServePiecesOptions['authorise'] = (ticket, bundle) =>
     checkTicket(keys.publicKey, ticket, bundle, Date.now())
   await server.register(servePieces, { store, authorise, ...options })

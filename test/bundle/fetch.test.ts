@@ -24,7 +24,7 @@ describe('fetching a bundle', () => {
           store,
           sources: () => Promise.resolve(sources.filter(({ name }) => name !== own)),
           log,
-          signal: AbortSignal.timeout(20_000),
+          signal: AbortSignal.timeout(5_000),
         }),
       ),
     )

@@ -28,6 +28,7 @@ export type SimOptions = {
   rate: number
   /** From a piece being held to its being known. */
   newsMs: number
+  newsShare: number
   /** From one end to the other, for a request. */
   latencyMs: number
   /** Neighbours each worker knows. */
@@ -47,6 +48,7 @@ export type SimResult = {
   managerBytes: number
   peerBytes: number
   repeats: number
+  frames: number
 }
 
 /** A small generator of chance (mulberry32), the same for the same seed. */
@@ -65,7 +67,7 @@ type Transfer = { from: number; to: number; left: number; rate: number; done: ()
 type Request = { ask: Ask; flight: Flight; by: number }
 
 export function simulate(options: SimOptions): SimResult {
-  const { workers, pieces, pieceSize, rate, newsMs, latencyMs, neighbours, seed } = options
+  const { workers, pieces, pieceSize, rate, newsMs, newsShare, latencyMs, neighbours, seed } = options
   const { uploadsAtOnce = 4, patienceMs = 20, startAt = () => 0 } = options
   const chance = chanceOf(seed)
   const manager = workers
@@ -82,6 +84,8 @@ export function simulate(options: SimOptions): SimResult {
   let managerBytes = 0
   let peerBytes = 0
   let repeats = 0
+  let frames = 0
+  const news = Array.from({ length: workers }, () => [] as number[])
   let now = 0
   let finished = 0
 
@@ -236,12 +240,20 @@ export function simulate(options: SimOptions): SimResult {
       doneMs[worker] = now
       finished++
     }
-    at(now + newsMs * (0.5 + chance()), () => {
-      for (const follower of followers[worker]!) {
-        sourceHas(swarms[follower]!, String(worker), piece)
-        pump(follower)
-      }
-    })
+    news[worker]!.push(piece)
+    const tell = () => {
+      const told = news[worker]!.splice(0)
+      if (told.length === 0) return
+      frames++
+      at(now + latencyMs, () => {
+        for (const follower of followers[worker]!) {
+          for (const each of told) sourceHas(swarms[follower]!, String(worker), each)
+          pump(follower)
+        }
+      })
+    }
+    if (news[worker]!.length >= pieces / newsShare) tell()
+    else if (news[worker]!.length === 1) at(now + newsMs, tell)
   }
 
   for (let worker = 0; worker < workers; worker++) {
@@ -255,8 +267,8 @@ export function simulate(options: SimOptions): SimResult {
         .sort((a, b) => a.order - b.order)
         .slice(0, neighbours)
       for (const { other } of others) {
+        sourceJoins(swarm, String(other), 'neighbour')
         at(now + 2 + chance() * 3, () => {
-          sourceJoins(swarm, String(other), 'neighbour')
           followers[other]!.push(worker)
           for (let piece = 0; piece < pieces; piece++) {
             if (has(heldBy[other]!, piece)) sourceHas(swarm, String(other), piece)
@@ -286,6 +298,6 @@ export function simulate(options: SimOptions): SimResult {
       pop()!.run()
     } else throw new Error('the simulation is stuck')
   }
-  return { allMs: Math.max(...doneMs), doneMs, managerBytes, peerBytes, repeats }
+  return { allMs: Math.max(...doneMs), doneMs, managerBytes, peerBytes, repeats, frames: frames / workers }
 }
 export { sourceRests }
