@@ -37,8 +37,9 @@ export function createGenerate(engine: Engine, options: GenerateFunction): RunFu
   return async (window, desk) => {
     const rows = await prepare(window, toRow, desk)
     const prefix = sharePrefix ? await findPrefix(rows.map((row) => row.prompt)) : noPrefix
-    const lengths = rows.map((row) => row.prompt.length - prefix.tokens.length)
-    for (const indices of planBatches(lengths, limits)) {
+    const shared = prefix.tokens.length
+    const lengths = rows.map((row) => row.prompt.length - shared)
+    for (const indices of planBatches(lengths, limits, shared + options.maxNewTokens)) {
       const batch = indices.map((index) => rows[index] as Row)
       const begun = new Set(await desk.begin(batch.map((row) => row.call)))
       await runRows(
@@ -81,17 +82,19 @@ function createPreparer(engine: Engine, options: GenerateFunction): (call: Call)
 /** The rows of those calls that can be run; the others end at once. */
 async function prepare(window: readonly Call[], toRow: (call: Call) => Row, desk: Desk): Promise<Row[]> {
   const rows: Row[] = []
+  const refused = new Map<Call, unknown>()
   let since = performance.now()
   for (const call of window) {
     try {
       rows.push(toRow(call))
     } catch (error) {
-      for (const begun of await desk.begin([call])) desk.end(begun, { error })
+      refused.set(call, error)
     }
     if (performance.now() - since > TURN_MS) {
       await nextTurn()
       since = performance.now()
     }
   }
+  for (const call of await desk.begin([...refused.keys()])) desk.end(call, { error: refused.get(call) })
   return rows
 }

@@ -81,6 +81,11 @@ export function readGraph(
   }
 }
 
+/** Size of the KV cache of one token, bytes. */
+export function bytesPerToken({ past, kvHeads, headDim, kvType }: Graph): number {
+  return past.length * kvHeads * headDim * (kvType === 'float16' ? 2 : 4)
+}
+
 type Infos = ReadonlyMap<string, ValueInfo>
 
 function checkNames(path: string, takes: Infos, gives: Infos): void {

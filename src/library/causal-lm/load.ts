@@ -2,8 +2,9 @@ import type { LibrarySpec } from '../../protocol/context.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../kind.ts'
 import { readConfig } from './config.ts'
 import { createGenerate, type Engine } from './generate.ts'
+import { bytesPerToken } from './graph.ts'
 import { loadModel } from './model.ts'
-import { tokenBudget } from './plan.ts'
+import { cacheBudget, tokenBudget } from './plan.ts'
 import { probe } from './probe.ts'
 import { readTokenizer } from './tokenizer.ts'
 
@@ -35,7 +36,12 @@ export async function loadCausalLm(
     endTokens: toEndTokens(config.endTokens, tokenizer.endToken),
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
     maxPositions,
-    limits: { rows: options.maxBatch, tokens: tokenBudget(model.level, model.bytes), padding },
+    limits: {
+      rows: options.maxBatch,
+      tokens: tokenBudget(model.level, model.bytes),
+      cached: cacheBudget(process.availableMemory(), bytesPerToken(model.graph)),
+      padding,
+    },
     sharePrefix: prefix,
   }
   return {

@@ -5,6 +5,8 @@ export interface BatchLimits {
   rows: number
   /** Most tokens of a batch that go through the model at once, padding included. One sequence alone may exceed it. */
   tokens: number
+  /** Most tokens of a batch that are remembered at any time, padding and answers included. Likewise. */
+  cached: number
   /** Whether sequences of different lengths may share a batch, the shorter ones padded. */
   padding: boolean
 }
@@ -15,9 +17,10 @@ const PADDING_SHARE = 0.5
 /**
  * Puts sequences of the given lengths into batches, each within `limits` and of similar lengths, shortest first.
  *
+ * @param extra tokens that are remembered of each sequence besides: what was seen of it before, and its answer
  * @returns for each batch the indices of its sequences; every index is in exactly one
  */
-export function planBatches(lengths: readonly number[], limits: BatchLimits): number[][] {
+export function planBatches(lengths: readonly number[], limits: BatchLimits, extra: number): number[][] {
   const order = [...lengths.keys()].sort((a, b) => length(lengths, a) - length(lengths, b) || a - b)
   const batches: number[][] = []
   let batch: number[] = []
@@ -28,6 +31,7 @@ export function planBatches(lengths: readonly number[], limits: BatchLimits): nu
     const fits =
       batch.length < limits.rows &&
       padded <= limits.tokens &&
+      (width + extra) * (batch.length + 1) <= limits.cached &&
       (limits.padding
         ? padded - (tokens + width) <= PADDING_SHARE * padded
         : width === length(lengths, batch[0] ?? index))
@@ -66,6 +70,14 @@ export function tokenBudget(level: 'memory' | 'device', weights: number): number
 
 /** Weights of about this size stay in a processor's last cache, bytes. */
 const CACHED_WEIGHTS = 64 << 20
+
+/**
+ * Tokens that can be remembered at once, given the free memory and the size of the cache of one token in bytes. While
+ * a token is added there are the cache before, the one after, and a copy on its way out.
+ */
+export function cacheBudget(free: number, perToken: number): number {
+  return Math.floor(free / (4 * perToken))
+}
 
 function length(lengths: readonly number[], index: number): number {
   return lengths[index] as number

@@ -22,8 +22,9 @@ type End = (row: Row, outcome: CallOutcome) => void
 
 /** Rows that have ended stay in their batch until they are this share of it: leaving them out takes a copy of the rest. */
 const ENDED_SHARE = 0.25
-/** Looking at first tokens alone pays as long as no more rows than this share need others. */
+/** Looking at first tokens alone pays as long as no more rows than this share need others; a few are no proof. */
 const UNDECIDED_SHARE = 0.1
+const UNDECIDED_FEW = 16
 
 /**
  * Makes a function that runs rows together until each has its answer. All of them begin with the prefix it is given.
@@ -36,6 +37,8 @@ export function createRunner(
   brief: boolean,
 ): (rows: readonly Row[], prefix: Prefix, desk: Desk) => Promise<void> {
   let peeking = brief
+  let peeked = 0
+  let undecided = 0
   return run
 
   /** Rows that a batch fails with, for want of memory perhaps, are tried again in halves. */
@@ -48,7 +51,9 @@ export function createRunner(
     try {
       if (peeking && rows.length > 0) {
         await writeFirstTokens(model, rows, prefix, end)
-        peeking = left.size <= UNDECIDED_SHARE * rows.length
+        peeked += rows.length
+        undecided += left.size
+        peeking = undecided <= UNDECIDED_FEW + UNDECIDED_SHARE * peeked
       }
       if (left.size > 0) await writeAnswers(model, [...left], prefix, end)
     } catch (error) {

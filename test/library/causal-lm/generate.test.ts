@@ -26,7 +26,7 @@ function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {
     endTokens: new Set([END]),
     maxPromptTokens: 199,
     maxPositions: 200,
-    limits: { rows: 8, tokens: 400, padding: true },
+    limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
     sharePrefix: true,
     ...changes,
   }
@@ -72,6 +72,7 @@ describe('greedy generation', () => {
     const limits = fc.record({
       rows: fc.integer({ min: 1, max: 10 }),
       tokens: fc.integer({ min: 1, max: 300 }),
+      cached: fc.integer({ min: 1, max: 2000 }),
       padding: fc.boolean(),
     })
     await fc.assert(
@@ -91,7 +92,7 @@ describe('greedy generation', () => {
   })
 
   test('computes the start that prompts share only once', async () => {
-    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, padding: true } })
+    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, cached: 10_000, padding: true } })
     const start = 'x'.repeat(50)
     await answer(
       Array.from({ length: 20 }, (_, i) => start + letters[i + 2]! + 'y'),
@@ -187,6 +188,20 @@ describe('generation with choices', () => {
     assert.ok(model.passes.length <= 3)
   })
 
+  test('begins answers again that a first token does not settle, and learns where that is usual', async () => {
+    const yes = toyTokenizer.encode('yes', false)
+    const score = (sequence: readonly number[]) =>
+      Array.from({ length: vocabSize }, (_, token) => (token === yes[sequence.length - 1] ? 1 : 0))
+    const { model, answer } = plant(
+      { limits: { rows: 40, tokens: 400, cached: 10_000, padding: true } },
+      { score },
+    )
+    const answers = await answer(Array<string>(60).fill('a'), { choices: ['yes', 'yet'] })
+    assert.ok(answers.every(({ label, tokens }) => label === 'yes' && tokens.generated === 3))
+    const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
+    assert.deepEqual(starts, [40, 40, 20], 'the first batch was begun twice, the second was not')
+  })
+
   test('has no label where it comes to none', async () => {
     const space = letters.indexOf(' ')
     const score = () => Array.from({ length: vocabSize }, (_, token) => (token === space ? 1 : 0))
@@ -208,7 +223,7 @@ describe('sampled generation', () => {
     await fc.assert(
       fc.asyncProperty(prompts, async (all) => {
         const together = await plant().answer(all, how)
-        const apart = await plant({ limits: { rows: 1, tokens: 1, padding: false } }).answer(
+        const apart = await plant({ limits: { rows: 1, tokens: 1, cached: 10_000, padding: false } }).answer(
           all.toReversed(),
           how,
         )
@@ -258,7 +273,7 @@ describe('what goes wrong in a batch', () => {
       endTokens: new Set([END]),
       maxPromptTokens: 99,
       maxPositions: 100,
-      limits: { rows: 8, tokens: 400, padding: true },
+      limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
       sharePrefix: false,
     }
     const desk = createRecorder()

@@ -67,7 +67,7 @@ for (const [name, abilities] of shapes) {
         endTokens,
         maxPromptTokens: 400,
         maxPositions: 512,
-        limits: { rows: 64, tokens: 1000, padding, ...limits },
+        limits: { rows: 64, tokens: 1000, cached: 1e6, padding, ...limits },
         sharePrefix: prefix,
       }
       const most = Math.max(...expected.map(({ tokens }) => tokens.length))
