@@ -26,16 +26,17 @@ if (!core || !Number.isInteger(first) || !Number.isInteger(seeds) || seeds < 1) 
 }
 
 const startedAt = performance.now()
-const total = { steps: 0, hours: 0, tasks: 0, restarts: 0, evictions: 0 }
+const total = { steps: 0, hours: 0, tasks: 0, restarts: 0, evictions: 0, copied: 0 }
 const failures: string[] = []
 for (let seed = first; seed < first + seeds; seed++) {
   try {
-    const { steps, ms, tasks, restarts, evictions } = new World(seed, core).run()
+    const { steps, ms, tasks, restarts, evictions, copied } = new World(seed, core).run()
     total.steps += steps
     total.hours += ms / 3_600_000
     total.tasks += tasks
     total.restarts += restarts
     total.evictions += evictions
+    total.copied += copied
   } catch (error) {
     const message =
       error instanceof Violation ? error.message : `seed ${seed}: ${(error as Error).stack ?? ''}`

@@ -5,6 +5,7 @@ import {
   createScheduler,
   disconnected,
   drain,
+  excuseSilence,
   join,
 } from '../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/state.ts'
@@ -16,6 +17,8 @@ import type { TaskKind } from './plan.ts'
 import type { World } from './world.ts'
 
 export const CONTEXT = 'c'.repeat(64)
+
+const TICK_MS = 200
 
 /** What a worker gets back: an answer, or a refusal with its HTTP status; nothing at all if it is lost on the way. */
 export type Answered = (answer: Reply | { status: 401 | 409 | 410 }) => void
@@ -45,6 +48,8 @@ export class SimManager {
   readonly results = new Map<number, Outcome>()
   readonly pilots = new Map<string, DurablePilot>()
   readonly sessions = new Map<string, WorkerInfo & { pilot: string }>()
+  /** Tasks that were given to a second worker while the first still had them. */
+  copied = 0
   #epoch = 0
   #nextTask = 1
   #nextPilot = 1
@@ -54,8 +59,8 @@ export class SimManager {
   #life = 0
   #frozenUntil = 0
   #waiting = new Map<string, Answered>()
-  /** To whom each task was given last. */
-  readonly #granted = new Map<number, string>()
+  /** To whom each task was given last: to two workers if it runs twice. */
+  readonly #granted = new Map<number, string[]>()
   #written = new Map<string, number>()
 
   constructor(world: World, core: Core) {
@@ -82,9 +87,14 @@ export class SimManager {
       }
       if (job.closed) this.apply(closeJob(this.state, job.id))
     }
-    this.#world.time.every(200, () => {
+    let tickedAt = this.#now
+    this.#world.time.every(TICK_MS, () => {
       if (this.#life !== life) return false
-      if (this.up) this.apply(this.#core.tick(this.state, this.#now))
+      if (!this.up) return true
+      const lateMs = this.#now - tickedAt - TICK_MS
+      tickedAt = this.#now
+      if (lateMs > 0) excuseSilence(this.state, lateMs)
+      this.apply(this.#core.tick(this.state, this.#now))
       return true
     })
   }
@@ -186,9 +196,9 @@ export class SimManager {
   #record(records: Extract<Action, { type: 'record' }>[]): void {
     for (const { result, worker } of records) {
       if (this.results.has(result.task)) this.#world.fail(`task ${result.task} ended twice`)
-      const holder = this.#granted.get(result.task)
-      if (result.outcome.status !== 'done' && holder !== worker) {
-        this.#world.fail(`task ${result.task} failed by the word of ${worker}, but ${holder} has it`)
+      const holders = this.#granted.get(result.task) ?? []
+      if (result.outcome.status !== 'done' && !holders.includes(worker)) {
+        this.#world.fail(`task ${result.task} failed by the word of ${worker}, but ${holders.join()} has it`)
       }
     }
     const writers = new Set(records.map(({ worker }) => worker))
@@ -206,7 +216,13 @@ export class SimManager {
   #reply(worker: string, reply: Reply): void {
     const answered = this.#waiting.get(worker)
     this.#waiting.delete(worker)
-    for (const { tasks } of reply.leases) for (const { task } of tasks) this.#granted.set(task, worker)
+    for (const { lease, tasks } of reply.leases) {
+      for (const { task } of tasks) {
+        const isCopy = this.state.copies.get(task)?.id === lease
+        if (isCopy) this.copied++
+        this.#granted.set(task, isCopy ? [...(this.#granted.get(task) ?? []), worker] : [worker])
+      }
+    }
     const deadline = this.sessions.get(worker)?.deadline
     if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.#now) {
       this.#world.fail(`${worker} got work after its deadline`)

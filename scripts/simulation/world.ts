@@ -24,6 +24,8 @@ export interface Outcome {
   tasks: number
   restarts: number
   evictions: number
+  /** Tasks that ran a second time because the first was slow. */
+  copied: number
 }
 
 /** One simulated run: manager, factory, site, workers and the network between them on one virtual clock. */
@@ -69,7 +71,16 @@ export class World {
     this.#checkResults()
     const { seed } = this.plan
     const tasks = this.manager.results.size
-    return { seed, steps, ms: this.time.now, tasks, restarts: this.#restarts, evictions: this.#evictions }
+    const { copied } = this.manager
+    return {
+      seed,
+      steps,
+      ms: this.time.now,
+      tasks,
+      restarts: this.#restarts,
+      evictions: this.#evictions,
+      copied,
+    }
   }
 
   restartManager(): void {
@@ -160,11 +171,15 @@ export class World {
 
 /** Each task that is not finished is in one place, and every lease is a live worker's. */
 function checkLeases(world: World, state: SchedulerState): void {
-  for (const [task, lease] of state.holders) {
+  for (const [task, lease] of [...state.holders, ...state.copies]) {
     const worker = state.workers.get(lease.worker)
     if (worker?.leases.get(lease.id) !== lease)
       world.fail(`task ${task} is leased to ${lease.worker}, who is gone`)
     if (lease.job.queue.has(task)) world.fail(`task ${task} is both leased and queued`)
+  }
+  for (const [task, { worker }] of state.copies) {
+    const holder = state.holders.get(task)
+    if (!holder || holder.worker === worker) world.fail(`task ${task} runs twice on ${worker}, or only there`)
   }
   for (const job of state.jobs.values()) {
     const all = world.manager.jobs.get(job.id)!.tasks.length

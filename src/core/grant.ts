@@ -5,6 +5,7 @@ import {
   contextOf,
   type Grant,
   type Job,
+  type LeaseRecord,
   queuedOf,
   type SchedulerState,
   type Worker,
@@ -12,8 +13,7 @@ import {
 
 /** Takes tasks for each context the worker has room in. A worker that leaves or ends soon gets none. */
 export function grant(state: SchedulerState, worker: Worker, now: number): Grant[] {
-  if (worker.draining || worker.leaving || (worker.deadline !== undefined && worker.deadline <= now))
-    return []
+  if (!takesWork(worker, now)) return []
   const grants: Grant[] = []
   for (const [id, room] of worker.want) {
     const context = state.contexts.get(id)
@@ -24,8 +24,10 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
       const tasks = job.queue.take(left)
       if (tasks.length === 0) continue
       left -= tasks.length
-      worker.want.set(id, worker.want.get(id)! - tasks.length)
-      grants.push(lease(state, worker, job, tasks))
+      const record = lease(state, worker, job, tasks, now)
+      for (const task of tasks) state.holders.set(task, record)
+      job.leased += tasks.length
+      grants.push(toGrant(record))
     }
   }
   return grants
@@ -48,13 +50,44 @@ function byPriority(jobs: Job[]): Job[] {
   return jobs.length < 2 ? jobs : jobs.toSorted((a, b) => b.priority - a.priority || a.id - b.id)
 }
 
-function lease(state: SchedulerState, worker: Worker, job: Job, tasks: number[]): Grant {
-  const record = { id: state.nextLease++, worker: worker.id, job, tasks, open: tasks.length }
+/** Tasks that a worker was given and has not ended. */
+export function inHand({ leases }: Worker): number {
+  let open = 0
+  for (const lease of leases.values()) open += lease.open
+  return open
+}
+
+export function takesWork({ draining, leaving, deadline }: Worker, now: number): boolean {
+  return !draining && !leaving && (deadline === undefined || deadline > now)
+}
+
+/** Makes a lease of these tasks for a worker that has room for them. */
+export function lease(
+  state: SchedulerState,
+  worker: Worker,
+  job: Job,
+  tasks: number[],
+  now: number,
+): LeaseRecord {
+  const open = tasks.length
+  const record = {
+    id: state.nextLease++,
+    worker: worker.id,
+    job,
+    tasks,
+    open,
+    grantedAt: now,
+    inHand: inHand(worker) + open,
+  }
   worker.leases.set(record.id, record)
-  for (const task of tasks) state.holders.set(task, record)
-  job.leased += tasks.length
+  worker.want.set(job.context, worker.want.get(job.context)! - open)
+  return record
+}
+
+/** What a worker is told of a lease. */
+export function toGrant({ id, job, tasks }: LeaseRecord): Grant {
   return {
-    lease: record.id,
+    lease: id,
     context: job.context,
     function: job.function,
     tasks: tasks.map((task) => (job.faults.get(task)?.crashes ? { task, alone: true } : { task })),
@@ -63,9 +96,15 @@ function lease(state: SchedulerState, worker: Worker, job: Job, tasks: number[])
 }
 
 /** Answers a worker's open request if there is something to tell it, or if its time is up. */
-export function answer(state: SchedulerState, worker: Worker, now: number, actions: Action[]): void {
+export function answer(
+  state: SchedulerState,
+  worker: Worker,
+  now: number,
+  actions: Action[],
+  extra: Grant[] = [],
+): void {
   if (worker.parkedUntil === undefined) return
-  const leases = grant(state, worker, now)
+  const leases = [...extra, ...grant(state, worker, now)]
   const warm = placement(state, worker, now)
   const rewarmed = warm.length !== worker.warm.length || warm.some((id, i) => id !== worker.warm[i])
   // A worker that knows says that it is leaving; until then it is told with every answer.
@@ -85,9 +124,18 @@ export function answer(state: SchedulerState, worker: Worker, now: number, actio
   })
 }
 
-/** Answers those of the workers with an open request that have room for the context, or none assigned. */
+/** Offers what is queued to the workers with an open request, until nothing is. */
 export function offer(state: SchedulerState, now: number, actions: Action[]): void {
-  for (const worker of state.workers.values()) answer(state, worker, now, actions)
+  for (const worker of state.workers.values()) {
+    if (worker.parkedUntil === undefined) continue
+    if (!isAnyQueued(state)) return
+    answer(state, worker, now, actions)
+  }
+}
+
+function isAnyQueued(state: SchedulerState): boolean {
+  for (const job of state.jobs.values()) if (job.queue.size > 0) return true
+  return false
 }
 
 /** Notes which contexts a worker is told to bring up. */

@@ -1,7 +1,7 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import { answer, assign, offer, setReady } from './grant.ts'
-import { abandon, endIfComplete, forget, requeue, revoke, settle } from './settle.ts'
+import { abandon, endIfComplete, forget, revoke, settle } from './settle.ts'
 import {
   type Action,
   contextOf,
@@ -11,6 +11,7 @@ import {
   type WorkerInfo,
 } from './state.ts'
 import { RangeSet } from './range-set.ts'
+import { speculate } from './speculate.ts'
 
 /*
  * The scheduler: plain functions over plain state. Events and the time go in, actions come out; the manager does them,
@@ -73,7 +74,9 @@ export function cancelJob(state: SchedulerState, jobId: number, now: number): Ac
     }
   }
   forget(state, job)
-  offer(state, now, actions)
+  for (const worker of state.workers.values()) {
+    if (worker.cancel.length > 0) answer(state, worker, now, actions)
+  }
   return actions
 }
 
@@ -182,13 +185,16 @@ function noteSetupFailure(
 }
 
 /** Takes tasks out of a lease again that the worker has not been told of yet. */
-export function giveBack(state: SchedulerState, lease: number, tasks: number[], now: number): Action[] {
+export function giveBack(
+  state: SchedulerState,
+  workerId: string,
+  lease: number,
+  tasks: number[],
+  now: number,
+): Action[] {
   const actions: Action[] = []
-  for (const task of tasks) {
-    const holder = state.holders.get(task)
-    if (holder?.id === lease) requeue(state, holder, task)
-  }
-  offer(state, now, actions)
+  const record = state.workers.get(workerId)?.leases.get(lease)
+  if (record && revoke(state, record, tasks) > 0) offer(state, now, actions)
   return actions
 }
 
@@ -220,6 +226,14 @@ export function lost(state: SchedulerState, workerId: string, now: number): Acti
   return actions
 }
 
+/** We did not run for `ms`, so whoever seemed silent may not have been: it is not held against them. */
+export function excuseSilence(state: SchedulerState, ms: number): void {
+  for (const worker of state.workers.values()) {
+    worker.heardAt += ms
+    if (worker.suspectSince !== undefined) worker.suspectSince += ms
+  }
+}
+
 /** Time passed: open requests run out, silent workers are given up, failed setups are tried again. Call it a few times a second. */
 export function tick(state: SchedulerState, now: number): Action[] {
   const actions: Action[] = []
@@ -232,6 +246,7 @@ export function tick(state: SchedulerState, now: number): Action[] {
       answer(state, worker, now, actions)
     }
   }
+  speculate(state, now, actions)
   return actions
 }
 

@@ -3,28 +3,24 @@ import type { Action, Faults, Job, LeaseRecord, SchedulerState, Worker } from '.
 
 /**
  * Takes in one outcome. A value is a value: the first one for an unfinished task wins, even from a lease that lapsed.
- * Every other outcome counts only under the lease that the task runs under now.
+ * Every other outcome counts only under a lease that the task runs under now.
  */
 export function settle(state: SchedulerState, worker: Worker, result: TaskResult, actions: Action[]): void {
-  const holder = state.holders.get(result.task)
-  const fenced = holder === undefined || holder.id !== result.lease || holder.worker !== worker.id
   if (result.outcome.status === 'done') {
-    const job = holder?.job ?? queuedIn(state, result.task)
-    if (!job) {
-      state.counts.duplicates++
-      return
-    }
-    if (!holder) job.queue.delete(result.task)
-    else if (fenced) state.workers.get(holder.worker)?.cancel.push(result.task)
-    finish(state, worker, job, result, actions)
+    const job = state.holders.get(result.task)?.job ?? queuedIn(state, result.task)
+    if (!job) state.counts.duplicates++
+    else finish(state, worker, job, result, actions)
     return
   }
-  if (fenced) return
-  if (result.outcome.status === 'returned') {
-    requeue(state, holder, result.task)
-    return
-  }
-  charge(state, worker, holder, result, actions)
+  const lease = leasesOf(state, result.task).find(({ id }) => id === result.lease)
+  if (lease?.worker !== worker.id) return
+  if (result.outcome.status === 'returned') giveUp(state, lease, result.task)
+  else charge(state, worker, lease, result, actions)
+}
+
+/** The leases under which a task runs: none, one, or two. */
+function leasesOf(state: SchedulerState, task: number): LeaseRecord[] {
+  return [state.holders.get(task), state.copies.get(task)].filter((lease) => lease !== undefined)
 }
 
 /** The job in which a task waits that nobody holds: its lease lapsed, or the manager was restarted. */
@@ -37,17 +33,17 @@ function queuedIn(state: SchedulerState, task: number): Job | undefined {
 function charge(
   state: SchedulerState,
   worker: Worker,
-  holder: LeaseRecord,
+  lease: LeaseRecord,
   result: TaskResult,
   actions: Action[],
 ): void {
-  const { job } = holder
+  const { job } = lease
   const faults = job.faults.get(result.task) ?? { errors: 0, crashes: 0, excused: false }
   job.faults.set(result.task, faults)
   worker.failures++
   const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(worker, job, faults)
   if (final) finish(state, worker, job, result, actions)
-  else requeue(state, holder, result.task)
+  else giveUp(state, lease, result.task)
   if (isBlackHole(state, worker, job)) {
     worker.draining = true
     actions.push({ type: 'black-hole', worker: worker.id, node: worker.node, failures: worker.failures })
@@ -81,7 +77,11 @@ function finish(
   result: TaskResult,
   actions: Action[],
 ): void {
-  release(state, result.task)
+  for (const lease of leasesOf(state, result.task)) {
+    end(state, lease, result.task)
+    if (lease.id !== result.lease) state.workers.get(lease.worker)?.cancel.push(result.task)
+  }
+  job.queue.delete(result.task)
   job.faults.delete(result.task)
   if (result.outcome.status === 'done') {
     job.done++
@@ -105,36 +105,39 @@ export function forget(state: SchedulerState, job: Job): void {
   if (context) context.jobs = context.jobs.filter((other) => other !== job)
 }
 
-/** Ends a task's lease, and the lease itself with its last task. */
-function release(state: SchedulerState, task: number): void {
-  const holder = state.holders.get(task)
-  if (!holder) return
-  state.holders.delete(task)
-  holder.job.leased--
-  if (--holder.open === 0) state.workers.get(holder.worker)?.leases.delete(holder.id)
+/** Ends a task under one lease, and the lease with its last task. A second lease of the task becomes its only one. */
+function end(state: SchedulerState, lease: LeaseRecord, task: number): void {
+  const copy = state.copies.get(task)
+  state.copies.delete(task)
+  if (copy === undefined) {
+    state.holders.delete(task)
+    lease.job.leased--
+  } else if (copy !== lease) state.holders.set(task, copy)
+  if (--lease.open === 0) state.workers.get(lease.worker)?.leases.delete(lease.id)
 }
 
-/** Ends a task's lease and queues it again. */
-export function requeue(state: SchedulerState, holder: LeaseRecord, task: number): void {
-  release(state, task)
-  holder.job.queue.add(task)
+/** Ends a task under one lease without an outcome; if it runs under no other, it is queued again. True if it was. */
+function giveUp(state: SchedulerState, lease: LeaseRecord, task: number): boolean {
+  end(state, lease, task)
+  if (state.holders.has(task)) return false
+  lease.job.queue.add(task)
   state.counts.requeued++
+  return true
 }
 
-/** Gives back all that a lease still covers; returns how many tasks that were. */
-export function revoke(state: SchedulerState, lease: LeaseRecord): number {
-  let returned = 0
-  for (const task of lease.tasks) {
-    if (state.holders.get(task) !== lease) continue
-    requeue(state, lease, task)
-    returned++
-  }
-  return returned
+/** Those of the tasks that still run under this lease. */
+function openOf(state: SchedulerState, lease: LeaseRecord, tasks = lease.tasks): number[] {
+  return tasks.filter((task) => state.holders.get(task) === lease || state.copies.get(task) === lease)
+}
+
+/** Gives back what a lease still covers, of all its tasks or of these; returns how many tasks were queued again. */
+export function revoke(state: SchedulerState, lease: LeaseRecord, tasks = lease.tasks): number {
+  return openOf(state, lease, tasks).filter((task) => giveUp(state, lease, task)).length
 }
 
 /** Ends a lease whose tasks nobody needs any more, and says which they are. */
 export function abandon(state: SchedulerState, lease: LeaseRecord): number[] {
-  const open = lease.tasks.filter((task) => state.holders.get(task) === lease)
-  for (const task of open) release(state, task)
+  const open = openOf(state, lease)
+  for (const task of open) end(state, lease, task)
   return open
 }

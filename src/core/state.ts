@@ -17,6 +17,10 @@ export interface SchedulerConfig {
   setupRetryMs: number
   /** A worker that only failed this many tasks, where others succeed, is a black hole. */
   blackHoleFailures: number
+  /** A lease is slow after this many times the time that a worker of its context takes for as much, on the average. */
+  slowFactor: number
+  /** But not before this long. */
+  slowMs: number
 }
 
 export const defaultConfig: SchedulerConfig = {
@@ -26,6 +30,8 @@ export const defaultConfig: SchedulerConfig = {
   maxSetupFailures: 3,
   setupRetryMs: 1_000,
   blackHoleFailures: 10,
+  slowFactor: 3,
+  slowMs: 10_000,
 }
 
 export interface Job {
@@ -62,6 +68,9 @@ export interface LeaseRecord {
   job: Job
   tasks: number[]
   open: number
+  grantedAt: number
+  /** What the worker then had in hand in all. */
+  inHand: number
 }
 
 /** One context as the scheduler sees it, over all jobs and workers. */
@@ -144,6 +153,8 @@ export interface SchedulerState {
   workers: Map<string, Worker>
   /** The lease under which each leased task runs. */
   holders: Map<number, LeaseRecord>
+  /** The second lease of those that run twice, on another worker: see `speculate.ts`. */
+  copies: Map<number, LeaseRecord>
   nextLease: number
   counts: { duplicates: number; requeued: number; evictions: number }
 }
@@ -159,6 +170,7 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
     contexts: new Map(),
     workers: new Map(),
     holders: new Map(),
+    copies: new Map(),
     nextLease: firstLease,
     counts: { duplicates: 0, requeued: 0, evictions: 0 },
   }

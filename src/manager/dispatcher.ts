@@ -6,6 +6,7 @@ import {
   disconnected,
   drain,
   exchange,
+  excuseSilence,
   giveBack,
   join,
   lost,
@@ -23,6 +24,8 @@ const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
 
 /** Time between looks at who is silent or waits too long, milliseconds. */
 const TICK_MS = 200
+/** A tick that is later than this comes before requests that have been waiting for as long, milliseconds. */
+const STALL_MS = 500
 
 /** Most characters of tasks in one answer, unless a single one is larger; in UTF-8 they are at most three times as many bytes. */
 const ANSWER_LENGTH = limits.exchange / 4
@@ -59,6 +62,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
    */
   #written: Promise<void> = Promise.resolve()
   readonly #timer: NodeJS.Timeout
+  #tickedAt: number
 
   constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = steadyNow) {
     super()
@@ -66,7 +70,19 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#log = log
     this.#now = now
     this.state = createScheduler(ledger.nextEpoch() * 2 ** 32, config)
-    this.#timer = setInterval(() => this.apply(tick(this.state, now())), TICK_MS)
+    this.#tickedAt = now()
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+  }
+
+  #tick(): void {
+    const now = this.now
+    const lateMs = now - this.#tickedAt - TICK_MS
+    this.#tickedAt = now
+    if (lateMs > STALL_MS) {
+      this.#log.warn({ lateMs }, 'the manager did not run for a while: is the machine overloaded?')
+      excuseSilence(this.state, lateMs)
+    }
+    this.apply(tick(this.state, now))
   }
 
   get now(): number {
@@ -96,7 +112,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     const written = request.results.length > 0 ? this.#written : undefined
     const answer = await reply
     await written
-    return this.#encode(answer)
+    return this.#encode(worker.id, answer)
   }
 
   /** The connection of a worker broke; a request it has open can no longer be answered. */
@@ -165,7 +181,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
    * The answer as JSON; inputs go from the ledger to the wire as the text they are. Tasks whose inputs would make it longer
    * than a worker accepts are given back.
    */
-  #encode({ leases, ...rest }: Reply): string {
+  #encode(worker: string, { leases, ...rest }: Reply): string {
     let room = ANSWER_LENGTH
     const texts: string[] = []
     for (const { tasks, ...lease } of leases) {
@@ -184,7 +200,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       room -= text.length
       if (items.length > 0) texts.push(`${JSON.stringify(lease).slice(0, -1)},"tasks":[${text}]}`)
       const left = tasks.slice(items.length).map(({ task }) => task)
-      if (left.length > 0) this.apply(giveBack(this.state, lease.lease, left, this.now))
+      if (left.length > 0) this.apply(giveBack(this.state, worker, lease.lease, left, this.now))
     }
     return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
   }

@@ -203,23 +203,26 @@ export class Jobs {
     ) {
       if (this.#readers >= MAX_READERS) throw busy('too many requests wait for results: ask again soon')
       this.#readers++
-      await this.#change(job, AbortSignal.any([signal, AbortSignal.timeout(waitMs)]))
+      await this.#change(job, waitMs, signal)
       this.#readers--
       results = read()
     }
     return { results, job: this.info(id) }
   }
 
-  #change(job: Job, signal: AbortSignal): Promise<void> {
+  /** Resolves when there is something new to read of a job, after `ms` milliseconds, or when the reader is gone. */
+  #change(job: Job, ms: number, gone: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
+        clearTimeout(timer)
         job.listeners.delete(done)
-        signal.removeEventListener('abort', done)
+        gone.removeEventListener('abort', done)
         resolve()
       }
-      if (signal.aborted) return resolve()
+      const timer = setTimeout(done, ms)
       job.listeners.add(done)
-      signal.addEventListener('abort', done)
+      gone.addEventListener('abort', done)
+      if (gone.aborted) done()
     })
   }
 }

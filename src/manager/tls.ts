@@ -6,6 +6,8 @@ import { generate } from 'selfsigned'
 import type { Certificate } from './server.ts'
 
 const YEARS = 10
+/** The certificate is good from so long before it was made, so that nodes whose clocks are slow believe it, milliseconds. */
+const SLOWEST_CLOCK_MS = 7 * 24 * 3_600_000
 
 /** Addresses that only this machine reaches: there is nobody on the way to hide from. */
 export function isLoopback(host: string): boolean {
@@ -37,7 +39,7 @@ export async function ownCertificate(
     keyType: 'ec',
     curve: 'P-256',
     algorithm: 'sha256',
-    notBeforeDate: now,
+    notBeforeDate: new Date(now.getTime() - SLOWEST_CLOCK_MS),
     notAfterDate: new Date(now.getFullYear() + YEARS, now.getMonth(), now.getDate()),
     extensions: [
       { name: 'basicConstraints', cA: true, critical: true },

@@ -25,7 +25,7 @@ const which = fc.nat({ max: 5 })
 const step = fc.oneof(
   {
     weight: 2,
-    arbitrary: fc.record({ do: fc.constant('submit' as const), count: fc.integer({ min: 1, max: 30 }) }),
+    arbitrary: fc.record({ do: fc.constant('submit' as const), count: fc.integer({ min: 1, max: 12 }) }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('start' as const) }) },
   {
@@ -56,10 +56,11 @@ const step = fc.oneof(
 )
 
 describe('through any history', () => {
-  test('every task ends exactly once, none is lost, and no two workers hold one', () => {
+  test('every task ends exactly once, none is lost, and two workers hold one only at the tail', () => {
+    let copied = 0
     fc.assert(
       fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
-        const world = new World()
+        const world = new World({ slowMs: 100, slowFactor: 0.1 })
         for (const s of steps) {
           const worker = 'which' in s ? world.workers[s.which % Math.max(1, world.workers.length)] : undefined
           if (s.do === 'submit') world.submit(s.count)
@@ -74,9 +75,11 @@ describe('through any history', () => {
         finishWithOneGoodWorker(world)
         assert.equal(world.recorded.size, world.submitted.size)
         assert.ok(world.finished)
+        copied += world.copied
       }),
       { numRuns: 500 },
     )
+    assert.ok(copied > 5, `${copied} tasks ran twice`)
   })
 })
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import {
   addJob,
   addTasks,
+  cancelJob,
   closeJob,
   createScheduler,
   disconnected,
@@ -10,7 +11,7 @@ import {
   tick,
   type SchedulerState,
 } from '../../src/core/scheduler.ts'
-import type { Action, Reply } from '../../src/core/state.ts'
+import type { Action, Reply, SchedulerConfig } from '../../src/core/state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 
@@ -31,15 +32,20 @@ export interface SimWorker {
 /** The real scheduler among simulated workers, with the books kept beside it. */
 export class World {
   now = 1_000
-  readonly state: SchedulerState = createScheduler(1, { leaseMs: 10_000, suspectMs: 1_000 })
+  readonly state: SchedulerState
   readonly workers: SimWorker[] = []
   readonly recorded = new Map<number, Outcome>()
   readonly submitted = new Set<number>()
   finished = false
+  /** How often a task was leased a second time while it ran. */
+  copied = 0
   room = 7
+  /** What workers say of their speed. */
+  rate = 1
   #nextTask = 0
 
-  constructor() {
+  constructor(config: Partial<SchedulerConfig> = {}) {
+    this.state = createScheduler(1, { leaseMs: 10_000, suspectMs: 1_000, ...config })
     addJob(this.state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 1 })
   }
 
@@ -52,6 +58,10 @@ export class World {
 
   close(): void {
     this.apply(closeJob(this.state, 1))
+  }
+
+  cancel(): void {
+    this.apply(cancelJob(this.state, 1, this.now))
   }
 
   start(): SimWorker {
@@ -78,7 +88,7 @@ export class World {
         leases: [...new Set(worker.hand.values())],
         contexts: [{ context: CONTEXT, level: 'memory', attempts: 1 }],
         want: [{ context: CONTEXT, tasks: worker.leaving ? 0 : this.room }],
-        rate: 1,
+        rate: this.rate,
         waitMs,
         ...(worker.leaving ? { leaving: 'drain' as const } : {}),
       }
@@ -132,25 +142,40 @@ export class World {
     worker.results = worker.results.filter((result) => !acknowledged.has(result))
     for (const task of reply.cancel) worker.hand.delete(task)
     for (const [task, lease] of worker.hand) if (reply.revoke.includes(lease)) worker.hand.delete(task)
-    for (const grant of reply.leases) for (const { task } of grant.tasks) worker.hand.set(task, grant.lease)
+    for (const { lease, tasks } of reply.leases) {
+      for (const { task } of tasks) {
+        worker.hand.set(task, lease)
+        if (this.state.copies.get(task)?.id === lease) this.copied++
+      }
+    }
     if (reply.drain) worker.leaving = true
   }
 
-  /** Each unfinished task is in one place: it waits, or one live worker has it. */
+  /** Each unfinished task is in one place: it waits, or one live worker has it, or two have it at the tail. */
   check(): void {
-    const job = this.state.jobs.get(1)
+    const { holders, copies, workers, jobs } = this.state
+    const job = jobs.get(1)
     const held = new Map<number, string>()
-    for (const worker of this.state.workers.values()) {
+    let copied = 0
+    for (const worker of workers.values()) {
       for (const lease of worker.leases.values()) {
         assert.equal(lease.worker, worker.id)
-        for (const task of lease.tasks) {
-          if (this.state.holders.get(task) !== lease) continue
-          assert.ok(!held.has(task), `task ${task} is held by ${held.get(task)} and ${worker.id}`)
-          held.set(task, worker.id)
-        }
+        const first = lease.tasks.filter((task) => holders.get(task) === lease)
+        const second = lease.tasks.filter((task) => copies.get(task) === lease)
+        assert.equal(lease.open, first.length + second.length)
+        assert.ok(lease.open > 0, 'a lease without tasks')
+        copied += second.length
+        for (const task of first) held.set(task, worker.id)
       }
     }
-    assert.equal(held.size, this.state.holders.size, 'a lease of a worker that is gone')
+    assert.equal(held.size, holders.size, 'a lease of a worker that is gone')
+    assert.equal(copied, copies.size, 'a second lease of a worker that is gone')
+    for (const [task, { worker }] of copies) {
+      assert.ok(
+        held.has(task) && held.get(task) !== worker,
+        `task ${task} is twice on ${worker}, or only there`,
+      )
+    }
     if (!job) return
     assert.equal(job.leased, held.size)
     for (const task of this.submitted) {

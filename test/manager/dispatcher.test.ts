@@ -17,11 +17,14 @@ const node = { node: 'n1', slots: 1 }
 let folder: string
 let ledger: Ledger
 let dispatcher: Dispatcher
+/** By how much the clock has gone on without the process. */
+let skippedMs: number
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'gleaner-dispatcher-'))
   ledger = new Ledger(join(folder, 'ledger.db'), log)
-  dispatcher = new Dispatcher(ledger, log, {})
+  skippedMs = 0
+  dispatcher = new Dispatcher(ledger, log, {}, () => Date.now() + skippedMs)
   await ledger.addContext(CONTEXT, 1)
   const spec = { name: 'job', context: CONTEXT.id, function: 'f' }
   const job = await ledger.addJob({ ...spec, options: { retries: 0, priority: 0 }, createdAt: 1 })
@@ -61,6 +64,14 @@ function fillDisk(): () => void {
   ledger.db.exec('PRAGMA max_page_count = 1')
   return () => ledger.db.exec('PRAGMA max_page_count = 1000000')
 }
+
+test('a worker is not given up for silence in which the manager itself did not run', async () => {
+  await exchange('w1', {})
+  const heardAt = dispatcher.state.workers.get('w1')!.heardAt
+  skippedMs = 3_600_000
+  await until(() => dispatcher.state.workers.get('w1')?.heardAt !== heardAt)
+  assert.deepEqual([...dispatcher.state.workers.keys()], ['w1'])
+})
 
 test('no result is acknowledged before it is on disk, whatever becomes of the worker that reported it', async () => {
   const want = [{ context: CONTEXT.id, tasks: 1 }]
