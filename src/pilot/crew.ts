@@ -14,7 +14,8 @@ import {
 } from './hand.ts'
 import { createShelf, type FetchContext, type Shelf } from './shelf.ts'
 import { fitting, type Meter, moreTasks, observe, rateOf, unmeasured, windowSize } from './sizing.ts'
-import { batchOf, createSlot, type SlotPlan } from './slot.ts'
+import { batchOf, createSlot } from './slot.ts'
+import type { SlotPlan } from './slot-plan.ts'
 
 /** All that works on this node: the contexts, the slots that hold them, and the tasks in hand. */
 export interface Crew {

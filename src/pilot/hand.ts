@@ -1,5 +1,6 @@
 import { limits } from '../protocol/common.ts'
 import type { Lease, Outcome, TaskResult } from '../protocol/task.ts'
+import { parcel } from './outcome.ts'
 
 /*
  * The tasks a worker has in hand, from the answer that leased them to the one that acknowledges their results.
@@ -89,11 +90,13 @@ export function putBack(hand: Hand, tasks: HeldTask[]): void {
   }
 }
 
-/** Notes how a task ended. A value longer than the manager takes becomes an error of the task. */
+/** Notes how a task ended. A value that the manager would not take becomes an error of the task. */
 export function finish(hand: Hand, task: HeldTask, outcome: Outcome, ms: number): void {
-  const bytes = outcome.status === 'done' ? JSON.stringify(outcome.value).length : limits.errorText
-  const accepted = bytes > limits.value ? tooLarge(bytes) : outcome
-  hand.results.push({ result: { task: task.task, lease: task.lease, outcome: accepted, ms }, bytes })
+  const fit = parcel(outcome)
+  hand.results.push({
+    result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms },
+    bytes: fit.bytes,
+  })
   close(hand, task)
 }
 
@@ -139,8 +142,8 @@ export function among(tasks: readonly number[], leases: readonly number[]): (tas
   return ({ task, lease }) => gone.has(task) || lapsed.has(lease)
 }
 
-/** Most bytes of results in one request; a single result may be larger. */
-const REPORT_BYTES = limits.body / 4
+/** Most bytes of results in one request; what else is in it is small. */
+const REPORT_BYTES = limits.exchange / 2
 
 /** Results for a request, and every lease that still has tasks in hand besides. */
 export function report(hand: Hand): { results: TaskResult[]; leases: number[] } {
@@ -173,9 +176,4 @@ function count(hand: Hand, context: string, tasks: number): void {
   const left = unfinishedIn(hand, context) + tasks
   if (left > 0) hand.unfinished.set(context, left)
   else hand.unfinished.delete(context)
-}
-
-function tooLarge(bytes: number): Outcome {
-  const message = `the result is ${bytes} bytes of JSON, more than the ${limits.value} that are accepted: return less, or write it to a file and return its name`
-  return { status: 'error', error: { name: 'ResultTooLarge', message } }
 }

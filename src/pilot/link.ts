@@ -18,6 +18,8 @@ export interface Call<Answer extends z.ZodType> {
   answer: Answer
   /** How long the manager may take besides what an answer needs, milliseconds. */
   waitMs?: number
+  /** A conflict is final here. Else it means that the request was overtaken by another one or by a restart. */
+  conflictIsFinal?: boolean
   signal?: AbortSignal | undefined
 }
 
@@ -55,9 +57,10 @@ const KEEP_ALIVE_MS = 600_000
 const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 5_000
 
-/** Answers besides 5xx that will pass: too slow, too many, or overtaken by another request or a restart. */
-const PASSING = [408, 409, 429]
-const REFUSED = [401, 403, 404, 410]
+/** Answers besides 5xx that will pass: too slow, too many. */
+const PASSING = [408, 429]
+const CONFLICT = 409
+const REFUSED = [401, 403, 404, CONFLICT, 410]
 
 /** Something that will pass: no connection, a restart, overload. */
 class Passing extends Error {}
@@ -138,7 +141,8 @@ function refusal(call: Call<z.ZodType>, status: number, text: string): Error {
   const message = parsed.success
     ? parsed.data.error.message
     : `${call.path} was answered with status ${status}`
-  if (status >= 500 || PASSING.includes(status)) return new Passing(message)
+  const conflict = status === CONFLICT && !call.conflictIsFinal
+  if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
   return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
 }
 

@@ -13,8 +13,7 @@ import { fetchContexts } from './files.ts'
 import { checkNode } from './fitness.ts'
 import { createLink, type Link } from './link.ts'
 import { type PieceServer, startPieceServer } from './neighbours.ts'
-import type { SlotPlan } from './slot.ts'
-import { describeGpus, gpuIds, planSlots } from './slots.ts'
+import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slot-plan.ts'
 import { work } from './worker.ts'
 
 /*
@@ -102,7 +101,8 @@ async function register(
   signal: AbortSignal,
 ): Promise<RegisterResponse> {
   const body = JSON.stringify(request)
-  return link.call({ method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal })
+  const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal } as const
+  return link.call({ ...call, conflictIsFinal: true })
 }
 
 /** When the worker must stop, on the monotonic clock: the wall clock may be set while it runs. */

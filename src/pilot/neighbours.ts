@@ -19,6 +19,11 @@ export interface PieceServer extends AsyncDisposable {
   trust(ticketKey: string, clock: number): void
 }
 
+/** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
+const HEAD_MS = 5_000
+const REQUEST_MS = 30_000
+const CHECK_MS = 1_000
+
 /** @param origin where the manager is: neighbours are looked for on the same network */
 export async function startPieceServer(store: Store, origin: string, log: Logger): Promise<PieceServer> {
   let key: KeyObject | undefined
@@ -27,6 +32,8 @@ export async function startPieceServer(store: Store, origin: string, log: Logger
     loggerInstance: log.child({}, { level: 'warn' }),
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
+    http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS },
   })
   await server.register(servePieces, {
     store,

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { toTaskError } from '../library/errors.ts'
 import { after, type ContextEvent, type ContextState, shouldTry, unknownContext } from './context.ts'
 import type { Loadable } from './slot.ts'
 
@@ -67,9 +68,8 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
       held.set(id, await fetch(id, progress, signal))
       note(id, { type: 'fetched' })
     } catch (error) {
-      const { name, message } = error as Error
       if (!signal.aborted) log.error({ context: id, err: error }, 'the context cannot be fetched')
-      note(id, signal.aborted ? { type: 'released' } : { type: 'failed', error: { name, message } })
+      note(id, signal.aborted ? { type: 'released' } : { type: 'failed', error: toTaskError(error) })
     } finally {
       fetching.delete(id)
     }

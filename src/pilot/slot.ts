@@ -1,23 +1,15 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Logger } from 'pino'
+import { toTaskError } from '../library/errors.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError } from '../protocol/task.ts'
-import type { Slot } from '../protocol/worker.ts'
 import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
 import type { Hand, HeldTask } from './hand.ts'
 import type { LifeEnd } from './autopsy.ts'
 import { beginLife, type Life } from './life.ts'
-
-/** What the pilot's environment says of one slot. */
-export interface SlotPlan {
-  slot: Slot
-  /** Variables that show a library only this slot's devices. */
-  env: Readonly<Record<string, string>>
-  /** Memory of the node that a library here may take, bytes. */
-  memoryLimit: number
-}
+import type { SlotPlan } from './slot-plan.ts'
 
 /** A context whose files are here. */
 export interface Loadable {
@@ -84,7 +76,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
 
   async function house(own: Tenant): Promise<void> {
     const context = own.context.spec.id
-    const error = await keepAlive(own).catch(asTaskError)
+    const error = await keepAlive(own).catch(toTaskError)
     await rm(folder, { recursive: true, force: true }).catch(() => {})
     tenant = undefined
     if (error) log.error({ context, slot: index, error }, 'the context cannot be loaded')
@@ -170,11 +162,6 @@ export function createSlot(options: SlotOptions): SlotRunner {
       await tenant.gone
     },
   }
-}
-
-function asTaskError(error: unknown): TaskError {
-  const { name, message } = error as Error
-  return { name, message }
 }
 
 /** Calls that a library of a context runs together at most. */

@@ -9,7 +9,7 @@ import { acknowledge, emptyHand, type Hand, report, unfinishedInAll } from './ha
 import { type Departure, departureOf, type Leaving } from './leaving.ts'
 import type { Moment } from './pacing.ts'
 import type { FetchContext } from './shelf.ts'
-import type { SlotPlan } from './slot.ts'
+import type { SlotPlan } from './slot-plan.ts'
 
 export interface WorkerOptions {
   /** What the manager said at registration. */

@@ -91,13 +91,6 @@ describe('the tasks in hand', () => {
     assert.deepEqual(leases, [2])
   })
 
-  test('a value that is too large is an error of its task', () => {
-    const hand = handWith(lease(1, [1]))
-    finish(hand, takeTogether(hand, 'c', 1)[0]!, { status: 'done', value: 'x'.repeat(limits.value) }, 1)
-    const [result] = report(hand).results
-    assert.equal(result?.outcome.status, 'error')
-  })
-
   test('handing back spares the first tasks, if asked to', () => {
     const hand = handWith(lease(1, [1, 2, 3]), lease(2, [4], { context: 'd' }))
     handBack(hand, { context: 'c', keep: 1 })

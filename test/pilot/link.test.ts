@@ -81,6 +81,14 @@ describe('the way to the manager', () => {
     assert.equal(requests, 1)
   })
 
+  test('takes a conflict for an answer where it is one', async () => {
+    using server = await serve((_request, response) => {
+      response.writeHead(409).end('{"error":{"code":"conflict","message":"this pilot token is spent"}}')
+    })
+    await using link = linkTo(server.url)
+    await assert.rejects(link.call({ ...call, conflictIsFinal: true }), isError('refused', /token is spent/))
+  })
+
   test('does not go on with a manager that it does not understand', async () => {
     using server = await serve((_request, response) => response.end('{"m":5}'))
     await using link = linkTo(server.url)

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
@@ -64,6 +66,15 @@ describe('a worker serves its neighbours', () => {
     await using held = await store.hold(node.bundle)
     assert.equal(await readFile(path.join(held!.folder, 'weights.bin'), 'utf8'), 'weights'.repeat(1000))
     await store[Symbol.asyncDispose]()
+  })
+
+  test('and cuts off who sends too slowly', { timeout: 20_000 }, async () => {
+    await using node = await startNode()
+    const { hostname, port } = new URL(node.server.url)
+    const slow = connect(Number(port), hostname)
+    slow.write('GET / HTTP/1.1\r\n')
+    slow.resume()
+    await once(slow, 'close')
   })
 
   test('by the manager’s clock, whatever its own shows', async () => {

@@ -21,13 +21,16 @@ export interface WorkerProcess extends AsyncDisposable {
   libraries(): Promise<number[]>
 }
 
+/** @param prefix words put before its command, e.g. `ip netns exec NAME` */
 export async function startWorker(
   manager: { url: string; token: string },
   env: Record<string, string> = {},
+  prefix: string[] = [],
 ): Promise<WorkerProcess> {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-worker-'))
   await writeFile(path.join(folder, 'token'), manager.token, { mode: 0o600 })
-  const child = spawn(process.execPath, [program], {
+  const [command, ...args] = [...prefix, process.execPath, program]
+  const child = spawn(command, args, {
     env: {
       PATH: process.env['PATH'],
       GLEANER_MANAGER: manager.url,

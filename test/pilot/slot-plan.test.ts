@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { PilotEnvironment } from '../../src/protocol/pilot.ts'
 import { managerOrigins, readEnvironment } from '../../src/pilot/environment.ts'
 import { publicEnvironment } from '../../src/pilot/library-process.ts'
-import { gpuIds, planSlots } from '../../src/pilot/slots.ts'
+import { gpuIds, planSlots } from '../../src/pilot/slot-plan.ts'
 
 const required = {
   GLEANER_MANAGER: 'https://submit:9700',

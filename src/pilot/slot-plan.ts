@@ -2,7 +2,16 @@ import { execFile } from 'node:child_process'
 import os from 'node:os'
 import { promisify } from 'node:util'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
-import type { SlotPlan } from './slot.ts'
+import type { Slot } from '../protocol/worker.ts'
+
+/** What the pilot's environment says of one slot. */
+export interface SlotPlan {
+  slot: Slot
+  /** Variables that show a library only this slot's devices. */
+  env: Readonly<Record<string, string>>
+  /** Memory of the node that a library here may take, bytes. */
+  memoryLimit: number
+}
 
 /** A GPU as its driver describes it. */
 export interface Gpu {

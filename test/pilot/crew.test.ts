@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { pino } from 'pino'
+import type { Lease } from '../../src/protocol/task.ts'
+import { createCrew } from '../../src/pilot/crew.ts'
+import { levelOf } from '../../src/pilot/context.ts'
+import { emptyHand, queuedIn, unfinishedInAll } from '../../src/pilot/hand.ts'
+import { until } from '../support/until.ts'
+
+const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], drop: [] }
+const SLEEP = 'export const run = (ms) => new Promise((done) => setTimeout(done, ms, ms))'
+/** Fails unless a file is there. */
+const PICKY = `
+  import { existsSync } from 'node:fs'
+  if (!existsSync(new URL('mended', import.meta.url))) throw new Error('not yet')
+  export const run = () => 1`
+
+/** A crew of one slot, and contexts of modules by a letter; their files come from a folder of the test. */
+async function assemble(sources: Record<string, string>) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-crew-'))
+  const fetched: string[] = []
+  const hand = emptyHand()
+  const idOf = (letter: string) => letter.repeat(64)
+  for (const [letter, source] of Object.entries(sources)) {
+    await mkdir(path.join(folder, letter))
+    await writeFile(path.join(folder, letter, 'index.mjs'), source)
+  }
+  const crew = createCrew({
+    hand,
+    slots: [{ slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 }],
+    scratch: path.join(folder, 'scratch'),
+    setupLimitMs: 30_000,
+    evicted: new AbortController().signal,
+    log,
+    onNews: () => {},
+    fetch: (id) => {
+      fetched.push(id.charAt(0))
+      return Promise.resolve({
+        spec: {
+          id,
+          name: id.charAt(0),
+          bundles: { code: 'b'.repeat(64) },
+          spec: {
+            library: 'module' as const,
+            setup: { bundle: 'code', file: 'index.mjs', args: [] },
+            functions: { run: { export: 'run' } },
+          },
+        },
+        folders: { code: path.join(folder, id.charAt(0)) },
+        [Symbol.asyncDispose]: () => Promise.resolve(),
+      })
+    },
+  })
+  const level = (letter: string) => levelOf(crew.shelf.state(idOf(letter)))
+  return {
+    crew,
+    hand,
+    folder,
+    fetched,
+    idOf,
+    level,
+    /** Answers as the manager would: leases tasks with these inputs. */
+    lease(letter: string, inputs: Lease['tasks'][number]['input'][], warm = [letter], first = 1) {
+      const tasks = inputs.map((input, i) => ({ task: first + i, input }))
+      const lease = { lease: first, context: idOf(letter), function: 'run', tasks }
+      crew.take({ ...NOTHING, warm: warm.map(idOf), leases: [lease] })
+    },
+    warm: (...letters: string[]) => crew.take({ ...NOTHING, warm: letters.map(idOf) }),
+    results: () => hand.results.map(({ result }) => [result.task, result.outcome.status] as const),
+    async [Symbol.asyncDispose]() {
+      await crew.stop()
+      await crew.shelf.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+describe('the crew of a node', () => {
+  test('gives a slot to what is wanted now when the last task of what it held has ended', async () => {
+    await using stage = await assemble({ a: SLEEP, c: SLEEP })
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', [300, 1])
+    stage.warm('c')
+    await until(() => stage.level('c') === 'disk')
+    assert.equal(stage.level('a'), 'memory', 'tasks in hand end first')
+    await until(() => stage.level('c') === 'memory')
+    assert.equal(stage.level('a'), 'disk')
+    assert.deepEqual(stage.results(), [
+      [1, 'done'],
+      [2, 'done'],
+    ])
+  })
+
+  test('hands tasks back whose context is not here and is not coming', async () => {
+    await using stage = await assemble({ a: SLEEP })
+    stage.lease('a', [1, 1], [])
+    assert.deepEqual(stage.results(), [
+      [1, 'returned'],
+      [2, 'returned'],
+    ])
+  })
+
+  test('hands tasks back when their context cannot be loaded', async () => {
+    await using stage = await assemble({ a: PICKY })
+    stage.lease('a', [1])
+    await until(() => stage.results().length === 1)
+    assert.deepEqual(stage.results(), [[1, 'returned']])
+  })
+
+  test('tries a context again when asked to, without fetching it again', async () => {
+    await using stage = await assemble({ a: PICKY })
+    stage.warm('a')
+    const { idOf } = stage
+    await until(() => stage.crew.shelf.state(idOf('a')).failure !== undefined)
+    await writeFile(path.join(stage.folder, 'a', 'mended'), '')
+    await until(() => {
+      stage.warm('a')
+      return stage.level('a') === 'memory'
+    })
+    assert.deepEqual(stage.fetched, ['a'])
+    assert.equal(stage.crew.shelf.state(idOf('a')).attempts, 2)
+  })
+
+  test('forgets what has lapsed, also inside its libraries', async () => {
+    await using stage = await assemble({ a: SLEEP })
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', [1_000_000, 1, 1, 1])
+    await until(() => queuedIn(stage.hand, stage.idOf('a')) === 2, 1_000)
+    stage.crew.take({ ...NOTHING, warm: [stage.idOf('a')], revoke: [1] })
+    // Two are inside the library, of which one may have begun.
+    assert.ok(unfinishedInAll(stage.hand) <= 1, `${unfinishedInAll(stage.hand)} are left`)
+    assert.equal(stage.hand.open.size, 0)
+  })
+
+  test('told that the time is short, keeps as much as can end and hands back the rest', async () => {
+    await using stage = await assemble({ a: SLEEP })
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', Array<number>(10).fill(20))
+    await until(() => stage.results().length === 10)
+    stage.lease('a', Array<number>(100).fill(20), ['a'], 100)
+    stage.crew.windDown(400)
+    const returned = stage.results().filter(([, status]) => status === 'returned').length
+    assert.ok(returned >= 80 && returned < 100, `${returned} of 100 handed back, with time for 20`)
+    await until(() => unfinishedInAll(stage.hand) === 0)
+    assert.equal(stage.results().filter(([, status]) => status === 'done').length, 110 - returned)
+  })
+
+  test('on its way out takes up nothing new', async () => {
+    await using stage = await assemble({ a: SLEEP, c: SLEEP })
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.crew.windDown(undefined)
+    stage.lease('a', [1], ['a', 'c'])
+    assert.equal(unfinishedInAll(stage.hand), 0)
+    assert.equal(stage.hand.open.size, 0, 'the lease is not named, which gives it back')
+    assert.deepEqual(stage.fetched, ['a'])
+    assert.deepEqual(stage.crew.wants(1_000, undefined), [])
+  })
+})
