@@ -19,6 +19,7 @@ export type Ending = {
 
 /**
  * Says how a pilot ended from what its log and the batch system tell.
+ * @param job how the queue showed it last, if it did.
  * @param log the end of the pilot's log.
  * @param busy whether there was work for it.
  */
@@ -32,7 +33,9 @@ export function explainEnding(
   const words = lastWords.exec(log)?.groups
   const node = record.worker?.node ?? words?.['node'] ?? job?.node
   const evicted = words?.['name'] === 'evicted' || job?.evicted === true
-  const said = words ? `${words['name']}: ${words['message']}` : job?.reason
+  // Why it once waited is of no interest now.
+  const verdict = job?.state === 'ended' || job?.state === 'held' ? job.reason : undefined
+  const said = words ? `${words['name']}: ${words['message']}` : verdict
   const end = (reason: string, failure: boolean): Ending => ({ reason, failure, ...(node && { node }) })
 
   if (record.registeredAt === undefined) {

@@ -69,6 +69,8 @@ export function startSiteLoop({
   const submissions = new Map<string, Submission>()
   /** Each pilot's worker when it was last seen: the ledger forgets one that has left. */
   const workers = new Map<string, PilotRecord['worker']>()
+  /** Pilots that were asked to leave: that they end says nothing about the site. */
+  const asked = new Set<string>()
   // Looking and submitting take turns, so that each listing shows every submission made before it.
   const turns = new PQueue({ concurrency: 1 })
   const submitting = new PQueue({
@@ -89,12 +91,13 @@ export function startSiteLoop({
 
   const limit = () => AbortSignal.timeout(COMMAND_LIMIT)
   const named = (names: string[]) => jobs.filter((job) => names.includes(job.pilot))
-  const removeNow = (gone: Job[], pendingOnly: boolean) =>
-    gone.length === 0 ? Promise.resolve() : site.remove(gone, { pendingOnly, signal: limit() })
+  const removeNow = (gone: Job[], unlessRunning: boolean) =>
+    gone.length === 0 ? Promise.resolve() : site.remove(gone, { unlessRunning, signal: limit() })
 
   /** Looks at the queue and does what it calls for, but for submitting. */
   async function look(): Promise<void> {
     const listedAt = Date.now()
+    const last = jobs
     jobs = await site.list(limit())
     const records = registry.list(config.name)
     const found = reconcile(jobs, records, pilots, listedAt, site.lateness)
@@ -104,7 +107,7 @@ export function startSiteLoop({
       registry.submitted(found.adopted)
     }
     for (const record of records) learnFrom(record, listedAt)
-    await bury(found.gone, listedAt)
+    await bury(found.gone, last, listedAt)
     await removeNow(found.orphans, false)
     await forgetSubmissions()
 
@@ -112,10 +115,17 @@ export function startSiteLoop({
     decision = decideNow()
     avoidNodes = nodes.avoid(listedAt)
     if (stopping && !(stopping.drain && hasWork())) return
-    await removeNow(named(decision.remove), true)
-    decision.drain.forEach((pilot) => registry.drain(pilot))
+    const surplus = named(decision.remove)
+    for (const { pilot, state } of surplus) if (state === 'pending') asked.add(pilot)
+    await removeNow(surplus, true)
+    decision.drain.forEach(askToLeave)
     for (const { pilot, worker } of records)
-      if (worker?.state === 'active' && avoidNodes.includes(worker.node)) registry.drain(pilot)
+      if (worker?.state === 'active' && avoidNodes.includes(worker.node)) askToLeave(pilot)
+  }
+
+  function askToLeave(pilot: string) {
+    asked.add(pilot)
+    registry.drain(pilot)
   }
 
   /** What a pilot's worker does tells of its site and of its node. */
@@ -127,11 +137,12 @@ export function startSiteLoop({
       health = succeeded(health, { registeredAt })
   }
 
-  async function bury(gone: Reconciled['gone'], now: number) {
+  /** @param last what the queue showed when these may still have been in it. */
+  async function bury(gone: Reconciled['gone'], last: Job[], now: number) {
     const endings = gone.map(async ({ record, job }) => {
       const submission = submissions.get(record.pilot)
       const text = submission ? await tail(pilotLog(submission, record.pilot)) : ''
-      const seen = job ?? jobs.find(({ pilot }) => pilot === record.pilot)
+      const seen = job ?? last.find(({ pilot }) => pilot === record.pilot)
       const worker = record.worker ?? workers.get(record.pilot)
       const known = worker ? { ...record, worker } : record
       return { record, ending: explainEnding(known, seen, text, hasWork(), now) }
@@ -139,13 +150,13 @@ export function startSiteLoop({
     const ended = await Promise.all(endings)
     for (const { record, ending } of ended) {
       workers.delete(record.pilot)
-      if (!ending.failure || stopping) continue
+      if (asked.delete(record.pilot) || !ending.failure || stopping) continue
       health = failed(
         health,
         { submittedAt: record.submittedAt ?? record.createdAt, reason: ending.reason },
         now,
       )
-      if (ending.node) nodes.stillborn(ending.node, record.pilot, now)
+      if (ending.node && record.registeredAt === undefined) nodes.stillborn(ending.node, record.pilot, now)
       log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
     }
     if (ended.length > 0)

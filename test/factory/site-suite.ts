@@ -57,7 +57,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     until('every worker is up', () => submission.pilots.every((pilot) => marked(pilot, 'up')))
   const gone = (site: Site) => until('the queue is empty', async () => (await live(site)).length === 0)
   const removeAll = async (site: Site) => {
-    await site.remove(await live(site), { pendingOnly: false, signal: signal() })
+    await site.remove(await live(site), { unlessRunning: false, signal: signal() })
     await gone(site)
   }
 
@@ -111,7 +111,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       const submission = await prepareSome(site, 1)
       await site.submit(submission, signal())
       await allUp(submission)
-      await site.remove(await live(site), { pendingOnly: true, signal: signal() })
+      await site.remove(await live(site), { unlessRunning: true, signal: signal() })
       assert.equal((await live(site))[0]?.state, 'running')
       assert.equal(marked(submission.pilots[0]!, 'left'), false)
       await removeAll(site)
@@ -124,7 +124,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       await allUp(submission)
       const jobs = await live(site)
       await removeAll(site)
-      await site.remove(jobs, { pendingOnly: false, signal: signal() })
+      await site.remove(jobs, { unlessRunning: false, signal: signal() })
     })
 
     test('says so when the batch system takes nothing', async () => {
@@ -144,7 +144,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
         const waiting = (await live(site)).filter(({ state }) => state === 'pending')
         return waiting.length === 2 && waiting.some(({ reason }) => reason) ? waiting : undefined
       })
-      await site.remove(jobs, { pendingOnly: true, signal: signal() })
+      await site.remove(jobs, { unlessRunning: true, signal: signal() })
       await gone(site)
     })
 

@@ -79,9 +79,9 @@ export function htcondorSite(config: HtcondorSiteConfig, factoryId: string, tran
       return ads.map(toJob)
     },
 
-    async remove(jobs, { pendingOnly, signal }) {
+    async remove(jobs, { unlessRunning, signal }) {
       const pilots = jobs.map(({ pilot }) => classAdQuote(pilot)).join(', ')
-      const which = `${ours} && member(GleanerPilot, {${pilots}})${pendingOnly ? ' && JobStatus == 1' : ''}`
+      const which = `${ours} && member(GleanerPilot, {${pilots}})${unlessRunning ? ' && (JobStatus == 1 || JobStatus == 5)' : ''}`
       const result = await transport.run(['condor_rm', '-constraint', which], { signal })
       // It also fails when there was nothing left to remove.
       if (!/couldn't find|no jobs|not found/i.test(result.stderr)) succeed(result)

@@ -65,9 +65,9 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
       return [...jobs.values()]
     },
 
-    async remove(jobs, { pendingOnly }) {
+    async remove(jobs, { unlessRunning }) {
       // A process runs from the start.
-      if (pendingOnly) return
+      if (unlessRunning) return
       for (const submission of await readSubmissions(siteFolder)) {
         for (const { pilot } of jobs.filter((job) => submission.pilots.includes(job.pilot))) {
           const process = await identity(submission, pilot)

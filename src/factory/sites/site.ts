@@ -43,10 +43,10 @@ export interface Site {
   /** This site's jobs of this factory, whoever submitted them and when. */
   list(signal: AbortSignal): Promise<Job[]>
   /**
-   * Removes jobs; those already gone are no error. With `pendingOnly`, a job that has started in the meantime stays.
+   * Removes jobs; those already gone are no error. With `unlessRunning`, one that has started in the meantime stays.
    * Returns once the batch system has been told, which may be before they are gone.
    */
-  remove(jobs: Job[], options: { pendingOnly: boolean; signal: AbortSignal }): Promise<void>
+  remove(jobs: Job[], options: { unlessRunning: boolean; signal: AbortSignal }): Promise<void>
 }
 
 /** The batch system said no, for good: nothing of the submission is in its queue. */

@@ -102,8 +102,8 @@ export function slurmSite(
       })
     },
 
-    async remove(jobs, { pendingOnly, signal }) {
-      const scancel = ['scancel', '--quiet', ...(pendingOnly ? ['--state=PENDING'] : [])]
+    async remove(jobs, { unlessRunning, signal }) {
+      const scancel = ['scancel', '--quiet', ...(unlessRunning ? ['--state=PENDING'] : [])]
       succeed(await transport.run([...scancel, ...jobs.map(({ jobId }) => jobId)], { signal }))
     },
   }

@@ -1,0 +1,42 @@
+import { type Job, type Site, SubmitRefused } from '../../../src/factory/sites/site.ts'
+import type { Submission } from '../../../src/factory/submission.ts'
+
+/** A batch system in memory, for what the loop does with a queue that fails, lags or holds jobs. */
+export class BatchSystem {
+  readonly queue = new Map<string, Job>()
+  readonly submissions: Submission[] = []
+  /** The most jobs that were ever in the queue. */
+  most = 0
+  /** What the next calls do wrong, one each. */
+  faults: ('refuse' | 'lose' | 'lose-and-take' | 'list-fails')[] = []
+
+  readonly site: Site = {
+    lateness: 100,
+    render: () => ({ name: 'job', content: '' }),
+    command: () => ['submit'],
+    submit: (submission) => {
+      const fault = this.take('refuse', 'lose', 'lose-and-take')
+      if (fault === 'refuse') return Promise.reject(new SubmitRefused('invalid account'))
+      if (fault === 'lose') return Promise.reject(new Error('timed out'))
+      this.submissions.push(submission)
+      const jobs = submission.pilots.map((pilot) => ({ pilot, jobId: `job-of-${pilot}` }))
+      for (const job of jobs) this.queue.set(job.pilot, { ...job, state: 'pending' })
+      this.most = Math.max(this.most, this.queue.size)
+      return fault ? Promise.reject(new Error('timed out')) : Promise.resolve(jobs)
+    },
+    list: () =>
+      this.take('list-fails')
+        ? Promise.reject(new Error('cannot reach the controller'))
+        : Promise.resolve([...this.queue.values()]),
+    remove: (jobs, { unlessRunning }) => {
+      for (const { pilot } of jobs)
+        if (!unlessRunning || this.queue.get(pilot)?.state !== 'running') this.queue.delete(pilot)
+      return Promise.resolve()
+    },
+  }
+
+  private take(...kinds: BatchSystem['faults']): BatchSystem['faults'][number] | undefined {
+    const index = this.faults.findIndex((fault) => kinds.includes(fault))
+    return index < 0 ? undefined : this.faults.splice(index, 1)[0]
+  }
+}
