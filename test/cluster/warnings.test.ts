@@ -73,7 +73,7 @@ function evictions(kind: typeof slurm | typeof htcondor, list: Eviction[], own: 
         await eventually(`its job is ${then}`, async () => (await state()) === then, 60)
         assert.deepEqual(read(), diary)
       } finally {
-        await site.remove(await site.list(signal()), { pendingOnly: false, signal: signal() })
+        await site.remove(await site.list(signal()), { unlessRunning: false, signal: signal() })
       }
     })
 }
