@@ -80,7 +80,9 @@ async function prepare(): Promise<Place> {
   )
   const temporary = join(folder, 'tmp')
   await mkdir(temporary)
-  const env = { ...process.env, GLEANER_STATE: state, XDG_CONFIG_HOME: config, TMPDIR: temporary }
+  // Nor may what the centre has configured for everybody make it submit pilots to a cluster.
+  const own = { GLEANER_STATE: state, GLEANER_CONFIG_DIRS: config, XDG_CONFIG_HOME: config }
+  const env = { ...process.env, ...own, TMPDIR: temporary }
   return { ...place, folder, env }
 }
 

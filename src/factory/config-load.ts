@@ -16,11 +16,11 @@ type Tree = { [key: string]: unknown }
 type Layer = { path: string; document: Document; lines: LineCounter; tree: Tree }
 
 /**
- * The files that make up the configuration, weakest first: the machine's and its modules', the user's, the state
- * folder's. Any may be missing.
+ * The files that make up the configuration, weakest first: the centre's (in `/etc/gleaner`, or where an environment module
+ * says), the user's, the state folder's. Any may be missing.
  */
 export function configFiles(stateFolder: string, env: NodeJS.ProcessEnv = process.env): string[] {
-  const shared = ['/etc/gleaner', ...(env['GLEANER_CONFIG_DIRS'] ?? '').split(':').filter(Boolean)]
+  const shared = (env['GLEANER_CONFIG_DIRS'] || '/etc/gleaner').split(':').filter(Boolean)
   const user = join(env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config'), 'gleaner')
   return [...shared, user, stateFolder].map((folder) => join(folder, 'factory.yaml'))
 }

@@ -75,7 +75,8 @@ export async function plant(
   const below = `sites: { here: { cacheFolder: ${join(shared, 'cache')} } }\n`
   await writeFile(join(folder, 'config', 'gleaner', 'factory.yaml'), below)
 
-  const env = { XDG_CONFIG_HOME: join(folder, 'config'), TMPDIR: temporary }
+  const settings = join(folder, 'config')
+  const env = { GLEANER_CONFIG_DIRS: settings, XDG_CONFIG_HOME: settings, TMPDIR: temporary }
   const begin = (...args: string[]) => start(args, { state, env, cwd: folder })
   const started: Running[] = []
   return {

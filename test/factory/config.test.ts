@@ -68,15 +68,15 @@ describe('factory.yaml', () => {
     assert.deepEqual([site.name, site.partition, site.account, site.max], ['gpu', 'long', 'mine', 9])
   })
 
-  test('is looked for on the machine, in modules, with the user and in the state folder', () => {
+  test('is looked for where the centre keeps it, with the user and in the state folder', () => {
     const env = { GLEANER_CONFIG_DIRS: '/opt/a:/opt/b', HOME: '/home/u' }
     assert.deepEqual(configFiles('/state', env), [
-      '/etc/gleaner/factory.yaml',
       '/opt/a/factory.yaml',
       '/opt/b/factory.yaml',
       '/home/u/.config/gleaner/factory.yaml',
       '/state/factory.yaml',
     ])
+    assert.equal(configFiles('/state', { HOME: '/home/u' })[0], '/etc/gleaner/factory.yaml')
     assert.deepEqual(loadConfig([join(root, 'missing', 'factory.yaml')]).sites, [])
   })
 
