@@ -1,3 +1,4 @@
+import { accuse, neighboursFor } from '../../src/core/neighbourhood.ts'
 import { decide } from '../../src/core/scaling.ts'
 import { exchange, lost, tick } from '../../src/core/scheduler.ts'
 import type { SchedulerState } from '../../src/core/state.ts'
@@ -8,9 +9,11 @@ export interface Core {
   tick: typeof tick
   lost: typeof lost
   decide: typeof decide
+  accuse: typeof accuse
+  neighboursFor: typeof neighboursFor
 }
 
-export const realCore: Core = { exchange, tick, lost, decide }
+export const realCore: Core = { exchange, tick, lost, decide, accuse, neighboursFor }
 
 /** Bugs that a simulation worth its time must find. */
 export const plants: Record<string, Core> = {
@@ -25,6 +28,8 @@ export const plants: Record<string, Core> = {
     ...realCore,
     decide: (input) => decide({ ...input, config: { ...input.config, max: input.config.max + 1 } }),
   },
+  /** Who serves wrong bytes is named to others again. */
+  trusting: { ...realCore, accuse: () => {} },
   /** Whatever a worker says of a task counts, whoever has the lease by now. */
   'unfenced-lease': {
     ...realCore,

@@ -1,3 +1,4 @@
+import { createNeighbourhood, holds, leaves } from '../../src/core/neighbourhood.ts'
 import {
   addJob,
   addTasks,
@@ -11,12 +12,20 @@ import {
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/state.ts'
 import type { PilotRecord } from '../../src/factory/registry.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
+import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
+import { toOwnClock } from '../../src/manager/pilots.ts'
 import type { Core } from './core.ts'
 import type { TaskKind } from './plan.ts'
 import type { World } from './world.ts'
 
 export const CONTEXT = 'c'.repeat(64)
+/** The one bundle that the context needs. */
+const BUNDLE = 'b'.repeat(64)
+/** Where its clock stands when the world begins, milliseconds. */
+const EPOCH = 1e12
+/** So many accusers are enough. */
+const ACCUSERS = 2
 
 const TICK_MS = 200
 
@@ -58,6 +67,11 @@ export class SimManager {
   state!: SchedulerState
   #life = 0
   #frozenUntil = 0
+  /** How far its clock is ahead of the world's, milliseconds: another time at each start. */
+  #clock = EPOCH
+  #neighbourhood = createNeighbourhood()
+  /** Who was accused of wrong bytes by whom: the independent record. */
+  #accused = new Map<string, Set<string>>()
   #waiting = new Map<string, Answered>()
   /** To whom each task was given last: to two workers if it runs twice. */
   readonly #granted = new Map<number, string[]>()
@@ -77,24 +91,32 @@ export class SimManager {
   start(): void {
     const life = ++this.#epoch
     this.#life = life
+    const { random, clockJump } = this.#world.plan
+    if (life > 1) this.#clock = EPOCH + random.between(-clockJump, clockJump)
+    this.#neighbourhood = createNeighbourhood()
+    this.#accused.clear()
+    for (const pilot of this.pilots.values()) {
+      pilot.createdAt = Math.min(pilot.createdAt, this.now)
+      if (pilot.submittedAt !== undefined) pilot.submittedAt = Math.min(pilot.submittedAt, this.now)
+    }
     this.state = createScheduler(life * 2 ** 32)
     for (const job of this.jobs.values()) {
       const ended = job.tasks.filter((task) => this.results.has(task))
       const done = ended.filter((task) => this.results.get(task)!.status === 'done').length
       this.#schedule(job.id, { done, failed: ended.length - done })
       for (const task of job.tasks) {
-        if (!this.results.has(task)) this.apply(addTasks(this.state, job.id, task, task + 1, this.#now))
+        if (!this.results.has(task)) this.apply(addTasks(this.state, job.id, task, task + 1, this.now))
       }
       if (job.closed) this.apply(closeJob(this.state, job.id))
     }
-    let tickedAt = this.#now
+    let tickedAt = this.now
     this.#world.time.every(TICK_MS, () => {
       if (this.#life !== life) return false
       if (!this.up) return true
-      const lateMs = this.#now - tickedAt - TICK_MS
-      tickedAt = this.#now
+      const lateMs = this.now - tickedAt - TICK_MS
+      tickedAt = this.now
       if (lateMs > 0) excuseSilence(this.state, lateMs)
-      this.apply(this.#core.tick(this.state, this.#now))
+      this.apply(this.#core.tick(this.state, this.now))
       return true
     })
   }
@@ -111,8 +133,9 @@ export class SimManager {
     this.#frozenUntil = this.#world.time.now + ms
   }
 
-  get #now(): number {
-    return this.#world.time.now
+  /** By its own clock, which moves on evenly while it runs, milliseconds. */
+  get now(): number {
+    return this.#world.time.now + this.#clock
   }
 
   #schedule(id: number, counts?: { done: number; failed: number }): void {
@@ -135,7 +158,7 @@ export class SimManager {
         this.keys.set(key, task)
         this.kinds.set(task, kind)
         this.jobs.get(jobId)!.tasks.push(task)
-        this.apply(addTasks(this.state, jobId, task, task + 1, this.#now))
+        this.apply(addTasks(this.state, jobId, task, task + 1, this.now))
       }
       acknowledge()
     })
@@ -148,25 +171,34 @@ export class SimManager {
 
   // --- workers
 
-  register(pilot: string, restarts: number, info: Omit<WorkerInfo, 'id'>): string | undefined {
+  /** `clock` is the time on the worker's node, by which its deadline is given. */
+  register(
+    pilot: string,
+    restarts: number,
+    { deadline: theirs, ...rest }: Omit<WorkerInfo, 'id'>,
+    clock: number,
+  ): string | undefined {
+    const deadline = theirs === undefined ? {} : { deadline: toOwnClock(theirs, clock, this.now) }
+    const info = { ...rest, ...deadline }
     const record = this.pilots.get(pilot)
     if (!record || record.ended || restarts <= record.restarts) return undefined
     for (const [id, session] of this.sessions) if (session.pilot === pilot) this.#revoke(id)
     record.restarts = restarts
-    record.registeredAt ??= this.#now
+    record.registeredAt ??= this.now
     const id = `w${this.#nextWorker++}`
     this.sessions.set(id, { ...info, id, pilot })
-    join(this.state, { ...info, id }, this.#now)
+    join(this.state, { ...info, id }, this.now)
     return id
   }
 
   exchange(worker: string, request: ExchangeRequest, answered: Answered): void {
     const session = this.sessions.get(worker)
     if (!session) return answered({ status: 410 })
-    if (!this.state.workers.has(worker)) join(this.state, session, this.#now)
+    if (!this.state.workers.has(worker)) join(this.state, session, this.now)
+    if (request.contexts.some(({ level }) => level !== 'absent')) holds(this.#neighbourhood, worker, BUNDLE)
     this.#waiting.get(worker)?.({ status: 409 })
     this.#waiting.set(worker, answered)
-    const actions = this.#core.exchange(this.state, worker, request, this.#now)
+    const actions = this.#core.exchange(this.state, worker, request, this.now)
     if (typeof actions === 'string') {
       this.#waiting.delete(worker)
       return answered({ status: 409 })
@@ -174,14 +206,36 @@ export class SimManager {
     this.apply(actions)
   }
 
+  /** Neighbours that a worker may fetch from, after it has told of those that failed it. */
+  sources(worker: string, faults: Pick<Fault, 'source' | 'reason'>[]): string[] {
+    for (const { source, reason } of faults) {
+      if (reason !== 'corrupt' || !this.sessions.has(source)) continue
+      this.#core.accuse(this.#neighbourhood, source, worker)
+      this.#accused.set(source, (this.#accused.get(source) ?? new Set()).add(worker))
+    }
+    const without = new Set(faults.map(({ source }) => source))
+    const { random } = this.#world.plan
+    const named = this.#core.neighboursFor(this.#neighbourhood, worker, BUNDLE, without, () => random.next())
+    holds(this.#neighbourhood, worker, BUNDLE)
+    for (const name of named) {
+      if (name === worker) this.#world.fail(`${worker} is sent to itself`)
+      if (!this.sessions.has(name)) this.#world.fail(`${worker} is sent to ${name}, who is gone`)
+      if ((this.#accused.get(name)?.size ?? 0) >= ACCUSERS) {
+        this.#world.fail(`${worker} is sent to ${name}, who has served others wrong bytes`)
+      }
+    }
+    return named
+  }
+
   disconnected(worker: string): void {
     this.#waiting.delete(worker)
-    disconnected(this.state, worker, this.#now)
+    disconnected(this.state, worker, this.now)
   }
 
   #revoke(worker: string): void {
     this.sessions.delete(worker)
-    this.apply(this.#core.lost(this.state, worker, this.#now))
+    this.#forget(worker)
+    this.apply(this.#core.lost(this.state, worker, this.now))
   }
 
   apply(actions: Action[]): void {
@@ -189,8 +243,16 @@ export class SimManager {
     if (records.length > 0) this.#record(records)
     for (const action of actions) {
       if (action.type === 'reply') this.#reply(action.worker, action.reply)
-      else if (action.type === 'worker-gone' && action.reason === 'left') this.sessions.delete(action.worker)
+      else if (action.type === 'worker-gone') {
+        if (action.reason === 'left') this.sessions.delete(action.worker)
+        this.#forget(action.worker)
+      }
     }
+  }
+
+  #forget(worker: string): void {
+    leaves(this.#neighbourhood, worker)
+    this.#accused.delete(worker)
   }
 
   #record(records: Extract<Action, { type: 'record' }>[]): void {
@@ -224,7 +286,7 @@ export class SimManager {
       }
     }
     const deadline = this.sessions.get(worker)?.deadline
-    if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.#now) {
+    if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.now) {
       this.#world.fail(`${worker} got work after its deadline`)
     }
     const life = this.#life
@@ -249,7 +311,7 @@ export class SimManager {
   createPilots(count: number): string[] {
     return Array.from({ length: count }, () => {
       const pilot = `p${this.#nextPilot++}`
-      this.pilots.set(pilot, { pilot, createdAt: this.#now, restarts: -1, ended: false })
+      this.pilots.set(pilot, { pilot, createdAt: this.now, restarts: -1, ended: false })
       return pilot
     })
   }
@@ -278,7 +340,7 @@ export class SimManager {
 
   drain(pilot: string): void {
     for (const [id, session] of this.sessions) {
-      if (session.pilot === pilot) this.apply(drain(this.state, id, this.#now))
+      if (session.pilot === pilot) this.apply(drain(this.state, id, this.now))
     }
   }
 

@@ -20,6 +20,8 @@ export interface Plan {
   everyRestart: number
   everyFreeze: number
   everyPartition: number
+  /** The manager's clock may be so much earlier or later after a restart, milliseconds. */
+  clockJump: number
   /** Chance that a task's setup fails on a worker at one attempt. */
   setupFailure: number
   /** When faults stop. */
@@ -34,12 +36,17 @@ export interface Node {
   blackHole: boolean
   /** Pilots die there before they register. */
   deadly: boolean
+  /** Every piece that its workers serve is wrong. */
+  corrupt: boolean
+  /** How far its clock is ahead, milliseconds. */
+  clock: number
 }
 
 /** `poison` crashes its library each time, `faulty` throws each time. */
 export type TaskKind = 'good' | 'poison' | 'faulty'
 
 const MINUTE = 60_000
+const HOUR = 60 * MINUTE
 
 export function makePlan(seed: number): Plan {
   const random = new Random(seed)
@@ -65,6 +72,8 @@ export function makePlan(seed: number): Plan {
       // Never all of them: somewhere the work must be possible. One deadly node is enough to make a site back off.
       blackHole: i > 0 && strange && random.chance(0.3),
       deadly: i === 1 && strange && random.chance(0.5),
+      corrupt: random.chance(0.15),
+      clock: random.chance(0.2) ? random.between(-HOUR, HOUR) : 0,
     })),
     jobs: Array.from({ length: random.between(1, 3) }, () =>
       Array.from({ length: random.between(5, 80) }, () =>
@@ -79,6 +88,7 @@ export function makePlan(seed: number): Plan {
     everyRestart: random.pick([Infinity, 3 * MINUTE, MINUTE / 2]),
     everyFreeze: random.pick([Infinity, 4 * MINUTE]),
     everyPartition: random.pick([Infinity, 3 * MINUTE]),
+    clockJump: random.pick([0, 10_000, 24 * HOUR]),
     setupFailure: random.pick([0, 0.2]),
     calmAt: random.between(1, 6) * MINUTE,
   }

@@ -29,6 +29,20 @@ export class SimSite {
     world.time.every(700, () => this.#startPending())
   }
 
+  /** The factory was restarted with the manager: it knows what is in the queue and in the ledger, no more. */
+  restartFactory(): void {
+    this.#views = []
+    this.#health = HEALTHY
+    this.#lastWork = this.#world.manager.now
+  }
+
+  /** What is wrong with a worker as a source of pieces. */
+  faultOf(worker: string): 'unreachable' | 'corrupt' | undefined {
+    const job = this.running.find((job) => job.worker?.id === worker)
+    if (!job?.worker?.alive) return 'unreachable'
+    return job.on!.corrupt ? 'corrupt' : undefined
+  }
+
   get running(): SimJob[] {
     return [...this.#jobs.values()].filter((job) => job.state === 'running')
   }
@@ -40,11 +54,12 @@ export class SimSite {
   // --- the factory's turn
 
   #look(): void {
-    const { manager, time, plan } = this.#world
+    const { manager, plan } = this.#world
     if (!manager.up) return
+    const { now } = manager
     const jobs = this.#live.map(({ jobId, pilot, state }): Job => ({ jobId, pilot, state }))
     const records = manager.listPilots()
-    const found = reconcile(jobs, records, this.#views, time.now, 0)
+    const found = reconcile(jobs, records, this.#views, now, 0)
     this.#views = found.pilots
     for (const { pilot, jobId } of found.adopted) this.#note(pilot, jobId)
     for (const { registeredAt, worker } of records) {
@@ -54,20 +69,20 @@ export class SimSite {
     for (const { record } of found.gone) {
       if (record.registeredAt === undefined) {
         const submittedAt = record.submittedAt ?? record.createdAt
-        this.#health = failed(this.#health, { submittedAt, reason: 'it died' }, time.now)
+        this.#health = failed(this.#health, { submittedAt, reason: 'it died' }, now)
       }
     }
     manager.endPilots(found.gone.map(({ record }) => record.pilot))
     for (const job of found.orphans) this.#remove(job.pilot)
     const demand = manager.demand()
-    if (demand.queued + demand.leased > 0) this.#lastWork = time.now
+    if (demand.queued + demand.leased > 0) this.#lastWork = now
     const decision = this.#core.decide({
       config: plan.scaling,
       pilots: this.#views,
       demand,
       lastWork: this.#lastWork,
       health: this.#health,
-      now: time.now,
+      now,
     })
     for (const pilot of decision.remove) if (this.#jobs.get(pilot)?.state === 'pending') this.#remove(pilot)
     for (const pilot of decision.drain) manager.drain(pilot)
@@ -77,7 +92,7 @@ export class SimSite {
   #note(pilot: string, jobId: string): void {
     const record = this.#world.manager.pilots.get(pilot)!
     record.jobId = jobId
-    record.submittedAt ??= this.#world.time.now
+    record.submittedAt ??= this.#world.manager.now
   }
 
   /** The command may work and the factory die before it can note so. */
@@ -89,7 +104,7 @@ export class SimSite {
     for (const pilot of pilots) {
       const jobId = String(this.#nextJob++)
       this.#jobs.set(pilot, { jobId, pilot, state: 'pending', starts: 0 })
-      this.#views.push({ pilot, state: 'submitting', registered: false, idle: false, since: time.now })
+      this.#views.push({ pilot, state: 'submitting', registered: false, idle: false, since: manager.now })
     }
     if (this.#live.length > plan.scaling.max) {
       this.#world.fail(`${this.#live.length} pilots where ${plan.scaling.max} are allowed`)
@@ -125,8 +140,9 @@ export class SimSite {
       const register = () => {
         if (!stillOn()) return
         if (!manager.up) return time.after(1_000, register)
-        const info = { node: node.name, slots: 1, ...(deadline === undefined ? {} : { deadline }) }
-        const id = manager.register(job.pilot, start, info)
+        const theirs = deadline === undefined ? {} : { deadline: deadline + node.clock }
+        const info = { node: node.name, slots: 1, ...theirs }
+        const id = manager.register(job.pilot, start, info, time.now + node.clock)
         if (id === undefined) return this.#end(job)
         job.worker = new SimWorker(this.#world, id, node, deadline, () => stillOn() && this.#end(job))
       }

@@ -1,5 +1,6 @@
 import type { Reply } from '../../src/core/state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
+import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { CONTEXT } from './manager.ts'
 import type { Node } from './plan.ts'
@@ -29,6 +30,11 @@ export class SimWorker {
   #hand = new Map<number, number>()
   #running: number | undefined
   #results: TaskResult[] = []
+  /** The context's bundle is on disk. */
+  #held = false
+  #fetching = false
+  /** Sources that failed, not told yet. */
+  #faults: Pick<Fault, 'source' | 'reason'>[] = []
   #ready = false
   #attempts = 0
   #setupFailed = false
@@ -117,6 +123,9 @@ export class SimWorker {
   #report(): ExchangeRequest['contexts'][number] {
     const attempts = this.#attempts
     if (this.#ready) return { context: CONTEXT, level: 'memory', attempts }
+    if (!this.#held) {
+      return { context: CONTEXT, level: 'absent', ...(this.#fetching ? { doing: 'fetching' } : {}), attempts }
+    }
     const error = { name: 'Error', message: 'out of memory' }
     return { context: CONTEXT, level: 'disk', attempts, ...(this.#setupFailed ? { error } : {}) }
   }
@@ -159,7 +168,7 @@ export class SimWorker {
     }
     for (const { lease, tasks } of answer.leases) for (const { task } of tasks) this.#take(task, lease)
     if (answer.drain) this.terminate('drain')
-    if (answer.warm.includes(CONTEXT)) this.#load()
+    if (answer.warm.includes(CONTEXT)) this.#bringUp()
     this.#run()
     if (open.request.leaving && this.#hand.size === 0 && this.#results.length === 0) return this.#exit()
     if (this.#results.length > 0 || this.#leaving || (this.#hand.size < ROOM / 2 && this.#ready))
@@ -171,7 +180,60 @@ export class SimWorker {
     else this.#hand.set(task, lease)
   }
 
-  // --- the library
+  // --- the context
+
+  #bringUp(): void {
+    if (this.#held) return this.#load()
+    if (this.#fetching || this.#leaving) return
+    this.#fetching = true
+    this.#askForSources()
+  }
+
+  /** Asks until it is answered. */
+  #askForSources(): void {
+    const { network, manager, time } = this.#world
+    let answered = false
+    network.send(this.id, () => {
+      if (!manager.up || !manager.sessions.has(this.id)) return
+      const told = [...this.#faults]
+      const named = manager.sources(this.id, told)
+      network.send(this.id, () =>
+        this.#whenAwake(() => {
+          if (answered) return
+          answered = true
+          this.#faults = this.#faults.filter((fault) => !told.includes(fault))
+          this.#fetchFrom(named)
+        }),
+      )
+    })
+    time.after(REQUEST_TIMEOUT, () => {
+      if (this.alive && !answered) {
+        answered = true
+        this.#askForSources()
+      }
+    })
+  }
+
+  /** Fetches from neighbours, one after the other until one serves it well, or else from the manager. */
+  #fetchFrom([neighbour, ...others]: string[]): void {
+    const { plan, site, time } = this.#world
+    time.after(plan.random.between(20, 2_000), () =>
+      this.#whenAwake(() => {
+        const reason = neighbour === undefined ? undefined : site.faultOf(neighbour)
+        if (neighbour === undefined || reason === undefined) return this.#keep()
+        this.#faults.push({ source: neighbour, reason })
+        if (plan.random.chance(0.5)) this.#askForSources()
+        else this.#fetchFrom(others)
+      }),
+    )
+  }
+
+  #keep(): void {
+    this.#held = true
+    this.#fetching = false
+    this.#load()
+    this.#exchange()
+  }
 
   #load(): void {
     if (this.#ready || this.#leaving || (this.#attempts > 0 && !this.#setupFailed)) return

@@ -87,7 +87,9 @@ export class World {
     this.#restarts++
     this.manager.kill()
     this.time.after(this.plan.random.between(100, 20_000), () => {
-      if (!this.manager.up) this.manager.start()
+      if (this.manager.up) return
+      this.manager.start()
+      this.site.restartFactory()
     })
   }
 

@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import type { Logger } from 'pino'
 import { signTicket } from '../bundle/ticket.ts'
+import { accuse, createNeighbourhood, holds, leaves, neighboursFor } from '../core/neighbourhood.ts'
 import type { Transfer } from '../protocol/client.ts'
 import type { Source, SourcesRequest } from '../protocol/sources.ts'
 import type { ContextReport } from '../protocol/worker.ts'
@@ -10,12 +11,8 @@ import { notFound } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 import type { Pilots } from './pilots.ts'
 
-/** Neighbours named to one worker: enough for full speed and for a few that fail, few enough for each to serve well. */
-const NEIGHBOURS = 16
 /** Time a ticket is good for, milliseconds; a fetch asks for new ones while it runs. */
 const TICKET_MS = 300_000
-/** A worker that this many others caught with wrong bytes is named to nobody any more. */
-const ACCUSERS = 2
 
 /** The manager's key for tickets, made at the first start. */
 export function ticketKeys(ledger: Ledger): {
@@ -44,11 +41,8 @@ export class Neighbours {
   readonly #dispatcher: Dispatcher
   readonly #log: Logger
   readonly #privateKey: KeyObject
-  /** Workers that hold a bundle, whole or in part. */
-  readonly #holders = new Map<string, Set<string>>()
+  readonly #known = createNeighbourhood()
   readonly #transfers = new Map<string, Transfer>()
-  /** By accused worker, who says that it sent wrong bytes. */
-  readonly #accusers = new Map<string, Set<string>>()
 
   constructor(parts: {
     pilots: Pilots
@@ -66,9 +60,8 @@ export class Neighbours {
   }
 
   #forget(worker: string): void {
-    for (const holders of this.#holders.values()) holders.delete(worker)
+    leaves(this.#known, worker)
     for (const [key, transfer] of this.#transfers) if (transfer.worker === worker) this.#transfers.delete(key)
-    this.#accusers.delete(worker)
   }
 
   /** Notes where a worker holds its contexts. */
@@ -76,19 +69,14 @@ export class Neighbours {
     for (const { context, level, doing } of reports) {
       const fetching = level === 'absent' && doing === 'fetching'
       for (const bundle of Object.values(this.#contexts.find(context)?.bundles ?? {})) {
-        if (level !== 'absent' || fetching) this.#holdersOf(bundle).add(worker)
+        if (level !== 'absent' || fetching) this.#holds(worker, bundle)
         if (!fetching) this.#transfers.delete(`${worker} ${bundle}`)
       }
     }
   }
 
-  #holdersOf(bundle: string): Set<string> {
-    let holders = this.#holders.get(bundle)
-    if (!holders) {
-      holders = new Set()
-      this.#holders.set(bundle, holders)
-    }
-    return holders
+  #holds(worker: string, bundle: string): void {
+    if (this.#pilots.session(worker)?.info.pieces !== undefined) holds(this.#known, worker, bundle)
   }
 
   /**
@@ -101,46 +89,23 @@ export class Neighbours {
     this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     for (const fault of request.faults) {
       this.#log.warn({ worker, bundle, ...fault }, 'a source was left out')
-      if (fault.reason === 'corrupt') this.#accuse(fault.source, worker)
+      if (fault.reason === 'corrupt' && this.#pilots.session(fault.source))
+        accuse(this.#known, fault.source, worker)
     }
     const left = new Set(request.faults.map(({ source }) => source))
     const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
-    const neighbours: Source[] = []
-    for (const name of this.#holdersOf(bundle)) {
-      const url = this.#pilots.session(name)?.info.pieces
-      if (url === undefined || name === worker || left.has(name) || this.#isDistrusted(name)) continue
-      neighbours.push({ name, url, ticket, kind: 'neighbour' })
-    }
-    this.#holdersOf(bundle).add(worker)
-    return [
-      { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' },
-      ...sample(neighbours, NEIGHBOURS),
-    ]
-  }
-
-  #accuse(worker: string, accuser: string): void {
-    if (!this.#pilots.session(worker)) return
-    const accusers = this.#accusers.get(worker) ?? new Set()
-    this.#accusers.set(worker, accusers.add(accuser))
-  }
-
-  #isDistrusted(worker: string): boolean {
-    return (this.#accusers.get(worker)?.size ?? 0) >= ACCUSERS
+    const neighbours = neighboursFor(this.#known, worker, bundle, left, Math.random).flatMap(
+      (name): Source[] => {
+        const url = this.#pilots.session(name)?.info.pieces
+        return url === undefined ? [] : [{ name, url, ticket, kind: 'neighbour' }]
+      },
+    )
+    this.#holds(worker, bundle)
+    return [{ name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }, ...neighbours]
   }
 
   /** Fetches that are under way. */
   transfers(): Transfer[] {
     return [...this.#transfers.values()]
   }
-}
-
-/** So many of them at random: the load spreads, and no two workers depend on the same few. */
-function sample<T>(items: T[], count: number): T[] {
-  for (let i = 0; i < Math.min(count, items.length); i++) {
-    const j = i + Math.floor(Math.random() * (items.length - i))
-    const swapped = items[i]!
-    items[i] = items[j]!
-    items[j] = swapped
-  }
-  return items.slice(0, count)
 }

@@ -50,6 +50,13 @@ export class Pilots {
     this.#ledger = ledger
     this.#dispatcher = dispatcher
     this.factoryId = ledger.meta('factory-id', () => crypto.randomUUID().slice(0, 8))
+    // The clock may have been set back since the last start: a time ahead of it would hold a pilot's place until then.
+    ledger.db
+      .prepare(
+        `UPDATE pilots SET created_at = min(created_at, :now), submitted_at = min(submitted_at, :now),
+         registered_at = min(registered_at, :now) WHERE ended_at IS NULL`,
+      )
+      .run({ now: dispatcher.now })
     const rows = ledger.db
       .prepare(
         `SELECT workers.id, pilot, session_hash, info, site FROM workers JOIN pilots ON pilots.id = pilot
@@ -287,7 +294,7 @@ export class Pilots {
 }
 
 /** A time by a clock that showed `theirs` when ours showed `ours`, whatever nonsense that clock says. */
-function toOwnClock(time: number, theirs: number, ours: number): number {
+export function toOwnClock(time: number, theirs: number, ours: number): number {
   return Math.min(Math.max(0, time - theirs + ours), Number.MAX_SAFE_INTEGER)
 }
 

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { pino } from 'pino'
 import { Agent } from 'undici'
+import { Ledger } from '../../src/manager/ledger.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
 import { ask, HttpWorker, makeState, registration, removeState, startOn } from '../support/manager.ts'
@@ -289,4 +292,19 @@ test('the registry shows the factory what its pilots do', async () => {
   assert.equal((await worker.exchange()).body.drain, true)
   await worker.die()
   await until(() => manager.registry.list('site')[0]?.worker === undefined)
+})
+
+test('after the clock was set back, no pilot is from the future: it would hold its place until then', async () => {
+  const { pilot } = newPilot('set-back')
+  await manager.close()
+  const ledger = new Ledger(join(folder, 'ledger.db'), pino({ level: 'silent' }))
+  const later = Date.now() + 86_400_000
+  ledger.db
+    .prepare('UPDATE pilots SET created_at = ?, submitted_at = ? WHERE id = ?')
+    .run(later, later, pilot.slice(1))
+  await ledger.close()
+  manager = await startOn(folder)
+  const [record] = manager.registry.list('set-back')
+  assert.ok(Math.max(record!.createdAt, record!.submittedAt!) < later - 3_600_000)
+  assert.equal(record!.registeredAt, undefined)
 })
