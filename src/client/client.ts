@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { z } from 'zod'
 import {
   BackupResponse,
@@ -10,6 +12,8 @@ import {
   type CreateJobRequest,
 } from '../protocol/client.ts'
 import { ContextSpec } from '../protocol/context.ts'
+import { createApps } from './app/app.ts'
+import type { App, AppOptions } from './app/types.ts'
 import { isGone, notRunning, readCertificate, readEndpoint, stateFolder, type Address } from './endpoint.ts'
 import { UnreachableError } from './errors.ts'
 import { jobHandle, type Job } from './job.ts'
@@ -41,6 +45,17 @@ export interface Client extends AsyncDisposable {
   job(id: number): Job
   jobs(options?: CallOptions): Promise<JobInfo[]>
   status(options?: CallOptions): Promise<Status>
+  /**
+   * Opens a module of the application's own, whose functions then run on workers. It is bundled with all it imports, and
+   * registered, when the first call is made.
+   *
+   * @param module its path, relative to the calling file, or its URL
+   *
+   * @example
+   * const { inferModel } = factory.app<typeof import('./model.ts')>('./model.ts', { context: ['loadModel', path] })
+   * console.log(await inferModel(['a claim']))
+   */
+  app<M>(module: string | URL, options?: AppOptions<M>): App<M>
   contexts(options?: CallOptions): Promise<ContextSpec[]>
   /**
    * Registers a context from its context.yaml (or the folder of it), an absolute path on the manager's machine. Packs
@@ -54,6 +69,7 @@ export interface Client extends AsyncDisposable {
   backup(file: string, options?: CallOptions): Promise<number>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
+  /** Ends the jobs of its apps, and all connections. */
   close(): Promise<void>
 }
 
@@ -82,14 +98,16 @@ export function connect({
   const locate =
     url !== undefined && token !== undefined ? fixed({ url, token, ca }) : inState(stateFolder(state))
   const transport = createTransport({ locate, patienceMs, onRetry })
+  const drafts = url === undefined ? join(stateFolder(state), 'apps') : tmpdir()
 
-  return {
+  const client: Client = {
     async createJob(request, { signal } = {}) {
       const body = JSON.stringify(request)
       const { id } = await transport.call({ method: 'POST', path: '/v1/jobs', body, answer: JobInfo, signal })
       return jobHandle(transport, id)
     },
     job: (id) => jobHandle(transport, id),
+    app: (module, options) => apps.open(module, options),
     async jobs({ signal } = {}) {
       return (await transport.call({ method: 'GET', path: '/v1/jobs', answer: JobsResponse, signal })).jobs
     },
@@ -137,9 +155,14 @@ export function connect({
         signal,
       })
     },
-    close: () => transport.close(),
-    [Symbol.asyncDispose]: () => transport.close(),
+    async close() {
+      await apps.close()
+      await transport.close()
+    },
+    [Symbol.asyncDispose]: () => client.close(),
   }
+  const apps = createApps(client, drafts)
+  return client
 }
 
 const fixed = (address: Address) => () => Promise.resolve(address)

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto'
+import { dirname, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { getCallSites } from 'node:util'
+import type { CreateJobRequest } from '../../protocol/client.ts'
+import type { Client } from '../client.ts'
+import { InputError } from '../errors.ts'
+import { startCall } from './call.ts'
+import { compile, type Compiled } from './compile.ts'
+import { registerModule, type ModuleContext, type Setup } from './context.ts'
+import { mapItems, type MapOptions } from './map.ts'
+import { openSession, type Session } from './session.ts'
+import type { App, AppOptions } from './types.ts'
+import { encode } from './values.ts'
+
+/** Options as they are once the types have done their part. */
+type Options = Omit<AppOptions<unknown>, 'context'> & { context?: Setup }
+type FactoryEnd = Pick<Client, 'contexts' | 'addContext' | 'createJob'>
+
+/** All apps of one client. */
+export interface Apps {
+  open<M>(module: string | URL, options?: AppOptions<M>): App<M>
+  /** Ends the jobs of all apps. */
+  close(): Promise<void>
+}
+
+/** @param folder where module contexts may be left for the manager to read */
+export function createApps(client: FactoryEnd, folder: string): Apps {
+  const modules = new Map<string, Promise<Compiled>>()
+  const contexts = new Map<string, Promise<ModuleContext>>()
+  const sessions = new Map<string, { session: Session; options: string; named: boolean }>()
+  /** The job of calls whose application gave it no name. */
+  const unnamed = `app-${randomUUID()}`
+
+  function contextOf(file: string, setup: Setup | undefined, signal: AbortSignal): Promise<ModuleContext> {
+    return remember(contexts, JSON.stringify([file, encode(setup)]), async () => {
+      const compiled = await remember(modules, file, () => compile(file))
+      return await registerModule(client, compiled, setup, folder, signal)
+    })
+  }
+
+  function sessionOf(file: string, name: string, options: Options): Session {
+    const { context: setup, job = unnamed } = options
+    if (job.length > 80) throw new InputError(`the job's name "${job}" is longer than 80 characters`)
+    const key = JSON.stringify([file, name, encode(setup), job])
+    const jobOptions = JSON.stringify(jobOptionsOf(options))
+    const known = sessions.get(key)
+    if (known && known.options !== jobOptions) {
+      throw new InputError(
+        `${name} is called with other retries, timeLimitMs or priority than before in job "${job}": name another job`,
+      )
+    }
+    if (known) return known.session
+    const session = openSession(async (signal) => {
+      const context = await contextOf(file, setup, signal)
+      if (!context.functions.includes(name)) {
+        throw new InputError(`${file} exports no "${name}"; it exports ${context.functions.join(', ')}`)
+      }
+      const request: CreateJobRequest = {
+        name: `${job}/${name}@${context.name.slice(-12)}`,
+        context: context.name,
+        function: name,
+        options: jobOptionsOf(options),
+      }
+      return await client.createJob(request, { signal })
+    })
+    sessions.set(key, { session, options: jobOptions, named: options.job !== undefined })
+    return session
+  }
+
+  function remoteFunction(file: string, name: string, options: Options): object {
+    const call = (...args: unknown[]) => startCall(args, () => sessionOf(file, name, options), options.signal)
+    return Object.assign(call, {
+      with: (changes: Options) => remoteFunction(file, name, { ...options, ...changes }),
+      map: (items: Iterable<unknown> | AsyncIterable<unknown>, how?: MapOptions) =>
+        mapItems(call, items, how),
+    })
+  }
+
+  return {
+    open<M>(module: string | URL, options: AppOptions<M> = {}) {
+      const file = locate(module)
+      const functions = new Map<string, object>()
+      return new Proxy(Object.create(null) as App<M>, {
+        get(_, name) {
+          // It must not look like a promise to those who await it.
+          if (typeof name !== 'string' || name === 'then') return undefined
+          const made = functions.get(name) ?? remoteFunction(file, name, options)
+          functions.set(name, made)
+          return made
+        },
+      })
+    },
+    async close() {
+      const all = [...sessions.values()]
+      sessions.clear()
+      await Promise.all(all.map(({ session, named }) => session.close({ cancel: !named })))
+    },
+  }
+}
+
+function jobOptionsOf({ retries, timeLimitMs, priority }: Options): NonNullable<CreateJobRequest['options']> {
+  return {
+    ...(retries !== undefined && { retries }),
+    ...(timeLimitMs !== undefined && { timeLimitMs }),
+    ...(priority !== undefined && { priority }),
+  }
+}
+
+/** What was made under a key, or is being made. What failed is made again the next time. */
+function remember<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const known = made.get(key)
+  if (known) return known
+  const making = make()
+  made.set(key, making)
+  making.catch(() => made.delete(key))
+  return making
+}
+
+/** The file of a module: a relative path is one from the file that called `app`, as in an import. */
+function locate(module: string | URL): string {
+  if (module instanceof URL || module.startsWith('file:')) return fileURLToPath(module)
+  return resolve(dirname(callerFile()), module)
+}
+
+/** Files that stand between the application and {@link callerFile}. */
+const OURS = [import.meta.url, new URL('../client', import.meta.url).href]
+
+function callerFile(): string {
+  const sites = getCallSites(10, { sourceMap: false })
+  const urls = sites.map(({ scriptName }) =>
+    scriptName.startsWith('/') ? pathToFileURL(scriptName).href : scriptName,
+  )
+  const found = urls.find((url) => url.startsWith('file:') && !OURS.some((own) => url.startsWith(own)))
+  if (found === undefined) {
+    throw new InputError('it cannot be told from where app was called: give new URL(path, import.meta.url)')
+  }
+  return fileURLToPath(found)
+}

@@ -1,0 +1,47 @@
+/*
+ * Runs beside a user's module on a worker: what of an application's calls happens there. Bundled together with the module.
+ */
+import type { JsonValue } from '../../protocol/common.ts'
+import { decode, encode } from './values.ts'
+import { keepVariables } from './variables.ts'
+
+type Callable = (...args: unknown[]) => unknown
+
+// Before the module is loaded, so that stacks of its errors show the user's own lines.
+process.setSourceMapsEnabled(true)
+
+/** The exports by which a library of the kind `module` sets up and calls a user's module. */
+export function remote(module: Record<string, unknown>) {
+  const find = (name: string): Callable => {
+    const found = module[name]
+    if (typeof found === 'function') return found as Callable
+    throw new TypeError(`the export "${name}" of the module is not a function`)
+  }
+  return {
+    async setUp(name: string, args: JsonValue): Promise<unknown> {
+      const variables = await call(find(name), args)
+      if (typeof variables !== 'object' || variables === null) {
+        throw new TypeError(`${name} returned no variables: return an object of them, such as { model }`)
+      }
+      keepVariables(variables as Record<string, unknown>)
+      return variables
+    },
+    call: (name: string) => async (args: JsonValue) => encode(await call(find(name), args)),
+  }
+}
+
+async function call(callable: Callable, args: JsonValue): Promise<unknown> {
+  try {
+    return await callable(...(decode(args) as unknown[]))
+  } catch (error) {
+    if (error instanceof Error && error.stack) error.stack = ownPart(error.stack)
+    throw error
+  }
+}
+
+/** A stack down to where the user's code was called: below it is ours. */
+function ownPart(stack: string): string {
+  const lines = stack.split('\n')
+  const end = lines.findIndex((line) => line.includes(import.meta.url))
+  return end > 0 ? lines.slice(0, end).join('\n') : stack
+}

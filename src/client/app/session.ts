@@ -1,0 +1,142 @@
+import type { JsonValue } from '../../protocol/common.ts'
+import type { ResultRow } from '../../protocol/client.ts'
+import { limits } from '../../protocol/common.ts'
+import type { TaskInput } from '../batches.ts'
+import { GleanerError, InputError } from '../errors.ts'
+import type { Job } from '../job.ts'
+import { createKeys } from './keys.ts'
+
+/** Longest wait for a factory to hear that no more calls will come, milliseconds. */
+const CLOSE_MS = 5_000
+
+/** A call that was handed in. */
+export interface Submitted {
+  key: string
+  /** Rejected if the call cannot be made, or its job is cancelled. */
+  row: Promise<ResultRow>
+  /** Forgets the call: `row` will not settle. */
+  forget(): void
+}
+
+/** One job as an application uses it: calls go in, results come out. */
+export interface Session {
+  /** @throws InputError if the input is too long */
+  submit(input: JsonValue): Submitted
+  /** Stops reading results. With `cancel`, what has not ended yet is given up; otherwise the job goes on without us. */
+  close(options: { cancel: boolean }): Promise<void>
+}
+
+/**
+ * Makes a session of a job. Calls that are made in one turn of the event loop are one submission; results come through one
+ * feed, which is read only while a call waits for one.
+ *
+ * @param open makes the job, or finds it; asked when the first call is made
+ */
+export function openSession(open: (signal: AbortSignal) => Promise<Job>): Session {
+  const keyOf = createKeys()
+  const closed = new AbortController()
+  const waiting = new Map<string, PromiseWithResolvers<ResultRow>>()
+  /** Results for calls that an earlier start of the application made, and this one has not made yet. */
+  const early = new Map<string, ResultRow>()
+  let batch: TaskInput[] = []
+  let flushing = false
+  let reading: AbortController | undefined
+  let cursor = 0
+  let job: Promise<Job> | undefined
+
+  const opened = () => (job ??= open(closed.signal))
+
+  function fail(keys: Iterable<string>, error: unknown): void {
+    for (const key of [...keys]) {
+      waiting.get(key)?.reject(error)
+      waiting.delete(key)
+    }
+  }
+
+  async function flush(): Promise<void> {
+    while (batch.length > 0) {
+      const tasks = batch.filter(({ key }) => waiting.has(key))
+      batch = []
+      try {
+        await (await opened()).add(tasks, { signal: closed.signal })
+        void read()
+      } catch (error) {
+        fail(
+          tasks.map(({ key }) => key),
+          error,
+        )
+      }
+    }
+    flushing = false
+  }
+
+  function take(row: ResultRow): void {
+    cursor = row.cursor
+    const call = waiting.get(row.key)
+    if (!call) early.set(row.key, row)
+    call?.resolve(row)
+    waiting.delete(row.key)
+  }
+
+  async function read(): Promise<void> {
+    if (reading) return
+    reading = new AbortController()
+    const signal = AbortSignal.any([reading.signal, closed.signal])
+    try {
+      while (waiting.size > 0) {
+        for await (const page of (await opened()).pages({ after: cursor, signal })) {
+          for (const row of page.results) take(row)
+          if (page.job.state === 'cancelled' && page.results.length === 0) {
+            throw new GleanerError(`job ${page.job.name} was cancelled`)
+          }
+          if (waiting.size === 0) break
+        }
+      }
+    } catch (error) {
+      // Nobody waited any more, when it was stopped.
+      if (!reading.signal.aborted) fail(waiting.keys(), error)
+    }
+    reading = undefined
+    if (waiting.size > 0) void read()
+  }
+
+  return {
+    submit(input) {
+      const text = JSON.stringify(input)
+      if (Buffer.byteLength(text) > limits.value) {
+        throw new InputError(
+          `the arguments take more than ${limits.value} bytes of JSON: give less, or put them into a file that workers see`,
+        )
+      }
+      const key = keyOf(text)
+      const call = Promise.withResolvers<ResultRow>()
+      const known = early.get(key)
+      if (known) {
+        early.delete(key)
+        call.resolve(known)
+      } else {
+        waiting.set(key, call)
+        batch.push({ key, input })
+        if (!flushing) setImmediate(() => void flush())
+        flushing = true
+      }
+      return {
+        key,
+        row: call.promise,
+        forget() {
+          waiting.delete(key)
+          if (waiting.size === 0) reading?.abort()
+        },
+      }
+    },
+    async close({ cancel }) {
+      const unfinished = waiting.size > 0
+      closed.abort(new GleanerError('the connection to the factory was closed'))
+      fail(waiting.keys(), closed.signal.reason)
+      const made = await job?.catch(() => undefined)
+      // A factory that is gone by now finds the job as it is when it comes back.
+      const options = { signal: AbortSignal.timeout(CLOSE_MS) }
+      await (cancel && unfinished ? made?.cancel(options) : made?.close(options))?.catch(() => {})
+    },
+  }
+}

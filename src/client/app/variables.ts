@@ -1,0 +1,31 @@
+/** Where the process of a context keeps what its setup returned; the same for every copy of this module. */
+const PLACE = Symbol.for('gleaner.variables')
+const places = globalThis as { [PLACE]?: Record<string, unknown> }
+
+/**
+ * What the setup function of this context returned under this name. For functions of a module given to `app`; they run where
+ * the context was set up.
+ *
+ * @example
+ * export const load = async (path: string) => ({ model: await Model.open(path) })
+ * export const infer = (text: string) => loadVariable<Model>('model').generate(text)
+ *
+ * @throws Error if there is no such variable; it names those there are
+ */
+export function loadVariable<T>(name: string): T {
+  const variables = places[PLACE]
+  if (variables && Object.hasOwn(variables, name)) return variables[name] as T
+  if (!variables) {
+    throw new Error(
+      `there is no variable "${name}", because no setup has run here: give one by .with({ context: ['setup function', …] }), ` +
+        'and call this function through the application',
+    )
+  }
+  const known = Object.keys(variables).join(', ') || 'none'
+  throw new Error(`setup returned no variable "${name}"; it returned ${known}`)
+}
+
+/** Keeps what setup returned for {@link loadVariable}. */
+export function keepVariables(variables: Record<string, unknown>): void {
+  places[PLACE] = variables
+}

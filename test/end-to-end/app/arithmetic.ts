@@ -1,0 +1,30 @@
+/* A user's module: a context with a number in it, and functions that are easy to check. */
+import { appendFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { loadVariable } from '../../../src/client/app/variables.ts'
+import { sum } from './numbers.ts'
+
+export const limit = 10
+
+export async function load(base: number) {
+  return { base: await Promise.resolve(base), pid: process.pid }
+}
+
+export const add = (...numbers: number[]) => sum([loadVariable<number>('base'), ...numbers])
+export const pid = () => loadVariable<number>('pid')
+
+export async function slowly(log: string, id: string, ms: number) {
+  await appendFile(log, `${id}\n`)
+  await delay(ms)
+  return id
+}
+
+export function fail(word: string): string {
+  throw new RangeError(`no ${word} today`)
+}
+
+export function shape(value: { at: Date; bytes: Uint8Array; seen: Set<string> }) {
+  return new Map([
+    [value.at, { length: value.bytes.length, seen: [...value.seen], last: Buffer.from(value.bytes) }],
+  ])
+}
