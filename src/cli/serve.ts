@@ -6,6 +6,7 @@ import { InputError } from '../client/index.ts'
 import type { Config } from '../factory/config.ts'
 import { configFiles, loadConfig } from '../factory/config-load.ts'
 import { startFactory } from '../factory/factory.ts'
+import type { ContextMode } from '../protocol/context.ts'
 import { startManager } from '../manager/manager.ts'
 
 /** A manager and a factory that run in this process. */
@@ -26,11 +27,16 @@ interface StopOptions {
 }
 
 /**
- * Starts everything that runs on a state folder.
+ * Starts everything that runs on a state folder. What is overridden takes the place of what its configuration says.
  *
  * @throws ConfigError, InputError, LedgerLockedError, BundleError, or what the system says of the address or the disk
  */
-export async function serve(state: string, version: string, log: Logger): Promise<Serving> {
+export async function serve(
+  state: string,
+  version: string,
+  log: Logger,
+  overrides: { contextMode?: ContextMode } = {},
+): Promise<Serving> {
   const config = loadConfig(configFiles(state))
   if (config.sites.length === 0) {
     throw new InputError(
@@ -44,6 +50,7 @@ export async function serve(state: string, version: string, log: Logger): Promis
   const runtime = await packRuntime({ store, log })
   const manager = await startManager({
     ...managerSettings(config),
+    ...overrides,
     stateFolder: state,
     store,
     runtime,
@@ -80,7 +87,7 @@ export async function serve(state: string, version: string, log: Logger): Promis
 }
 
 function managerSettings({ manager }: Config) {
-  const { listen, url, lease, leaseTarget, idle } = manager
+  const { listen, url, lease, leaseTarget, idle, contextMode } = manager
   const colon = listen.lastIndexOf(':')
   const host = listen.slice(0, colon).replace(/^\[|\]$/g, '')
   return {
@@ -89,5 +96,6 @@ function managerSettings({ manager }: Config) {
     scheduler: { leaseMs: lease * 1000 },
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
+    contextMode,
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Name } from '../protocol/common.ts'
+import { ContextMode } from '../protocol/context.ts'
 import { Duration, Size } from './quantities.ts'
 
 /** A value that ends up in one line of a job file. */
@@ -126,6 +127,8 @@ export const ConfigFile = z.strictObject({
       leaseTarget: Duration.default(5),
       /** Pilots without work leave after this long. */
       idle: Duration.default(120),
+      /** What of a context outlives a task on a worker; `factory start --context-mode` overrides it. */
+      contextMode: ContextMode.default('pervasive'),
     })
     .prefault({}),
   /** Context files, or folders that hold a context.yaml, registered when the factory starts. */

@@ -9,7 +9,7 @@ import { checkTicket } from '../bundle/ticket.ts'
 import type { SchedulerConfig } from '../core/state.ts'
 import { defaultConfig } from '../core/state.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
-import type { ContextSpec } from '../protocol/context.ts'
+import type { ContextMode, ContextSpec } from '../protocol/context.ts'
 import { backUp } from './backup.ts'
 import { Contexts } from './contexts.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -45,6 +45,8 @@ export interface ManagerOptions {
   leaseTargetMs?: number
   /** A worker without work for this long leaves, milliseconds. Default 10 minutes. */
   idleMs?: number
+  /** What of a context outlives a task. Default: all of it. */
+  contextMode?: ContextMode
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
 }
@@ -125,6 +127,7 @@ async function startOn(
       leaseMs: options.scheduler?.leaseMs ?? defaultConfig.leaseMs,
       leaseTargetMs: options.leaseTargetMs ?? 2_000,
       idleMs: options.idleMs ?? 600_000,
+      contextMode: options.contextMode ?? 'pervasive',
     }
     workerRoutes(scope, { dispatcher, pilots, contexts, board, neighbours, runtime, terms })
     done()

@@ -9,12 +9,11 @@ import type { ContextReport } from '../protocol/worker.ts'
 
 export interface ContextState {
   readonly id: string
-  /** `disk`: held there. `left`: nobody's any more, most likely still there. */
-  readonly files: 'absent' | 'fetching' | 'disk' | 'left'
+  /** `disk`: held there. `apart`: each library brings its own. `left`: nobody's any more, most likely still there. */
+  readonly files: 'absent' | 'fetching' | 'disk' | 'apart' | 'left'
   readonly bytesHeld?: number
   readonly bytesTotal?: number
-  /** Its libraries by slot: loading until they have a level. */
-  readonly libraries: ReadonlyMap<number, { readonly since: number; readonly level?: Level }>
+  readonly libraries: ReadonlyMap<number, LibraryState>
   /** Time spent so far, and since when it is being spent. */
   readonly fetchMs: number
   readonly fetchingSince?: number
@@ -26,12 +25,21 @@ export interface ContextState {
   readonly failure?: { readonly error: TaskError; readonly at: number }
 }
 
+/** A library of a slot: it brings files of its own, or is loading, until it has a level. */
+interface LibraryState {
+  readonly since: number
+  readonly fetching?: boolean
+  readonly level?: Level
+}
+
 export type ContextEvent =
   /** The manager wants it, for the first time or once more after a failure. */
   | { type: 'asked' }
-  | { type: 'fetching' }
+  /** Its files are on their way, for all or for the library of one slot. */
+  | { type: 'fetching'; slot?: number }
   | { type: 'progress'; bytesHeld: number; bytesTotal: number }
-  | { type: 'fetched' }
+  /** They are here; or, `apart`, known to whoever loads it. */
+  | { type: 'fetched'; apart?: boolean }
   /** Its files need not stay, or not come. */
   | { type: 'released' }
   | { type: 'loading'; slot: number }
@@ -52,15 +60,20 @@ export function after(state: ContextState, event: ContextEvent, now: number): Co
       return { ...rest, attempts: state.attempts + 1 }
     }
     case 'fetching':
+      if (event.slot !== undefined) return withLibrary(state, event.slot, { since: now, fetching: true })
       return { ...state, files: 'fetching', fetchingSince: now }
     case 'progress':
       return { ...state, bytesHeld: event.bytesHeld, bytesTotal: event.bytesTotal }
     case 'fetched':
-      return { ...fetchingEnded(state, now), files: 'disk' }
+      return { ...fetchingEnded(state, now), files: event.apart ? 'apart' : 'disk' }
     case 'released':
-      return state.files === 'fetching' ? fetchingEnded(state, now) : { ...state, files: 'left' }
-    case 'loading':
-      return withLibrary(state, event.slot, { since: now })
+      if (state.files === 'fetching') return fetchingEnded(state, now)
+      return { ...state, files: state.files === 'apart' ? 'absent' : 'left' }
+    case 'loading': {
+      const before = state.libraries.get(event.slot)
+      const fetchMs = state.fetchMs + (before?.fetching ? now - before.since : 0)
+      return { ...withLibrary(state, event.slot, { since: now }), fetchMs }
+    }
     case 'loaded': {
       const since = state.libraries.get(event.slot)?.since ?? now
       const loaded = withLibrary(state, event.slot, { since, level: event.level })
@@ -82,11 +95,7 @@ function fetchingEnded(state: ContextState, now: number): ContextState {
   return { ...rest, files: 'absent', fetchMs: state.fetchMs + now - fetchingSince }
 }
 
-function withLibrary(
-  state: ContextState,
-  slot: number,
-  library: { since: number; level?: Level } | undefined,
-): ContextState {
+function withLibrary(state: ContextState, slot: number, library: LibraryState | undefined): ContextState {
   const libraries = new Map(state.libraries)
   if (library) libraries.set(slot, library)
   else libraries.delete(slot)
@@ -113,7 +122,7 @@ export function isClimbing({ files, libraries }: ContextState): boolean {
 
 /** A library of it may be started. */
 export function canLoad({ files, failure }: ContextState): boolean {
-  return files === 'disk' && !failure
+  return (files === 'disk' || files === 'apart') && !failure
 }
 
 const FIRST_RETRY_MS = 500
@@ -138,16 +147,20 @@ export function reportOf(state: ContextState, now: number): ContextReport {
     attempts,
     failure,
   } = state
-  const loading = [...libraries.values()].filter(({ level }) => !level)
-  const doing = files === 'fetching' ? 'fetching' : loading.length > 0 ? 'loading' : undefined
+  const climbing = [...libraries.values()].filter(({ level }) => !level)
+  const loading = climbing.filter(({ fetching }) => !fetching)
+  const bringing = climbing.filter(({ fetching }) => fetching)
+  const isFetching = files === 'fetching' || bringing.length > 0
+  const doing = isFetching ? 'fetching' : loading.length > 0 ? 'loading' : undefined
+  const spent = (ms: number, { since }: LibraryState) => ms + now - since
   return {
     context: id,
     level: levelOf(state),
     ...(doing && { doing }),
     ...(bytesHeld !== undefined && { bytesHeld }),
     ...(bytesTotal !== undefined && { bytesTotal }),
-    fetchMs: state.fetchMs + now - fetchingSince,
-    loadMs: loading.reduce((ms, { since }) => ms + now - since, state.loadMs),
+    fetchMs: bringing.reduce(spent, state.fetchMs + now - fetchingSince),
+    loadMs: loading.reduce(spent, state.loadMs),
     ...(memory !== undefined && { memory }),
     attempts,
     ...(failure && { error: failure.error }),

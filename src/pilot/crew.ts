@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { ContextMode } from '../protocol/context.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../protocol/worker.ts'
 import { arrange } from './arrangement.ts'
 import { canLoad, type ContextEvent, isClimbing, loadedIn } from './context.ts'
@@ -13,7 +14,16 @@ import {
   unfinishedInAll,
 } from './hand.ts'
 import { createShelf, type FetchContext, type Shelf } from './shelf.ts'
-import { fitting, type Meter, moreTasks, observe, rateOf, unmeasured, windowSize } from './sizing.ts'
+import {
+  fitting,
+  type Meter,
+  moreTasks,
+  oneForEach,
+  observe,
+  rateOf,
+  unmeasured,
+  windowSize,
+} from './sizing.ts'
 import { batchOf, createSlot } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
 
@@ -46,12 +56,15 @@ export interface CrewOptions {
   scratch: string
   setupLimitMs: number
   evicted: AbortSignal
+  contextMode: ContextMode
   log: Logger
   /** Called when there is something to tell the manager. */
   onNews: () => void
 }
 
-export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: CrewOptions): Crew {
+export function createCrew(options: CrewOptions): Crew {
+  const { hand, fetch, slots: plans, onNews, log, contextMode, ...rest } = options
+  const oneTask = contextMode !== 'pervasive'
   const meters = new Map<string, Meter>()
   let wanted: readonly string[] = []
   let dropped: readonly string[] = []
@@ -66,7 +79,8 @@ export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: 
       plan,
       hand,
       log,
-      window: (spec) => windowSize(meterOf(spec.id), batchOf(spec)),
+      oneTask,
+      window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), batchOf(spec))),
       onContext: shelf.note,
       onEnded,
     }),
@@ -129,7 +143,7 @@ export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: 
       .map((state) => ({
         context: state.id,
         slots: loadedIn(state),
-        batch: batchOf(shelf.loadable(state.id)!.spec),
+        batch: oneTask ? 1 : batchOf(shelf.loadable(state.id)!.spec),
         meter: meterOf(state.id),
         inHand: unfinishedIn(hand, state.id),
       }))
@@ -154,7 +168,7 @@ export function createCrew({ hand, fetch, slots: plans, onNews, log, ...rest }: 
         ? []
         : ready().map(({ context, ...known }) => ({
             context,
-            tasks: moreTasks({ ...known, leaseTargetMs, leftMs }),
+            tasks: oneTask ? oneForEach(known) : moreTasks({ ...known, leaseTargetMs, leftMs }),
           })),
     isHungry: () =>
       unfinishedInAll(hand) === 0 || ready().some(({ inHand, slots, batch }) => inHand <= slots * batch),

@@ -1,10 +1,12 @@
+import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import { type FetchReport, fetchBundle } from '../bundle/fetch.ts'
-import type { Held, Store } from '../bundle/store.ts'
-import { ContextSpec } from '../protocol/context.ts'
+import { type Held, openStore, type Store } from '../bundle/store.ts'
+import { type ContextMode, ContextSpec } from '../protocol/context.ts'
 import { SourcesResponse } from '../protocol/sources.ts'
 import type { Link } from './link.ts'
 import type { FetchContext } from './shelf.ts'
+import type { Folders } from './slot.ts'
 
 export interface FilesOptions {
   link: Link
@@ -13,62 +15,101 @@ export interface FilesOptions {
   worker: string
   /** A store's folder on a shared filesystem. */
   shared?: string | undefined
+  mode: ContextMode
   log: Logger
 }
 
-/** How contexts come here: the description from the manager, and its bundles from whoever is nearest. */
-export function fetchContexts({ link, store, worker, shared, log }: FilesOptions): FetchContext {
-  const fetchOne = (
-    bundle: string,
-    signal: AbortSignal,
-    onProgress: (held: number, total: number) => void,
-  ): Promise<FetchReport> =>
-    fetchBundle({
-      bundle,
-      store,
-      connect: link.connect,
-      log,
-      signal,
-      onProgress,
-      ...(shared !== undefined && { shared }),
-      sources: async (request) => {
-        const path = `/v1/workers/${worker}/sources`
-        const body = JSON.stringify(request)
-        const { sources } = await link.call({ method: 'POST', path, body, answer: SourcesResponse, signal })
-        return sources
-      },
-    })
+type OnProgress = (bytesHeld: number, bytesTotal: number) => void
 
-  return async (context, onProgress, signal) => {
-    const spec = await link.call({
+/** How contexts come here: the description from the manager, and its bundles from whoever is nearest. */
+export function fetchContexts({ link, store, worker, shared, mode, log }: FilesOptions): FetchContext {
+  const describe = (context: string, signal: AbortSignal) =>
+    link.call({
       method: 'GET',
       path: `/v1/contexts/${context}`,
       answer: ContextSpec.refine(({ id }) => id === context, 'it is of another context'),
       signal,
     })
-    const held = new Map<string, Held>()
-    const release = async () => {
-      for (const files of held.values()) await files[Symbol.asyncDispose]()
+
+  const fetchTo =
+    (store: Store): FetchBundle =>
+    (bundle, signal, onProgress) =>
+      fetchBundle({
+        bundle,
+        store,
+        connect: link.connect,
+        log,
+        signal,
+        onProgress,
+        ...(shared !== undefined && { shared }),
+        sources: async (request) => {
+          const path = `/v1/workers/${worker}/sources`
+          const body = JSON.stringify(request)
+          const call = { method: 'POST', path, body, answer: SourcesResponse, signal } as const
+          const { sources } = await link.call(call)
+          // Where nothing outlives a task, neighbours have nothing to give.
+          return mode === 'none' ? sources.filter(({ kind }) => kind === 'manager') : sources
+        },
+      })
+
+  if (mode !== 'none') {
+    return async (context, onProgress, signal) => {
+      const spec = await describe(context, signal)
+      return { spec, ...(await holdAll(spec, store, fetchTo(store), onProgress, signal)) }
     }
-    const progress = new Map<string, { bytes: number; total: number }>()
-    try {
-      await Promise.all(
-        Object.entries(spec.bundles).map(async ([name, bundle]) => {
-          const tell = (bytes: number, total: number) => {
-            progress.set(name, { bytes, total })
-            const all = [...progress.values()]
-            onProgress(sum(all.map((one) => one.bytes)), sum(all.map((one) => one.total)))
-          }
-          held.set(name, await obtain(store, bundle, () => fetchOne(bundle, signal, tell), signal))
-        }),
-      )
-    } catch (error) {
-      await release()
-      throw error
-    }
-    const folders = Object.fromEntries([...held].map(([name, { folder }]) => [name, folder]))
-    return { spec, folders, [Symbol.asyncDispose]: release }
   }
+  return async (context, _onProgress, signal) => {
+    const spec = await describe(context, signal)
+    const bring = async (folder: string, signal: AbortSignal) => {
+      const own = await openStore({ folder, log })
+      const drop = async () => {
+        await own[Symbol.asyncDispose]()
+        await rm(folder, { recursive: true, force: true })
+      }
+      try {
+        const { folders } = await holdAll(spec, own, fetchTo(own), () => {}, signal)
+        return { folders, [Symbol.asyncDispose]: drop }
+      } catch (error) {
+        await drop()
+        throw error
+      }
+    }
+    return { spec, folders: {}, bring, [Symbol.asyncDispose]: () => Promise.resolve() }
+  }
+}
+
+type FetchBundle = (bundle: string, signal: AbortSignal, onProgress: OnProgress) => Promise<FetchReport>
+
+/** Holds all bundles of a context in a store, and fetches those that are not there. */
+async function holdAll(
+  { bundles }: ContextSpec,
+  store: Store,
+  fetch: FetchBundle,
+  onProgress: OnProgress,
+  signal: AbortSignal,
+): Promise<{ folders: Folders } & AsyncDisposable> {
+  const held = new Map<string, Held>()
+  const release = async () => {
+    for (const files of held.values()) await files[Symbol.asyncDispose]()
+  }
+  const progress = new Map<string, { bytes: number; total: number }>()
+  try {
+    await Promise.all(
+      Object.entries(bundles).map(async ([name, bundle]) => {
+        const tell = (bytes: number, total: number) => {
+          progress.set(name, { bytes, total })
+          const all = [...progress.values()]
+          onProgress(sum(all.map((one) => one.bytes)), sum(all.map((one) => one.total)))
+        }
+        held.set(name, await obtain(store, bundle, () => fetch(bundle, signal, tell), signal))
+      }),
+    )
+  } catch (error) {
+    await release()
+    throw error
+  }
+  const folders = Object.fromEntries([...held].map(([name, { folder }]) => [name, folder]))
+  return { folders, [Symbol.asyncDispose]: release }
 }
 
 /** Holds a bundle, and fetches it before if need be. Between the two another process may have made room. */

@@ -53,7 +53,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     graceMs: env.GLEANER_GRACE * 1000,
     lastMoment: lastMoment(env),
     setupLimitMs: SETUP_LIMIT_MS,
-    fetch: fetchContexts({ link, store, worker, shared: env.GLEANER_SHARED, log }),
+    fetch: fetchContexts({ link, store, worker, shared: env.GLEANER_SHARED, mode: terms.contextMode, log }),
     send: (request, signal) =>
       link.call({
         method: 'POST',

@@ -65,8 +65,9 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
     try {
       const progress = (bytesHeld: number, bytesTotal: number) =>
         note(id, { type: 'progress', bytesHeld, bytesTotal })
-      held.set(id, await fetch(id, progress, signal))
-      note(id, { type: 'fetched' })
+      const context = await fetch(id, progress, signal)
+      held.set(id, context)
+      note(id, { type: 'fetched', apart: context.bring !== undefined })
     } catch (error) {
       if (!signal.aborted) log.error({ context: id, err: error }, 'the context cannot be fetched')
       note(id, signal.aborted ? { type: 'released' } : { type: 'failed', error: toTaskError(error) })

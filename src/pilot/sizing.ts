@@ -87,6 +87,11 @@ export function moreTasks(demand: Demand): number {
   return Math.max(0, Math.min(more, limits.batch))
 }
 
+/** The same where each task has a library of its own: one for each that is ready and has none. */
+export function oneForEach({ slots, inHand }: Pick<Demand, 'slots' | 'inHand'>): number {
+  return Math.max(0, slots - inHand)
+}
+
 /** How many tasks, those in hand included, can end in the time left. */
 export function fitting(meter: Meter, slots: number, leftMs: number | undefined): number {
   if (leftMs === undefined) return Infinity

@@ -11,11 +11,15 @@ import type { LifeEnd } from './autopsy.ts'
 import { beginLife, type Life } from './life.ts'
 import type { SlotPlan } from './slot-plan.ts'
 
-/** A context whose files are here. */
+/** Where each of a context's bundles is, by its name in the context. */
+export type Folders = Readonly<Record<string, string>>
+
+/** A context whose files are here, or are known how to be had. */
 export interface Loadable {
   spec: ContextSpec
-  /** Where each of its bundles is, by its name in the context. */
-  folders: Readonly<Record<string, string>>
+  folders: Folders
+  /** Set if each library has files of its own: brings them to a folder, where they stay until disposed of. */
+  bring?: (folder: string, signal: AbortSignal) => Promise<{ folders: Folders } & AsyncDisposable>
 }
 
 /** One slot and the library it holds, if any. */
@@ -45,6 +49,8 @@ export interface SlotOptions {
   scratch: string
   setupLimitMs: number
   evicted: AbortSignal
+  /** A library ends after its first task, and the next task gets another. */
+  oneTask: boolean
   log: Logger
   /** How many calls a library of this context should have. */
   window: (context: ContextSpec) => number
@@ -64,6 +70,8 @@ interface Tenant {
   context: Loadable
   life: Life | undefined
   leaving: boolean
+  /** Ends what is done for it while it has no life yet. */
+  stop: AbortController
   gone: Promise<void>
 }
 
@@ -89,8 +97,12 @@ export function createSlot(options: SlotOptions): SlotRunner {
     let deaths = 0
     let idleDeaths = 0
     while (!own.leaving) {
-      const end = await liveOnce(own, () => (deaths = 0))
-      if (end.how === 'retired') return undefined
+      const end = await prepareAndLive(own, () => (deaths = 0))
+      if (end.how === 'retired') {
+        if (own.leaving || !options.oneTask) return undefined
+        onContext(own.context.spec.id, { type: 'unloaded', slot: index })
+        continue
+      }
       if (end.how === 'unready') return own.leaving ? undefined : end.error
       log.warn({ slot: index, error: end.error }, 'the library has died')
       onContext(own.context.spec.id, { type: 'unloaded', slot: index })
@@ -101,8 +113,23 @@ export function createSlot(options: SlotOptions): SlotRunner {
     return undefined
   }
 
-  async function liveOnce(own: Tenant, onProgress: () => void): Promise<LifeEnd> {
-    const { spec, folders } = own.context
+  async function prepareAndLive(own: Tenant, onProgress: () => void): Promise<LifeEnd> {
+    const { spec, folders, bring } = own.context
+    if (!bring) return liveOnce(own, folders, onProgress)
+    onContext(spec.id, { type: 'fetching', slot: index })
+    try {
+      await using files = await bring(path.join(folder, 'files'), own.stop.signal)
+      return await liveOnce(own, files.folders, onProgress)
+    } catch (error) {
+      if (own.leaving) return { how: 'retired' }
+      throw error
+    }
+  }
+
+  async function liveOnce(own: Tenant, folders: Folders, onProgress: () => void): Promise<LifeEnd> {
+    if (own.leaving) return { how: 'retired' }
+    const { spec } = own.context
+    const bornAt = performance.now()
     onContext(spec.id, { type: 'loading', slot: index })
     own.life = beginLife({
       setup: {
@@ -121,10 +148,12 @@ export function createSlot(options: SlotOptions): SlotRunner {
       log,
       window: () => options.window(spec),
       onReady: (level, memory) => onContext(spec.id, { type: 'loaded', slot: index, level, memory }),
-      onEnded(...measured) {
+      onEnded(calls, busyMs, longestMs) {
         onProgress()
         usedAt = performance.now()
-        options.onEnded(spec.id, ...measured)
+        // With a library of its own, what a task takes begins with that.
+        options.onEnded(spec.id, calls, options.oneTask ? usedAt - bornAt : busyMs, longestMs)
+        if (options.oneTask) own.life?.retire()
       },
     })
     return own.life.over
@@ -142,7 +171,8 @@ export function createSlot(options: SlotOptions): SlotRunner {
     },
     load(context) {
       if (tenant) throw new Error(`slot ${index} is taken`)
-      const own: Tenant = { context, life: undefined, leaving: false, gone: Promise.resolve() }
+      const stop = new AbortController()
+      const own: Tenant = { context, life: undefined, leaving: false, stop, gone: Promise.resolve() }
       tenant = own
       own.gone = house(own)
     },
@@ -151,12 +181,14 @@ export function createSlot(options: SlotOptions): SlotRunner {
     retire() {
       if (!tenant) return
       tenant.leaving = true
+      tenant.stop.abort()
       tenant.life?.retire()
       bell.ring()
     },
     async stop() {
       if (!tenant) return
       tenant.leaving = true
+      tenant.stop.abort()
       tenant.life?.stop()
       bell.ring()
       await tenant.gone

@@ -13,7 +13,7 @@ import type { SlotPlan } from './slot-plan.ts'
 
 export interface WorkerOptions {
   /** What the manager said at registration. */
-  terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs'>
+  terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
   /** Sends one request until it is answered. */
   send: (request: ExchangeRequest, signal: AbortSignal) => Promise<ExchangeResponse>
   fetch: FetchContext
@@ -62,7 +62,7 @@ export async function work(options: WorkerOptions): Promise<Leaving> {
   const hand = emptyHand()
   const bell = createBell()
   const abort = new AbortController()
-  const crew = createCrew({ ...options, hand, onNews: () => noteNews(state) })
+  const crew = createCrew({ ...options, contextMode: terms.contextMode, hand, onNews: () => noteNews(state) })
   const state: WorkerState = { ...options, hand, bell, abort, crew, drained: false, farewell: 'unsaid' }
   const party: Party = {
     moment: () => momentOf(state),

@@ -7,6 +7,16 @@ export const LEVELS = ['absent', 'disk', 'memory', 'device'] as const
 export const Level = z.enum(LEVELS)
 export type Level = z.infer<typeof Level>
 
+/**
+ * What of a context outlives a task on a worker; all but the last are there to be compared with it.
+ *
+ * - `none`: nothing. Each task brings the files to a place of its own, loads them, runs, and drops everything.
+ * - `disk`: the files. Each task has a library of its own.
+ * - `pervasive`: the loaded library too.
+ */
+export const ContextMode = z.enum(['none', 'disk', 'pervasive'])
+export type ContextMode = z.infer<typeof ContextMode>
+
 /** A chat message whose content is a Jinja template over the task's input. */
 const MessageTemplate = z.strictObject({
   role: z.enum(['system', 'user', 'assistant']),

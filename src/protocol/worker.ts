@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Level } from './context.ts'
+import { ContextMode, Level } from './context.ts'
 import { limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
 import { Lease, TaskError, TaskResult } from './task.ts'
 
@@ -60,6 +60,8 @@ export const RegisterResponse = z.object({
   leaseTargetMs: z.int().positive(),
   /** It leaves after this long without work, milliseconds. */
   idleMs: z.int().positive(),
+  /** What of a context is to outlive a task. */
+  contextMode: ContextMode,
 })
 export type RegisterResponse = z.infer<typeof RegisterResponse>
 

@@ -67,6 +67,20 @@ describe("a context's way up", () => {
     assert.equal(reportOf(again, 9_000).fetchMs, 100)
   })
 
+  test('a library that brings files of its own leaves none here, and its time is counted as fetching', () => {
+    const apart = lived({ type: 'asked' }, { type: 'fetching' }, { type: 'fetched', apart: true })
+    assert.equal(levelOf(apart), 'absent')
+    assert.ok(canLoad(apart) && !shouldTry(apart, 9_000))
+    const bringing = after(apart, { type: 'fetching', slot: 0 }, 1_000)
+    assert.ok(isClimbing(bringing))
+    assert.equal(loadedIn(bringing), 0)
+    assert.deepEqual([reportOf(bringing, 1_050).doing, reportOf(bringing, 1_050).fetchMs], ['fetching', 150])
+    const loading = after(bringing, { type: 'loading', slot: 0 }, 1_300)
+    const report = reportOf(loading, 1_400)
+    assert.deepEqual([report.doing, report.fetchMs, report.loadMs], ['loading', 400, 100])
+    assert.equal(levelOf(after(loading, { type: 'unloaded', slot: 0 }, 1_500)), 'absent')
+  })
+
   test('several slots count each for itself', () => {
     const two = lived(...up, { type: 'loading', slot: 1 }, { type: 'loaded', slot: 1, level: 'device' })
     assert.equal(loadedIn(two), 2)

@@ -35,6 +35,7 @@ async function assemble(sources: Record<string, string>) {
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
+    contextMode: 'pervasive',
     log,
     onNews: () => {},
     fetch: (id) => {

@@ -47,7 +47,7 @@ export interface TestManager extends AsyncDisposable {
   drop: string[]
   drain: boolean
   /** Told at registration. */
-  terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs'>
+  terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
   /** Called with each exchange: `lose` does what it says, but breaks the connection instead of answering. */
   fault: (request: ExchangeRequest) => 'lose' | undefined
   /** From here on the worker's session is not valid. */
@@ -250,7 +250,7 @@ export async function startTestManager(): Promise<TestManager> {
     warm: [],
     drop: [],
     drain: false,
-    terms: { leaseMs: 30_000, leaseTargetMs: 2_000, idleMs: 600_000 },
+    terms: { leaseMs: 30_000, leaseTargetMs: 2_000, idleMs: 600_000, contextMode: 'pervasive' },
     fault: () => undefined,
     revoke() {
       session = ''

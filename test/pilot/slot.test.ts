@@ -27,6 +27,7 @@ async function occupy(source: string, inputs: string[] = []) {
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
+    oneTask: false,
     log,
     window: () => 4,
     onContext: (_context, event) => void events.push(event),

@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { pino, type Logger } from 'pino'
 import { isGone, readEndpoint } from '../../client/endpoint.ts'
 import { GleanerError } from '../../client/index.ts'
+import { ContextMode } from '../../protocol/context.ts'
 import { reportStart, startDetached } from '../detach.ts'
 import { toFailure } from '../failure.ts'
 import { plural } from '../format.ts'
@@ -12,6 +13,12 @@ import { onInterrupt } from '../interrupt.ts'
 import { stateOf } from '../options.ts'
 import type { Serving } from '../serve.ts'
 import { version } from '../version.ts'
+
+type Overrides = { contextMode?: ContextMode }
+
+interface StartOptions extends Overrides {
+  detach?: boolean
+}
 
 export function addStart(program: Command): void {
   program
@@ -22,13 +29,19 @@ export function addStart(program: Command): void {
         'and removes its pilots. What it knows stays in the state folder, so that the next start goes on.',
     )
     .option('--detach', 'run in the background; return when it is ready')
-    .action(async ({ detach }: { detach?: boolean }, command: Command) => {
+    .addOption(
+      new Option('--context-mode <mode>', 'what of a context outlives a task, to compare').choices(
+        ContextMode.options,
+      ),
+    )
+    .action(async ({ detach, contextMode }: StartOptions, command: Command) => {
       const state = stateOf(command)
       const logFile = join(state, 'factory.log')
       await refuseSecond(state)
       await mkdir(state, { recursive: true, mode: 0o700 })
-      if (detach) console.log(await startDetached(['start', '--state', state], state, logFile))
-      else await start(state, logFile)
+      const mode = contextMode === undefined ? [] : ['--context-mode', contextMode]
+      if (detach) console.log(await startDetached(['start', '--state', state, ...mode], state, logFile))
+      else await start(state, logFile, contextMode === undefined ? {} : { contextMode })
     })
 }
 
@@ -40,9 +53,9 @@ async function refuseSecond(state: string): Promise<void> {
   throw new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
 }
 
-async function start(state: string, logFile: string): Promise<void> {
+async function start(state: string, logFile: string, overrides: Overrides): Promise<void> {
   using interrupted = onInterrupt()
-  const serving = await begin(state, logFile).catch((error: unknown) => {
+  const serving = await begin(state, logFile, overrides).catch((error: unknown) => {
     reportStart({ failed: toFailure(error) })
     throw error
   })
@@ -56,10 +69,10 @@ async function start(state: string, logFile: string): Promise<void> {
   await serving.stop({ drain })
 }
 
-async function begin(state: string, logFile: string): Promise<Serving> {
+async function begin(state: string, logFile: string, overrides: Overrides): Promise<Serving> {
   // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
   const { serve } = await import('../serve.ts')
-  return await serve(state, version, openLog(logFile))
+  return await serve(state, version, openLog(logFile), overrides)
 }
 
 /** A log that is lost, say to a full disk, is no reason to stop work. */
