@@ -3,6 +3,7 @@ import {
   AddContextRequest,
   AddTasksRequest,
   BackupRequest,
+  CancelTasksRequest,
   CreateJobRequest,
   StopRequest,
 } from '../../src/protocol/client.ts'
@@ -65,6 +66,7 @@ export function routes(known: Known): Route[] {
         { key: 'b', input: null },
       ],
     }),
+    post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['nobody'] }),
     {
       method: 'GET',
       path: `/v1/jobs/${job}/results`,

@@ -1,10 +1,13 @@
 import {
   AddTasksResponse,
+  CancelTasksResponse,
   JobInfo,
   ResultsResponse,
   type AddTasksResponse as Added,
+  type CancelTasksRequest,
   type ResultRow,
 } from '../protocol/client.ts'
+import { limits } from '../protocol/common.ts'
 import { toBatches, type TaskInput } from './batches.ts'
 import { JobStuckError } from './errors.ts'
 import type { CallOptions, Transport } from './transport.ts'
@@ -36,6 +39,11 @@ export interface Job {
   close(options?: CallOptions): Promise<JobInfo>
   /** Gives up every task that has no result yet. */
   cancel(options?: CallOptions): Promise<JobInfo>
+  /**
+   * Gives up those tasks, by their keys, that have no result yet: they count as failed, and adding them again runs them.
+   * @returns how many there were
+   */
+  cancelTasks(keys: string[], options?: CallOptions): Promise<number>
   /**
    * Results in the order in which they came, from a cursor on, waiting for new ones until the job is finished or
    * cancelled. The order never changes: a reader that kept the last row's `cursor` goes on behind it.
@@ -106,6 +114,16 @@ export function jobHandle(transport: Transport, id: number): Job {
     add,
     close: (options = {}) => post('close', options),
     cancel: (options = {}) => post('cancel', options),
+    async cancelTasks(keys, { signal } = {}) {
+      let total = 0
+      for (let at = 0; at < keys.length; at += limits.batch) {
+        const body = JSON.stringify({ keys: keys.slice(at, at + limits.batch) } satisfies CancelTasksRequest)
+        const answer = CancelTasksResponse
+        const request = { method: 'POST', path: `${path}/tasks/cancel`, body, answer, signal } as const
+        total += (await transport.call(request)).cancelled
+      }
+      return total
+    },
     results,
     pages,
   }

@@ -1,7 +1,7 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import { answer, assign, offer, setReady } from './grant.ts'
-import { abandon, endIfComplete, forget, revoke, settle } from './settle.ts'
+import { abandon, cancel, endIfComplete, forget, revoke, settle } from './settle.ts'
 import {
   type Action,
   contextOf,
@@ -74,10 +74,24 @@ export function cancelJob(state: SchedulerState, jobId: number, now: number): Ac
     }
   }
   forget(state, job)
+  tellCancelled(state, now, actions)
+  return actions
+}
+
+/** Ends those of these tasks that have not ended, as failed; workers are told to drop what they have in hand. */
+export function cancelTasks(state: SchedulerState, jobId: number, tasks: number[], now: number): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  for (const task of tasks) cancel(state, job, task, actions)
+  tellCancelled(state, now, actions)
+  return actions
+}
+
+function tellCancelled(state: SchedulerState, now: number, actions: Action[]): void {
   for (const worker of state.workers.values()) {
     if (worker.cancel.length > 0) answer(state, worker, now, actions)
   }
-  return actions
 }
 
 /** A worker registered, or came back after the manager was restarted or had given it up. */

@@ -9,7 +9,11 @@ export function settle(state: SchedulerState, worker: Worker, result: TaskResult
   if (result.outcome.status === 'done') {
     const job = state.holders.get(result.task)?.job ?? queuedIn(state, result.task)
     if (!job) state.counts.duplicates++
-    else finish(state, worker, job, result, actions)
+    else {
+      worker.done++
+      worker.failures = 0
+      finish(state, worker.id, job, result, actions)
+    }
     return
   }
   const lease = leasesOf(state, result.task).find(({ id }) => id === result.lease)
@@ -42,7 +46,7 @@ function charge(
   job.faults.set(result.task, faults)
   worker.failures++
   const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(worker, job, faults)
-  if (final) finish(state, worker, job, result, actions)
+  if (final) finish(state, worker.id, job, result, actions)
   else giveUp(state, lease, result.task)
   if (isBlackHole(state, worker, job)) {
     worker.draining = true
@@ -72,7 +76,7 @@ function isBlackHole(state: SchedulerState, worker: Worker, job: Job): boolean {
 
 function finish(
   state: SchedulerState,
-  worker: Worker,
+  worker: string,
   job: Job,
   result: TaskResult,
   actions: Action[],
@@ -83,13 +87,24 @@ function finish(
   }
   job.queue.delete(result.task)
   job.faults.delete(result.task)
-  if (result.outcome.status === 'done') {
-    job.done++
-    worker.done++
-    worker.failures = 0
-  } else job.failed++
-  actions.push({ type: 'record', job: job.id, result, worker: worker.id })
+  if (result.outcome.status === 'done') job.done++
+  else job.failed++
+  actions.push({ type: 'record', job: job.id, result, worker })
   endIfComplete(state, job, actions)
+}
+
+/** What became of a task that was cancelled by itself: no lease has this number, and no worker this name. */
+const cancelled = (task: number): TaskResult => ({
+  task,
+  lease: 0,
+  outcome: { status: 'error', error: { name: 'Cancelled', message: 'nobody needs it any more' } },
+  ms: 0,
+})
+
+/** Ends one unfinished task of a job as failed. */
+export function cancel(state: SchedulerState, job: Job, task: number, actions: Action[]): void {
+  if (!job.queue.has(task) && state.holders.get(task)?.job !== job) return
+  finish(state, '', job, cancelled(task), actions)
 }
 
 /** A job ends when no more tasks will come and none is left. */

@@ -1,4 +1,4 @@
-import { addJob, addTasks, cancelJob, closeJob } from '../core/scheduler.ts'
+import { addJob, addTasks, cancelJob, cancelTasks, closeJob } from '../core/scheduler.ts'
 import type {
   AddTasksRequest,
   CreateJobRequest,
@@ -153,6 +153,14 @@ export class Jobs {
     this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
     this.#notify(job)
     return this.info(id)
+  }
+
+  /** Gives up those of these tasks that have no result yet; they count as failed. */
+  async cancelTasks(id: number, keys: string[]): Promise<{ cancelled: number }> {
+    this.#get(id)
+    const tasks = await this.#ledger.releaseKeys(id, keys)
+    this.#dispatcher.apply(cancelTasks(this.#dispatcher.state, id, tasks, this.#dispatcher.now))
+    return { cancelled: tasks.length }
   }
 
   info(id: number): JobInfo {

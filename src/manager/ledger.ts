@@ -168,6 +168,20 @@ export class Ledger {
   }
 
   /**
+   * Takes the keys from those of these tasks that have no result, so that they can be used anew; returns the tasks' numbers.
+   * The tasks stay, since a worker may still speak of them.
+   */
+  releaseKeys(job: number, keys: string[]): Promise<number[]> {
+    return this.commits.write(() => {
+      const release = this.sql(
+        `UPDATE tasks SET key = key || '#' || id WHERE job = ? AND key = ?
+         AND NOT EXISTS (SELECT 1 FROM results WHERE task = tasks.id) RETURNING id`,
+      )
+      return keys.flatMap((key) => release.all(job, key).map(({ id }) => id as number))
+    })
+  }
+
+  /**
    * The inputs of these tasks, as JSON text, in the order asked for: of all of them, or of as many as fit in `maxLength`
    * characters, but at least one. Tasks with neighbouring numbers cost one look-up.
    */
@@ -256,9 +270,31 @@ export class Ledger {
     for (const row of read.iterate(job, cursor, limit)) {
       length += (row.body as string).length
       if (results.length > 0 && length > maxLength) break
-      results.push(toResult(row))
+      results.push(this.#toResult(row))
     }
     return results
+  }
+
+  #toResult(row: Row): ResultRow {
+    const body = JSON.parse(row.body as string) as JsonValue
+    const worker = row.worker as string
+    const node = row.status === 'done' ? undefined : this.#nodeOf(worker)
+    return {
+      cursor: row.cursor as number,
+      key: row.key as string,
+      status: row.status as ResultRow['status'],
+      ...(row.status === 'done' ? { value: body } : { error: body as TaskError }),
+      worker,
+      ...(node !== undefined && { node }),
+      ms: row.ms as number,
+    }
+  }
+
+  #nodeOf(worker: string): string | undefined {
+    const row = this.sql(`SELECT info ->> 'node' AS node FROM workers WHERE id = ?`).get(
+      Number(worker.slice(1)),
+    )
+    return (row?.node as string | null | undefined) ?? undefined
   }
 
   async close(): Promise<void> {
@@ -277,17 +313,5 @@ function toJob(row: Row): JobRow {
     closed: row.closed === 1,
     cancelled: row.cancelled === 1,
     createdAt: row.created_at as number,
-  }
-}
-
-function toResult(row: Row): ResultRow {
-  const body = JSON.parse(row.body as string) as JsonValue
-  return {
-    cursor: row.cursor as number,
-    key: row.key as string,
-    status: row.status as ResultRow['status'],
-    ...(row.status === 'done' ? { value: body } : { error: body as TaskError }),
-    worker: row.worker as string,
-    ms: row.ms as number,
   }
 }

@@ -74,6 +74,13 @@ export const AddTasksResponse = z.object({
 })
 export type AddTasksResponse = z.infer<typeof AddTasksResponse>
 
+/** `POST /v1/jobs/:id/tasks/cancel`: gives up those of these tasks that have no result yet. Their keys can be used anew. */
+export const CancelTasksRequest = z.object({ keys: z.array(z.string().max(200)).max(limits.batch) })
+export type CancelTasksRequest = z.infer<typeof CancelTasksRequest>
+
+export const CancelTasksResponse = z.object({ cancelled: z.int() })
+export type CancelTasksResponse = z.infer<typeof CancelTasksResponse>
+
 /** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&limit=N&waitMs=MS` gives them, in the order they came. */
 export const ResultRow = z.object({
   cursor: Serial,
@@ -82,6 +89,8 @@ export const ResultRow = z.object({
   value: Json.optional(),
   error: TaskError.optional(),
   worker: z.string().optional(),
+  /** The node of that worker, for a task that failed. */
+  node: z.string().optional(),
   ms: z.number(),
 })
 export type ResultRow = z.infer<typeof ResultRow>

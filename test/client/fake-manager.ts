@@ -5,6 +5,7 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   AddTasksRequest,
+  CancelTasksRequest,
   CreateJobRequest,
   type Endpoint,
   type JobInfo,
@@ -28,6 +29,8 @@ export interface FakeManager extends AsyncDisposable {
   /** State folder with an endpoint.json. */
   readonly state: string
   readonly jobs: FakeJob[]
+  /** Keys of tasks that were cancelled by themselves. */
+  readonly cancelled: string[]
   /** `METHOD PATH` of each request, without the query. */
   readonly requests: string[]
   /** What becomes of a task once it is added. */
@@ -62,6 +65,7 @@ export async function fakeManager(): Promise<FakeManager> {
   const fake: FakeManager = {
     state,
     jobs: [],
+    cancelled: [],
     requests: [],
     run: (input) => ({ status: 'done', value: { echo: input as string } }),
     before: () => false,
@@ -119,7 +123,7 @@ export async function fakeManager(): Promise<FakeManager> {
       answer(status, ApiErrorBody.parse({ error: { code, message } }))
 
     if (request.headers.authorization !== `Bearer ${token}`) return refuse(401, 'unauthorized', 'wrong token')
-    const [, , collection, id, verb] = url.pathname.split('/')
+    const [, , collection, id, verb, detail] = url.pathname.split('/')
     if (collection === 'status') return answer(200, status(fake))
     if (collection === 'contexts') return answer(200, { contexts: [CONTEXT] })
     if (collection !== 'jobs') return refuse(404, 'unknown_route', 'no such route')
@@ -129,6 +133,11 @@ export async function fakeManager(): Promise<FakeManager> {
     }
     const job = fake.jobs[Number(id) - 1]
     if (!job) return refuse(404, 'unknown_job', `there is no job ${id}`)
+    if (detail === 'cancel') {
+      const { keys } = CancelTasksRequest.parse(JSON.parse(body))
+      fake.cancelled.push(...keys)
+      return answer(200, { cancelled: keys.length })
+    }
     if (verb === 'tasks') return answer(200, add(job, AddTasksRequest.parse(JSON.parse(body))))
     if (verb === 'results') return answer(200, await results(job, url.searchParams))
     if (verb === 'cancel') job.info.state = 'cancelled'

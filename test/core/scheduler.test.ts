@@ -5,6 +5,7 @@ import {
   addJob,
   addTasks,
   cancelJob,
+  cancelTasks,
   createScheduler,
   drain,
   exchange,
@@ -340,3 +341,32 @@ function driver(state: SchedulerState, id: string) {
   const recorded = () => actions.flatMap((action) => (action.type === 'record' ? [action.result.task] : []))
   return Object.assign(send, { actions, recorded })
 }
+
+test('tasks cancelled by themselves end as failed, wherever they are, and the others go on', () => {
+  const world = new World()
+  world.room = 2
+  world.submit(4)
+  const worker = world.start()
+  world.send(worker)
+  assert.deepEqual([...worker.hand.keys()], [0, 1])
+  const leases = new Map(worker.hand)
+  world.room = 0
+  world.send(worker, { waitMs: 1_000 })
+  world.apply(cancelTasks(world.state, 1, [1, 2, 77], world.now))
+  assert.deepEqual([...world.recorded.keys()], [1, 2])
+  assert.equal(world.recorded.get(1)?.status, 'error')
+  assert.ok(!worker.hand.has(1), 'the worker is told')
+  // What it says of the task all the same is too late.
+  worker.results.push({ task: 1, lease: leases.get(1)!, outcome: done, ms: 1 })
+  world.work(worker, 1, () => done)
+  world.room = 2
+  world.send(worker)
+  world.work(worker, 1, () => done)
+  world.close()
+  world.send(worker)
+  assert.ok(world.finished)
+  assert.deepEqual(
+    [...world.recorded.values()].map(({ status }) => status),
+    ['error', 'error', 'done', 'done'],
+  )
+})

@@ -88,6 +88,21 @@ describe('a job', () => {
     assert.match(fn.body.error.message, /it has f/)
   })
 
+  test('is rid of single tasks that nobody needs any more, whose keys can be used again', async () => {
+    const job = await submit(3)
+    const cancelled = await user(`/v1/jobs/${job.id}/tasks/cancel`, { keys: ['k1', 'unknown'] })
+    assert.deepEqual(cancelled.body, { cancelled: 1 })
+    const again = { tasks: [{ key: 'k1', input: 'again' }] }
+    assert.deepEqual((await user(`/v1/jobs/${job.id}/tasks`, again)).body, { added: 1, known: 0 })
+    const worker = await HttpWorker.register(manager)
+    assert.equal(await worker.workUntilIdle(), 3)
+    const { results: rows, job: info } = await results(job.id)
+    assert.deepEqual([info.tasks, info.done, info.failed], [4, 3, 1])
+    assert.equal(rows.find(({ status }) => status === 'error')?.error?.name, 'Cancelled')
+    assert.equal(rows.find(({ key }) => key === 'k1')?.value, 'again')
+    await worker.die()
+  })
+
   test('that is cancelled ends at once for those who wait for results', async () => {
     const job = await submit(5)
     const waiting = results(job.id, 'waitMs=30000')

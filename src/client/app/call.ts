@@ -30,7 +30,7 @@ export function startCall(
 
   function cancel(reason: unknown = new DOMException('the call was cancelled', 'AbortError')): void {
     end('cancelled', () => reject(reason))
-    submitted?.forget()
+    submitted?.cancel()
   }
   const onAbort = () => cancel(signal?.reason)
 

@@ -9,14 +9,17 @@ export class RemoteError extends GleanerError {
   readonly crashed: boolean
   /** The worker it ran on. */
   readonly worker: string | undefined
+  /** That worker's node. */
+  readonly node: string | undefined
 
-  constructor({ key, status, error, worker }: ResultRow) {
+  constructor({ key, status, error, worker, node }: ResultRow) {
     super(error?.message ?? 'the call failed')
     this.name = error?.name ?? 'Error'
     if (error?.stack !== undefined) this.stack = error.stack
     this.task = key
     this.crashed = status === 'crash'
     this.worker = worker
+    this.node = node
   }
 }
 

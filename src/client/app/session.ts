@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { JsonValue } from '../../protocol/common.ts'
 import type { ResultRow } from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
@@ -14,8 +15,8 @@ export interface Submitted {
   key: string
   /** Rejected if the call cannot be made, or its job is cancelled. */
   row: Promise<ResultRow>
-  /** Forgets the call: `row` will not settle. */
-  forget(): void
+  /** Gives the call up: it is not run if it can be helped, and `row` does not settle. */
+  cancel(): void
 }
 
 /** One job as an application uses it: calls go in, results come out. */
@@ -39,6 +40,8 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
   /** Results for calls that an earlier start of the application made, and this one has not made yet. */
   const early = new Map<string, ResultRow>()
   let batch: TaskInput[] = []
+  /** Keys of calls that are given up. */
+  let unwanted: string[] = []
   let flushing = false
   let reading: AbortController | undefined
   let cursor = 0
@@ -58,7 +61,7 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
       const tasks = batch.filter(({ key }) => waiting.has(key))
       batch = []
       try {
-        await (await opened()).add(tasks, { signal: closed.signal })
+        if (tasks.length > 0) await (await opened()).add(tasks, { signal: closed.signal })
         void read()
       } catch (error) {
         fail(
@@ -100,6 +103,17 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
     if (waiting.size > 0) void read()
   }
 
+  /** Those that are given up in one turn are one request; those that were not submitted yet never will be. */
+  async function giveUp(key: string): Promise<void> {
+    if (waiting.size === 0) reading?.abort()
+    if (unwanted.push(key) > 1) return
+    await nextTurn()
+    const keys = unwanted
+    unwanted = []
+    // It would only save some work: if it fails, they run for nothing.
+    await job?.then((made) => made.cancelTasks(keys, { signal: closed.signal })).catch(() => {})
+  }
+
   return {
     submit(input) {
       const text = JSON.stringify(input)
@@ -123,9 +137,8 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
       return {
         key,
         row: call.promise,
-        forget() {
-          waiting.delete(key)
-          if (waiting.size === 0) reading?.abort()
+        cancel() {
+          if (waiting.delete(key)) void giveUp(key)
         },
       }
     },

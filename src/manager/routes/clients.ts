@@ -4,6 +4,7 @@ import {
   AddContextRequest,
   AddTasksRequest,
   BackupRequest,
+  CancelTasksRequest,
   type BackupResponse,
   CreateJobRequest,
   StopRequest,
@@ -62,6 +63,9 @@ export function clientRoutes(
   server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/tasks', ({ params, body }) =>
     jobs.addTasks(parse(JobParams, params).job, parse(AddTasksRequest, body).tasks),
+  )
+  server.post('/v1/jobs/:job/tasks/cancel', ({ params, body }) =>
+    jobs.cancelTasks(parse(JobParams, params).job, parse(CancelTasksRequest, body).keys),
   )
   server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
