@@ -1,7 +1,7 @@
 /**
  * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules.
  */
-import { rm } from 'node:fs/promises'
+import { copyFile, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
@@ -37,4 +37,4 @@ if (diagnostics.length > 0) {
   }
   process.stderr.write(ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(diagnostics), host))
   process.exitCode = 1
-}
+} else await copyFile(`${root}src/library/gleaner.py`, `${root}dist/library/gleaner.py`)

@@ -4,7 +4,6 @@ import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Logger } from 'pino'
 import { createBundle } from './create.ts'
@@ -92,6 +91,8 @@ async function collect({
     { path: 'node', source: node },
     // The programs are ES modules.
     { path: 'package.json', content: '{"type":"module"}\n' },
+    // The library's program for Python contexts, which it finds beside itself.
+    { path: 'gleaner.py', source: ownFile('library', 'gleaner.py') },
     ...outputs,
     ...(await packageParts(externals)),
   ]
@@ -99,9 +100,12 @@ async function collect({
 
 /** The worker and the library: sources beside this one, or what was built of them. */
 function ownPrograms(): Record<string, string> {
-  const here = fileURLToPath(import.meta.url)
-  const program = (room: string) => path.join(path.dirname(here), '..', room, `main${path.extname(here)}`)
-  return { 'worker.js': program('pilot'), 'library.js': program('library') }
+  const main = `main${path.extname(import.meta.url)}`
+  return { 'worker.js': ownFile('pilot', main), 'library.js': ownFile('library', main) }
+}
+
+function ownFile(room: string, name: string): string {
+  return path.join(import.meta.dirname, '..', room, name)
 }
 
 /** Makes one file of each program and all it imports. `externals`: native packages that are left to be imported. */

@@ -40,6 +40,8 @@ export interface LoadedContext {
   /** `device` if an accelerator holds it. */
   readonly level: 'memory' | 'device'
   readonly functions: ReadonlyMap<string, RunFunction>
+  /** Resolves with the reason if what holds it is another process, and that has gone. */
+  readonly lost?: Promise<Error>
   close(): Promise<void>
 }
 

@@ -7,5 +7,7 @@ export const loadContext: Load = async (setup) => {
       return (await import('./causal-lm/load.ts')).loadCausalLm(setup, setup.context.spec)
     case 'module':
       return (await import('./module.ts')).loadModule(setup, setup.context.spec)
+    case 'python':
+      return (await import('./python.ts')).loadPython(setup, setup.context.spec)
   }
 }

@@ -5,12 +5,23 @@ import { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { LIBRARY_FD, ToLibrary, type FromLibrary } from '../protocol/library.ts'
 import { openChannel } from './channel.ts'
+import { ChildGone } from './child.ts'
 import { loadContext } from './load.ts'
 import { serve } from './serve.ts'
 
 function die(message: string): never {
   process.stderr.write(`library: ${message}\n`)
   process.exit(1)
+}
+
+/** Ends as a process that held the context has: what has become of the one has become of the other. */
+function endLike({ message, code, signal }: ChildGone): never {
+  process.stderr.write(`library: ${message}\n`)
+  if (signal) {
+    process.removeAllListeners(signal)
+    process.kill(process.pid, signal)
+  }
+  process.exit(code ?? 1)
 }
 
 function openSocket(): Socket {
@@ -30,5 +41,7 @@ process.on('uncaughtException', (error) => {
 })
 
 const channel = openChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
-const status = await serve(channel, loadContext).catch((error: unknown) => die(inspect(error)))
+const status = await serve(channel, loadContext).catch((error: unknown) =>
+  error instanceof ChildGone ? endLike(error) : die(inspect(error)),
+)
 process.exit(status)

@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import type { LibrarySpec, ModuleFunction } from '../protocol/context.ts'
 import { BundleError, ResultError } from './errors.ts'
@@ -11,6 +10,7 @@ import {
   type RunFunction,
   type Setup,
 } from './kind.ts'
+import { inTurns } from './turns.ts'
 
 type ModuleSpec = Extract<LibrarySpec, { library: 'module' }>
 type Callable = (...args: unknown[]) => unknown
@@ -49,41 +49,13 @@ export async function loadModule(setup: Setup, spec: ModuleSpec): Promise<Loaded
 }
 
 function toRunFunction({ batch }: ModuleFunction, call: Callable, context: unknown): RunFunction {
-  if (batch !== undefined) {
-    return async (window, desk) => {
-      for (let at = 0; at < window.length; at += batch) {
-        const begun = await desk.begin(window.slice(at, at + batch))
-        const outcomes = begun.length > 0 ? await callWithMany(call, begun, context) : []
-        outcomes.forEach((outcome, i) => desk.end(begun[i]!, outcome))
-        await nextTurn()
-      }
+  return inTurns(batch, async (calls, end) => {
+    if (batch !== undefined) {
+      const outcomes = await callWithMany(call, calls, context)
+      return outcomes.forEach((outcome, i) => end(calls[i]!, outcome))
     }
-  }
-  let size = 1
-  return async (window, desk) => {
-    for (let at = 0; at < window.length;) {
-      const begun = await desk.begin(window.slice(at, at + size))
-      at += size
-      const started = performance.now()
-      for (const each of begun) desk.end(each, await callWithOne(call, each, context))
-      size = nextSize(size, performance.now() - started)
-      // Lets results out and calls in, however short and however many the calls are.
-      await nextTurn()
-    }
-  }
-}
-
-/** Calls that are begun together should take about this long, milliseconds: a moment, as far as time limits go. */
-const TURN_MS = 5
-const TURN_CALLS = 256
-
-/**
- * How many calls to announce at once after `size` of them took `ms`. Slow calls are begun one by one, so that the worker
- * can tell which one hangs; very short ones are not worth a message each.
- */
-export function nextSize(size: number, ms: number): number {
-  const fitting = Math.floor((size * TURN_MS) / Math.max(ms, 0.001))
-  return Math.max(1, Math.min(fitting, 2 * size, TURN_CALLS))
+    for (const each of calls) end(each, await callWithOne(call, each, context))
+  })
 }
 
 async function callWithOne(call: Callable, { input }: Call, context: unknown): Promise<CallOutcome> {

@@ -23,6 +23,7 @@ const CLOSE_MS = 800
  *
  * @returns the status to exit with: 0, or 1 if the context could not be made
  * @throws {ChannelError} when the worker does not keep to the protocol
+ * @throws {ChildGone} when a process that held the context has gone
  */
 export async function serve(channel: Channel<ToLibrary, FromLibrary>, load: Load): Promise<number> {
   const messages = channel.messages[Symbol.asyncIterator]()
@@ -49,7 +50,8 @@ export async function serve(channel: Channel<ToLibrary, FromLibrary>, load: Load
   await channel.send({ type: 'ready', level: context.level, loadMs: performance.now() - started })
   const stop = new AbortController()
   const working = work(context, queue, bell, createDesk(channel, queue), stop.signal)
-  await Promise.race([gone, working])
+  const lost = await Promise.race([gone, working, context.lost ?? gone])
+  if (lost instanceof Error) throw lost
   stop.abort()
   bell.emit('call')
   await Promise.race([working, delay(CLOSE_MS)])

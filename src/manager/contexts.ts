@@ -5,7 +5,7 @@ import { createBundle } from '../bundle/create.ts'
 import { sha256 } from '../bundle/manifest.ts'
 import type { Store } from '../bundle/store.ts'
 import { explain } from '../protocol/common.ts'
-import { ContextFile, type ContextSpec, LibrarySpec } from '../protocol/context.ts'
+import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../protocol/context.ts'
 import type { TaskError } from '../protocol/task.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { invalid, notFound } from './errors.ts'
@@ -106,8 +106,8 @@ export class Contexts {
       }
       bundles[key] = (await createBundle(options)).id
     }
-    const wanted = spec.library === 'causal-lm' ? spec.setup.model : spec.setup.bundle
-    if (bundles[wanted] === undefined)
+    const wanted = bundlesOf(spec).find((bundle) => bundles[bundle] === undefined)
+    if (wanted !== undefined)
       throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
     const id = sha256(JSON.stringify({ name, bundles, spec }))
     const context = { id, name, bundles, spec }

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -9,6 +8,7 @@ import type { Logger } from 'pino'
 import { openChannel, stretches } from '../library/channel.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../protocol/library.ts'
 import type { Call } from './flight.ts'
+import { memoryOf } from './memory.ts'
 
 /** What a library's process is given. */
 export interface LibraryOptions {
@@ -49,7 +49,7 @@ export interface LibraryProcess extends AsyncDisposable {
   close(): void
   /** Ends it and all it started, at once. */
   kill(): void
-  /** Memory it has for itself, bytes; 0 if the system does not tell. */
+  /** Memory that it and what it started have for themselves, bytes; 0 if the system does not tell. */
   memory(): Promise<number>
 }
 
@@ -93,7 +93,7 @@ export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOp
     cancel: (ids) => void channel.send({ type: 'cancel', ids }),
     close,
     kill,
-    memory: () => ownMemory(child.pid),
+    memory: () => memoryOf(child.pid, memoryLimit),
     async [Symbol.asyncDispose]() {
       close()
       await exited
@@ -157,12 +157,4 @@ function watchOutput(child: ChildProcess, log: Logger): () => string {
     })
   }
   return () => tail
-}
-
-/** Anonymous and shared memory of a process: what it maps from files the system can take back. */
-async function ownMemory(pid: number | undefined): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  let bytes = 0
-  for (const [, kib] of status.matchAll(/^Rss(?:Anon|Shmem):\s+(\d+) kB$/gm)) bytes += Number(kib) * 1024
-  return bytes
 }

@@ -84,6 +84,28 @@ export const ModuleFunction = z.strictObject({
 })
 export type ModuleFunction = z.infer<typeof ModuleFunction>
 
+/** Setup of a context that is a Python file of the user's. */
+export const PythonSetup = z.strictObject({
+  /** The bundle that holds the file and the modules of the user's that it imports. */
+  bundle: Name,
+  /** The file's path in that bundle. */
+  file: BundlePath.refine((file) => file.endsWith('.py'), 'expected the name of a .py file'),
+  /** The function that makes the context's variables; called once, with `args`. Default: nothing to set up. */
+  call: z.string().min(1).optional(),
+  args: z.array(Json).default([]),
+  /** An interpreter in a bundle. Default: the node's `python3`. */
+  python: z.strictObject({ bundle: Name, file: BundlePath }).optional(),
+})
+export type PythonSetup = z.infer<typeof PythonSetup>
+
+/** One function of a Python context, called with the input; what setup returned is there as variables. */
+export const PythonFunction = z.strictObject({
+  call: z.string().min(1),
+  /** Call it with lists of up to this many inputs; it returns as many results. Default: one input at a time. */
+  batch: z.int().min(1).max(4096).optional(),
+})
+export type PythonFunction = z.infer<typeof PythonFunction>
+
 const atLeastOne = (functions: object) => Object.keys(functions).length > 0
 
 /** How a context is made and what can be called in it, by kind of library. The first function is the default. */
@@ -98,8 +120,25 @@ export const LibrarySpec = z.discriminatedUnion('library', [
     setup: ModuleSetup,
     functions: z.record(Name, ModuleFunction).refine(atLeastOne, 'name at least one function'),
   }),
+  z.strictObject({
+    library: z.literal('python'),
+    setup: PythonSetup,
+    functions: z.record(Name, PythonFunction).refine(atLeastOne, 'name at least one function'),
+  }),
 ])
 export type LibrarySpec = z.infer<typeof LibrarySpec>
+
+/** The bundles that a context's setup names. */
+export function bundlesOf(spec: LibrarySpec): string[] {
+  switch (spec.library) {
+    case 'causal-lm':
+      return [spec.setup.model]
+    case 'module':
+      return [spec.setup.bundle]
+    case 'python':
+      return [spec.setup.bundle, ...(spec.setup.python ? [spec.setup.python.bundle] : [])]
+  }
+}
 
 /** The head of a context.yaml; the rest of the file is a {@link LibrarySpec}. */
 export const ContextFile = z.looseObject({

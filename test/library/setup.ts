@@ -32,3 +32,16 @@ export function calculatorSetup(functions: Record<string, { batch?: number }>, c
   })
   return toSetup(spec, { app: calculator })
 }
+
+const python = fileURLToPath(new URL('bundles/python', import.meta.url))
+
+/** The same on the file in bundles/python. */
+export function pythonSetup(functions: Record<string, { batch?: number }>, changes: object = {}): Setup {
+  const named = Object.entries(functions).map(([name, how]) => [name, { call: name, ...how }] as const)
+  const spec = LibrarySpec.parse({
+    library: 'python',
+    setup: { bundle: 'app', file: 'calculator.py', call: 'open_calculator', args: [100], ...changes },
+    functions: Object.fromEntries(named),
+  })
+  return toSetup(spec, { app: python })
+}

@@ -1,0 +1,161 @@
+"""What Gleaner runs a Python context with, and what its code may import: `from gleaner import load_variable`.
+
+As a program it is started by the library process, which speaks to it in lines of JSON at file descriptor 3; see python.ts.
+Needs Python 3.8 and nothing but its standard library.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import traceback
+
+_FD = 3
+# Characters of a traceback, and bytes of a result, that can be sent.
+_STACK_MAX = 16 << 10
+_VALUE_MAX = 8 << 20
+
+_variables = {}
+_bundles = {}
+
+
+def load_variable(name):
+    """Returns a variable of the context: an entry of the dict that its setup function returned."""
+    return _entry(_variables, name, "the context's setup returned no variable")
+
+
+def bundle_folder(name):
+    """Returns the folder of one of the context's bundles, by its name in context.yaml."""
+    return _entry(_bundles, name, "the context has no bundle")
+
+
+def _entry(entries, name, complaint):
+    if name in entries:
+        return entries[name]
+    raise LookupError('%s "%s"; there is %s' % (complaint, name, ", ".join(map(str, entries)) or "none"))
+
+
+class BundleError(Exception):
+    """A bundle does not hold what its context says."""
+
+
+class ResultError(Exception):
+    """A result cannot be sent."""
+
+
+def _main():
+    # The user's file imports this module by its name, and must find the variables that are kept here.
+    sys.modules["gleaner"] = sys.modules["__main__"]
+    # A batch system signals the whole process group. The worker decides what is still finished.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    try:
+        os.set_inheritable(_FD, False)
+        incoming, outgoing = os.fdopen(_FD, "rb"), os.fdopen(os.dup(_FD), "wb")
+    except OSError:
+        sys.exit("there is no socket at file descriptor %d: a worker starts this program, not a user" % _FD)
+
+    def send(text):
+        outgoing.write(text.encode() + b"\n")
+
+    try:
+        functions = _set_up(**json.loads(incoming.readline()))
+    except Exception as error:  # pylint: disable=broad-except
+        send(_failure(error))
+        return outgoing.flush()
+    send('{"value":null}')
+    outgoing.flush()
+    for line in incoming:
+        call = json.loads(line)
+        for outcome in _run(functions[call["function"]], call["inputs"], call["batch"]):
+            send(outcome)
+        outgoing.flush()
+
+
+def _set_up(file, call, args, functions, bundles):
+    _bundles.update(bundles)
+    module = _import(file)
+    found = {name: _find(module, function) for name, function in functions.items()}
+    made = None if call is None else _find(module, call)(*args)
+    if made is not None and not isinstance(made, dict):
+        kind = type(made).__name__
+        raise TypeError("%s returned a %s: return a dict of variables, such as {'model': model}" % (call, kind))
+    _variables.update(made or {})
+    return found
+
+
+def _import(path):
+    # As if Python had been started with it; this file's own folder stays, for processes that the user's code starts.
+    sys.path.append(sys.path[0])
+    sys.path[0] = os.path.dirname(path)
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _find(module, name):
+    found = getattr(module, name, None)
+    if callable(found):
+        return found
+    known = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
+    file = os.path.basename(module.__file__)
+    raise BundleError('%s has no function "%s"; it has %s' % (file, name, ", ".join(known) or "none"))
+
+
+def _run(function, inputs, batch):
+    """Calls a function with each input, or with all at once. Yields one line for each."""
+    if not batch:
+        for value in inputs:
+            yield _outcome(lambda: function(value))
+        return
+    try:
+        values = function(inputs)
+        if not isinstance(values, (list, tuple)) or len(values) != len(inputs):
+            got = "%d results" % len(values) if isinstance(values, (list, tuple)) else "no list"
+            raise ResultError(
+                "a batch of %d inputs gave %s: return a list with one result for each" % (len(inputs), got)
+            )
+    except Exception as error:  # pylint: disable=broad-except
+        yield from [_failure(error)] * len(inputs)
+        return
+    for value in values:
+        yield _outcome(lambda: value)
+
+
+def _outcome(make):
+    try:
+        return '{"value":%s}' % _encode(make())
+    except Exception as error:  # pylint: disable=broad-except
+        return _failure(error)
+
+
+def _encode(value):
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResultError("the function returned what is not JSON: %s" % error) from None
+    if len(text) > _VALUE_MAX:
+        raise ResultError("the result takes %d bytes of JSON, more than %d: return less" % (len(text), _VALUE_MAX))
+    return text
+
+
+def _failure(error):
+    """What was raised, as the user will see it: without the frames of this file and of the import system."""
+    frames = error.__traceback__
+    while frames and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    stack = "".join(traceback.format_exception(type(error), error, frames))
+    described = {"name": type(error).__name__, "message": str(error), "stack": stack[-_STACK_MAX:]}
+    return json.dumps({"error": described})
+
+
+def _is_ours(file):
+    return file == __file__ or file.startswith("<frozen importlib")
+
+
+if __name__ == "__main__":
+    _main()

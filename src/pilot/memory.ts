@@ -1,0 +1,35 @@
+import { readdir, readFile } from 'node:fs/promises'
+
+/**
+ * Memory that a process and all it started have for themselves, bytes: anonymous and shared; what they map from files the
+ * system can take back. 0 if the system does not tell.
+ *
+ * Pages that several of them share are first counted for each, which is cheap; only if the sum exceeds `limit` bytes are
+ * they told apart, for which the system has to look at every page.
+ */
+export async function memoryOf(pid: number | undefined, limit: number): Promise<number> {
+  const family = pid === undefined ? [] : await familyOf(pid)
+  const most = await sumOf(family, 'status', /^Rss(?:Anon|Shmem):\s+(\d+) kB$/gm)
+  if (most <= limit || family.length === 1) return most
+  return (await sumOf(family, 'smaps_rollup', /^Pss_(?:Anon|Shmem):\s+(\d+) kB$/gm)) || most
+}
+
+async function sumOf(pids: number[], file: string, figures: RegExp): Promise<number> {
+  const texts = await Promise.all(pids.map((pid) => read(`/proc/${pid}/${file}`)))
+  let bytes = 0
+  for (const text of texts) for (const [, kib] of text.matchAll(figures)) bytes += Number(kib) * 1024
+  return bytes
+}
+
+/** The process and its descendants. */
+async function familyOf(pid: number): Promise<number[]> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => [])
+  const lists = await Promise.all(threads.map((thread) => read(`/proc/${pid}/task/${thread}/children`)))
+  const children = lists.flatMap((list) => list.match(/\d+/g) ?? [])
+  return [pid, ...(await Promise.all(children.map((child) => familyOf(Number(child))))).flat()]
+}
+
+/** Empty for a process that has gone meanwhile. */
+function read(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(() => '')
+}

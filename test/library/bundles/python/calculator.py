@@ -1,0 +1,91 @@
+"""A user's Python file, as tests call it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+from gleaner import bundle_folder, load_variable
+from parts.numbers import to_number
+
+
+def open_calculator(base, loud=False):
+    if not isinstance(base, (int, float)):
+        raise TypeError("a calculator needs a number to start from, not %s" % base)
+    if loud:
+        print("opened at %s" % base)
+    return {"base": base, "batches": []}
+
+
+def open_nothing():
+    return None
+
+
+def open_list():
+    return [1, 2]
+
+
+def give_up():
+    sys.exit(3)
+
+
+def add(value):
+    return load_variable("base") + to_number(value)
+
+
+def add_all(values):
+    load_variable("batches").append(len(values))
+    return [add(value) for value in values]
+
+
+def batches(_):
+    return load_variable("batches")
+
+
+def too_few(values):
+    return values[1:]
+
+
+def echo(value):
+    return value
+
+
+def is_there(name):
+    return os.path.exists(os.path.join(bundle_folder("app"), name))
+
+
+def unknown_variable(_):
+    return load_variable("weights")
+
+
+def no_json(kind):
+    if kind == "nan":
+        return float("nan")
+    return {1, 2} if kind == "set" else asyncio.sleep
+
+
+def large(size):
+    return "x" * size
+
+
+def leave(code):
+    sys.exit(code)
+
+
+def kill(name):
+    os.kill(os.getpid(), getattr(signal, name))
+
+
+def run_child(_):
+    code = "import os; print(os.path.exists('/proc/self/fd/3'))"
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+
+
+def interpreter(_):
+    return sys.executable
+
+
+def hang(_):
+    while True:
+        signal.pause()
