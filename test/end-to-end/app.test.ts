@@ -1,24 +1,156 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
-import { connect, RemoteError } from '../../src/client/index.ts'
-import { plant } from './plant.ts'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { generateClaims } from '../../scripts/claims.ts'
+import { connect, DependencyError, JobStuckError, RemoteError, type Client } from '../../src/client/index.ts'
+import { until } from '../support/until.ts'
+import { makeProject, runApp } from './app/project.ts'
+import { plant, type Plant } from './plant.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 describe('an application', () => {
-  test('calls the functions of its own module', async () => {
-    await using here = await plant('sites: { here: { kind: local, count: 1 } }')
+  let here: Plant
+  let factory: Client
+
+  before(async () => {
+    here = await plant('sites: { here: { kind: local, count: 1 } }')
     await here.start()
-    await using factory = connect({ state: here.state })
-    const app = factory.app<typeof import('./app/arithmetic.ts')>('./app/arithmetic.ts', {
-      context: ['load', 100],
-    })
-    assert.equal(await app.add(1, 2), 103)
-    const seen = await app.shape({ at: new Date(5), bytes: new Uint8Array([1, 2]), seen: new Set(['a']) })
+    factory = connect({ state: here.state })
+  })
+  after(async () => {
+    await factory.close()
+    await here[Symbol.asyncDispose]()
+  })
+  const arithmetic = () =>
+    factory.app<typeof import('./app/arithmetic.ts')>('./app/arithmetic.ts', { context: ['load', 100] })
+  const linesOf = async (file: string) =>
+    (await readFile(file, 'utf8').catch(() => '')).split('\n').slice(0, -1)
+
+  test('calls the functions of its own module, with values of all kinds', async () => {
+    const { add, shape } = arithmetic()
+    assert.equal(await add(1, 2), 103)
+    const seen = await shape({ at: new Date(5), bytes: new Uint8Array([1, 2]), seen: new Set(['a']) })
     assert.deepEqual(seen, new Map([[new Date(5), { length: 2, seen: ['a'], last: Buffer.from([1, 2]) }]]))
-    await assert.rejects(app.fail('luck'), (error: RemoteError) => {
-      assert.ok(error instanceof RemoteError)
-      assert.deepEqual([error.name, error.message, error.worker], ['RangeError', 'no luck today', 'w1'])
-      assert.match(error.stack!, /at fail \(.*\/test\/end-to-end\/app\/arithmetic\.ts:\d+:\d+\)$/)
+  })
+
+  test('makes graphs of calls, in which a failure fails what depends on it', async () => {
+    const { add, fail, length } = arithmetic()
+    const leaves = Array.from({ length: 8 }, (_, i) => add(i))
+    assert.equal(await add(...leaves), 100 + 8 * 100 + 28)
+    await assert.rejects(length(fail('luck')), (error: DependencyError) => {
+      assert.ok(error instanceof DependencyError)
+      const { cause } = error
+      assert.ok(cause instanceof RemoteError)
+      assert.deepEqual([cause.name, cause.message, cause.crashed], ['RangeError', 'no luck today', false])
+      assert.match(cause.stack!, /at fail \(.*\/test\/end-to-end\/app\/arithmetic\.ts:\d+:\d+\)$/)
+      assert.match(cause.worker!, /^w\d+$/)
+      assert.ok(cause.node)
       return true
     })
+  })
+
+  test('stays warm for the next one, and for other functions', async () => {
+    await using second = connect({ state: here.state })
+    const again = second.app<typeof import('./app/arithmetic.ts')>(
+      new URL('./app/arithmetic.ts', import.meta.url),
+    )
+    const pid = await again.pid.with({ context: ['load', 100] })()
+    assert.equal(pid, await arithmetic().pid())
+    const contexts = (await factory.contexts()).filter(({ name }) => name.startsWith('arithmetic-'))
+    assert.equal(contexts.length, 1)
+    assert.notEqual(pid, await again.pid.with({ context: ['load', 200] })())
+  })
+
+  test('cancels calls it needs no more: those that wait are not run', async () => {
+    const log = join(here.folder, 'cancelled.log')
+    const stop = new AbortController()
+    const slowly = arithmetic().slowly.with({ signal: stop.signal })
+    const first = slowly(log, 'first', 500)
+    await until(async () => (await linesOf(log)).length === 1)
+    const others = Array.from({ length: 50 }, (_, i) => slowly(log, `other ${i}`, 200))
+    const settled = Promise.allSettled([first, ...others])
+    await until(() => others.every(({ state }) => state === 'queued'))
+    await until(async () => (await factory.jobs()).some(({ tasks }) => tasks === 51))
+    stop.abort(new Error('enough'))
+    assert.ok(
+      (await settled).every((end) => end.status === 'rejected' && String(end.reason) === 'Error: enough'),
+    )
+    await until(async () =>
+      (await factory.jobs()).some(({ tasks, failed, done }) => tasks === 51 && failed + done === 51),
+    )
+    assert.ok((await linesOf(log)).length < 20)
+  })
+
+  test('maps thousands of items', async () => {
+    let sum = 0
+    for await (const { value } of arithmetic().add.map(Array.from({ length: 5_000 }, (_, i) => i)))
+      sum += value!
+    assert.equal(sum, 5_000 * 100 + (5_000 * 4_999) / 2)
+  })
+
+  test('hears why its context cannot be set up, and what is wrong with its module', async () => {
+    const app = factory.app<typeof import('./app/arithmetic.ts')>('./app/arithmetic.ts')
+    await assert.rejects(app.add.with({ context: ['fail', 'luck'] })(1), (error: JobStuckError) => {
+      assert.ok(error instanceof JobStuckError)
+      return /cannot be set up: no luck today/.test(error.message)
+    })
+    await assert.rejects(app.add(1), /no setup has run here/)
+    const none = factory.app<{ f: () => void }>('./app/absent.ts')
+    await assert.rejects(none.f(), /absent\.ts cannot be bundled/)
+    const other = factory.app<{ f: () => void }>('./app/arithmetic.ts', { context: ['nothing'] as never })
+    await assert.rejects(other.f(), /no setup function "nothing"; it exports add, /)
+  })
+
+  test('that is killed and started again takes up its job: no call that has ended runs again', async () => {
+    const log = join(here.folder, 'resumed.log')
+    const folder = join(here.folder, 'resume')
+    await makeProject(folder, {
+      'work.ts': `
+        import { appendFileSync } from 'node:fs'
+        export const work = async (log: string, n: number) => {
+          await new Promise((resolve) => setTimeout(resolve, 20))
+          appendFileSync(log, n + '\\n')
+          return n
+        }`,
+      'app.ts': `
+        import { connect } from 'gleaner'
+        await using factory = connect()
+        const { work } = factory.app<typeof import('./work.ts')>('./work.ts', { job: 'resume' })
+        const all = await Promise.all(Array.from({ length: 200 }, (_, n) => work(process.argv[2]!, n)))
+        console.log(all.reduce((a, b) => a + b, 0))`,
+    })
+    const env = { ...process.env, GLEANER_STATE: here.state }
+    const killed = spawn(process.execPath, ['app.ts', log], { cwd: folder, env, stdio: 'ignore' })
+    await until(async () => (await linesOf(log)).length > 20, 60_000)
+    killed.kill('SIGKILL')
+    await once(killed, 'exit')
+    const { stdout, stderr, code } = await runApp(folder, here.state, ['app.ts', log])
+    assert.deepEqual([code, stdout], [0, '19900\n'], stderr)
+    const numbers = await linesOf(log)
+    assert.deepEqual([numbers.length, new Set(numbers).size], [200, 200])
+  })
+
+  test('verifies claims with a model that its own code loads, by packages with compiled parts', async () => {
+    const folder = join(here.folder, 'verify')
+    const read = (name: string) => readFile(join(ROOT, 'templates', 'fact-verification-app', name), 'utf8')
+    await makeProject(folder, { 'model.ts': await read('model.ts'), 'app.ts': await read('app.ts') })
+    const claims = [...generateClaims({ split: 'held-out', count: 100 })].map((claim) =>
+      JSON.stringify(claim),
+    )
+    const model = join(ROOT, 'templates', 'fact-verification', 'model')
+    const { stdout, stderr, code } = await runApp(folder, here.state, ['app.ts', model], claims.join('\n'))
+    assert.equal(code, 0, stderr)
+    const answers = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { label: string; answer: string })
+    assert.equal(answers.length, 100)
+    const right = answers.filter(({ label, answer }) => label === answer).length
+    assert.ok(right >= 80, `${right} of 100 are right`)
   })
 })

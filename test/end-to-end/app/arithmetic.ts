@@ -19,6 +19,8 @@ export async function slowly(log: string, id: string, ms: number) {
   return id
 }
 
+export const length = (text: string) => text.length
+
 export function fail(word: string): string {
   throw new RangeError(`no ${word} today`)
 }
