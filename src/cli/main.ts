@@ -5,6 +5,7 @@ import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
+import { addLogs } from './commands/logs.ts'
 import { addRun } from './commands/run.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
@@ -44,6 +45,7 @@ function createProgram(): Command {
     addStatus,
     addStop,
     addJobs,
+    addLogs,
     addCancel,
     addContext,
     addBundle,

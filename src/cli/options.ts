@@ -1,5 +1,12 @@
 import { InvalidArgumentError, type Command } from 'commander'
-import { connect, stateFolder, type Client, type ConnectOptions } from '../client/index.ts'
+import {
+  connect,
+  InputError,
+  stateFolder,
+  type Client,
+  type ConnectOptions,
+  type Job,
+} from '../client/index.ts'
 
 /** The state folder that a command was told to use, absolute. */
 export function stateOf(command: Command): string {
@@ -9,6 +16,13 @@ export function stateOf(command: Command): string {
 /** A client for the factory on the command's state folder. */
 export function clientFor(command: Command, options: ConnectOptions = {}): Client {
   return connect({ state: stateOf(command), ...options })
+}
+
+/** The job of that number or name. @throws InputError if there is none */
+export async function findJob(client: Client, wanted: string): Promise<Job> {
+  const found = (await client.jobs()).find(({ id, name }) => String(id) === wanted || name === wanted)
+  if (!found) throw new InputError(`there is no job ${wanted}: "factory jobs" lists them`)
+  return client.job(found.id)
 }
 
 /** Parses an option that is a whole number of at least `min`. */

@@ -3,6 +3,7 @@ import {
   CancelTasksResponse,
   JobInfo,
   ResultsResponse,
+  TaskLog,
   type AddTasksResponse as Added,
   type CancelTasksRequest,
   type ResultRow,
@@ -44,6 +45,8 @@ export interface Job {
    * @returns how many there were
    */
   cancelTasks(keys: string[], options?: CallOptions): Promise<number>
+  /** What became of one task, by its key, and the end of what it printed. */
+  log(key: string, options?: CallOptions): Promise<TaskLog>
   /**
    * Results in the order in which they came, from a cursor on, waiting for new ones until the job is finished or
    * cancelled. The order never changes: a reader that kept the last row's `cursor` goes on behind it.
@@ -123,6 +126,10 @@ export function jobHandle(transport: Transport, id: number): Job {
         total += (await transport.call(request)).cancelled
       }
       return total
+    },
+    log(key, { signal } = {}) {
+      const query = new URLSearchParams({ key }).toString()
+      return transport.call({ method: 'GET', path: `${path}/log?${query}`, answer: TaskLog, signal })
     },
     results,
     pages,

@@ -50,11 +50,13 @@ export function createDesk(channel: Channel<ToLibrary, FromLibrary>, queue: Call
 }
 
 function encode(call: Call, outcome: CallOutcome): string {
-  if ('error' in outcome) return `{"id":${call.id},"error":${JSON.stringify(toTaskError(outcome.error))}}`
+  const log = outcome.log === undefined ? '' : `,"log":${JSON.stringify(outcome.log)}`
+  const failed = (error: unknown) => `{"id":${call.id},"error":${JSON.stringify(toTaskError(error))}${log}}`
+  if ('error' in outcome) return failed(outcome.error)
   try {
-    return `{"id":${call.id},"value":${encodeValue(outcome.value)}}`
+    return `{"id":${call.id},"value":${encodeValue(outcome.value)}${log}}`
   } catch (error) {
-    return `{"id":${call.id},"error":${JSON.stringify(toTaskError(error))}}`
+    return failed(error)
   }
 }
 

@@ -12,8 +12,9 @@ import sys
 import traceback
 
 _FD = 3
-# Characters of a traceback, and bytes of a result, that can be sent.
+# Characters of a traceback and of what a call prints, and bytes of a result, that can be sent.
 _STACK_MAX = 16 << 10
+_LOG_MAX = 16 << 10
 _VALUE_MAX = 8 << 20
 
 _variables = {}
@@ -44,6 +45,28 @@ class ResultError(Exception):
     """A result cannot be sent."""
 
 
+class _Printed:
+    """A standard stream that also keeps the end of what is printed, until it is taken."""
+
+    kept = ""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        kept = _Printed.kept + text
+        _Printed.kept = kept[-_LOG_MAX:] if len(kept) > 2 * _LOG_MAX else kept
+        return self._stream.write(text)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    @staticmethod
+    def take():
+        kept, _Printed.kept = _Printed.kept, ""
+        return ',"log":%s' % json.dumps(kept[-_LOG_MAX:]) if kept else ""
+
+
 def _main():
     # The user's file imports this module by its name, and must find the variables that are kept here.
     sys.modules["gleaner"] = sys.modules["__main__"]
@@ -56,6 +79,11 @@ def _main():
     except OSError:
         sys.exit("there is no socket at file descriptor %d: a worker starts this program, not a user" % _FD)
 
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        stream.reconfigure(line_buffering=True)
+        setattr(sys, name, _Printed(stream))
+
     def send(text):
         outgoing.write(text.encode() + b"\n")
 
@@ -66,6 +94,7 @@ def _main():
         return outgoing.flush()
     send('{"value":null}')
     outgoing.flush()
+    _Printed.take()
     for line in incoming:
         call = json.loads(line)
         for outcome in _run(functions[call["function"]], call["inputs"], call["batch"]):
@@ -120,17 +149,19 @@ def _run(function, inputs, batch):
                 "a batch of %d inputs gave %s: return a list with one result for each" % (len(inputs), got)
             )
     except Exception as error:  # pylint: disable=broad-except
-        yield from [_failure(error)] * len(inputs)
+        yield from [_failure(error, _Printed.take())] * len(inputs)
         return
+    log = _Printed.take()
     for value in values:
-        yield _outcome(lambda: value)
+        yield _outcome(lambda: value, log)
 
 
-def _outcome(make):
+def _outcome(make, log=""):
     try:
-        return '{"value":%s}' % _encode(make())
+        text = _encode(make())
     except Exception as error:  # pylint: disable=broad-except
-        return _failure(error)
+        return _failure(error, log or _Printed.take())
+    return '{"value":%s%s}' % (text, log or _Printed.take())
 
 
 def _encode(value):
@@ -143,14 +174,14 @@ def _encode(value):
     return text
 
 
-def _failure(error):
+def _failure(error, log=""):
     """What was raised, as the user will see it: without the frames of this file and of the import system."""
     frames = error.__traceback__
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     stack = "".join(traceback.format_exception(type(error), error, frames))
     described = {"name": type(error).__name__, "message": str(error), "stack": stack[-_STACK_MAX:]}
-    return json.dumps({"error": described})
+    return '{"error":%s%s}' % (json.dumps(described), log)
 
 
 def _is_ours(file):

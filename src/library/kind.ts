@@ -16,7 +16,10 @@ export interface Call {
 }
 
 /** What became of a call: what its function returned, or threw. */
-export type CallOutcome = { value: unknown } | { error: unknown }
+export type CallOutcome = ({ value: unknown } | { error: unknown }) & {
+  /** The end of what it printed. */
+  log?: string | undefined
+}
 
 /** Where a kind says which calls it runs and how they ended. */
 export interface Desk {

@@ -7,6 +7,7 @@ import { LIBRARY_FD, ToLibrary, type FromLibrary } from '../protocol/library.ts'
 import { openChannel } from './channel.ts'
 import { ChildGone } from './child.ts'
 import { loadContext } from './load.ts'
+import { noteOutput } from './output.ts'
 import { serve } from './serve.ts'
 
 function die(message: string): never {
@@ -40,6 +41,7 @@ process.on('uncaughtException', (error) => {
   die(`an error outside of any call ended the library; catch it where it arises: ${inspect(error)}`)
 })
 
+noteOutput()
 const channel = openChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
 const status = await serve(channel, loadContext).catch((error: unknown) =>
   error instanceof ChildGone ? endLike(error) : die(inspect(error)),

@@ -10,6 +10,7 @@ import {
   type RunFunction,
   type Setup,
 } from './kind.ts'
+import { logOf, type Printed, printingTo, shareOf } from './output.ts'
 import { inTurns } from './turns.ts'
 
 type ModuleSpec = Extract<LibrarySpec, { library: 'module' }>
@@ -59,10 +60,11 @@ function toRunFunction({ batch }: ModuleFunction, call: Callable, context: unkno
 }
 
 async function callWithOne(call: Callable, { input }: Call, context: unknown): Promise<CallOutcome> {
+  const printed: Printed = {}
   try {
-    return { value: await call(input, context) }
+    return { value: await printingTo(printed, () => call(input, context)), ...logOf(printed) }
   } catch (error) {
-    return { error }
+    return { error, ...logOf(printed) }
   }
 }
 
@@ -71,18 +73,20 @@ async function callWithMany(
   calls: readonly Call[],
   context: unknown,
 ): Promise<CallOutcome[]> {
+  const printed: Printed = {}
+  const log = () => logOf(printed, shareOf(calls.length))
   try {
     const inputs = calls.map(({ input }) => input)
-    const values = await call(inputs, context)
+    const values = await printingTo(printed, () => call(inputs, context))
     if (!Array.isArray(values) || values.length !== calls.length) {
       const got = Array.isArray(values) ? `${values.length} results` : 'no array'
       throw new ResultError(
         `a batch of ${calls.length} inputs gave ${got}: return an array with one result for each`,
       )
     }
-    return Array.from(values, (value: unknown) => ({ value }))
+    return Array.from(values, (value: unknown) => ({ value, ...log() }))
   } catch (error) {
-    return calls.map(() => ({ error }))
+    return calls.map(() => ({ error, ...log() }))
   }
 }
 

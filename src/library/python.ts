@@ -2,19 +2,21 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { Json } from '../protocol/common.ts'
+import { Json, limits } from '../protocol/common.ts'
 import type { LibrarySpec } from '../protocol/context.ts'
 import { LIBRARY_FD } from '../protocol/library.ts'
 import { TaskError } from '../protocol/task.ts'
 import { openChannel } from './channel.ts'
 import { startChild } from './child.ts'
 import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from './kind.ts'
+import { logOf, shareOf } from './output.ts'
 import { inTurns } from './turns.ts'
 
 type PythonSpec = Extract<LibrarySpec, { library: 'python' }>
 
 /** How setup, and then each call, ended: one line each. */
-const FromPython = z.union([z.object({ value: Json }), z.object({ error: TaskError })])
+const log = z.string().optional()
+const FromPython = z.union([z.object({ value: Json, log }), z.object({ error: TaskError, log })])
 type FromPython = z.infer<typeof FromPython>
 
 type ToPython =
@@ -56,7 +58,7 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
   const nextOutcome = async (): Promise<CallOutcome> => {
     const answer = await answers.next()
     if (answer.done) throw await child.gone
-    return 'error' in answer.value ? { error: toError(answer.value.error) } : answer.value
+    return 'error' in answer.value ? { ...answer.value, error: toError(answer.value.error) } : answer.value
   }
 
   const functions = Object.entries(spec.functions).map(([name, how]) => ({ name, ...how }))
@@ -77,7 +79,11 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
     inTurns(batch, async (calls, end) => {
       const inputs = calls.map(({ input }) => input)
       void channel.send({ function: name, inputs, batch: batch !== undefined })
-      for (const each of calls) end(each, await nextOutcome())
+      const share = batch === undefined ? limits.log : shareOf(calls.length)
+      for (const each of calls) {
+        const { log, ...outcome } = await nextOutcome()
+        end(each, { ...outcome, ...logOf({ ...(log !== undefined && { text: log }) }, share) })
+      }
     })
   return {
     level: 'memory',

@@ -5,6 +5,7 @@ import type {
   JobInfo,
   JobOptions,
   ResultsResponse,
+  TaskLog,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
 import type { Contexts } from './contexts.ts'
@@ -181,6 +182,14 @@ export class Jobs {
       ...(problem !== undefined && state === 'open' ? { problem } : {}),
       createdAt: row.createdAt,
     }
+  }
+
+  /** @throws {ApiError} 404 if the job has no task of that key */
+  log(id: number, key: string): TaskLog {
+    const { row } = this.#get(id)
+    const found = this.#ledger.taskLog(id, key)
+    if (!found) throw notFound(`job ${id} ("${row.name}") has no task "${key}"`)
+    return found
   }
 
   /** The identity of the context that a job runs in. */

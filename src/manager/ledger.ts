@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
-import type { JobOptions, ResultRow } from '../protocol/client.ts'
+import type { JobOptions, ResultRow, TaskLog } from '../protocol/client.ts'
 import type { JsonValue } from '../protocol/common.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError, TaskResult } from '../protocol/task.ts'
@@ -244,7 +244,7 @@ export class Ledger {
         for (const { job, result, worker } of results) {
           const { outcome } = result
           const body = outcome.status === 'done' ? outcome.value : 'error' in outcome ? outcome.error : null
-          insert.run(
+          const { changes } = insert.run(
             job,
             this.#nextCursor++,
             result.task,
@@ -253,6 +253,8 @@ export class Ledger {
             worker,
             result.ms,
           )
+          if (result.log === undefined || changes === 0) continue
+          this.sql('INSERT INTO logs VALUES (?, ?)').run(result.task, result.log)
         }
       },
       { persist: true },
@@ -262,7 +264,7 @@ export class Ledger {
   /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
   results(job: number, cursor: number, limit: number, maxLength = Infinity): ResultRow[] {
     const read = this.sql(
-      `SELECT cursor, key, status, body, worker, ms FROM results JOIN tasks ON tasks.id = results.task
+      `SELECT cursor, task, key, status, body, worker, ms FROM results JOIN tasks ON tasks.id = results.task
        WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
     )
     const results: ResultRow[] = []
@@ -278,16 +280,45 @@ export class Ledger {
   #toResult(row: Row): ResultRow {
     const body = JSON.parse(row.body as string) as JsonValue
     const worker = row.worker as string
-    const node = row.status === 'done' ? undefined : this.#nodeOf(worker)
+    const failed = row.status !== 'done'
+    const node = failed ? this.#nodeOf(worker) : undefined
+    const log = failed ? this.#logOf(row.task as number) : undefined
     return {
       cursor: row.cursor as number,
       key: row.key as string,
       status: row.status as ResultRow['status'],
-      ...(row.status === 'done' ? { value: body } : { error: body as TaskError }),
+      ...(failed ? { error: body as TaskError } : { value: body }),
       worker,
       ...(node !== undefined && { node }),
+      ...(log !== undefined && { log }),
       ms: row.ms as number,
     }
+  }
+
+  /** What became of the job's task of that key, and what it printed; undefined if there is none. */
+  taskLog(job: number, key: string): TaskLog | undefined {
+    const row = this.sql(
+      `SELECT id, status, body, worker, ms FROM tasks LEFT JOIN results ON results.task = tasks.id
+       WHERE tasks.job = ? AND key = ?`,
+    ).get(job, key)
+    if (!row) return undefined
+    if (row.status === null) return { key, status: 'queued' }
+    const worker = row.worker as string
+    const node = this.#nodeOf(worker)
+    const log = this.#logOf(row.id as number)
+    return {
+      key,
+      status: row.status as ResultRow['status'],
+      ...(row.status !== 'done' && { error: JSON.parse(row.body as string) as TaskError }),
+      worker,
+      ms: row.ms as number,
+      ...(node !== undefined && { node }),
+      ...(log !== undefined && { log }),
+    }
+  }
+
+  #logOf(task: number): string | undefined {
+    return this.sql('SELECT log FROM logs WHERE task = ?').get(task)?.log as string | undefined
   }
 
   #nodeOf(worker: string): string | undefined {

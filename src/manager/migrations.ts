@@ -74,4 +74,8 @@ export const migrations: string[] = [
   ) STRICT;
   CREATE INDEX live_workers ON workers (pilot) WHERE ended_at IS NULL;
   `,
+  `
+  -- The end of what a task printed, for those that did.
+  CREATE TABLE logs (task INTEGER PRIMARY KEY REFERENCES tasks, log TEXT NOT NULL) STRICT;
+  `,
 ]

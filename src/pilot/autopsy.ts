@@ -29,7 +29,7 @@ export interface Death {
 export interface Verdict {
   end: LifeEnd
   /** Calls that ended with the library. */
-  ended: { call: Call; outcome: Outcome; ms: number }[]
+  ended: { call: Call; outcome: Outcome; ms: number; log?: string }[]
   /** Calls that may run elsewhere. */
   spared: Call[]
 }
@@ -46,7 +46,9 @@ export function judge(death: Death, calls: readonly Call[]): Verdict {
   }
   const error = cause ?? crashError(exit)
   const blamed = blame(calls)
-  const ended = blamed.map((call) => ({ call, outcome: crash(call, error), ms: now - call.begunAt! }))
+  // What a call printed before the end is known only to the library; what that wrote last is the next best.
+  const log = exit.output === '' ? {} : { log: exit.output }
+  const ended = blamed.map((call) => ({ call, outcome: crash(call, error), ms: now - call.begunAt!, ...log }))
   return { end: endOf(death, error, blamed), ended, spared: calls.filter((call) => !blamed.includes(call)) }
 }
 

@@ -90,12 +90,13 @@ export function putBack(hand: Hand, tasks: HeldTask[]): void {
   }
 }
 
-/** Notes how a task ended. A value that the manager would not take becomes an error of the task. */
-export function finish(hand: Hand, task: HeldTask, outcome: Outcome, ms: number): void {
+/** Notes how a task ended, and what it printed. A value that the manager would not take becomes an error of the task. */
+export function finish(hand: Hand, task: HeldTask, outcome: Outcome, ms: number, log?: string): void {
   const fit = parcel(outcome)
+  const printed = log === undefined ? undefined : { log }
   hand.results.push({
-    result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms },
-    bytes: fit.bytes,
+    result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms, ...printed },
+    bytes: fit.bytes + (printed ? Buffer.byteLength(JSON.stringify(printed)) : 0),
   })
   close(hand, task)
 }

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { openChannel, stretches } from '../library/channel.ts'
+import { limits } from '../protocol/common.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../protocol/library.ts'
 import type { Call } from './flight.ts'
 import { memoryOf } from './memory.ts'
@@ -31,6 +32,8 @@ export interface Exit {
   error?: Error
   /** The end of what it wrote to its standard error. */
   stderr: string
+  /** The end of all it wrote. */
+  output: string
 }
 
 /** A running library. The shell around one process, with no decisions of its own. */
@@ -71,8 +74,8 @@ export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOp
     detached: true,
   })
   const channel = openChannel<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
-  const stderr = watchOutput(child, log.child({ library: child.pid }))
-  const exited = whenGone(child).then((end) => ({ ...end, stderr: stderr() }))
+  const written = watchOutput(child, log.child({ library: child.pid }))
+  const exited = whenGone(child).then((end) => ({ ...end, ...written() }))
   const kill = () => killGroup(child)
   const close = () => {
     channel.close()
@@ -119,7 +122,7 @@ export function publicEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /** Resolves when the process has ended and what it wrote has been read. */
-async function whenGone(child: ChildProcess): Promise<Omit<Exit, 'stderr'>> {
+async function whenGone(child: ChildProcess): Promise<Omit<Exit, keyof Written>> {
   const closed = once(child, 'close')
   try {
     await once(child, 'exit')
@@ -141,14 +144,18 @@ function killGroup({ pid }: ChildProcess): void {
   }
 }
 
-/** Copies a process's output to the log; returns how to get the end of its standard error. */
-function watchOutput(child: ChildProcess, log: Logger): () => string {
-  let tail = ''
+type Written = Pick<Exit, 'stderr' | 'output'>
+
+/** Copies a process's output to the log; returns how to get the end of it. */
+function watchOutput(child: ChildProcess, log: Logger): () => Written {
+  let stderr = ''
+  let output = ''
   let left = LOGGED_LINES
   for (const stream of ['stdout', 'stderr'] as const) {
     let rest = ''
     child[stream]?.setEncoding('utf8').on('data', (text: string) => {
-      if (stream === 'stderr') tail = (tail + text).slice(-STDERR_TAIL)
+      if (stream === 'stderr') stderr = (stderr + text).slice(-STDERR_TAIL)
+      output = (output + text).slice(-limits.log)
       const lines = (rest + text).split('\n')
       rest = lines.pop()!.slice(0, LOGGED_LENGTH)
       for (const line of lines.slice(0, left)) log.info({ stream }, line.slice(0, LOGGED_LENGTH))
@@ -156,5 +163,5 @@ function watchOutput(child: ChildProcess, log: Logger): () => string {
       left = Math.max(0, left - lines.length)
     })
   }
-  return () => tail
+  return () => ({ stderr, output: output.toWellFormed() })
 }

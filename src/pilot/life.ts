@@ -127,7 +127,7 @@ export function beginLife(options: LifeOptions): Life {
   function settle(results: Ended[], ms: number) {
     const now = performance.now()
     const ended = end(flight, results)
-    for (const { call, result } of ended) finish(hand, call.task, outcomeOf(result), ms)
+    for (const { call, result } of ended) finish(hand, call.task, outcomeOf(result), ms, result.log)
     const longestMs = ended.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
     options.onEnded(ended.length, now - busySince, longestMs)
     busySince = now
@@ -166,7 +166,7 @@ export function beginLife(options: LifeOptions): Life {
     const { end, ended, spared } = judge(death, [...flight.calls.values()])
     phase = 'stopped'
     flight.calls.clear()
-    for (const { call, outcome, ms } of ended) finish(hand, call.task, outcome, ms)
+    for (const { call, outcome, ms, log } of ended) finish(hand, call.task, outcome, ms, log)
     putBack(
       hand,
       spared.map(({ task }) => task),

@@ -91,6 +91,8 @@ export const ResultRow = z.object({
   worker: z.string().optional(),
   /** The node of that worker, for a task that failed. */
   node: z.string().optional(),
+  /** The end of what it printed, for a task that failed. */
+  log: z.string().optional(),
   ms: z.number(),
 })
 export type ResultRow = z.infer<typeof ResultRow>
@@ -100,6 +102,20 @@ export const ResultsResponse = z.object({
   job: JobInfo,
 })
 export type ResultsResponse = z.infer<typeof ResultsResponse>
+
+/** `GET /v1/jobs/:id/log?key=KEY`: what became of one task, and what it printed. */
+export const TaskLog = z.object({
+  key: z.string(),
+  /** `queued` until it has a result. */
+  status: z.enum(['queued', 'done', 'error', 'crash']),
+  error: TaskError.optional(),
+  worker: z.string().optional(),
+  node: z.string().optional(),
+  ms: z.number().optional(),
+  /** The end of what it printed, if it did. */
+  log: z.string().optional(),
+})
+export type TaskLog = z.infer<typeof TaskLog>
 
 /** Tasks by what has become of them. */
 export const TaskCounts = z.object({

@@ -19,6 +19,8 @@ export const limits = {
   depth: 500,
   /** An error message or stack kept for a user. */
   errorText: 16 << 10,
+  /** What is kept of what one task printed, characters: its end. */
+  log: 16 << 10,
   /** Longest long-poll, milliseconds. */
   wait: 60_000,
 } as const

@@ -47,6 +47,8 @@ export const FromLibrary = z.discriminatedUnion('type', [
         /** Exactly one of the two. */
         value: Json.optional(),
         error: TaskError.optional(),
+        /** The end of what the call printed, if it did. */
+        log: z.string().max(limits.log).optional(),
       }),
     ),
     /** Time the library spent on these calls together, milliseconds. */

@@ -33,6 +33,8 @@ export const TaskResult = z.object({
   outcome: Outcome,
   /** Time its library spent on it, milliseconds; a batch is shared out evenly. */
   ms: Milliseconds,
+  /** The end of what it printed, if it did. */
+  log: z.string().max(limits.log).optional(),
 })
 export type TaskResult = z.infer<typeof TaskResult>
 

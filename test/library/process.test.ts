@@ -159,9 +159,39 @@ describe('a library process', { concurrency: 4 }, () => {
     assert.equal((await library.end()).code, 7)
   })
 
+  test(
+    'notes what each call prints, whether it fails or not, and of what is long the end',
+    time,
+    async () => {
+      await using library = await startCalculator('say', 'add')
+      const long = Array.from({ length: 3 }, (_, i) => String(i).repeat(limits.log - 1))
+      const ended = await library.call('say', [
+        { lines: ['a', 'b'] },
+        { lines: ['ü'], fail: true },
+        { lines: long },
+      ])
+      assert.deepEqual(ended[0], { id: 1, value: 2, log: 'a\nb\nthat is all\n' })
+      assert.equal(ended[1]?.error?.message, 'no more to say')
+      assert.equal(ended[1]?.log, 'ü\nthat is all\n')
+      assert.equal(ended[2]?.log, (long[2] + '\nthat is all\n').slice(-limits.log))
+      assert.deepEqual(await library.call('add', [{ n: 1 }], 4), [{ id: 4, value: 101 }])
+    },
+  )
+
+  test('gives each call of a batch what the batch printed, in parts if there are many', time, async () => {
+    await using library = await startLibrary(calculatorSetup({ sayAll: { batch: 64 } }))
+    const texts = Array.from({ length: 64 }, (_, i) => String(i).padStart(200, '.'))
+    const ended = await library.call(
+      'sayAll',
+      texts.map((text) => ({ text })),
+    )
+    for (const { log } of ended) assert.equal(log, (texts.join('\n') + '\n').slice(-1024))
+  })
+
   test('leaves its output to what user code prints', time, async () => {
     await using library = await startCalculator('warn')
-    await library.call('warn', [{ text: 'a word' }])
+    const [ended] = await library.call('warn', [{ text: 'a word' }])
+    assert.equal(ended?.log, 'a word\n')
     const { stdout, stderr } = await library.end()
     assert.deepEqual({ stdout, stderr }, { stdout: '', stderr: 'a word\n' })
   })

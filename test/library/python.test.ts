@@ -134,6 +134,20 @@ describe('a Python library process', { concurrency: 2 }, () => {
     assert.match(few?.error?.message ?? '', /2 inputs gave 1 results: return a list/)
   })
 
+  test('notes what each call prints, and what a batch does for each of its calls', time, async () => {
+    await using library = await startCalculator({ say: {}, echo: {}, say_all: { batch: 2 } })
+    const ended = await library.call('say', ['ü', '', 'x'.repeat(3 * limits.log)])
+    assert.deepEqual(ended[0], { id: 1, value: null, log: 'ü\nto the log\n' })
+    assert.deepEqual([ended[1]?.error?.message, ended[1]?.log], ['nothing to say', '\nto the log\n'])
+    assert.equal(ended[2]?.log, ('x'.repeat(limits.log) + '\nto the log\n').slice(-limits.log))
+    assert.deepEqual(await library.call('echo', [1], 4), [{ id: 4, value: 1 }])
+    assert.deepEqual(await library.call('say_all', ['a', 'b'], 5), [
+      { id: 5, value: 'a', log: 'a\nb\n' },
+      { id: 6, value: 'b', log: 'a\nb\n' },
+    ])
+    assert.equal((await library.end()).stdout.split('\n').length, 6)
+  })
+
   test('ends as its Python does, once what ended before is handed in', time, async () => {
     for (const [name, input, how] of [
       ['leave', 7, { code: 7, signal: null }],

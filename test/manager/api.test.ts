@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { Agent } from 'undici'
 import { Ledger } from '../../src/manager/ledger.ts'
 import type { Manager } from '../../src/manager/manager.ts'
-import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
+import type { JobInfo, ResultsResponse, Status, TaskLog } from '../../src/protocol/client.ts'
 import { ask, HttpWorker, makeState, registration, removeState, startOn } from '../support/manager.ts'
 import { until } from '../support/until.ts'
 
@@ -45,6 +45,39 @@ describe('a job', () => {
     assert.equal(info.state, 'finished')
     assert.equal(new Set(rows.map(({ key }) => key)).size, 250)
     for (const { key, value } of rows) assert.deepEqual(value, { n: Number(key.slice(1)) })
+    await worker.die()
+  })
+
+  test('keeps what its tasks printed; a failed one shows it, and where it ran, with its result', async () => {
+    const job = await submit(4)
+    const worker = await HttpWorker.register(manager)
+    const { body } = await worker.exchange({ room: 4 })
+    const [lease] = body.leases
+    const ends = [
+      { outcome: { status: 'done', value: 1 }, log: 'all well\n' },
+      { outcome: { status: 'crash', error: { name: 'Boom', message: 'gone' } }, log: 'last\n' },
+      { outcome: { status: 'done', value: 3 } },
+    ] as const
+    const ended = lease!.tasks
+      .slice(0, 3)
+      .map(({ task }, i) => ({ task, lease: lease!.lease, ms: 2, ...ends[i]! }))
+    await worker.exchange({ results: ended, leases: [lease!.lease] })
+    const log = (key: string) => user<TaskLog>(`/v1/jobs/${job.id}/log?key=${key}`)
+    const at = { worker: worker.id, node: registration(0).node }
+    assert.deepEqual((await log('k0')).body, { key: 'k0', status: 'done', ms: 2, ...at, log: 'all well\n' })
+    assert.deepEqual((await log('k2')).body, { key: 'k2', status: 'done', ms: 2, ...at })
+    assert.deepEqual((await log('k3')).body, { key: 'k3', status: 'queued' })
+    const { status, body: missing } = await ask(manager.url, manager.token, `/v1/jobs/${job.id}/log?key=k9`)
+    assert.deepEqual([status, missing.error.message], [404, `job ${job.id} ("job") has no task "k9"`])
+    assert.equal((await log('')).status, 400)
+    const rows = (await results(job.id)).results
+    assert.deepEqual(
+      rows.map(({ key, log }) => [key, log]),
+      [
+        ['k0', undefined],
+        ['k2', undefined],
+      ],
+    )
     await worker.die()
   })
 

@@ -5,7 +5,7 @@ import type { Call } from '../../src/pilot/flight.ts'
 
 const SEGFAULT: Death = {
   phase: 'ready',
-  exit: { code: null, signal: 'SIGSEGV', stderr: 'last words' },
+  exit: { code: null, signal: 'SIGSEGV', stderr: 'last words', output: 'some words, last words' },
   evicted: false,
   now: 1_000,
 }
@@ -37,6 +37,14 @@ describe('when a library has died', () => {
     assert.deepEqual(spared, [2])
     const error = { name: 'LibraryCrash', message: 'its library was killed by SIGSEGV', stack: 'last words' }
     assert.deepEqual(end, { how: 'died', idle: false, error })
+  })
+
+  test('the last that it wrote is the log of what it is charged with, if it wrote anything', () => {
+    const logs = ({ ended }: { ended: { log?: string }[] }) => ended.map(({ log }) => log)
+    assert.deepEqual(logs(judge(SEGFAULT, [running, waiting])), ['some words, last words'])
+    const silent = { ...SEGFAULT.exit, output: '' }
+    assert.deepEqual(logs(judge({ ...SEGFAULT, exit: silent }, [running])), [undefined])
+    assert.deepEqual(logs(judge({ ...SEGFAULT, phase: 'stopped' }, [running])), [undefined])
   })
 
   test('a call that met its time limit is the only one to blame', () => {
@@ -73,12 +81,12 @@ describe('when a library has died', () => {
   })
 
   test('a node that is taken back is no excuse for a library that ends by itself', () => {
-    const exit = { code: 1, signal: null, stderr: '' }
+    const exit = { code: 1, signal: null, stderr: '', output: '' }
     assert.deepEqual(fates({ ...SEGFAULT, evicted: true, exit }, running).ended, [[1, 'crash']])
   })
 
   test('because it was told to, all is as it should be', () => {
-    const exit = { code: 0, signal: null, stderr: '' }
+    const exit = { code: 0, signal: null, stderr: '', output: '' }
     assert.deepEqual(fates({ ...SEGFAULT, phase: 'retiring', exit }).end, { how: 'retired' })
     assert.deepEqual(fates({ ...SEGFAULT, phase: 'stopped' }, running).ended, [[1, 'returned']])
   })

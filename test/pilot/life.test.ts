@@ -140,6 +140,21 @@ describe('a library', () => {
     )
   })
 
+  test('what a call prints goes with its outcome', async () => {
+    await using stage = await begin(
+      `export function run(x) { if (x > 1) console.log('at', x); if (x > 2) throw new Error('stop'); return x }`,
+      [lease([1, 2, 3])],
+    )
+    await ended(stage, 3)
+    const logs = stage.hand.results.map(({ result }) => [result.outcome.status, result.log])
+    assert.deepEqual(logs, [
+      ['done', undefined],
+      ['done', 'at 2\n'],
+      ['error', 'at 3\n'],
+    ])
+    assert.ok(stage.hand.results[1]!.bytes > stage.hand.results[0]!.bytes)
+  })
+
   test('an error of one task is nobody else’s', async () => {
     await using stage = await begin(
       `export function run(x) { if (x === 2) throw new TypeError('no 2'); return x }`,
@@ -313,6 +328,8 @@ describe('a library that dies', () => {
     assert.ok(crash?.status === 'crash')
     assert.match(crash.error.message, /killed by SIGABRT/)
     assert.match(crash.error.stack ?? '', /cannot go on/)
+    const logs = stage.hand.results.map(({ result }) => [result.task, result.log])
+    assert.match(new Map(logs as [number, string | undefined][]).get(2) ?? '', /^cannot go on\n/)
     assert.equal(found.size + queuedIn(stage.hand, CONTEXT), 4)
   })
 

@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
-import { InputError } from '../../client/index.ts'
 import { count } from '../format.ts'
-import { clientFor } from '../options.ts'
+import { clientFor, findJob } from '../options.ts'
 
 export function addCancel(program: Command): void {
   program
@@ -11,9 +10,8 @@ export function addCancel(program: Command): void {
     .argument('<job>', "the job's number or its name")
     .action(async (wanted: string, _options: object, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      const found = (await client.jobs()).find(({ id, name }) => String(id) === wanted || name === wanted)
-      if (!found) throw new InputError(`there is no job ${wanted}: "factory jobs" lists them`)
-      const { id, tasks, done, failed } = await client.job(found.id).cancel()
+      const job = await findJob(client, wanted)
+      const { id, tasks, done, failed } = await job.cancel()
       console.log(`job ${id} is cancelled: ${count(done + failed)} of ${count(tasks)} tasks have results`)
     })
 }

@@ -11,8 +11,10 @@ export class RemoteError extends GleanerError {
   readonly worker: string | undefined
   /** That worker's node. */
   readonly node: string | undefined
+  /** The end of what it printed, if it did. */
+  readonly log: string | undefined
 
-  constructor({ key, status, error, worker, node }: ResultRow) {
+  constructor({ key, status, error, worker, node, log }: ResultRow) {
     super(error?.message ?? 'the call failed')
     this.name = error?.name ?? 'Error'
     if (error?.stack !== undefined) this.stack = error.stack
@@ -20,6 +22,7 @@ export class RemoteError extends GleanerError {
     this.crashed = status === 'crash'
     this.worker = worker
     this.node = node
+    this.log = log
   }
 }
 

@@ -8,13 +8,17 @@ import { readLines } from './lines.ts'
 
 /**
  * A result as one line of the output: `id` and `status`, then the fields of the value, or the value itself as `value` if
- * it is no object or has a field of one of those names; for a task that failed, what went wrong as `error`.
+ * it is no object or has a field of one of those names; for a task that failed, what went wrong as `error`, where, and
+ * the end of what it printed as `log`.
  */
-export function toLine({ key, status, value, error }: ResultRow): string {
+export function toLine({ key, status, value, error, worker, node, log }: ResultRow): string {
   const head = { id: key, status }
   const failure = error && {
     error: `${error.name}: ${error.message}`,
     ...(error.stack && { stack: error.stack }),
+    worker,
+    node,
+    log,
   }
   return `${JSON.stringify({ ...head, ...fields(value), ...failure })}\n`
 }

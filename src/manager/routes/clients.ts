@@ -23,6 +23,7 @@ const Digits = z
   .regex(/^[0-9]{1,15}$/, 'expected a whole number')
   .transform(Number)
 const JobParams = z.object({ job: Digits })
+const LogQuery = z.object({ key: z.string().min(1).max(200) })
 const ResultsQuery = z.object({
   after: Digits.default(0),
   limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
@@ -69,6 +70,9 @@ export function clientRoutes(
   )
   server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
+  server.get('/v1/jobs/:job/log', ({ params, query }) =>
+    jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
+  )
   server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
     const { after, limit, waitMs } = parse(ResultsQuery, query)
     const gone = new AbortController()

@@ -43,6 +43,16 @@ export const large = ({ bytes }) => 'x'.repeat(bytes)
 export const throwText = () => {
   throw 'just text'
 }
+export async function say({ lines, fail }) {
+  for (const line of lines) {
+    console.log(line)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  console.error('that is all')
+  if (fail) throw new Error('no more to say')
+  return lines.length
+}
+export const sayAll = (inputs) => inputs.map(({ text }) => (console.log(text), text))
 export const warn = ({ text }) => console.error(text)
 export const exit = ({ code }) => process.exit(code)
 export const failLater = () => {

@@ -47,6 +47,19 @@ def too_few(values):
     return values[1:]
 
 
+def say(text):
+    print(text)
+    print("to the log", file=sys.stderr)
+    if not text:
+        raise ValueError("nothing to say")
+
+
+def say_all(texts):
+    for text in texts:
+        print(text)
+    return texts
+
+
 def echo(value):
     return value
 
