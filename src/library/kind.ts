@@ -43,6 +43,8 @@ export interface LoadedContext {
   /** `device` if an accelerator holds it. */
   readonly level: 'memory' | 'device'
   readonly functions: ReadonlyMap<string, RunFunction>
+  /** How many calls it runs beside each other, each in a window of its own. Default: one window after the other. */
+  readonly lanes?: number
   /** Resolves with the reason if what holds it is another process, and that has gone. */
   readonly lost?: Promise<Error>
   close(): Promise<void>

@@ -9,5 +9,7 @@ export const loadContext: Load = async (setup) => {
       return (await import('./module.ts')).loadModule(setup, setup.context.spec)
     case 'python':
       return (await import('./python.ts')).loadPython(setup, setup.context.spec)
+    case 'server':
+      return (await import('./server/load.ts')).loadServer(setup, setup.context.spec)
   }
 }

@@ -15,14 +15,18 @@ function die(message: string): never {
   process.exit(1)
 }
 
-/** Ends as a process that held the context has: what has become of the one has become of the other. */
-function endLike({ message, code, signal }: ChildGone): never {
-  process.stderr.write(`library: ${message}\n`)
+/**
+ * Ends as a process that held the context has: what has become of the one has become of the other. After a signal to
+ * everyone it is the signal that ended both, however orderly.
+ */
+function endLike(gone: ChildGone): never {
+  process.stderr.write(`library: ${gone.message}\n`)
+  const signal = gone.signal ?? warned
   if (signal) {
     process.removeAllListeners(signal)
     process.kill(process.pid, signal)
   }
-  process.exit(code ?? 1)
+  process.exit(gone.code ?? 1)
 }
 
 function openSocket(): Socket {
@@ -35,7 +39,8 @@ function openSocket(): Socket {
 
 // A batch system signals the whole process group. The worker decides what is still finished; when it has left, the
 // stream ends, and so does this process.
-for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {})
+let warned: NodeJS.Signals | undefined
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => (warned = signal))
 
 process.on('uncaughtException', (error) => {
   die(`an error outside of any call ended the library; catch it where it arises: ${inspect(error)}`)

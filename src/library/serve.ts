@@ -32,7 +32,7 @@ export async function serve(channel: Channel<ToLibrary, FromLibrary>, load: Load
   if (first.value.type !== 'setup') throw new ChannelError('the first message must be a setup')
 
   const queue = createQueue()
-  const bell = new EventEmitter()
+  const bell = new EventEmitter().setMaxListeners(0)
   const gone = read(messages, queue, bell)
   const started = performance.now()
   const loading = load(first.value).then(
@@ -49,7 +49,11 @@ export async function serve(channel: Channel<ToLibrary, FromLibrary>, load: Load
   const { context } = loaded
   await channel.send({ type: 'ready', level: context.level, loadMs: performance.now() - started })
   const stop = new AbortController()
-  const working = work(context, queue, bell, createDesk(channel, queue), stop.signal)
+  const desk = createDesk(channel, queue)
+  const lanes = Array.from({ length: context.lanes ?? 1 }, () =>
+    work(context, queue, bell, desk, stop.signal),
+  )
+  const working = Promise.all(lanes)
   const lost = await Promise.race([gone, working, context.lost ?? gone])
   if (lost instanceof Error) throw lost
   stop.abort()
@@ -88,7 +92,7 @@ async function work(
   stop: AbortSignal,
 ): Promise<void> {
   while (!stop.aborted) {
-    const window = queue.take(WINDOW_CALLS)
+    const window = queue.take(context.lanes === undefined ? WINDOW_CALLS : 1)
     if (window) await runWindow(context, window, desk)
     else await once(bell, 'call')
   }

@@ -199,6 +199,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
 /** Calls that a library of a context runs together at most. */
 export function batchOf({ spec }: ContextSpec): number {
   if (spec.library === 'causal-lm') return spec.setup.maxBatch
+  if (spec.library === 'server') return spec.setup.concurrency
   const functions = Object.values<{ batch?: number | undefined }>(spec.functions)
   return Math.max(...functions.map(({ batch = 1 }) => batch))
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { BundleId, BundlePath } from './bundle.ts'
 import { Json, Name, Sha256 } from './common.ts'
+import { isTemplate, pathsIn } from './placeholders.ts'
 
 /** Where a context is held on a worker, lowest first. */
 export const LEVELS = ['absent', 'disk', 'memory', 'device'] as const
@@ -106,6 +107,49 @@ export const PythonFunction = z.strictObject({
 })
 export type PythonFunction = z.infer<typeof PythonFunction>
 
+const Template = Json.refine(
+  isTemplate,
+  'every {{ … }} must hold a path, such as {{ prompt }} or {{ choices.0.text }}',
+)
+const TextTemplate = z
+  .string()
+  .min(1)
+  .refine(isTemplate, 'every {{ … }} must hold a path, such as {{ prompt }}')
+
+/** Setup of a context that is an HTTP server, which a command starts on each worker. */
+export const ServerSetup = z.strictObject({
+  /**
+   * A program and its arguments. `{{ port }}` is where to listen on 127.0.0.1, `{{ bundles.NAME }}` a bundle's folder,
+   * `{{ threads }}` the slot's CPUs.
+   */
+  command: z
+    .array(TextTemplate)
+    .min(1)
+    .refine(
+      (command) => pathsIn(command).every((path) => /^(port|threads|bundles\.[\w-]+)$/.test(path)),
+      'has placeholders other than {{ port }}, {{ threads }} and {{ bundles.NAME }}',
+    )
+    .refine((command) => pathsIn(command).includes('port'), 'must tell the server its {{ port }}'),
+  /** It is ready once this path answers GET with 2xx. */
+  healthy: z.string().startsWith('/', 'expected a path, such as /health'),
+  /** Longest that may take, seconds; a worker gives up after 15 minutes in any case. */
+  startLimit: z.number().positive().max(900).default(300),
+  /** Most requests at once. */
+  concurrency: z.int().min(1).max(4096).default(8),
+})
+export type ServerSetup = z.infer<typeof ServerSetup>
+
+/** One function of a server context: a request with placeholders for what is in the input. */
+export const ServerFunction = z.strictObject({
+  method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST'),
+  path: TextTemplate.refine((path) => path.startsWith('/'), 'expected a path, such as /v1/completions'),
+  /** Sent as JSON. A text that is one placeholder becomes the value itself. Default: the input, but nothing with GET. */
+  body: Template.optional(),
+  /** What of the answer, which is JSON, is the result. Default: all. */
+  result: Template.optional(),
+})
+export type ServerFunction = z.infer<typeof ServerFunction>
+
 const atLeastOne = (functions: object) => Object.keys(functions).length > 0
 
 /** How a context is made and what can be called in it, by kind of library. The first function is the default. */
@@ -125,6 +169,11 @@ export const LibrarySpec = z.discriminatedUnion('library', [
     setup: PythonSetup,
     functions: z.record(Name, PythonFunction).refine(atLeastOne, 'name at least one function'),
   }),
+  z.strictObject({
+    library: z.literal('server'),
+    setup: ServerSetup,
+    functions: z.record(Name, ServerFunction).refine(atLeastOne, 'name at least one function'),
+  }),
 ])
 export type LibrarySpec = z.infer<typeof LibrarySpec>
 
@@ -137,6 +186,8 @@ export function bundlesOf(spec: LibrarySpec): string[] {
       return [spec.setup.bundle]
     case 'python':
       return [spec.setup.bundle, ...(spec.setup.python ? [spec.setup.python.bundle] : [])]
+    case 'server':
+      return pathsIn(spec.setup.command).flatMap((path) => /^bundles\.(.*)$/.exec(path)?.[1] ?? [])
   }
 }
 

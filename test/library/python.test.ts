@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { access, readdir, readFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { limits } from '../../src/protocol/common.ts'
 import { LibrarySpec } from '../../src/protocol/context.ts'
 import { until } from '../support/until.ts'
 import { acceptKind } from './kinds.ts'
-import { startLibrary, type TestLibrary } from './process.ts'
+import { childrenOf, isThere, startLibrary, type TestLibrary } from './process.ts'
 import { pythonSetup } from './setup.ts'
 
 const time = { timeout: 30_000 }
@@ -52,22 +51,6 @@ async function startCalculator(functions: Record<string, { batch?: number }>): P
   await library.next('ready')
   return library
 }
-
-/** Processes that a process has started. */
-async function childrenOf(pid: number): Promise<number[]> {
-  const found: number[] = []
-  for (const thread of await readdir(`/proc/${pid}/task`)) {
-    const list = await readFile(`/proc/${pid}/task/${thread}/children`, 'utf8')
-    found.push(...list.split(' ').filter(Boolean).map(Number))
-  }
-  return found
-}
-
-const isThere = (pid: number) =>
-  access(`/proc/${pid}`).then(
-    () => true,
-    () => false,
-  )
 
 describe('a Python library process', { concurrency: 2 }, () => {
   test(

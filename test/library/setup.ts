@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { z } from 'zod'
 import type { Setup } from '../../src/library/kind.ts'
-import { LibrarySpec } from '../../src/protocol/context.ts'
+import { LibrarySpec, type ServerFunction } from '../../src/protocol/context.ts'
 
 /** The message that has a library load `spec` from the given folders. */
 export function toSetup(spec: z.input<typeof LibrarySpec>, bundles: Record<string, string>): Setup {
@@ -44,4 +44,16 @@ export function pythonSetup(functions: Record<string, { batch?: number }>, chang
     functions: Object.fromEntries(named),
   })
   return toSetup(spec, { app: python })
+}
+
+const server = fileURLToPath(new URL('bundles/server', import.meta.url))
+
+/** A context on the server in bundles/server. */
+export function serverSetup(
+  functions: Record<string, z.input<typeof ServerFunction>>,
+  changes: object = {},
+): Setup {
+  const command = [process.execPath, '{{ bundles.app }}/server.js', '{{ port }}']
+  const setup = { command, healthy: '/health', startLimit: 20, concurrency: 4, ...changes }
+  return toSetup(LibrarySpec.parse({ library: 'server', setup, functions }), { app: server })
 }

@@ -1,0 +1,46 @@
+/* A small server, as tests start it: node server.js PORT [HOW]. */
+import console from 'node:console'
+import { createServer } from 'node:http'
+import process from 'node:process'
+import { setTimeout } from 'node:timers'
+import { json } from 'node:stream/consumers'
+
+const [port, how] = process.argv.slice(2)
+const bornAt = Date.now()
+let running = 0
+let most = 0
+
+if (how === 'fail') {
+  console.error('there is no model')
+  process.exit(3)
+}
+if (how === 'stubborn') process.on('SIGTERM', () => {})
+
+const routes = {
+  'GET /health': () => [how !== 'sick' && Date.now() - bornAt > 150 ? 200 : 503],
+  'POST /add': ({ n }) =>
+    typeof n === 'number' ? [200, { sum: [100 + n] }] : [422, `n is "${n}", not a number`],
+  'POST /echo': (body) => [200, { echo: body }],
+  'PUT /items/a%20%2F%20b': (body) => [200, { put: body }],
+  'DELETE /items/a': () => [204],
+  'GET /most': () => [200, { most }],
+  'POST /slow': ({ ms }) => new Promise((resolve) => setTimeout(resolve, ms, [200, { ms }])),
+  'POST /text': () => [200, 'just text'],
+  'POST /large': ({ bytes }) => [200, 'x'.repeat(bytes)],
+  'POST /break': (_body, socket) => socket.destroy(),
+  'POST /hang': () => new Promise(() => {}),
+  'POST /exit': ({ code }) => process.exit(code),
+  'POST /kill': ({ signal }) => process.kill(process.pid, signal),
+}
+
+createServer(async (request, response) => {
+  const name = `${request.method} ${request.url}`
+  if (name !== 'GET /health') console.log(name)
+  most = Math.max(most, ++running)
+  const body = request.headers['content-length'] ? await json(request) : undefined
+  const answer = await (routes[name]?.(body, request.socket) ?? [404, `there is no ${name}`])
+  running--
+  if (!answer?.[0]) return
+  response.statusCode = answer[0]
+  response.end(typeof answer[1] === 'object' ? JSON.stringify(answer[1]) : answer[1])
+}).listen(Number(port), '127.0.0.1')

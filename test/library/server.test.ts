@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { render, renderText, within } from '../../src/library/server/render.ts'
+import { limits, type JsonValue } from '../../src/protocol/common.ts'
+import { bundlesOf, LibrarySpec } from '../../src/protocol/context.ts'
+import { until } from '../support/until.ts'
+import { acceptKind } from './kinds.ts'
+import { childrenOf, isThere, startLibrary, type TestLibrary } from './process.ts'
+import { serverSetup } from './setup.ts'
+
+const time = { timeout: 30_000 }
+const add = { path: '/add', result: '{{ sum.0 }}' }
+const start = [process.execPath, '{{ bundles.app }}/server.js', '{{ port }}']
+
+acceptKind('server', () =>
+  Promise.resolve({
+    setup: serverSetup({ add }),
+    name: 'add',
+    good: [1, 2, 3, 40].map((n) => ({ input: { n }, value: 100 + n })),
+    bad: {
+      input: { n: 'many' },
+      message: /^POST \/add was answered with status 422: n is "many", not a number$/,
+    },
+    broken: [
+      {
+        setup: serverSetup({ add }, { command: ['no-such-server', '{{ port }}'] }),
+        message: /there is no program no-such-server: load its module in the site's `setup`/,
+      },
+      { setup: serverSetup({ add }, { command: [...start, 'fail'] }), message: /exited with code 3/ },
+      {
+        setup: serverSetup({ add }, { command: [...start, 'sick'], startLimit: 0.5 }),
+        message: /not healthy after 0.5 s: GET \/health was answered with status 503/,
+      },
+      { setup: { ...serverSetup({ add }), bundles: {} }, message: /bundle "app"/ },
+    ],
+  }),
+)
+
+/** A library whose server runs, and the server's process. */
+async function startServer(
+  functions: Parameters<typeof serverSetup>[0],
+  changes?: object,
+): Promise<{ library: TestLibrary; server: number } & AsyncDisposable> {
+  const library = await startLibrary(serverSetup(functions, changes))
+  await library.next('ready')
+  const [server] = await childrenOf(library.child.pid!)
+  return {
+    library,
+    server: server!,
+    async [Symbol.asyncDispose]() {
+      await library[Symbol.asyncDispose]()
+      if (await isThere(server!)) process.kill(server!, 'SIGKILL')
+    },
+  }
+}
+
+describe('a server library process', { concurrency: 2 }, () => {
+  test('makes requests of inputs, and values of answers', time, async () => {
+    await using here = await startServer({
+      whole: { path: '/echo' },
+      made: {
+        path: '/echo',
+        body: { text: 'say {{ a.0 }}!', all: '{{ a }}', n: 1 },
+        result: { got: '{{ echo }}' },
+      },
+      put: { method: 'PUT', path: '/items/{{ name }}', body: ['{{ name }}'] },
+      remove: { method: 'DELETE', path: '/items/a' },
+    })
+    const one = async (name: string, input: JsonValue, id: number) =>
+      (await here.library.call(name, [input], id))[0]
+    assert.deepEqual((await one('whole', { x: [1] }, 1))?.value, { echo: { x: [1] } })
+    assert.deepEqual((await one('made', { a: ['hi', null] }, 2))?.value, {
+      got: { text: 'say hi!', all: ['hi', null], n: 1 },
+    })
+    assert.deepEqual((await one('put', { name: 'a / b' }, 3))?.value, { put: ['a / b'] })
+    assert.equal((await one('remove', {}, 4))?.value, null)
+    assert.equal((await one('made', { b: 1 }, 5))?.error?.message, 'the input has no "a.0"')
+    assert.match((await one('put', { name: [] }, 6))?.error?.message ?? '', /"name" of the input is no text/)
+  })
+
+  test('runs as many calls at once as it may, and hands in each as it ends', time, async () => {
+    await using here = await startServer({
+      slow: { path: '/slow' },
+      most: { method: 'GET', path: '/most', result: '{{ most }}' },
+    })
+    const inputs = [600, ...Array<number>(11).fill(20)].map((ms) => ({ ms }))
+    const ended = await here.library.call('slow', inputs)
+    assert.equal(ended.at(-1)?.id, 1)
+    const [most] = await here.library.call('most', [null], 20)
+    assert.equal(most?.value, 4)
+  })
+
+  test('tells bad answers apart, with the last that the server has written', time, async () => {
+    const paths = { text: '/text', large: '/large', broken: '/break', absent: '/absent' }
+    const functions = Object.fromEntries(
+      Object.entries(paths).map(([name, path]) => [name, { path }] as const),
+    )
+    await using here = await startServer({ ...functions, add: { path: '/add', result: '{{ total }}' } })
+    for (const [name, input, message] of [
+      ['text', {}, /^the answer to POST \/text is not JSON: just text$/],
+      ['large', { bytes: limits.value + 1 }, /^the answer to POST \/large is more than 8388608 bytes/],
+      ['broken', {}, /^POST \/break was not answered: /],
+      ['absent', {}, /status 404: there is no POST \/absent/],
+      ['add', { n: 1 }, /^the answer to POST \/add has no "total"$/],
+    ] as const) {
+      const [ended] = await here.library.call(name, [input])
+      assert.match(ended?.error?.message ?? '', message)
+    }
+    const [again] = await here.library.call('text', [{}])
+    assert.match(again?.log ?? '', /POST \/text\n(.*\n)*POST \/add\n/)
+  })
+
+  test('ends as its server does, with or without a call', time, async () => {
+    for (const [name, input, how] of [
+      ['exit', { code: 7 }, { code: 7, signal: null }],
+      ['kill', { signal: 'SIGKILL' }, { code: null, signal: 'SIGKILL' }],
+      [undefined, null, { code: null, signal: 'SIGKILL' }],
+    ] as const) {
+      await using here = await startServer({ exit: { path: '/exit' }, kill: { path: '/kill' } })
+      const { library } = here
+      if (name) await library.channel.send({ type: 'call', function: name, calls: [{ id: 1, input }] })
+      else process.kill(here.server, 'SIGKILL')
+      await once(library.child, 'exit')
+      const { code, signal, stderr } = await library.end()
+      assert.deepEqual({ code, signal }, how)
+      assert.match(stderr, /library: .*node (exited with code 7|was killed by SIGKILL)/)
+    }
+  })
+
+  test(
+    'takes the end of its server after a signal to everyone for the end by that signal',
+    time,
+    async () => {
+      await using here = await startServer({ exit: { path: '/exit' } })
+      const { library } = here
+      library.child.kill('SIGTERM')
+      await library.call('none', [null])
+      await library.channel.send({ type: 'call', function: 'exit', calls: [{ id: 2, input: { code: 0 } }] })
+      await once(library.child, 'exit')
+      assert.equal((await library.end()).signal, 'SIGTERM')
+    },
+  )
+
+  for (const how of ['willing', 'stubborn']) {
+    test(`ends a ${how} server when its worker closes the stream, whatever runs`, time, async () => {
+      await using here = await startServer({ hang: { path: '/hang' } }, { command: [...start, how] })
+      await here.library.channel.send({ type: 'call', function: 'hang', calls: [{ id: 1, input: 0 }] })
+      await here.library.next('begun')
+      assert.equal((await here.library.end()).code, 0)
+      await until(async () => !(await isThere(here.server)))
+    })
+  }
+})
+
+describe('a description of a server', () => {
+  const parse = (setup: object, fn: object = {}) =>
+    LibrarySpec.safeParse({
+      library: 'server',
+      setup: { command: ['serve', '{{ port }}'], healthy: '/health', ...setup },
+      functions: { f: { path: '/f', ...fn } },
+    })
+
+  test('names the bundles that its command has placeholders for', () => {
+    const { data } = parse({
+      command: ['{{ bundles.app }}/serve', '--model={{bundles.model}}', '{{ port }}'],
+    })
+    assert.deepEqual(data && bundlesOf(data), ['app', 'model'])
+  })
+
+  for (const [what, setup, fn, message] of [
+    ['does not tell its port', { command: ['serve'] }, {}, /must tell the server its \{\{ port \}\}/],
+    [
+      'has an unknown placeholder',
+      { command: ['serve', '{{ prt }}', '{{ port }}'] },
+      {},
+      /placeholders other than/,
+    ],
+    ['is one text', { command: 'serve {{ port }}' }, {}, /array/],
+    ['has a path that is none', { healthy: 'health' }, {}, /expected a path/],
+    ['has an expression in its body', {}, { body: { a: ['{{ a | upper }}'] } }, /must hold a path/],
+    ['has a setting there is not', {}, { headers: {} }, /headers/],
+  ] as const) {
+    test(`that ${what} is refused`, () => assert.match(parse(setup, fn).error?.message ?? '', message))
+  }
+})
+
+describe('placeholders', () => {
+  test('alone in a text become the value itself, and any value comes through', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const json = JSON.parse(JSON.stringify(value)) as JsonValue
+        assert.deepEqual(render(['{{ a.0 }}'], within({ a: [json] }), 'it'), [json])
+      }),
+    )
+  })
+
+  test('find nothing that JSON does not have', () => {
+    for (const path of ['constructor', 'a.length', 'a.b.c', 'toString', '__proto__']) {
+      assert.throws(
+        () => renderText(`{{ ${path} }}!`, within({ a: 'text' }), 'it'),
+        /^TemplateError: it has no "/,
+      )
+    }
+  })
+})
