@@ -1,0 +1,55 @@
+import { execFileSync } from 'node:child_process'
+
+/** A network of namespaces on one bridge; each link is shaped both ways. */
+export type Network = Disposable & {
+  /** The namespace and address of each node. */
+  nodes: { namespace: string; address: string }[]
+}
+
+/**
+ * Builds it. Needs root. Everything is in namespaces of its own, and gone when disposed of.
+ *
+ * @param rate of each link, as `tc` has it, e.g. `100mbit`.
+ */
+export function buildNetwork(nodes: number, rate: string): Network {
+  const prefix = `fanout${process.pid}`
+  const hub = `${prefix}-hub`
+  const made: string[] = []
+  const ip = (...args: string[]) => void execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  const shape = (namespace: string, device: string) =>
+    execFileSync('tc', [
+      ...['-n', namespace, 'qdisc', 'add', 'dev', device, 'root'],
+      ...['tbf', 'rate', rate, 'burst', '128k', 'latency', '100ms'],
+    ])
+  const namespace = (name: string) => {
+    ip('netns', 'add', name)
+    made.push(name)
+    ip('-n', name, 'link', 'set', 'lo', 'up')
+  }
+  const remove = () => {
+    for (const name of made.splice(0)) ip('netns', 'del', name)
+  }
+
+  try {
+    namespace(hub)
+    ip('-n', hub, 'link', 'add', 'bridge', 'type', 'bridge')
+    ip('-n', hub, 'link', 'set', 'bridge', 'up')
+    const built = Array.from({ length: nodes }, (_, index) => {
+      const name = `${prefix}-${index}`
+      const port = `port${index}`
+      const address = `10.213.${(index >> 8) + 1}.${index & 255}`
+      namespace(name)
+      ip('-n', hub, 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'uplink', 'netns', name)
+      ip('-n', hub, 'link', 'set', port, 'master', 'bridge', 'up')
+      ip('-n', name, 'addr', 'add', `${address}/16`, 'dev', 'uplink')
+      ip('-n', name, 'link', 'set', 'uplink', 'up')
+      shape(hub, port)
+      shape(name, 'uplink')
+      return { namespace: name, address }
+    })
+    return { nodes: built, [Symbol.dispose]: remove }
+  } catch (error) {
+    remove()
+    throw error
+  }
+}

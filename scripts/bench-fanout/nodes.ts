@@ -1,0 +1,126 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import path from 'node:path'
+import type { Answer, Order } from './messages.ts'
+
+/** Longest wait for a node's answer, milliseconds. */
+const ANSWER_MS = 120_000
+
+/** A node's process, seen from the benchmark. */
+export type NodeProcess = {
+  send(order: Order): void
+  /** The next answer of that type from now on. @throws when the node fails, dies, or takes too long. */
+  answer<T extends Answer['type']>(type: T): Promise<Extract<Answer, { type: T }>>
+  onProgress(listener: (share: number) => void): void
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>
+}
+
+/** Starts a node, in a network namespace or here. */
+function startNode(namespace: string | undefined): NodeProcess {
+  const command = [process.execPath, path.join(import.meta.dirname, 'node.ts')]
+  const [program, ...args] =
+    namespace === undefined ? command : ['ip', 'netns', 'exec', namespace, ...command]
+  const child = spawn(program!, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const gone = once(child, 'exit')
+  const listeners = new Set<(answer: Answer) => void>()
+  const tell = (answer: Answer) => {
+    for (const listener of [...listeners]) listener(answer)
+  }
+  child.on('message', tell)
+  child.on('exit', () => tell({ type: 'failed', message: 'a node died' }))
+
+  return {
+    send: (order) => child.send(order),
+    answer: (type) =>
+      new Promise((resolve, reject) => {
+        const settle = (action: () => void) => {
+          clearTimeout(timer)
+          listeners.delete(listener)
+          action()
+        }
+        const listener = (answer: Answer) => {
+          if (answer.type === type) settle(() => resolve(answer as never))
+          else if (answer.type === 'failed') settle(() => reject(new Error(answer.message)))
+        }
+        const timer = setTimeout(
+          () => settle(() => reject(new Error(`no node answered "${type}" in time`))),
+          ANSWER_MS,
+        )
+        listeners.add(listener)
+      }),
+    onProgress: (listener) =>
+      void listeners.add((answer) => answer.type === 'progress' && listener(answer.share)),
+    async kill() {
+      child.kill('SIGKILL')
+      if (child.exitCode === null && child.signalCode === null) await gone
+    },
+  }
+}
+
+/** A manager and workers with cold stores; gone, with all their files, when disposed of. */
+export type Cluster = AsyncDisposable & {
+  manager: NodeProcess
+  workers: NodeProcess[]
+  /** Where the manager, and each worker, serves pieces. */
+  managerUrl: string
+  urls: string[]
+}
+
+/**
+ * Starts the manager at the first place and workers at the others.
+ *
+ * @param parent folder for their files.
+ * @param corrupt whether a worker spoils every piece that it gives away.
+ */
+export async function startCluster(
+  places: { namespace?: string; address: string }[],
+  parent: string,
+  corrupt: (worker: number) => boolean,
+): Promise<Cluster> {
+  const folder = await mkdtemp(path.join(parent, 'fanout-'))
+  const nodes = places.map(({ namespace }) => startNode(namespace))
+  const close = async () => {
+    await Promise.all(nodes.map((node) => node.kill()))
+    await rm(folder, { recursive: true, force: true })
+  }
+  try {
+    const [managerUrl, ...urls] = await Promise.all(
+      nodes.map(async (node, index) => {
+        const name = index === 0 ? 'manager' : workerName(index - 1)
+        const opened = node.answer('opened')
+        node.send({
+          type: 'open',
+          name,
+          folder: path.join(folder, name),
+          address: places[index]!.address,
+          corrupt: index > 0 && corrupt(index - 1),
+        })
+        return (await opened).url
+      }),
+    )
+    const [manager, ...workers] = nodes
+    return { manager: manager!, workers, managerUrl: managerUrl!, urls, [Symbol.asyncDispose]: close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+export const workerName = (worker: number) => `w${worker + 1}`
+
+/** Makes a bundle on the manager and lets the workers know its key. Returns the bundle's id. */
+export async function createBundleOn({ manager, workers }: Cluster, bytes: number): Promise<string> {
+  const created = manager.answer('created')
+  manager.send({ type: 'create', bytes })
+  const { bundle, key } = await created
+  await Promise.all(
+    workers.map((worker) => {
+      const trusted = worker.answer('trusted')
+      worker.send({ type: 'trust', key })
+      return trusted
+    }),
+  )
+  return bundle
+}
