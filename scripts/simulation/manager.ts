@@ -10,7 +10,7 @@ import {
   join,
 } from '../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/state.ts'
-import type { PilotRecord } from '../../src/factory/registry.ts'
+import type { PilotRecord } from '../../src/core/registry.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'

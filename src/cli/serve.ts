@@ -46,6 +46,8 @@ export async function serve(
   const stopRequested = Promise.withResolvers<StopOptions>()
 
   await using opened = new AsyncDisposableStack()
+  // A client may come before the factory is up, which looks at everything when it starts.
+  let wake = () => {}
   const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
   const runtime = await packRuntime({ store, log })
   const manager = await startManager({
@@ -57,6 +59,7 @@ export async function serve(
     version,
     log,
     onStop: stopRequested.resolve,
+    onWork: () => wake(),
   })
   opened.defer(() => manager.close())
   const contexts: string[] = []
@@ -71,6 +74,7 @@ export async function serve(
     ...(manager.caFile !== undefined && { caFile: manager.caFile }),
     runtime,
   })
+  wake = () => factory.wake()
   manager.showSites(() => factory.status())
 
   const rest = opened.move()

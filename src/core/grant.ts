@@ -133,7 +133,8 @@ export function offer(state: SchedulerState, now: number, actions: Action[]): vo
   }
 }
 
-function isAnyQueued(state: SchedulerState): boolean {
+/** Whether any task waits for a worker. */
+export function isAnyQueued(state: SchedulerState): boolean {
   for (const job of state.jobs.values()) if (job.queue.size > 0) return true
   return false
 }

@@ -3,6 +3,8 @@
  * fared. Times are milliseconds by one clock.
  */
 
+import type { Demand } from './registry.ts'
+
 /** The part of a site's configuration that scaling goes by; see the factory's configuration for what each means. */
 export type ScalingConfig = {
   policy: 'fixed' | 'demand' | 'opportunistic'
@@ -29,8 +31,6 @@ export type PilotView = {
   /** Since when it is in this state, as far as is known. */
   since: number
 }
-
-export type Demand = { queued: number; leased: number; ratePerPilot: number }
 
 export type ScalingInput = {
   config: ScalingConfig

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import type { PilotRecord } from './registry.ts'
+import type { PilotRecord } from '../core/registry.ts'
 import type { Job } from './sites/site.ts'
 
 /** A pilot that lived for less than this after it registered, and finished nothing, failed; milliseconds. */

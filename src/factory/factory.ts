@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { SiteStatus } from '../protocol/client.ts'
 import type { Config, SiteConfig } from './config.ts'
-import type { PilotRegistry } from './registry.ts'
+import type { PilotRegistry } from '../core/registry.ts'
 import { startSiteLoop } from './site-loop.ts'
 import { htcondorSite } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'

@@ -1,5 +1,5 @@
 import { type NodeRecord, blackHoles } from '../core/black-holes.ts'
-import type { PilotRecord } from './registry.ts'
+import type { PilotRecord } from '../core/registry.ts'
 
 /** A node's record is forgotten after this long, so that one that was repaired is tried again; milliseconds. */
 export const FORGET_NODE = 60 * 60_000
@@ -8,17 +8,23 @@ type Counted = { done: number; failed: number; stillborn: boolean }
 
 /** What became of pilots and tasks on each node of a site, and which nodes to avoid for it. */
 export function nodeRecords() {
-  const nodes = new Map<string, { since: number; pilots: Map<string, Counted> }>()
+  const nodes = new Map<string, { since: number; pilots: Map<string, Counted>; condemned?: boolean }>()
 
-  function note(node: string, pilot: string, counted: Counted, now: number) {
+  function entryOf(node: string, now: number) {
     const entry = nodes.get(node) ?? { since: now, pilots: new Map<string, Counted>() }
     nodes.set(node, entry)
-    entry.pilots.set(pilot, counted)
+    return entry
+  }
+
+  function note(node: string, pilot: string, counted: Counted, now: number) {
+    entryOf(node, now).pilots.set(pilot, counted)
   }
 
   return {
     working(record: PilotRecord, now: number) {
-      const { worker } = record
+      const { worker, blackHole } = record
+      // The manager saw every task; what is counted here is only how things stood at each look.
+      if (blackHole !== undefined) entryOf(blackHole, now).condemned = true
       if (!worker) return
       const counted = { done: worker.tasksDone, failed: worker.tasksFailed, stillborn: false }
       note(worker.node, record.pilot, counted, now)
@@ -30,7 +36,9 @@ export function nodeRecords() {
 
     avoid(now: number): string[] {
       for (const [node, { since }] of nodes) if (now - since > FORGET_NODE) nodes.delete(node)
-      return blackHoles([...nodes].map(([node, { pilots }]) => summed(node, [...pilots.values()])))
+      const suspects = blackHoles([...nodes].map(([node, { pilots }]) => summed(node, [...pilots.values()])))
+      const condemned = [...nodes].filter(([, entry]) => entry.condemned).map(([node]) => node)
+      return [...new Set([...condemned, ...suspects])]
     },
   }
 }

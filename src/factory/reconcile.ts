@@ -1,5 +1,5 @@
 import type { PilotView } from '../core/scaling.ts'
-import type { PilotRecord } from './registry.ts'
+import type { PilotRecord } from '../core/registry.ts'
 import type { Job } from './sites/site.ts'
 
 export type Reconciled = {

@@ -15,7 +15,7 @@ import type { SiteConfig } from './config.ts'
 import { USELESS, explainEnding, tail } from './ending.ts'
 import { nodeRecords } from './nodes.ts'
 import { reconcile, type Reconciled } from './reconcile.ts'
-import type { PilotRecord, PilotRegistry } from './registry.ts'
+import type { PilotRecord, PilotRegistry } from '../core/registry.ts'
 import { type Job, type Site, SubmitRefused } from './sites/site.ts'
 import {
   type Boot,
@@ -150,7 +150,8 @@ export function startSiteLoop({
     const ended = await Promise.all(endings)
     for (const { record, ending } of ended) {
       workers.delete(record.pilot)
-      if (asked.delete(record.pilot) || !ending.failure || stopping) continue
+      const expected = asked.delete(record.pilot) || record.blackHole !== undefined
+      if (expected || !ending.failure || stopping) continue
       health = failed(
         health,
         { submittedAt: record.submittedAt ?? record.createdAt, reason: ending.reason },

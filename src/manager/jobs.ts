@@ -1,3 +1,4 @@
+import { isAnyQueued } from '../core/grant.ts'
 import { addJob, addTasks, cancelJob, cancelTasks, closeJob } from '../core/scheduler.ts'
 import type {
   AddTasksRequest,
@@ -32,14 +33,17 @@ export class Jobs {
   readonly #ledger: Ledger
   readonly #dispatcher: Dispatcher
   readonly #contexts: Contexts
+  readonly #onWork: () => void
   readonly #jobs = new Map<number, Job>()
   /** Requests that wait for results. */
   #readers = 0
 
-  constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts) {
+  /** @param onWork called when tasks come to wait where none did */
+  constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts, onWork: () => void) {
     this.#ledger = ledger
     this.#dispatcher = dispatcher
     this.#contexts = contexts
+    this.#onWork = onWork
     for (const row of ledger.jobs()) this.#restore(row)
     dispatcher.on('results', (counts) => {
       for (const [id, { done, failed }] of counts) {
@@ -128,7 +132,9 @@ export class Jobs {
       if (job.row.closed) await this.#setClosed(job, false)
       if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
       job.tasks += end - start
+      const hadWork = isAnyQueued(this.#dispatcher.state)
       this.#queue(job, start, end)
+      if (!hadWork) this.#onWork()
     }
     return { added: end - start, known }
   }

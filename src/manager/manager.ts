@@ -49,6 +49,8 @@ export interface ManagerOptions {
   contextMode?: ContextMode
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
+  /** Called when tasks come to wait where none did. */
+  onWork?: () => void
 }
 
 /** A manager that runs. */
@@ -99,7 +101,7 @@ async function startOn(
   const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
   const pilots = new Pilots(ledger, dispatcher)
   const contexts = new Contexts(ledger, store, dispatcher)
-  const jobs = new Jobs(ledger, dispatcher, contexts)
+  const jobs = new Jobs(ledger, dispatcher, contexts, options.onWork ?? (() => {}))
   const tickets = ticketKeys(ledger)
   const neighbours = new Neighbours({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, neighbours })

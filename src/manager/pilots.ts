@@ -1,27 +1,10 @@
 import { RegisterRequest } from '../protocol/worker.ts'
+import type { Demand, PilotRecord, PilotRegistry } from '../core/registry.ts'
 import type { WorkerInfo } from '../core/state.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { conflict, revoked, unauthorised } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 import { makeToken, matches, ownerOf } from './tokens.ts'
-
-/** A pilot as the factory sees it. Times are milliseconds since 1970. */
-export interface PilotRecord {
-  pilot: string
-  jobId?: string
-  createdAt: number
-  submittedAt?: number
-  registeredAt?: number
-  worker?: {
-    id: string
-    node: string
-    state: 'active' | 'suspect' | 'draining'
-    leased: number
-    idleSince?: number
-    tasksDone: number
-    tasksFailed: number
-  }
-}
 
 /** What is kept of a registration: its nonce is a secret. */
 const WorkerFacts = RegisterRequest.omit({ nonce: true })
@@ -39,12 +22,14 @@ export interface Session {
 }
 
 /** Pilots and the workers they boot: their tokens, sessions and what became of them. */
-export class Pilots {
+export class Pilots implements PilotRegistry {
   /** This factory's identity, stable over restarts. */
   readonly factoryId: string
   readonly #ledger: Ledger
   readonly #dispatcher: Dispatcher
   readonly #sessions = new Map<string, Session>()
+  /** Pilots whose workers turned out to be black holes, and their nodes. */
+  readonly #blackHoles = new Map<string, string>()
 
   constructor(ledger: Ledger, dispatcher: Dispatcher) {
     this.#ledger = ledger
@@ -74,6 +59,10 @@ export class Pilots {
     }
     dispatcher.on('worker-gone', (worker, reason) => {
       if (reason === 'left') this.#end(worker)
+    })
+    dispatcher.on('black-hole', (worker, node) => {
+      const session = this.#sessions.get(worker)
+      if (session) this.#blackHoles.set(session.pilot, node)
     })
   }
 
@@ -131,6 +120,7 @@ export class Pilots {
     return rows.map((row) => {
       const session = workers.get(`p${row.id as number}`)
       const worker = session && this.#workerOf(session)
+      const blackHole = this.#blackHoles.get(`p${row.id as number}`)
       return {
         pilot: `p${row.id as number}`,
         createdAt: row.created_at as number,
@@ -138,6 +128,7 @@ export class Pilots {
         ...(row.submitted_at === null ? {} : { submittedAt: row.submitted_at as number }),
         ...(row.registered_at === null ? {} : { registeredAt: row.registered_at as number }),
         ...(worker ? { worker } : {}),
+        ...(blackHole === undefined ? {} : { blackHole }),
       }
     })
   }
@@ -174,11 +165,12 @@ export class Pilots {
           .run(this.#dispatcher.now, reason.slice(0, 1000), numberOf(pilot))
       }
     })
+    for (const { pilot } of pilots) this.#blackHoles.delete(pilot)
     const gone = new Set(pilots.map(({ pilot }) => pilot))
     for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
   }
 
-  demand(): { queued: number; leased: number; ratePerPilot: number } {
+  demand(): Demand {
     const { jobs, workers, contexts, holders } = this.#dispatcher.state
     let queued = 0
     for (const job of jobs.values()) if (!contexts.get(job.context)?.broken) queued += job.queue.size

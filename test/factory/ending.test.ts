@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { USELESS, explainEnding } from '../../src/factory/ending.ts'
-import type { PilotRecord } from '../../src/factory/registry.ts'
+import type { PilotRecord } from '../../src/core/registry.ts'
 import type { Job } from '../../src/factory/sites/site.ts'
 
 const NOW = 1_000_000

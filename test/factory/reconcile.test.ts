@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { reconcile } from '../../src/factory/reconcile.ts'
-import type { PilotRecord } from '../../src/factory/registry.ts'
+import type { PilotRecord } from '../../src/core/registry.ts'
 import type { Job, JobState } from '../../src/factory/sites/site.ts'
 
 const LISTED = 1_000_000

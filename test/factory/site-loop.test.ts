@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type TestContext, describe, test } from 'node:test'
 import pino from 'pino'
 import { ConfigFile, resolveConfig } from '../../src/factory/config.ts'
-import type { PilotRecord } from '../../src/factory/registry.ts'
+import type { PilotRecord } from '../../src/core/registry.ts'
 import { startSiteLoop } from '../../src/factory/site-loop.ts'
 import { BatchSystem } from './support/batch-system.ts'
 import { eventually } from './support/eventually.ts'
@@ -138,6 +138,20 @@ describe('the loop of a site', { concurrency: true }, () => {
     batch.queue.delete(bad)
     await eventually('another is submitted', () => batch.submissions.length === 2)
     assert.deepEqual(batch.submissions[1]?.avoidNodes, ['hole'])
+  })
+
+  test('avoids a node whose pilot the manager sent away as a black hole, which is no failure of the site', async (t) => {
+    let blackHole = ''
+    const { batch, loop, waiting } = startLoop(t, { count: 2, max: 3 }, (record) => {
+      record.registeredAt ??= Date.now()
+      if (record.pilot === blackHole) record.blackHole = 'hole'
+    })
+    await waiting(2)
+    blackHole = [...batch.queue.keys()][0]!
+    batch.queue.delete(blackHole)
+    await eventually('another is submitted', () => batch.submissions.length === 2)
+    assert.deepEqual(batch.submissions[1]?.avoidNodes, ['hole'])
+    assert.equal(loop.status().paused, undefined)
   })
 
   test('keeps the logs of the latest submissions only', async (t) => {

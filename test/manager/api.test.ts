@@ -37,6 +37,21 @@ const results = async (job: number, query = '') =>
   (await user<ResultsResponse>(`/v1/jobs/${job}/results?${query}`)).body
 
 describe('a job', () => {
+  test('tells the factory at once when there is work again, and only then', async () => {
+    await manager.close()
+    let told = 0
+    manager = await startOn(folder, { onWork: () => told++ })
+    const job = await submit(5)
+    assert.equal(told, 1)
+    await user(`/v1/jobs/${job.id}/tasks`, { tasks: [{ key: 'more', input: {} }] })
+    assert.equal(told, 1)
+    const worker = await HttpWorker.register(manager)
+    assert.equal(await worker.workUntilIdle(), 6)
+    await submit(5, 'next')
+    assert.equal(told, 2)
+    await worker.die()
+  })
+
   test('is run by a worker, and its results are read in the order they came', async () => {
     const job = await submit(250)
     const worker = await HttpWorker.register(manager)

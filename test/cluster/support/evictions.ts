@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job } from '../../../src/factory/sites/site.ts'
 import { type Plant, workerProcess } from './plant.ts'
@@ -62,26 +63,54 @@ export const evictions: Eviction[] = [
   { name: 'the job of a user with a better rank', where: 'htcondor', evict: outrank },
 ]
 
+/** A storm evicts at most one pilot of each site in this time, milliseconds. */
+const ROUND = 1000
+/** Longest that a storm may take, milliseconds. */
+const STORM_LIMIT = 240_000
+
+export type Storm = {
+  /** How often each way was taken. */
+  tally: Map<string, number>
+  /** The site of every worker that was seen. */
+  siteOf: Map<string, string>
+}
+
 /**
- * Evicts pilots at work, in every way there is, one after another and again and again, until it is told to stop.
- * @returns how often each way was taken.
+ * Evicts pilots in the middle of work, at every site at once and each time in the way that was taken least, until that is
+ * enough.
+ *
+ * @param feed gives the pilots something to do; asked before each round.
  */
-export async function storm(plant: Plant, signal: AbortSignal): Promise<Map<string, number>> {
+export async function storm(
+  plant: Plant,
+  feed: () => Promise<void>,
+  enough: (tally: ReadonlyMap<string, number>) => boolean,
+): Promise<Storm> {
   const tally = new Map(evictions.map(({ name }) => [name, 0]))
+  const siteOf = new Map<string, string>()
   const evicted = new Set<string>()
-  for (let turn = 0; !signal.aborted; turn++) {
-    const { name, where, evict } = evictions[turn % evictions.length]!
-    const [{ workers }, jobs] = await Promise.all([plant.status(), plant.jobs()])
-    const victim = workers.find(
-      ({ id, site, state, leased }) => site === where && state === 'active' && leased > 0 && !evicted.has(id),
+  const giveUpAt = performance.now() + STORM_LIMIT
+  while (!enough(tally)) {
+    assert.ok(performance.now() < giveUpAt, `not enough evictions: ${JSON.stringify([...tally])}`)
+    const nextRound = sleep(ROUND)
+    const running = (await plant.jobs()).filter(({ state }) => state === 'running')
+    const jobs = new Map(running.map((job) => [job.pilot, job]))
+    await feed()
+    const { workers } = await plant.status()
+    for (const { id, site } of workers) siteOf.set(id, site)
+    const victims = workers.filter(
+      ({ id, pilot, state, leased }) =>
+        state === 'active' && leased > 0 && jobs.has(pilot) && !evicted.has(id),
     )
-    const job = jobs.find(({ pilot, state }) => pilot === victim?.pilot && state === 'running')
-    if (victim && job) {
-      evict(job, plant)
+    for (const [site, [victim]] of Map.groupBy(victims, ({ site }) => site)) {
+      const ways = evictions.filter(({ where }) => where === site)
+      const [way] = ways.toSorted((a, b) => tally.get(a.name)! - tally.get(b.name)!)
+      if (!way || !victim) continue
+      way.evict(jobs.get(victim.pilot)!, plant)
       evicted.add(victim.id)
-      tally.set(name, tally.get(name)! + 1)
+      tally.set(way.name, tally.get(way.name)! + 1)
     }
-    await sleep(victim ? 1000 : 100, undefined, { signal }).catch(() => {})
+    await nextRound
   }
-  return tally
+  return { tally, siteOf }
 }

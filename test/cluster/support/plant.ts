@@ -3,7 +3,13 @@ import { once } from 'node:events'
 import { globSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { type Client, type ResultRow, type Status, connect } from '../../../src/client/index.ts'
+import {
+  type Client,
+  type Job as ClientJob,
+  type ResultRow,
+  type Status,
+  connect,
+} from '../../../src/client/index.ts'
 import { loadConfig } from '../../../src/factory/config-load.ts'
 import type { SiteConfig } from '../../../src/factory/config.ts'
 import { htcondorSite } from '../../../src/factory/sites/htcondor.ts'
@@ -42,6 +48,8 @@ export interface Plant extends AsyncDisposable {
   status(): Promise<Status>
   /** What the batch systems show of this factory's pilots, all sites together. */
   jobs(): Promise<(Job & { site: string })[]>
+  /** All results of a job, when it has finished. */
+  results(job: ClientJob): Promise<ResultRow[]>
   /** Runs tasks and gives their results, when all are there. */
   run(
     name: string,
@@ -59,6 +67,9 @@ export const words = (count: number, ms: number, log?: string): Task[] =>
     input: { word: `word ${i}`, ms, ...(log !== undefined && { log }) },
   }))
 
+/** Keys of a Slurm site whose pilots have a node each: whoever takes one pilot's node takes no other's. */
+export const alone = { memory: '5GB' }
+
 /** @param sites as in factory.yaml. @param more other keys of factory.yaml. */
 export function clusterPlant(sites: Record<string, object>, more: object = {}): Plant {
   const shared = sharedFolder('plant')
@@ -68,7 +79,14 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
   writeFileSync(join(folder, 'words/context.yaml'), CONTEXT)
   writeFileSync(join(folder, 'words/code/words.js'), CODE)
   writeFileSync(join(folder, 'words/code/package.json'), '{"type":"module"}')
-  const common = { poll: 1, memory: '256MB', walltime: '30m', grace: 5, cacheFolder: join(folder, 'cache') }
+  const common = {
+    poll: 1,
+    submitRate: 60,
+    memory: '256MB',
+    walltime: '30m',
+    grace: 5,
+    cacheFolder: join(folder, 'cache'),
+  }
   const config = {
     contexts: [join(folder, 'words')],
     ...more,
@@ -112,13 +130,12 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
     start,
     status: () => client.status(),
     jobs,
+    results,
     async run(name, tasks, { context = 'words', retries = 0 } = {}) {
       const job = await client.createJob({ name, context, options: { retries } })
       await job.add(tasks)
       await job.close()
-      const rows: ResultRow[] = []
-      for await (const row of job.results()) rows.push(row)
-      return rows
+      return results(job)
     },
     async [Symbol.asyncDispose]() {
       await client.close()
@@ -131,6 +148,18 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
       shared[Symbol.dispose]()
     },
   }
+}
+
+function results(job: ClientJob): Promise<ResultRow[]> {
+  const read = async () => {
+    const rows: ResultRow[] = []
+    for await (const row of job.results()) rows.push(row)
+    return rows
+  }
+  const rows = read()
+  // Whoever waits for them hears of it; until then it is nobody's fault.
+  rows.catch(() => {})
+  return rows
 }
 
 function openQueues(configFile: string, state: string): { config: SiteConfig; site: Site }[] {

@@ -19,6 +19,8 @@ export type PilotRecord = {
     tasksDone: number
     tasksFailed: number
   }
+  /** The node on which its worker only failed tasks that others do. */
+  blackHole?: string
 }
 
 /** What there is to do, and how fast one pilot does it. */
