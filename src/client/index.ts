@@ -8,7 +8,7 @@ export { TaskFuture, type TaskState } from './app/future.ts'
 export type { MapOptions, Mapped } from './app/map.ts'
 export { DependencyError, RemoteError } from './app/remote-error.ts'
 export type { App, AppOptions, RemoteFunction } from './app/types.ts'
-export { loadVariable } from './app/variables.ts'
+export { bundleFolder, loadVariable } from './app/variables.ts'
 export type { TaskInput } from './batches.ts'
 export { stateFolder } from './endpoint.ts'
 export {

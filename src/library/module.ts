@@ -27,6 +27,7 @@ type Callable = (...args: unknown[]) => unknown
 export async function loadModule(setup: Setup, spec: ModuleSpec): Promise<LoadedContext> {
   const { bundle, file, call, args } = spec.setup
   const url = pathToFileURL(join(bundleFolder(setup, bundle), file))
+  shareBundles(setup.bundles)
   const exported = (await import(url.href)) as Record<string, unknown>
   const find = (name: string): Callable => {
     const found = exported[name]
@@ -88,6 +89,11 @@ async function callWithMany(
   } catch (error) {
     return calls.map(() => ({ error, ...log() }))
   }
+}
+
+/** A module finds the folders of its context's bundles here; a process holds one context. */
+function shareBundles(bundles: Readonly<Record<string, string>>): void {
+  Object.assign(globalThis, { [Symbol.for('gleaner.bundles')]: bundles })
 }
 
 async function dispose(context: unknown): Promise<void> {

@@ -1,6 +1,7 @@
 /*
  * Verifies claims, a JSON object a line: node app.ts MODEL_FOLDER < claims.jsonl
  */
+import { resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { connect } from 'gleaner'
 import type { Claim } from './model.ts'
@@ -19,7 +20,8 @@ async function* batches(size: number): AsyncGenerator<Claim[], void, undefined> 
 
 await using factory = connect()
 const { inferModel } = factory.app<typeof import('./model.ts')>('./model.ts', {
-  context: ['loadModel', modelFolder],
+  context: ['loadModel'],
+  bundles: { model: resolve(modelFolder) },
   job: 'fact-verification',
 })
 for await (const { input, value, error } of inferModel.map(batches(20), { window: 100 })) {

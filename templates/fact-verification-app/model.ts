@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
-import { loadVariable } from 'gleaner'
+import { bundleFolder, loadVariable } from 'gleaner'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 
 export interface Claim {
@@ -22,8 +22,9 @@ interface Model {
   empty: Record<string, Tensor>
 }
 
-/** Loads the model from its folder: onnx/model.onnx, config.json and the tokenizer's files. */
-export async function loadModel(folder: string) {
+/** Loads the model from its bundle: onnx/model.onnx, config.json and the tokenizer's files. */
+export async function loadModel() {
+  const folder = bundleFolder('model')
   const read = async (file: string) => JSON.parse(await readFile(join(folder, file), 'utf8')) as never
   const tokenizer = new Tokenizer(await read('tokenizer.json'), await read('tokenizer_config.json'))
   const session = await InferenceSession.create(join(folder, 'onnx', 'model.onnx'))

@@ -135,7 +135,7 @@ describe('an application', () => {
     assert.deepEqual([numbers.length, new Set(numbers).size], [200, 200])
   })
 
-  test('verifies claims with a model that its own code loads, by packages with compiled parts', async () => {
+  test('verifies claims with a model that goes along, loaded by its own code and packages with compiled parts', async () => {
     const folder = join(here.folder, 'verify')
     const read = (name: string) => readFile(join(ROOT, 'templates', 'fact-verification-app', name), 'utf8')
     await makeProject(folder, { 'model.ts': await read('model.ts'), 'app.ts': await read('app.ts') })

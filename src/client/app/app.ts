@@ -7,7 +7,7 @@ import type { Client } from '../client.ts'
 import { InputError } from '../errors.ts'
 import { startCall } from './call.ts'
 import { compile, type Compiled } from './compile.ts'
-import { registerModule, type ModuleContext, type Setup } from './context.ts'
+import { registerModule, type ContextOptions, type ModuleContext, type Setup } from './context.ts'
 import { mapItems, type MapOptions } from './map.ts'
 import { openSession, type Session } from './session.ts'
 import type { App, AppOptions } from './types.ts'
@@ -32,17 +32,18 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
   /** The job of calls whose application gave it no name. */
   const unnamed = `app-${randomUUID()}`
 
-  function contextOf(file: string, setup: Setup | undefined, signal: AbortSignal): Promise<ModuleContext> {
-    return remember(contexts, JSON.stringify([file, encode(setup)]), async () => {
+  function contextOf(file: string, options: ContextOptions, signal: AbortSignal): Promise<ModuleContext> {
+    return remember(contexts, JSON.stringify([file, encode(options)]), async () => {
       const compiled = await remember(modules, file, () => compile(file))
-      return await registerModule(client, compiled, setup, folder, signal)
+      return await registerModule(client, compiled, options, folder, signal)
     })
   }
 
   function sessionOf(file: string, name: string, options: Options): Session {
-    const { context: setup, job = unnamed } = options
+    const { job = unnamed } = options
+    const context = contextOptionsOf(file, options)
     if (job.length > 80) throw new InputError(`the job's name "${job}" is longer than 80 characters`)
-    const key = JSON.stringify([file, name, encode(setup), job])
+    const key = JSON.stringify([file, name, encode(context), job])
     const jobOptions = JSON.stringify(jobOptionsOf(options))
     const known = sessions.get(key)
     if (known && known.options !== jobOptions) {
@@ -52,13 +53,13 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
     }
     if (known) return known.session
     const session = openSession(async (signal) => {
-      const context = await contextOf(file, setup, signal)
-      if (!context.functions.includes(name)) {
-        throw new InputError(`${file} exports no "${name}"; it exports ${context.functions.join(', ')}`)
+      const { name: contextName, functions } = await contextOf(file, context, signal)
+      if (!functions.includes(name)) {
+        throw new InputError(`${file} exports no "${name}"; it exports ${functions.join(', ')}`)
       }
       const request: CreateJobRequest = {
-        name: `${job}/${name}@${context.name.slice(-12)}`,
-        context: context.name,
+        name: `${job}/${name}@${contextName.slice(-12)}`,
+        context: contextName,
         function: name,
         options: jobOptionsOf(options),
       }
@@ -97,6 +98,11 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
       await Promise.all(all.map(({ session, named }) => session.close({ cancel: !named })))
     },
   }
+}
+
+function contextOptionsOf(file: string, { context: setup, bundles = {} }: Options): ContextOptions {
+  const folders = Object.entries(bundles).map(([name, path]) => [name, resolve(dirname(file), path)])
+  return { setup, bundles: Object.fromEntries(folders) as Record<string, string> }
 }
 
 function jobOptionsOf({ retries, timeLimitMs, priority }: Options): NonNullable<CreateJobRequest['options']> {

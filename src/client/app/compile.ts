@@ -17,6 +17,9 @@ export interface Compiled {
   natives: NativePackage[]
 }
 
+/** The bundle in which packages with compiled parts travel, so that a change of the code does not make it another. */
+export const NATIVE_BUNDLE = 'gleaner.native'
+
 /** Another module of this folder: a source, or what was built of it. */
 const own = (name: string) => fileURLToPath(new URL(`${name}${extname(import.meta.url)}`, import.meta.url))
 
@@ -60,16 +63,21 @@ export async function compile(file: string): Promise<Compiled> {
   })
   const outputs = new Map(result.outputFiles.map(({ path, text }) => [basename(path), text]))
   const exports = (result.metafile.outputs['module.js']?.exports ?? []).sort()
-  const files = new Map([['package.json', '{"type":"module"}\n'], ['index.js', index(exports)], ...outputs])
+  const files = new Map([
+    ['package.json', '{"type":"module"}\n'],
+    ['index.js', index(exports, [...natives.keys()].sort())],
+    ...outputs,
+  ])
   return { name: parse(file).name, exports, files, natives: [...natives.values()] }
 }
 
 /** The module that a library loads: it exports setup, and each function under its own name. */
-function index(exports: string[]): string {
+function index(exports: string[], natives: string[]): string {
   const wrapped = exports.map((name, i) => `const f${i} = call(${JSON.stringify(name)})`)
   const named = exports.map((name, i) => `f${i} as ${JSON.stringify(name)}`)
   return [
-    `import { remote } from './remote.js'`,
+    `import { remote, usePackages } from './remote.js'`,
+    ...(natives.length > 0 ? [`usePackages(${JSON.stringify(natives)}, '${NATIVE_BUNDLE}')`] : []),
     `const { setUp, call } = remote(await import('./module.js'))`,
     ...wrapped,
     `export { ${['setUp as "gleaner.setUp"', ...named].join(', ')} }`,

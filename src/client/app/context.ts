@@ -1,16 +1,24 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Name } from '../../protocol/common.ts'
 import type { Client } from '../client.ts'
 import { InputError } from '../errors.ts'
-import type { Compiled } from './compile.ts'
+import { NATIVE_BUNDLE, type Compiled } from './compile.ts'
 import { packNatives, type PackedNatives } from './natives.ts'
 import { encode } from './values.ts'
 
+const CODE_BUNDLE = 'gleaner.code'
+
 /** A module's setup function and its arguments. */
 export type Setup = readonly [name: string, ...args: unknown[]]
+
+export interface ContextOptions {
+  setup: Setup | undefined
+  /** Absolute paths of folders that go along, by name. */
+  bundles: Record<string, string>
+}
 
 /** What a context made of a module is called at the factory, and which functions it has. */
 export interface ModuleContext {
@@ -28,7 +36,7 @@ export interface ModuleContext {
 export async function registerModule(
   client: Pick<Client, 'contexts' | 'addContext'>,
   module: Compiled,
-  setup: Setup | undefined,
+  { setup, bundles }: ContextOptions,
   folder: string,
   signal?: AbortSignal,
 ): Promise<ModuleContext> {
@@ -41,16 +49,21 @@ export async function registerModule(
   }
   const natives = await packNatives(module.natives)
   const spec = {
-    bundles: { code: './code' },
+    bundles: {
+      ...bundles,
+      [CODE_BUNDLE]: './code',
+      ...(natives.files.length > 0 && { [NATIVE_BUNDLE]: './native' }),
+    },
     library: 'module',
     setup: {
-      bundle: 'code',
+      bundle: CODE_BUNDLE,
       file: 'index.js',
       ...(setup && { call: 'gleaner.setUp', args: [setup[0], encode(setup.slice(1))] }),
     },
     functions: Object.fromEntries(functions.map((name) => [name, { export: name }])),
   }
-  const name = nameOf(module, natives, spec)
+  const prints = await Promise.all(Object.values(bundles).map(printOf))
+  const name = nameOf(module, [natives.versions, spec, prints])
   const known = await client.contexts({ signal })
   if (!known.some((context) => context.name === name)) {
     const draft = join(folder, randomUUID())
@@ -64,8 +77,21 @@ export async function registerModule(
   return { name, functions }
 }
 
-function nameOf(module: Compiled, natives: PackedNatives, spec: object): string {
-  const hash = createHash('sha256').update(JSON.stringify([[...module.files], natives.versions, spec]))
+/** What tells a folder from what it was before, or will be after a change, without reading gigabytes. */
+async function printOf(folder: string): Promise<string[]> {
+  const files = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: Error) => {
+    throw new InputError(`the bundle ${folder} cannot be read: ${error.message}`)
+  })
+  const prints = files.map(async ({ parentPath, name }) => {
+    const path = join(parentPath, name)
+    const { size, mtimeMs } = await stat(path)
+    return `${path} ${size} ${mtimeMs}`
+  })
+  return (await Promise.all(prints)).sort()
+}
+
+function nameOf(module: Compiled, rest: unknown[]): string {
+  const hash = createHash('sha256').update(JSON.stringify([[...module.files], rest]))
   const base = module.name.replaceAll(/[^A-Za-z0-9]+/g, '-').replace(/^-/, '') || 'module'
   return `${base.slice(0, 40)}-${hash.digest('hex').slice(0, 16)}`
 }
@@ -80,7 +106,7 @@ async function writeFolder(
   await mkdir(code, { recursive: true, mode: 0o700 })
   for (const [file, text] of files) await writeFile(join(code, file), text)
   for (const { source, path } of natives.files) {
-    const target = join(code, 'node_modules', path)
+    const target = join(folder, 'native', 'node_modules', path)
     await mkdir(dirname(target), { recursive: true })
     await copyFile(source, target, constants.COPYFILE_FICLONE)
   }

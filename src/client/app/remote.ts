@@ -1,14 +1,28 @@
 /*
  * Runs beside a user's module on a worker: what of an application's calls happens there. Bundled together with the module.
  */
+import { registerHooks } from 'node:module'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { JsonValue } from '../../protocol/common.ts'
 import { decode, encode } from './values.ts'
-import { keepVariables } from './variables.ts'
+import { bundleFolder, keepVariables } from './variables.ts'
 
 type Callable = (...args: unknown[]) => unknown
 
 // Before the module is loaded, so that stacks of its errors show the user's own lines.
 process.setSourceMapsEnabled(true)
+
+/** Has these packages, and what they need, come from the bundle they are in. */
+export function usePackages(names: readonly string[], from: string): void {
+  const parentURL = pathToFileURL(join(bundleFolder(from), 'package.json')).href
+  const isOne = (specifier: string) =>
+    names.some((name) => specifier === name || specifier.startsWith(`${name}/`))
+  registerHooks({
+    resolve: (specifier, context, next) =>
+      next(specifier, isOne(specifier) ? { ...context, parentURL } : context),
+  })
+}
 
 /** The exports by which a library of the kind `module` sets up and calls a user's module. */
 export function remote(module: Record<string, unknown>) {

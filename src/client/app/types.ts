@@ -27,6 +27,11 @@ export interface AppOptions<M> {
    */
   context?: SetupOf<M>
   /**
+   * Folders that workers fetch and keep, from the factory and from each other, such as a model's; the module finds them by
+   * `bundleFolder(name)`. Relative to the module's own folder; the factory must see them under the same path.
+   */
+  bundles?: Record<string, string>
+  /**
    * A name by which the application, started again, finds its calls: those that have ended are not run again. At most 80
    * characters. Default: calls belong to this start only, and those that have not ended when the client is closed are cancelled.
    */

@@ -1,6 +1,8 @@
 /** Where the process of a context keeps what its setup returned; the same for every copy of this module. */
 const PLACE = Symbol.for('gleaner.variables')
-const places = globalThis as { [PLACE]?: Record<string, unknown> }
+/** Where its library has put the folders of its bundles. */
+const BUNDLES = Symbol.for('gleaner.bundles')
+const places = globalThis as { [PLACE]?: Record<string, unknown>; [BUNDLES]?: Record<string, string> }
 
 /**
  * What the setup function of this context returned under this name. For functions of a module given to `app`; they run where
@@ -23,6 +25,20 @@ export function loadVariable<T>(name: string): T {
   }
   const known = Object.keys(variables).join(', ') || 'none'
   throw new Error(`setup returned no variable "${name}"; it returned ${known}`)
+}
+
+/**
+ * The folder, where this runs, of one of the bundles that the application gave its context.
+ *
+ * @throws Error if there is no such bundle; it names those there are
+ */
+export function bundleFolder(name: string): string {
+  const { [BUNDLES]: bundles = {} } = places
+  if (Object.hasOwn(bundles, name)) return bundles[name]!
+  const known = Object.keys(bundles).filter((key) => !key.startsWith('gleaner.'))
+  throw new Error(
+    `the context has no bundle "${name}"; its bundles: ${known.join(', ') || 'none'}. Give one by .with({ bundles: { … } })`,
+  )
 }
 
 /** Keeps what setup returned for {@link loadVariable}. */
