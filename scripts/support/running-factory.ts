@@ -16,17 +16,20 @@ export interface RunningFactory extends AsyncDisposable {
   /** The factory's own process. */
   process: ChildProcess
   state: string
+  /** The cache folder of its pilots' nodes, which are all this machine. */
+  cache: string
 }
 
 /**
  * Starts a factory with the given factory.yaml and contexts (files by path, relative to a folder of their own).
- * Disposing of it stops it and removes everything.
+ * Disposing of it stops it and removes everything; but not a folder that was given, where the next one goes on.
  */
 export async function runFactory(
   config: { sites: Record<string, object>; manager?: object },
-  contexts: Record<string, Record<string, string>>,
+  contexts: Record<string, Record<string, string | Uint8Array>>,
+  given?: string,
 ): Promise<RunningFactory> {
-  const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-'))
+  const folder = given ?? (await mkdtemp(join(tmpdir(), 'gleaner-bench-')))
   const state = join(folder, 'state')
   const paths: string[] = []
   for (const [name, files] of Object.entries(contexts)) {
@@ -59,11 +62,12 @@ export async function runFactory(
     client,
     process: child,
     state,
+    cache: cacheFolder,
     async [Symbol.asyncDispose]() {
       await client[Symbol.asyncDispose]()
       child.kill('SIGTERM')
       await exit
-      await rm(folder, { recursive: true, force: true })
+      if (given === undefined) await rm(folder, { recursive: true, force: true })
     },
   }
 }

@@ -86,7 +86,8 @@ export function createCrew(options: CrewOptions): Crew {
     }),
   )
 
-  function onChange(_context: string, _event: ContextEvent) {
+  function onChange(context: string, event: ContextEvent) {
+    log.info({ context, ...event }, 'context')
     rearrange()
     onNews()
   }
