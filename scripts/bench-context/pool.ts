@@ -1,9 +1,10 @@
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { ContextMode } from '../../src/protocol/context.ts'
 import { type RunningFactory, runFactory } from '../support/running-factory.ts'
 import type { PilotHistory } from './account.ts'
+import { fileOf, readEvents } from './pilot-files.ts'
 import { NAME } from './verifier.ts'
 
 /** One run of a job on a pool of pilots of this machine. */
@@ -84,19 +85,9 @@ async function evict({ client, state }: RunningFactory, killed: Map<string, numb
     .sort((a, b) => Number(a.id.slice(1)) - Number(b.id.slice(1)))
   if (!oldest) throw new Error('no pilot is left to be evicted')
   const { pilot } = oldest
-  const [, pid] = (await readFile(await fileOf(state, join('jobs', pilot)), 'utf8')).split(' ')
+  const [, pid] = (await readFile(await fileOf(state, 'here', join('jobs', pilot)), 'utf8')).split(' ')
   process.kill(-Number(pid), 'SIGKILL')
   return [pilot, now()] as const
-}
-
-/** A pilot's file in the folder of its submission. */
-async function fileOf(state: string, name: string): Promise<string> {
-  const submissions = join(state, 'submissions', 'here')
-  for (const submission of await readdir(submissions)) {
-    const path = join(submissions, submission, name)
-    if ((await readFile(path).catch(() => undefined)) !== undefined) return path
-  }
-  throw new Error(`${name} is in no folder of ${submissions}`)
 }
 
 async function readHistories(
@@ -123,18 +114,9 @@ async function readHistories(
         ...(row.registered_at !== null && { registeredAt: row.registered_at as number }),
         endedAt: end ?? endedAt,
         evicted: end !== undefined,
-        events: await readEvents(await fileOf(state, join('logs', `${pilot}.log`))),
+        events: await readEvents(await fileOf(state, 'here', join('logs', `${pilot}.log`))),
         results: arrivals.filter((arrival) => arrival.worker === worker),
       }
     }),
   )
-}
-
-/** What a pilot's log says of contexts, among its other lines. */
-async function readEvents(log: string): Promise<PilotHistory['events']> {
-  const lines = (await readFile(log, 'utf8')).split('\n').filter((line) => line.startsWith('{'))
-  return lines
-    .map((line) => JSON.parse(line) as { time: number; msg?: string; type?: string })
-    .filter(({ msg }) => msg === 'context')
-    .map(({ time, type }) => ({ at: time, type: type! }))
 }

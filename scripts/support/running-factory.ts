@@ -43,7 +43,7 @@ export async function runFactory(
   await mkdir(state, { recursive: true, mode: 0o700 })
   const cacheFolder = join(folder, 'cache')
   const sites = Object.fromEntries(
-    Object.entries(config.sites).map(([name, site]) => [name, { ...site, cacheFolder }]),
+    Object.entries(config.sites).map(([name, site]) => [name, { cacheFolder, ...site }]),
   )
   // JSON is YAML.
   await writeFile(join(state, 'factory.yaml'), JSON.stringify({ ...config, sites, contexts: paths }))
