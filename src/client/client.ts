@@ -63,6 +63,13 @@ export interface Client extends AsyncDisposable {
    */
   addContext(path: string, options?: CallOptions): Promise<ContextSpec>
   /**
+   * Has the workers that have nothing else to fetch bring a context's files to their disks, now and as they come, until it
+   * is dropped or the factory stops.
+   */
+  warmContext(name: string, options?: CallOptions): Promise<ContextSpec>
+  /** Has all workers let go of a context, in memory and on disk. Refused while a job needs it. */
+  dropContext(name: string, options?: CallOptions): Promise<ContextSpec>
+  /**
    * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on.
    * @returns its size in bytes
    */
@@ -98,6 +105,10 @@ export function connect({
   const locate =
     url !== undefined && token !== undefined ? fixed({ url, token, ca }) : inState(stateFolder(state))
   const transport = createTransport({ locate, patienceMs, onRetry })
+  const tellOf = (name: string, what: 'warm' | 'drop', { signal }: CallOptions = {}) => {
+    const path = `/v1/contexts/${encodeURIComponent(name)}/${what}`
+    return transport.call({ method: 'POST', path, body: '{}', answer: ContextSpec, signal })
+  }
   const drafts = url === undefined ? join(stateFolder(state), 'apps') : tmpdir()
 
   const client: Client = {
@@ -129,6 +140,8 @@ export function connect({
         signal,
       })
     },
+    warmContext: (name, options) => tellOf(name, 'warm', options),
+    dropContext: (name, options) => tellOf(name, 'drop', options),
     async backup(file, { signal } = {}) {
       const { bytes } = await transport.call({
         method: 'POST',

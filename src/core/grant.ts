@@ -1,4 +1,4 @@
-import { placement } from './placement.ts'
+import { placement, placementAhead } from './placement.ts'
 import {
   type Action,
   type ContextState,
@@ -106,22 +106,30 @@ export function answer(
   if (worker.parkedUntil === undefined) return
   const leases = [...extra, ...grant(state, worker, now)]
   const warm = placement(state, worker, now)
-  const rewarmed = warm.length !== worker.warm.length || warm.some((id, i) => id !== worker.warm[i])
+  const ahead = placementAhead(state, worker, warm)
+  const rewarmed = !areSame(warm, worker.warm)
+  const moved = rewarmed || worker.discard.length > 0 || !areSame(ahead, worker.ahead)
   // A worker that knows says that it is leaving; until then it is told with every answer.
   const drain = worker.draining && !worker.leaving
-  const news = leases.length > 0 || rewarmed || drain || worker.cancel.length > 0 || worker.revoke.length > 0
+  const news = leases.length > 0 || moved || drain || worker.cancel.length > 0 || worker.revoke.length > 0
   if (!news && worker.parkedUntil > now) return
-  const drop = worker.warm.filter((id) => !warm.includes(id))
+  const { cancel, revoke, discard } = worker
+  const drop = [...worker.warm, ...discard].filter((id) => !warm.includes(id))
   if (rewarmed) assign(state, worker, warm)
-  const { cancel, revoke } = worker
+  worker.ahead = ahead
   worker.cancel = []
   worker.revoke = []
+  worker.discard = []
   delete worker.parkedUntil
   actions.push({
     type: 'reply',
     worker: worker.id,
-    reply: { leases, cancel, revoke, warm, drop, drain: worker.draining },
+    reply: { leases, cancel, revoke, warm, drop, ahead, discard, drain: worker.draining },
   })
+}
+
+function areSame(these: readonly string[], those: readonly string[]): boolean {
+  return these.length === those.length && these.every((id, i) => id === those[i])
 }
 
 /** Offers what is queued to the workers with an open request, until nothing is. */

@@ -23,6 +23,14 @@ export function placement(state: SchedulerState, worker: Worker, now: number): s
   return [...kept, ...chosen]
 }
 
+/** Contexts to bring the files of besides: those users asked for, on a worker with nothing to fetch for the work there is. */
+export function placementAhead(state: SchedulerState, worker: Worker, warm: readonly string[]): string[] {
+  const fetches = warm.some((id) => (worker.levels.get(id) ?? 'absent') === 'absent')
+  if (fetches) return []
+  const asked = [...state.contexts.values()].filter(({ id, ahead }) => ahead && !warm.includes(id))
+  return asked.map(({ id }) => id)
+}
+
 /** It has work, and did not just fail on this worker. */
 function isOpen(context: ContextState, worker: Worker, now: number): boolean {
   return mayTry(worker, context.id, now) && queuedOf(context) > 0

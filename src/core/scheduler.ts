@@ -111,8 +111,10 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     ready: [],
     setupRetries: new Map(),
     warm: [],
+    ahead: [],
     cancel: [],
     revoke: [],
+    discard: [],
   })
 }
 
@@ -218,6 +220,30 @@ export function disconnected(state: SchedulerState, workerId: string, now: numbe
   if (!worker) return
   worker.suspectSince ??= now
   delete worker.parkedUntil
+}
+
+/** Users want the files of a context on every worker that has nothing else to fetch, also on those yet to come. */
+export function warmAhead(state: SchedulerState, context: string, now: number): Action[] {
+  const actions: Action[] = []
+  contextOf(state, context).ahead = true
+  for (const worker of state.workers.values()) answer(state, worker, now, actions)
+  return actions
+}
+
+/** Users want a context, of which no job is left, gone from all workers: from memory and from disk. */
+export function dropEverywhere(state: SchedulerState, context: string, now: number): Action[] {
+  const actions: Action[] = []
+  contextOf(state, context).ahead = false
+  for (const worker of state.workers.values()) {
+    assign(
+      state,
+      worker,
+      worker.warm.filter((id) => id !== context),
+    )
+    worker.discard.push(context)
+    answer(state, worker, now, actions)
+  }
+  return actions
 }
 
 /** Ask a worker to finish what it has and leave. */

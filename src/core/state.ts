@@ -84,6 +84,8 @@ export interface ContextState {
   rate: number
   setupFailures: number
   everReady: boolean
+  /** A user wants its files on all workers that have nothing else to fetch. */
+  ahead: boolean
   /** Set while its setup has only ever failed: users are told, and no pilots are started for it. Workers go on trying, ever more rarely. */
   broken?: TaskError
 }
@@ -117,11 +119,14 @@ export interface Worker extends WorkerInfo {
   setupRetries: Map<string, { attempts: number; retryAt: number }>
   /** The contexts it was told to bring up. */
   warm: string[]
+  /** The contexts it was told to bring the files of, besides. */
+  ahead: string[]
   /** It has a request open until then. */
   parkedUntil?: number
   /** To be told with the next answer. */
   cancel: number[]
   revoke: number[]
+  discard: string[]
 }
 
 /** A lease on its way out: the shell adds the tasks' inputs. */
@@ -180,7 +185,16 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
 export function contextOf(state: SchedulerState, id: string): ContextState {
   let context = state.contexts.get(id)
   if (!context) {
-    context = { id, jobs: [], assigned: 0, ready: 0, rate: 0, setupFailures: 0, everReady: false }
+    context = {
+      id,
+      jobs: [],
+      assigned: 0,
+      ready: 0,
+      rate: 0,
+      setupFailures: 0,
+      everReady: false,
+      ahead: false,
+    }
     state.contexts.set(id, context)
   }
   return context

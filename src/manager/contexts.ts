@@ -8,7 +8,7 @@ import { explain } from '../protocol/common.ts'
 import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../protocol/context.ts'
 import type { TaskError } from '../protocol/task.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { invalid, notFound } from './errors.ts'
+import { conflict, invalid, notFound } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 
 /** Largest context.yaml, bytes. */
@@ -76,6 +76,28 @@ export class Contexts {
     const error = this.#problems.get(id)
     if (!error || !this.#dispatcher.state.contexts.get(id)?.broken) return undefined
     return `context "${this.byId(id).name}" cannot be set up: ${error.message}`
+  }
+
+  /** Has every worker that has nothing else to fetch bring the context's files to its disk, until it is dropped. */
+  warm(name: string): ContextSpec {
+    const context = this.named(name)
+    this.#dispatcher.warmAhead(context.id)
+    return context
+  }
+
+  /**
+   * Has every worker let go of the context, in memory and on disk.
+   * @throws {ApiError} 409 while a job needs it
+   */
+  drop(name: string): ContextSpec {
+    const context = this.named(name)
+    const jobs = this.#dispatcher.state.contexts.get(context.id)?.jobs ?? []
+    if (jobs.length > 0) {
+      const numbers = jobs.map(({ id }) => id).join(', ')
+      throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`)
+    }
+    this.#dispatcher.dropEverywhere(context.id)
+    return context
   }
 
   /** Asks for another try of a context that was given up. */

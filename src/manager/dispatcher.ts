@@ -5,6 +5,7 @@ import {
   createScheduler,
   disconnected,
   drain,
+  dropEverywhere,
   exchange,
   excuseSilence,
   giveBack,
@@ -12,6 +13,7 @@ import {
   lost,
   type SchedulerState,
   tick,
+  warmAhead,
 } from '../core/scheduler.ts'
 import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../core/state.ts'
 import { limits } from '../protocol/common.ts'
@@ -124,6 +126,14 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
 
   drain(worker: string): void {
     this.apply(drain(this.state, worker, this.now))
+  }
+
+  warmAhead(context: string): void {
+    this.apply(warmAhead(this.state, context, this.now))
+  }
+
+  dropEverywhere(context: string): void {
+    this.apply(dropEverywhere(this.state, context, this.now))
   }
 
   /** The worker's batch job is over. */

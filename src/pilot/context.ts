@@ -42,6 +42,8 @@ export type ContextEvent =
   | { type: 'fetched'; apart?: boolean }
   /** Its files need not stay, or not come. */
   | { type: 'released' }
+  /** Its files are deleted. */
+  | { type: 'discarded' }
   | { type: 'loading'; slot: number }
   | { type: 'loaded'; slot: number; level: Level; memory?: number | undefined }
   | { type: 'unloaded'; slot: number }
@@ -69,6 +71,8 @@ export function after(state: ContextState, event: ContextEvent, now: number): Co
     case 'released':
       if (state.files === 'fetching') return fetchingEnded(state, now)
       return { ...state, files: state.files === 'apart' ? 'absent' : 'left' }
+    case 'discarded':
+      return { ...state, files: 'absent' }
     case 'loading': {
       const before = state.libraries.get(event.slot)
       const fetchMs = state.fetchMs + (before?.fetching ? now - before.since : 0)

@@ -31,7 +31,7 @@ import type { SlotPlan } from './slot-plan.ts'
 export interface Crew {
   readonly shelf: Shelf
   /** Takes in what the manager answered. */
-  take(answer: Pick<ExchangeResponse, 'leases' | 'cancel' | 'revoke' | 'warm' | 'drop'>): void
+  take(answer: Omit<ExchangeResponse, 'drain'>): void
   /** Tasks to ask for, if it must stop in `leftMs`. */
   wants(leaseTargetMs: number, leftMs: number | undefined): ExchangeRequest['want']
   /** Some library has room that no task in hand fills. */
@@ -67,7 +67,9 @@ export function createCrew(options: CrewOptions): Crew {
   const oneTask = contextMode !== 'pervasive'
   const meters = new Map<string, Meter>()
   let wanted: readonly string[] = []
+  let ahead: readonly string[] = []
   let dropped: readonly string[] = []
+  let discarded: readonly string[] = []
   let windingDown = false
 
   const meterOf = (context: string) => meters.get(context) ?? unmeasured
@@ -133,7 +135,11 @@ export function createCrew(options: CrewOptions): Crew {
 
   function releaseUnused() {
     for (const { id } of shelf.states()) {
-      if (!wanted.includes(id) && !isHoused(id)) shelf.release(id)
+      if (wanted.includes(id) || ahead.includes(id) || isHoused(id)) continue
+      shelf.release(id)
+      if (!discarded.includes(id)) continue
+      discarded = discarded.filter((other) => other !== id)
+      shelf.discard(id)
     }
   }
 
@@ -151,7 +157,7 @@ export function createCrew(options: CrewOptions): Crew {
 
   return {
     shelf,
-    take({ leases, cancel, revoke, warm, drop }) {
+    take({ leases, cancel, revoke, warm, drop, ahead: early, discard }) {
       if (cancel.length + revoke.length > 0) {
         forget(hand, cancel, revoke)
         for (const slot of slots) slot.forget(among(cancel, revoke))
@@ -161,7 +167,9 @@ export function createCrew(options: CrewOptions): Crew {
       for (const lease of leases) addLease(hand, lease)
       wanted = warm
       dropped = drop
-      for (const context of warm) shelf.want(context)
+      ahead = early
+      discarded = [...discarded, ...discard].filter((id) => !warm.includes(id) && !early.includes(id))
+      for (const context of [...warm, ...early]) shelf.want(context)
       rearrange()
     },
     wants: (leaseTargetMs, leftMs) =>
@@ -182,6 +190,7 @@ export function createCrew(options: CrewOptions): Crew {
     windDown(leftMs) {
       windingDown = true
       wanted = []
+      ahead = []
       for (const context of hand.queues.keys()) {
         const running = unfinishedIn(hand, context) - queuedIn(hand, context)
         const fits = fitting(meterOf(context), loadedIn(shelf.state(context)), leftMs)

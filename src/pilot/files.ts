@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
+import { BundleError } from '../bundle/errors.ts'
 import { type FetchReport, fetchBundle } from '../bundle/fetch.ts'
 import { type Held, openStore, type Store } from '../bundle/store.ts'
 import { type ContextMode, ContextSpec } from '../protocol/context.ts'
@@ -55,7 +56,8 @@ export function fetchContexts({ link, store, worker, shared, mode, log }: FilesO
   if (mode !== 'none') {
     return async (context, onProgress, signal) => {
       const spec = await describe(context, signal)
-      return { spec, ...(await holdAll(spec, store, fetchTo(store), onProgress, signal)) }
+      const held = await holdAll(spec, store, fetchTo(store), onProgress, signal)
+      return { spec, ...held, discard: () => removeAll(spec, store) }
     }
   }
   return async (context, _onProgress, signal) => {
@@ -74,7 +76,8 @@ export function fetchContexts({ link, store, worker, shared, mode, log }: FilesO
         throw error
       }
     }
-    return { spec, folders: {}, bring, [Symbol.asyncDispose]: () => Promise.resolve() }
+    const nothing = () => Promise.resolve()
+    return { spec, folders: {}, bring, discard: nothing, [Symbol.asyncDispose]: nothing }
   }
 }
 
@@ -110,6 +113,15 @@ async function holdAll(
   }
   const folders = Object.fromEntries([...held].map(([name, { folder }]) => [name, folder]))
   return { folders, [Symbol.asyncDispose]: release }
+}
+
+/** Removes the bundles of a context, but for those that another context or process uses. */
+async function removeAll({ bundles }: ContextSpec, store: Store): Promise<void> {
+  for (const bundle of Object.values(bundles)) {
+    await store.remove(bundle).catch((error: unknown) => {
+      if (!(error instanceof BundleError)) throw error
+    })
+  }
 }
 
 /** Holds a bundle, and fetches it before if need be. Between the two another process may have made room. */

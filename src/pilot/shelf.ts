@@ -4,7 +4,11 @@ import { after, type ContextEvent, type ContextState, shouldTry, unknownContext 
 import type { Loadable } from './slot.ts'
 
 /** A context whose files stay here until it is disposed of. */
-export type HeldContext = Loadable & AsyncDisposable
+export type HeldContext = Loadable &
+  AsyncDisposable & {
+    /** Deletes those of its files that nobody holds. */
+    discard: () => Promise<void>
+  }
 
 /** Brings a context's files here. */
 export type FetchContext = (
@@ -25,6 +29,8 @@ export interface Shelf {
   want(context: string): void
   /** Lets the files of a context go, or stops fetching them. */
   release(context: string): void
+  /** Deletes the files of a context that was released. */
+  discard(context: string): void
   /** Lets all go; resolves when nothing is under way any more. */
   close(): Promise<void>
 }
@@ -42,6 +48,8 @@ export interface ShelfOptions {
 export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
   const states = new Map<string, ContextState>()
   const held = new Map<string, HeldContext>()
+  /** Contexts that were let go, and may still be on disk. */
+  const left = new Map<string, { files: HeldContext; gone: Promise<void> }>()
   const fetching = new Map<string, { stop: AbortController; done: Promise<void> }>()
 
   const state = (id: string) => states.get(id) ?? unknownContext(id)
@@ -67,6 +75,7 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
         note(id, { type: 'progress', bytesHeld, bytesTotal })
       const context = await fetch(id, progress, signal)
       held.set(id, context)
+      left.delete(id)
       note(id, { type: 'fetched', apart: context.bring !== undefined })
     } catch (error) {
       if (!signal.aborted) log.error({ context: id, err: error }, 'the context cannot be fetched')
@@ -101,8 +110,18 @@ export function createShelf({ fetch, onChange, log }: ShelfOptions): Shelf {
       const files = held.get(id)
       if (!files) return
       held.delete(id)
+      left.set(id, { files, gone: letGo(id, files) })
       note(id, { type: 'released' })
-      void letGo(id, files)
+    },
+    discard(id) {
+      const last = left.get(id)
+      if (!last) return
+      left.delete(id)
+      note(id, { type: 'discarded' })
+      const { files, gone } = last
+      gone
+        .then(() => files.discard())
+        .catch((error: unknown) => log.warn({ context: id, err: error }, 'files are left on disk'))
     },
     async close() {
       for (const { stop } of fetching.values()) stop.abort()

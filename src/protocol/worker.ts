@@ -119,6 +119,10 @@ export const ExchangeResponse = z.object({
   warm: z.array(Sha256),
   /** Contexts to let go. */
   drop: z.array(Sha256),
+  /** Contexts whose files to bring here ahead, though nothing is to be loaded yet. */
+  ahead: z.array(Sha256),
+  /** Contexts whose files to delete, once nothing uses them. */
+  discard: z.array(Sha256),
   /** Take no more work, finish or return what is in hand, and leave. */
   drain: z.boolean(),
 })

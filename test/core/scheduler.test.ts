@@ -8,9 +8,11 @@ import {
   cancelTasks,
   createScheduler,
   drain,
+  dropEverywhere,
   exchange,
   join,
   tick,
+  warmAhead,
 } from '../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerState } from '../../src/core/state.ts'
 import type { ContextReport, ExchangeRequest } from '../../src/protocol/worker.ts'
@@ -296,6 +298,40 @@ test('a cancelled job is forgotten and its workers are told', () => {
   assert.equal(state.holders.size, 0)
 })
 
+test('what users want ahead is told to workers that have nothing else to fetch, also to those yet to come', () => {
+  const state = createScheduler(1)
+  const other = 'b'.repeat(64)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 9, 0)
+  const early = driver(state, 'w1')
+  assert.deepEqual(early({ room: 0 }).ahead, [])
+  early({ room: 0, waitMs: 1_000 })
+  assert.deepEqual(replyOf(warmAhead(state, other, 0))?.ahead, [other])
+  const late = driver(state, 'w2')
+  assert.deepEqual(late({ room: 0, contexts: [] }).ahead, [], 'it fetches what there is work for')
+  assert.deepEqual(late({ contexts: [{ context: CONTEXT, level: 'disk', attempts: 1 }] }).ahead, [other])
+  dropEverywhere(state, other, 0)
+  const { ahead, discard } = late({})
+  assert.deepEqual({ ahead, discard }, { ahead: [], discard: [other] })
+  assert.deepEqual(late({}).discard, [], 'it is told once')
+})
+
+test('a context that users drop is let go of though nothing else is wanted, and comes back with the next work', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 1, 0)
+  const worker = driver(state, 'w1')
+  assert.deepEqual(worker({ room: 0, contexts: [] }).warm, [CONTEXT])
+  cancelJob(state, 1, 0)
+  assert.deepEqual(worker({}).warm, [CONTEXT], 'it is kept for the next job')
+  dropEverywhere(state, CONTEXT, 0)
+  const { warm, drop, discard } = worker({})
+  assert.deepEqual({ warm, drop, discard }, { warm: [], drop: [CONTEXT], discard: [CONTEXT] })
+  addJob(state, { id: 2, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 2, 1, 2, 0)
+  assert.deepEqual(worker({ room: 0, contexts: [] }).warm, [CONTEXT])
+})
+
 test('draining is told with every answer until the worker says that it leaves', () => {
   const state = createScheduler(1)
   const worker = driver(state, 'w1')
@@ -307,7 +343,16 @@ test('draining is told with every answer until the worker says that it leaves', 
   assert.equal(state.workers.size, 0)
 })
 
-const quiet: Reply = { leases: [], cancel: [], revoke: [], warm: [], drop: [], drain: false }
+const quiet: Reply = {
+  leases: [],
+  cancel: [],
+  revoke: [],
+  warm: [],
+  drop: [],
+  ahead: [],
+  discard: [],
+  drain: false,
+}
 
 function request({ room = 0, ...rest }: Partial<ExchangeRequest> & { room?: number }): ExchangeRequest {
   return {

@@ -36,6 +36,30 @@ async function submit(count: number, name = 'job'): Promise<JobInfo> {
 const results = async (job: number, query = '') =>
   (await user<ResultsResponse>(`/v1/jobs/${job}/results?${query}`)).body
 
+describe('a context', () => {
+  test('is fetched ahead by workers from the moment a user warms it, until it is dropped', async () => {
+    const worker = await HttpWorker.register(manager)
+    const context = 'c'.repeat(64)
+    const idle = () => worker.exchange({ contexts: [], waitMs: 10_000 })
+    const told = idle()
+    await user('/v1/contexts/ctx/warm', {})
+    assert.deepEqual((await told).body.ahead, [context])
+    const toldAgain = idle()
+    await user('/v1/contexts/ctx/drop', {})
+    const { ahead, discard } = (await toldAgain).body
+    assert.deepEqual({ ahead, discard }, { ahead: [], discard: [context] })
+    await worker.die()
+  })
+
+  test('is not dropped while a job needs it, and one that is not there cannot be warmed', async () => {
+    const job = await submit(1)
+    const refused = await user<{ error: { message: string } }>('/v1/contexts/ctx/drop', {})
+    assert.equal(refused.status, 409)
+    assert.match(refused.body.error.message, new RegExp(`needed by job ${job.id}: wait for it, or cancel`))
+    assert.equal((await user('/v1/contexts/nothing/warm', {})).status, 404)
+  })
+})
+
 describe('a job', () => {
   test('tells the factory at once when there is work again, and only then', async () => {
     await manager.close()

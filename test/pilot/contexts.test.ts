@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { until } from '../support/until.ts'
 import { startTestManager } from './manager.ts'
@@ -50,6 +51,53 @@ describe('several contexts', () => {
       '1',
     ])
     assert.deepEqual(manager.registrations[0]?.slots.length, 2)
+  })
+})
+
+describe('a context that users manage', () => {
+  test('is fetched ahead without a library, and loaded from disk when there is work', async () => {
+    await using manager = await startTestManager()
+    await using worker = await startWorker(manager)
+    const context = await manager.addContext(DOUBLE)
+    const reportOf = () => manager.exchanges.at(-1)?.contexts.find((c) => c.context === context)
+    manager.ahead = [context]
+    await until(() => reportOf()?.level === 'disk')
+    assert.deepEqual(await worker.libraries(), [])
+    const fetchMs = reportOf()!.fetchMs!
+    manager.ahead = []
+    manager.warm = [context]
+    manager.wake()
+    await loaded(manager, context)
+    assert.ok(reportOf()!.fetchMs! - fetchMs < 1, 'it was fetched again')
+    assert.deepEqual(manager.violations, [])
+  })
+
+  test('is gone from memory and disk when it is dropped, and can be had again', async () => {
+    await using manager = await startTestManager()
+    await using worker = await startWorker(manager)
+    const context = await manager.addContext({ 'index.js': 'export const run = () => import.meta.filename' })
+    manager.warm = [context]
+    const where = async () => {
+      const [task] = manager.submit(context, [0])
+      await manager.ended([task!])
+      const outcome = manager.outcomes.get(task!)!.at(-1)!.outcome
+      assert.equal(outcome.status, 'done')
+      return outcome.value as string
+    }
+    const file = await where()
+    manager.warm = []
+    manager.drop = [context]
+    manager.discard = [context]
+    manager.wake()
+    const level = () => manager.exchanges.at(-1)?.contexts.find((c) => c.context === context)?.level
+    await until(() => level() === 'absent')
+    await until(() => !existsSync(file))
+    assert.deepEqual(await worker.libraries(), [])
+    manager.warm = [context]
+    manager.drop = []
+    manager.wake()
+    assert.ok(existsSync(await where()))
+    assert.deepEqual(manager.violations, [])
   })
 })
 

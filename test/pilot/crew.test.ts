@@ -11,7 +11,7 @@ import { emptyHand, queuedIn, unfinishedInAll } from '../../src/pilot/hand.ts'
 import { until } from '../support/until.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
-const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], drop: [] }
+const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], drop: [], ahead: [], discard: [] }
 const SLEEP = 'export const run = (ms) => new Promise((done) => setTimeout(done, ms, ms))'
 /** Fails unless a file is there. */
 const PICKY = `
@@ -52,6 +52,7 @@ async function assemble(sources: Record<string, string>) {
           },
         },
         folders: { code: path.join(folder, id.charAt(0)) },
+        discard: () => Promise.resolve(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       })
     },

@@ -45,6 +45,9 @@ export interface TestManager extends AsyncDisposable {
   /** What the next answers say. */
   warm: string[]
   drop: string[]
+  ahead: string[]
+  /** Said once. */
+  discard: string[]
   drain: boolean
   /** Told at registration. */
   terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
@@ -160,6 +163,8 @@ export async function startTestManager(): Promise<TestManager> {
       revoke: lapsed.splice(0),
       warm: manager.warm,
       drop: manager.drop,
+      ahead: manager.ahead,
+      discard: manager.discard.splice(0),
       drain: manager.drain,
     }
   }
@@ -249,6 +254,8 @@ export async function startTestManager(): Promise<TestManager> {
     violations: [],
     warm: [],
     drop: [],
+    ahead: [],
+    discard: [],
     drain: false,
     terms: { leaseMs: 30_000, leaseTargetMs: 2_000, idleMs: 600_000, contextMode: 'pervasive' },
     fault: () => undefined,

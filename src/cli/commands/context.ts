@@ -4,7 +4,10 @@ import { table } from '../format.ts'
 import { clientFor } from '../options.ts'
 
 export function addContext(program: Command): void {
-  const context = program.command('context').description('add and list contexts').helpCommand(false)
+  const context = program
+    .command('context')
+    .description('add, list, warm and drop contexts')
+    .helpCommand(false)
   context
     .command('add')
     .summary('add a context, or a new version of one')
@@ -16,6 +19,31 @@ export function addContext(program: Command): void {
       await using client = clientFor(command, { patienceMs: 0 })
       const { name, id } = await client.addContext(resolve(path))
       console.log(`${name} ${id}`)
+    })
+  context
+    .command('warm')
+    .summary("bring a context's files to the workers ahead")
+    .description(
+      "Has every worker that has nothing else to fetch bring the context's files to its disk, now and as workers come, until\n" +
+        'it is dropped or the factory stops.',
+    )
+    .argument('<name>', 'a context')
+    .action(async (name: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      await client.warmContext(name)
+      console.log(`${name} is fetched ahead by workers with nothing else to fetch`)
+    })
+  context
+    .command('drop')
+    .summary('let go of a context everywhere')
+    .description(
+      'Has every worker let go of the context, in memory and on disk. It stays known, and can be used again.',
+    )
+    .argument('<name>', 'a context that no job needs')
+    .action(async (name: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      await client.dropContext(name)
+      console.log(`${name} is let go of by all workers`)
     })
   context
     .command('list')

@@ -9,7 +9,7 @@ import {
   CreateJobRequest,
   StopRequest,
 } from '../../protocol/client.ts'
-import { limits } from '../../protocol/common.ts'
+import { limits, Name } from '../../protocol/common.ts'
 import type { Contexts } from '../contexts.ts'
 import { unauthorised } from '../errors.ts'
 import type { Jobs } from '../jobs.ts'
@@ -22,6 +22,7 @@ const Digits = z
   .string()
   .regex(/^[0-9]{1,15}$/, 'expected a whole number')
   .transform(Number)
+const ContextParams = z.object({ name: Name })
 const JobParams = z.object({ job: Digits })
 const LogQuery = z.object({ key: z.string().min(1).max(200) })
 const ResultsQuery = z.object({
@@ -58,6 +59,13 @@ export function clientRoutes(
   server.get('/v1/contexts', () => ({ contexts: contexts.list() }))
   const small = { bodyLimit: limits.smallBody }
   server.post('/v1/contexts', small, ({ body }) => contexts.register(parse(AddContextRequest, body).path))
+
+  server.post('/v1/contexts/:name/warm', small, ({ params }) =>
+    contexts.warm(parse(ContextParams, params).name),
+  )
+  server.post('/v1/contexts/:name/drop', small, ({ params }) =>
+    contexts.drop(parse(ContextParams, params).name),
+  )
 
   server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
   server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))
