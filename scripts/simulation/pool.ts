@@ -67,6 +67,8 @@ export interface PoolResult {
   evictions: number
   /** Pilot-seconds by what they went into. */
   spent: { boot: number; fetch: number; load: number; inference: number; lost: number; idle: number }
+  /** The longest that a worker had been without work when the last result came, seconds. */
+  tail: number
   /** Points over time, for plots: seconds, pilots with a worker, inferences done. */
   points: { at: number; pilots: number; done: number }[]
   /** Real time spent in the scheduler and the scaling policy, milliseconds. */
@@ -91,6 +93,8 @@ interface PoolWorker {
   startedAt: number
   /** A request is open. */
   waiting: boolean
+  /** When its last task ended. */
+  endedAt: number
   /** Since when it does what it does now; what is cut short by an eviction is lost. */
   busySince?: number
   gone: boolean
@@ -122,6 +126,7 @@ class Pool {
     pilots: 0,
     evictions: 0,
     spent: { boot: 0, fetch: 0, load: 0, inference: 0, lost: 0, idle: 0 },
+    tail: 0,
     points: [],
     coreMs: 0,
   }
@@ -144,7 +149,11 @@ class Pool {
     this.#sample()
     while (this.#finishedAt < 0)
       if (!this.#time.step()) throw new Error('the job cannot end: nothing happens any more')
-    for (const worker of this.#workers.values()) this.#account(worker)
+    for (const worker of this.#workers.values()) {
+      this.#account(worker)
+      const idle = worker.waiting ? (this.#finishedAt - worker.endedAt) / 1000 : 0
+      if (idle < Infinity) this.#result.tail = Math.max(this.#result.tail, idle)
+    }
     const { spent } = this.#result
     const { boot, fetch, load, inference, lost: cutShort } = spent
     spent.idle = this.#lived - boot - fetch - load - inference - cutShort
@@ -214,6 +223,7 @@ class Pool {
       ready: false,
       startedAt: this.#time.now,
       waiting: false,
+      endedAt: -Infinity,
       gone: false,
     }
     this.#workers.set(worker.id, worker)
@@ -329,6 +339,7 @@ class Pool {
     const run = () =>
       this.#after(worker, this.#scenario.job.perTask / worker.gpu.rate, 'inference', () => {
         worker.queue.shift()
+        worker.endedAt = this.#time.now
         worker.results.push({ ...next, outcome: { status: 'done', value: 0 }, ms: 0 })
         if (worker.queue.length === 0) this.#exchange(worker)
         else this.#work(worker)
