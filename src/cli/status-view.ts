@@ -1,5 +1,10 @@
 import type { JobInfo, Status } from '../client/index.ts'
-import { count, duration, rate, size, table } from './format.ts'
+import { count, duration, plural, rate, size, table } from './format.ts'
+
+/** Levels at which a worker can hold a context, the warmest first. */
+const LEVELS = ['device', 'memory', 'disk'] as const
+/** Sources of one fetch that are named; the others are summed up. */
+const SOURCES_SHOWN = 4
 
 /** The status of a factory as text for a terminal. */
 export function statusText(status: Status, state: string): string {
@@ -8,7 +13,8 @@ export function statusText(status: Status, state: string): string {
     section(status.jobs, jobsTable),
     section(status.sites, sitesTable),
     section(status.workers, workersTable),
-    section(status.contexts, contextsTable),
+    section(status.contexts, (contexts) => contextsTable(contexts, status.workers)),
+    section(status.transfers, transfersTable),
   ]
   return sections.filter((text) => text !== undefined).join('\n\n')
 }
@@ -86,14 +92,46 @@ function contextOnWorker({
   return `${context} ${doing ?? level}`
 }
 
-function contextsTable(contexts: Status['contexts']): string {
+function contextsTable(contexts: Status['contexts'], workers: Status['workers']): string {
   const rows = contexts.map(({ context, loads, fetchMs, loadMs, inferences, inferenceMs }) => [
     context,
+    holdersOf(context, workers),
     count(loads),
     duration(fetchMs),
     duration(loadMs),
     count(inferences),
     duration(inferenceMs),
   ])
-  return table(['CONTEXT', 'LOADS', 'FETCHING', 'LOADING', 'INFERENCES', 'INFERRING'], rows)
+  return table(['CONTEXT', 'HELD BY', 'LOADS', 'FETCHING', 'LOADING', 'INFERENCES', 'INFERRING'], rows)
+}
+
+/** Workers by the level they hold a context at, e.g. `2 device, 1 disk`. */
+function holdersOf(context: string, workers: Status['workers']): string {
+  const held = workers.flatMap(({ contexts }) => contexts.filter((report) => report.context === context))
+  return LEVELS.map((level) => ({ level, holders: held.filter((report) => report.level === level).length }))
+    .filter(({ holders }) => holders > 0)
+    .map(({ level, holders }) => `${count(holders)} ${level}`)
+    .join(', ')
+}
+
+/** Who is fetching what from whom. */
+function transfersTable(transfers: Status['transfers']): string {
+  const rows = transfers.map(({ worker, bundle, heldBytes, totalBytes, from }) => [
+    worker,
+    bundle.slice(0, 12),
+    totalBytes > 0 ? `${size(heldBytes)} of ${size(totalBytes)}` : 'begins',
+    sourcesText(from),
+  ])
+  return table(['FETCHING WORKER', 'BUNDLE', 'HERE', 'FROM'], rows)
+}
+
+function sourcesText(from: Status['transfers'][number]['from']): string {
+  const most = from.toSorted((a, b) => b.bytes - a.bytes)
+  const rest = most.slice(SOURCES_SHOWN)
+  const texts = most.slice(0, SOURCES_SHOWN).map(({ source, bytes }) => `${source} ${size(bytes)}`)
+  if (rest.length > 0) {
+    const bytes = rest.reduce((sum, { bytes }) => sum + bytes, 0)
+    texts.push(`${plural(rest.length, 'other')} ${size(bytes)}`)
+  }
+  return texts.join(', ')
 }

@@ -41,7 +41,15 @@ export const SourcesRequest = z.object({
   totalBytes: z.int().nonnegative().default(0),
   /** Bytes taken so far from each source of this fetch. */
   from: z
-    .array(z.object({ source: z.string().max(200), bytes: z.int().nonnegative() }))
+    .array(
+      z.object({
+        source: z
+          .string()
+          .max(200)
+          .regex(/^\P{Cc}*$/u),
+        bytes: z.int().nonnegative(),
+      }),
+    )
     .max(1000)
     .default([]),
 })

@@ -42,6 +42,5 @@ describe('fetching a bundle', () => {
       reports.flatMap(({ faults }) => faults),
       [],
     )
-    if (process.env.SHOW) console.dir(reports, { depth: 4 })
   })
 })

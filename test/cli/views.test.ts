@@ -66,7 +66,23 @@ const STATUS: Status = {
       reasons: [],
     },
   ],
-  transfers: [],
+  transfers: [
+    {
+      worker: 'w2',
+      bundle: 'b'.repeat(64),
+      heldBytes: 4e6,
+      totalBytes: 8e6,
+      from: [
+        { source: 'manager', bytes: 5e5 },
+        { source: 'w1', bytes: 2e6 },
+        { source: 'w3', bytes: 6e5 },
+        { source: 'w4', bytes: 4e5 },
+        { source: 'w5', bytes: 3e5 },
+        { source: 'w6', bytes: 2e5 },
+      ],
+    },
+    { worker: 'w7', bundle: 'c'.repeat(64), heldBytes: 0, totalBytes: 0, from: [] },
+  ],
   contexts: [
     {
       context: 'fact-verification',
@@ -123,7 +139,7 @@ describe('the progress of a run', () => {
   })
 })
 
-test('the status of a factory has tasks, jobs, sites, workers and contexts', () => {
+test('the status of a factory has tasks, jobs, sites, workers, contexts and who fetches what from whom', () => {
   const text = statusText(STATUS, '/home/me/.gleaner')
   const expected = [
     /^factory 0.1.0 on \/home\/me\/.gleaner, up 1 min 5 s$/m,
@@ -133,7 +149,9 @@ test('the status of a factory has tasks, jobs, sites, workers and contexts', () 
     /^here +local +fixed +3 +1 +2 +0$/m,
     /^w1 +here +node1 +active +150\/s +88 +fact-verification memory$/m,
     /^w2 .* fact-verification fetching 4 MB of 8 MB$/m,
-    /^fact-verification +2 +800 ms +3 s +4,012 +1 min 2 s$/m,
+    /^fact-verification +1 memory +2 +800 ms +3 s +4,012 +1 min 2 s$/m,
+    /^w2 +b{12} +4 MB of 8 MB +w1 2 MB, w3 600 kB, manager 500 kB, w4 400 kB, 2 others 500 kB$/m,
+    /^w7 +c{12} +begins$/m,
   ]
   for (const line of expected) assert.match(text, line)
 })
