@@ -92,14 +92,23 @@ describe('the package, installed into an empty folder', () => {
     assert.match(run, /^200 done, 0 failed/)
     assert.ok(Number(/^accuracy (.*)$/m.exec(run)?.[1]) >= 0.8, run)
     assert.equal(new Set(await readIds(join(app, 'results.jsonl'))).size, CLAIMS)
-    assert.equal(await factory('stop'), 'stopped\n')
   })
 
-  test('gives a client to import', async () => {
+  test('gives a client to import, by which an application calls its own functions', async () => {
     await writeFile(
-      join(app, 'app.js'),
-      `import { connect } from 'gleaner'\nconsole.log(typeof connect({ state: '.' }).status)`,
+      join(app, 'words.ts'),
+      `import { loadVariable } from 'gleaner'
+      export const load = (word: string) => ({ word })
+      export const greet = (name: string): string => loadVariable<string>('word') + ' ' + name`,
     )
-    assert.equal(await call(process.execPath, ['app.js']), 'function\n')
+    await writeFile(
+      join(app, 'app.ts'),
+      `import { connect } from 'gleaner'
+      await using factory = connect()
+      const { greet } = factory.app<typeof import('./words.ts')>('./words.ts', { context: ['load', 'hello'] })
+      console.log(await greet('world'))`,
+    )
+    assert.equal(await call(process.execPath, ['app.ts']), 'hello world\n')
+    assert.equal(await factory('stop'), 'stopped\n')
   })
 })
