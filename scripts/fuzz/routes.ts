@@ -69,6 +69,13 @@ export function routes(known: Known): Route[] {
     post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['nobody'] }),
     {
       method: 'GET',
+      path: `/v1/jobs/${job}/log`,
+      token: 'user',
+      named: true,
+      badQueries: ['', 'key=', 'key=a&key=b', `key=${'a'.repeat(201)}`],
+    },
+    {
+      method: 'GET',
       path: `/v1/jobs/${job}/results`,
       token: 'user',
       named: true,
@@ -91,7 +98,7 @@ export function routes(known: Known): Route[] {
     {
       ...post(`/v1/workers/${worker}/exchange`, ExchangeRequest, {
         seq: 1,
-        results: [task, { ...task, outcome: { status: 'error', error } }],
+        results: [task, { ...task, outcome: { status: 'error', error }, log: 'said so' }],
         leases: [1],
         contexts: [{ context, level: 'memory', attempts: 1, bytesHeld: 1, fetchMs: 1, memory: 1, error }],
         want: [{ context, tasks: 1 }],

@@ -67,6 +67,7 @@ describe('the package, installed into an empty folder', () => {
       'bin/factory.js',
       'dist/cli/main.js',
       'dist/pilot/main.js',
+      'dist/library/gleaner.py',
       'templates/pilot.sh',
       'README.md',
     ]) {
