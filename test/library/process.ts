@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access, readdir, readFile } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -72,20 +71,3 @@ export async function startLibrary(setup?: Setup): Promise<TestLibrary> {
   if (setup) await channel.send(setup)
   return library
 }
-
-/** Processes that a process has started. */
-export async function childrenOf(pid: number): Promise<number[]> {
-  const found: number[] = []
-  for (const thread of await readdir(`/proc/${pid}/task`)) {
-    const list = await readFile(`/proc/${pid}/task/${thread}/children`, 'utf8')
-    found.push(...list.split(' ').filter(Boolean).map(Number))
-  }
-  return found
-}
-
-/** Whether a process has not ended. */
-export const isThere = (pid: number) =>
-  access(`/proc/${pid}`).then(
-    () => true,
-    () => false,
-  )

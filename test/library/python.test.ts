@@ -3,9 +3,10 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { limits } from '../../src/protocol/common.ts'
 import { LibrarySpec } from '../../src/protocol/context.ts'
+import { childrenOf, isAlive } from '../pilot/process.ts'
 import { until } from '../support/until.ts'
 import { acceptKind } from './kinds.ts'
-import { childrenOf, isThere, startLibrary, type TestLibrary } from './process.ts'
+import { startLibrary, type TestLibrary } from './process.ts'
 import { pythonSetup } from './setup.ts'
 
 const time = { timeout: 30_000 }
@@ -162,7 +163,7 @@ describe('a Python library process', { concurrency: 2 }, () => {
     await library.channel.send({ type: 'call', function: 'hang', calls: [{ id: 1, input: 0 }] })
     await library.next('begun')
     assert.equal((await library.end()).code, 0)
-    await until(async () => !(await isThere(python!)))
+    await until(() => !isAlive(python!))
   })
 
   test(

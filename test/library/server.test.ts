@@ -5,9 +5,10 @@ import fc from 'fast-check'
 import { render, renderText, within } from '../../src/library/server/render.ts'
 import { limits, type JsonValue } from '../../src/protocol/common.ts'
 import { bundlesOf, LibrarySpec } from '../../src/protocol/context.ts'
+import { childrenOf, isAlive } from '../pilot/process.ts'
 import { until } from '../support/until.ts'
 import { acceptKind } from './kinds.ts'
-import { childrenOf, isThere, startLibrary, type TestLibrary } from './process.ts'
+import { startLibrary, type TestLibrary } from './process.ts'
 import { serverSetup } from './setup.ts'
 
 const time = { timeout: 30_000 }
@@ -51,7 +52,7 @@ async function startServer(
     server: server!,
     async [Symbol.asyncDispose]() {
       await library[Symbol.asyncDispose]()
-      if (await isThere(server!)) process.kill(server!, 'SIGKILL')
+      if (isAlive(server!)) process.kill(server!, 'SIGKILL')
     },
   }
 }
@@ -149,7 +150,7 @@ describe('a server library process', { concurrency: 2 }, () => {
       await here.library.channel.send({ type: 'call', function: 'hang', calls: [{ id: 1, input: 0 }] })
       await here.library.next('begun')
       assert.equal((await here.library.end()).code, 0)
-      await until(async () => !(await isThere(here.server)))
+      await until(() => !isAlive(here.server))
     })
   }
 })

@@ -81,7 +81,8 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-async function childrenOf(parent: number): Promise<number[]> {
+/** Processes that a process has started. */
+export async function childrenOf(parent: number): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
   const parents = await Promise.all(
     pids.map(async (pid) => {
