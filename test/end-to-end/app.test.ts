@@ -93,6 +93,34 @@ describe('an application', () => {
     assert.equal(sum, 5_000 * 100 + (5_000 * 4_999) / 2)
   })
 
+  test('sets retries and time limits, call by call', async () => {
+    const { slowly, fail } = arithmetic()
+    const log = join(here.folder, 'options.log')
+    const late = slowly.with({ timeLimitMs: 200 })(log, 'late', 60_000)
+    await assert.rejects(late, (error: RemoteError) => error.crashed && /after 200 ms/.test(error.message))
+    assert.equal(await slowly(log, 'in time', 1), 'in time')
+    await assert.rejects(fail.with({ retries: 1, priority: 5 })('luck'), { name: 'RangeError' })
+    const job = { job: 'one name' }
+    assert.equal(await slowly.with(job)(log, 'a', 1), 'a')
+    await assert.rejects(slowly.with({ ...job, retries: 1 })(log, 'b', 1), /name another job/)
+  })
+
+  test('that ends without closing its client leaves its job finished', async () => {
+    const folder = join(here.folder, 'short')
+    await makeProject(folder, {
+      'work.ts': `export const twice = (n: number) => 2 * n`,
+      'app.ts': `
+        import { connect } from 'gleaner'
+        const factory = await connect()
+        const { twice } = factory.app<typeof import('./work.ts')>('./work.ts', { job: 'short' })
+        console.log(await twice(4))`,
+    })
+    const { stdout, stderr } = await runApp(folder, here.state, ['app.ts'])
+    assert.equal(stdout, '8\n', stderr)
+    const job = (await factory.jobs()).find(({ name }) => name.startsWith('short/twice'))
+    assert.equal(job?.state, 'finished')
+  })
+
   test('hears why its context cannot be set up, and what is wrong with its module', async () => {
     const app = factory.app<typeof import('./app/arithmetic.ts')>('./app/arithmetic.ts')
     await assert.rejects(app.add.with({ context: ['fail', 'luck'] })(1), (error: JobStuckError) => {

@@ -29,8 +29,6 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
   const modules = new Map<string, Promise<Compiled>>()
   const contexts = new Map<string, Promise<ModuleContext>>()
   const sessions = new Map<string, { session: Session; options: string; named: boolean }>()
-  /** The job of calls whose application gave it no name. */
-  const unnamed = `app-${randomUUID()}`
 
   function contextOf(file: string, options: ContextOptions, signal: AbortSignal): Promise<ModuleContext> {
     return remember(contexts, JSON.stringify([file, encode(options)]), async () => {
@@ -39,21 +37,21 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
     })
   }
 
-  function sessionOf(file: string, name: string, options: Options): Session {
-    const { job = unnamed } = options
-    const context = contextOptionsOf(file, options)
-    if (job.length > 80) throw new InputError(`the job's name "${job}" is longer than 80 characters`)
-    const key = JSON.stringify([file, name, encode(context), job])
-    const jobOptions = JSON.stringify(jobOptionsOf(options))
+  /** @param key what tells the session of these calls from others */
+  function sessionOf(file: string, name: string, options: Options, key: string): Session {
+    const jobOptions = jobOptionsOf(options)
+    const optionsText = JSON.stringify(jobOptions)
     const known = sessions.get(key)
-    if (known && known.options !== jobOptions) {
+    if (known && known.options !== optionsText) {
       throw new InputError(
-        `${name} is called with other retries, timeLimitMs or priority than before in job "${job}": name another job`,
+        `${name} is called with other retries, timeLimitMs or priority than before in job "${options.job}": name another job`,
       )
     }
     if (known) return known.session
+    const job = options.job ?? `app-${randomUUID()}`
+    if (job.length > 80) throw new InputError(`the job's name "${job}" is longer than 80 characters`)
     const session = openSession(async (signal) => {
-      const { name: contextName, functions } = await contextOf(file, context, signal)
+      const { name: contextName, functions } = await contextOf(file, contextOptionsOf(file, options), signal)
       if (!functions.includes(name)) {
         throw new InputError(`${file} exports no "${name}"; it exports ${functions.join(', ')}`)
       }
@@ -61,16 +59,28 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
         name: `${job}/${name}@${contextName.slice(-12)}`,
         context: contextName,
         function: name,
-        options: jobOptionsOf(options),
+        options: jobOptions,
       }
       return await client.createJob(request, { signal })
     })
-    sessions.set(key, { session, options: jobOptions, named: options.job !== undefined })
+    // A program that comes to its end without closing its client still says that no more calls will come.
+    if (sessions.size === 0) process.once('beforeExit', closeAll)
+    sessions.set(key, { session, options: optionsText, named: options.job !== undefined })
     return session
   }
 
+  async function close(): Promise<void> {
+    process.off('beforeExit', closeAll)
+    const all = [...sessions.values()]
+    sessions.clear()
+    await Promise.all(all.map(({ session, named }) => session.close({ cancel: !named })))
+  }
+  const closeAll = () => void close()
+
   function remoteFunction(file: string, name: string, options: Options): object {
-    const call = (...args: unknown[]) => startCall(args, () => sessionOf(file, name, options), options.signal)
+    let key: string | undefined
+    const session = () => sessionOf(file, name, options, (key ??= sessionKey(file, name, options)))
+    const call = (...args: unknown[]) => startCall(args, session, options.signal)
     return Object.assign(call, {
       with: (changes: Options) => remoteFunction(file, name, { ...options, ...changes }),
       map: (items: Iterable<unknown> | AsyncIterable<unknown>, how?: MapOptions) =>
@@ -92,12 +102,14 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
         },
       })
     },
-    async close() {
-      const all = [...sessions.values()]
-      sessions.clear()
-      await Promise.all(all.map(({ session, named }) => session.close({ cancel: !named })))
-    },
+    close,
   }
+}
+
+/** Calls of one function in one context and one job belong together; without a name for it, also with the same options. */
+function sessionKey(file: string, name: string, options: Options): string {
+  const job = options.job ?? { unnamed: jobOptionsOf(options) }
+  return JSON.stringify([file, name, encode(contextOptionsOf(file, options)), job])
 }
 
 function contextOptionsOf(file: string, { context: setup, bundles = {} }: Options): ContextOptions {

@@ -47,7 +47,12 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
   let cursor = 0
   let job: Promise<Job> | undefined
 
-  const opened = () => (job ??= open(closed.signal))
+  /** What failed is tried again for the next call. */
+  function opened(): Promise<Job> {
+    const opening = (job ??= open(closed.signal))
+    opening.catch(() => (job = undefined))
+    return opening
+  }
 
   function fail(keys: Iterable<string>, error: unknown): void {
     for (const key of [...keys]) {

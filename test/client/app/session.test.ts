@@ -60,13 +60,20 @@ describe('a session', () => {
   test('fails its calls if their job cannot be made, or is cancelled', async () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
-    const broken = openSession(() => Promise.reject(new Error('no such module')))
+    let mended = false
+    const broken = openSession(() =>
+      mended
+        ? client.createJob({ name: 'mended', context: 'echo' })
+        : Promise.reject(new Error('no such module')),
+    )
     await assert.rejects(broken.submit(1).row, /no such module/)
+    mended = true
+    assert.equal((await broken.submit(1).row).status, 'done')
     manager.run = () => 'held'
     const calls = session(client)
     const { row } = calls.submit(1)
-    await until(() => manager.jobs[0]?.tasks.size === 1)
-    await client.job(1).cancel()
+    await until(() => manager.jobs[1]?.tasks.size === 1)
+    await client.job(2).cancel()
     await assert.rejects(row, /job job was cancelled/)
   })
 
