@@ -85,9 +85,11 @@ async function callWithMany(
         `a batch of ${calls.length} inputs gave ${got}: return an array with one result for each`,
       )
     }
-    return Array.from(values, (value: unknown) => ({ value, ...log() }))
+    const shared = log()
+    return Array.from(values, (value: unknown) => ({ value, ...shared }))
   } catch (error) {
-    return calls.map(() => ({ error, ...log() }))
+    const shared = log()
+    return calls.map(() => ({ error, ...shared }))
   }
 }
 
