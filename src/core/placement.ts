@@ -5,7 +5,8 @@ import { type ContextState, queuedOf, type SchedulerState, type Worker } from '.
  * Which contexts a worker should bring up, most wanted first; at most one per slot.
  *
  * Workers are shared out in proportion to what waits for each context, at least one each. A worker changes its context
- * only when that one has more workers than its share and another has fewer: loading costs more than a little unfairness.
+ * only when that one has more workers than its share and another has fewer, whose work would last for longer than it takes
+ * to load it: loading costs more than a little unfairness.
  * With no work at all it keeps what it has, so that the next job finds it warm.
  */
 export function placement(state: SchedulerState, worker: Worker, now: number): string[] {
@@ -50,8 +51,13 @@ function keeps(state: SchedulerState, worker: Worker, id: string, waiting: Conte
   return !waiting.some((other) => {
     if (worker.warm.includes(other.id)) return false
     const theirs = shares(state, other, waiting)
-    return theirs.assigned < theirs.share && topPriority(other) >= topPriority(own)
+    return theirs.assigned < theirs.share && topPriority(other) >= topPriority(own) && outlastsLoading(other)
   })
+}
+
+/** Whether what waits keeps the workers that have the context busy for longer than another takes to bring it up. */
+function outlastsLoading(context: ContextState): boolean {
+  return context.rate === 0 || (queuedOf(context) / context.rate) * 1000 > context.upMs
 }
 
 /** Workers a context has, and ought to have. */
@@ -68,11 +74,15 @@ function topPriority(context: ContextState): number {
   return top
 }
 
-/** Sort key, smallest first: priority, then contexts with no worker yet, then what is warmest here, then backlog per worker. */
+/**
+ * Sort key, smallest first: priority, then what this worker does not just make way with, then contexts with no worker yet,
+ * then what is warmest here, then backlog per worker.
+ */
 function rank(context: ContextState, worker: Worker): number[] {
   const level = LEVELS.indexOf(worker.levels.get(context.id) ?? 'absent')
   return [
     -topPriority(context),
+    worker.warm.includes(context.id) ? 1 : 0,
     context.assigned === 0 ? 0 : 1,
     -level,
     -queuedOf(context) / (1 + context.assigned),

@@ -173,6 +173,8 @@ function noteContexts(
     if (report.level === 'memory' || report.level === 'device') {
       const context = contextOf(state, report.context)
       context.everReady = true
+      const isNew = report.attempts === 1 && !worker.ready.includes(report.context)
+      if (isNew) context.upMs = (report.fetchMs ?? 0) + (report.loadMs ?? 0)
       context.setupFailures = 0
       delete context.broken
       worker.setupRetries.delete(report.context)

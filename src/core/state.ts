@@ -82,6 +82,8 @@ export interface ContextState {
   /** Workers that hold it loaded, and their measured rates summed, tasks/s. */
   ready: number
   rate: number
+  /** Time a worker took to bring it up from nothing, the last that did; 0 if none has. */
+  upMs: number
   setupFailures: number
   everReady: boolean
   /** A user wants its files on all workers that have nothing else to fetch. */
@@ -191,6 +193,7 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
       assigned: 0,
       ready: 0,
       rate: 0,
+      upMs: 0,
       setupFailures: 0,
       everReady: false,
       ahead: false,

@@ -287,6 +287,25 @@ test('two contexts share the workers in proportion to what waits', () => {
   assert.deepEqual(counts, { a: 6, b: 2 })
 })
 
+test('a worker changes its context only for work that lasts longer than loading takes', () => {
+  const other = 'b'.repeat(64)
+  const warmWhen = (waiting: number) => {
+    const state = createScheduler(1)
+    addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+    addTasks(state, 1, 0, 3_000, 0)
+    const [first] = ['w1', 'w2', 'w3'].map((id) => driver(state, id)).filter((worker) => worker({ room: 0 }))
+    addJob(state, { id: 2, context: other, function: 'f', priority: 0, retries: 0 })
+    addTasks(state, 2, 10_000, 10_000 + waiting, 0)
+    const late = driver(state, 'w4')
+    assert.deepEqual(late({ room: 0, contexts: [] }).warm, [other])
+    const report = { context: other, level: 'memory' as const, attempts: 1, fetchMs: 20_000, loadMs: 10_000 }
+    late({ room: 0, contexts: [report], rate: 100 })
+    return first!({ room: 0 }).warm
+  }
+  assert.deepEqual(warmWhen(2_900), [CONTEXT], 'what has it is done in 29 s')
+  assert.deepEqual(warmWhen(3_100), [other])
+})
+
 test('a cancelled job is forgotten and its workers are told', () => {
   const state = createScheduler(1)
   addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
