@@ -135,6 +135,13 @@ describe('other commands', () => {
     assert.equal((JSON.parse(stdout) as { version: string }).version, '0.0.0')
   })
 
+  test('warm and drop contexts', async () => {
+    await using here = await setup()
+    assert.match((await here.run('context', 'warm', 'echo')).stdout, /^echo is fetched ahead by workers/)
+    assert.match((await here.run('context', 'drop', 'echo')).stdout, /^echo is let go of by all workers/)
+    assert.deepEqual(here.manager.requests, ['POST /v1/contexts/echo/warm', 'POST /v1/contexts/echo/drop'])
+  })
+
   test('find no factory in one line', async () => {
     await using here = await setup()
     await rm(join(here.manager.state, 'endpoint.json'))

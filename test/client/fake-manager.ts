@@ -125,6 +125,7 @@ export async function fakeManager(): Promise<FakeManager> {
     if (request.headers.authorization !== `Bearer ${token}`) return refuse(401, 'unauthorized', 'wrong token')
     const [, , collection, id, verb, detail] = url.pathname.split('/')
     if (collection === 'status') return answer(200, status(fake))
+    if (collection === 'contexts' && verb !== undefined) return answer(200, CONTEXT)
     if (collection === 'contexts') return answer(200, { contexts: [CONTEXT] })
     if (collection !== 'jobs') return refuse(404, 'unknown_route', 'no such route')
     if (id === undefined) {
