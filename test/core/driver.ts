@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { exchange, join } from '../../src/core/scheduler.ts'
+import type { Action, Reply, SchedulerState } from '../../src/core/state.ts'
+import type { ExchangeRequest } from '../../src/protocol/worker.ts'
+import { CONTEXT } from './world.ts'
+
+/* Plays workers of one slot, request by request. */
+
+export const quiet: Reply = {
+  leases: [],
+  cancel: [],
+  revoke: [],
+  warm: [],
+  drop: [],
+  ahead: [],
+  discard: [],
+  drain: false,
+}
+
+export function request({
+  room = 0,
+  ...rest
+}: Partial<ExchangeRequest> & { room?: number }): ExchangeRequest {
+  return {
+    seq: 0,
+    results: [],
+    leases: [],
+    contexts: [{ context: CONTEXT, level: 'memory', attempts: 1 }],
+    want: room > 0 ? [{ context: CONTEXT, tasks: room }] : [],
+    rate: 0,
+    waitMs: 0,
+    ...rest,
+  }
+}
+
+export function replyOf(actions: ReturnType<typeof exchange>): Reply | undefined {
+  assert.ok(typeof actions !== 'string')
+  return actions.find((action) => action.type === 'reply')?.reply
+}
+
+/** A worker that sends one request after the other and is always answered. */
+export function driver(state: SchedulerState, id: string) {
+  join(state, { id, node: id, slots: 1 }, 0)
+  let seq = 0
+  const actions: Action[] = []
+  const send = (options: Parameters<typeof request>[0]): Reply => {
+    const came = exchange(state, id, request({ room: 10, ...options, seq: seq++ }), 0)
+    assert.ok(typeof came !== 'string')
+    actions.push(...came)
+    return replyOf(came) ?? quiet
+  }
+  const recorded = () => actions.flatMap((action) => (action.type === 'record' ? [action.result.task] : []))
+  return Object.assign(send, { actions, recorded })
+}
