@@ -21,8 +21,9 @@ export class BundleError extends Error {
   }
 }
 
-/** The code of a system error, e.g. `ENOENT`. */
+/** The code of a system error, e.g. `ENOENT`. A {@link BundleError} is none: a full disk is not a source's fault. */
 export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof BundleError) return undefined
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { z } from 'zod'
 import { errnoOf } from './errors.ts'
+import { makeFolder } from './make-folder.ts'
 
 /*
  * Which of the processes that share a store folder still live. Each has a file `owners/TOKEN.json` that says who it is
@@ -42,7 +43,7 @@ export type Owner = AsyncDisposable & {
 
 /** Joins the processes that share a store, until disposed of. */
 export async function joinOwners(folder: string): Promise<Owner> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const token = randomBytes(8).toString('hex')
   const self = await describeSelf()
   const fileOf = (owner: string) => path.join(folder, `${owner}.json`)

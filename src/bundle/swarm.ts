@@ -89,10 +89,10 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
         onRun: (first, count) => ask.kind === 'any' && flightBrings(swarm, flight, first, count),
         onPiece: async (piece, parts) => {
           bytes += layout.place(piece).length
-          const known = has(pieces.held, piece)
           if (!(await pieces.add(piece, parts)))
             throw new SourceError('corrupt', `piece ${piece} is not what it should be`)
-          if (!known) arrived(piece, source.name)
+          // The same piece may have come from another source meanwhile.
+          if (!has(swarm.held, piece)) arrived(piece, source.name)
         },
       })
       ended(source.name, outcome)

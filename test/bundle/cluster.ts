@@ -5,6 +5,7 @@ import path from 'node:path'
 import fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import pino from 'pino'
+import type { Pieces } from '../../src/bundle/pieces.ts'
 import { servePieces } from '../../src/bundle/serve.ts'
 import type { ServePiecesOptions } from '../../src/bundle/serve.ts'
 import { openStore } from '../../src/bundle/store.ts'
@@ -40,12 +41,16 @@ export function ticketFor(bundle: string, notAfter = Date.now() + 60_000): strin
 /** A store with a server for its pieces, in this process. */
 export type Node = AsyncDisposable & { store: Store; server: FastifyInstance; url: string }
 
-export async function startNode(folder: string, options: Partial<ServePiecesOptions> = {}): Promise<Node> {
+/** @param intercept sees all that is read to be served, before it leaves; to spoil it or hold it up. */
+export async function startNode(
+  folder: string,
+  intercept: (data: Buffer) => Promise<Buffer> | Buffer = (data) => data,
+): Promise<Node> {
   const store = await openStore({ folder, log })
   const server = fastify({ forceCloseConnections: true, logger: { level: process.env.TEST_LOG ?? 'silent' } })
   const authorise: ServePiecesOptions['authorise'] = (ticket, bundle) =>
     checkTicket(keys.publicKey, ticket, bundle, Date.now())
-  await server.register(servePieces, { store, authorise, ...options })
+  await server.register(servePieces, { store: intercepting(store, intercept), authorise })
   const url = await server.listen({ host: '127.0.0.1', port: 0 })
   return {
     store,
@@ -55,6 +60,22 @@ export async function startNode(folder: string, options: Partial<ServePiecesOpti
       await server.close()
       await store[Symbol.asyncDispose]()
     },
+  }
+}
+
+function intercepting(store: Store, intercept: (data: Buffer) => Promise<Buffer> | Buffer): Store {
+  const known = new WeakMap<Pieces, Pieces>()
+  const wrap = (pieces: Pieces | undefined): Pieces | undefined => {
+    if (!pieces) return undefined
+    const read: Pieces['read'] = async (...args) => intercept(await pieces.read(...args))
+    const wrapped = known.get(pieces) ?? { ...pieces, read }
+    known.set(pieces, wrapped)
+    return wrapped
+  }
+  return {
+    ...store,
+    pieces: async (bundle) => wrap(await store.pieces(bundle)),
+    awaitPieces: async (...args) => wrap(await store.awaitPieces(...args)),
   }
 }
 

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { createBundle } from '../../src/bundle/create.ts'
+import { fetchBundle } from '../../src/bundle/fetch.ts'
+import type { FaultReason } from '../../src/protocol/sources.ts'
+import { log, sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
+
+/** A TCP server of which each connection is treated so. */
+async function startServer(treat: (socket: Socket) => void): Promise<AsyncDisposable & { url: string }> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    treat(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+const spoil = (data: Buffer) => {
+  data[0]! ^= 1
+  return data
+}
+
+describe('bad sources', () => {
+  test('are left out, each with its reason, and cost no byte of the bundle', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { 'weights.bin': 3_000_000 })
+    const allLeftOut = Promise.withResolvers<void>()
+    await using manager = await startNode(folder('manager'), async (data) => {
+      await allLeftOut.promise
+      return data
+    })
+    await using liar = await startNode(folder('liar'), spoil)
+    const bundle = { paths: [folder('source')], kind: 'files' as const }
+    const { id } = await createBundle({ ...bundle, store: manager.store })
+    await createBundle({ ...bundle, store: liar.store })
+    await using resetter = await startServer((socket) => socket.once('data', () => socket.resetAndDestroy()))
+    await using babbler = await startServer((socket) => socket.end('this is no HTTP\r\n\r\n'))
+    const gone = await startServer(() => {})
+    await gone[Symbol.asyncDispose]()
+
+    const neighbours = { liar, resetter, babbler, nobody: gone }
+    const sources = Object.entries({ manager, ...neighbours }).map(([name, node]) => sourceOf(name, node, id))
+    const expected: Record<string, FaultReason> = {
+      liar: 'corrupt',
+      resetter: 'reset',
+      babbler: 'protocol',
+      nobody: 'unreachable',
+    }
+    const reported = new Map<string, FaultReason>()
+    await using worker = await startNode(folder('worker'))
+    const report = await fetchBundle({
+      bundle: id,
+      store: worker.store,
+      log,
+      signal: AbortSignal.timeout(10_000),
+      sources: ({ faults }) => {
+        for (const { source, reason } of faults) reported.set(source, reason)
+        if (reported.size === Object.keys(expected).length) allLeftOut.resolve()
+        return Promise.resolve(sources)
+      },
+    })
+    assert.deepEqual(Object.fromEntries(reported), expected)
+    assert.deepEqual(report.from, [{ source: 'manager', bytes: 3_000_000 }])
+    assert.deepEqual(await worker.store.verify(id), [])
+  })
+
+  test('a manager whose copy is damaged ends the fetch, which says what to do', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { 'weights.bin': 100_000 })
+    await using manager = await startNode(folder('manager'), spoil)
+    const { id } = await createBundle({ store: manager.store, paths: [folder('source')], kind: 'files' })
+    await using worker = await startNode(folder('worker'))
+    const fetching = fetchBundle({
+      bundle: id,
+      store: worker.store,
+      sources: () => Promise.resolve([sourceOf('manager', manager, id)]),
+      log,
+      signal: AbortSignal.timeout(10_000),
+    })
+    await assert.rejects(fetching, { code: 'damaged', message: /verify it there/ })
+    assert.equal(await worker.store.isComplete(id), false)
+  })
+
+  test('a shared folder is enough of a source while the manager is away', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { 'weights.bin': 3_000_000, 'config.json': '{}' })
+    await using manager = await startNode(folder('manager'))
+    await using shared = await startNode(folder('shared'))
+    const bundle = { paths: [folder('source')], kind: 'files' as const }
+    const { id } = await createBundle({ ...bundle, store: manager.store })
+    await createBundle({ ...bundle, store: shared.store })
+    await using worker = await startNode(folder('worker'))
+    const report = await fetchBundle({
+      bundle: id,
+      store: worker.store,
+      shared: folder('shared'),
+      sources: () => Promise.reject(new Error('the manager is away')),
+      log,
+      signal: AbortSignal.timeout(10_000),
+    })
+    assert.deepEqual(report.from, [{ source: `folder ${folder('shared')}`, bytes: 3_000_002 }])
+    assert.deepEqual(await worker.store.verify(id), [])
+  })
+})
