@@ -94,7 +94,7 @@ describe('a job', () => {
     const [lease] = body.leases
     const ends = [
       { outcome: { status: 'done', value: 1 }, log: 'all well\n' },
-      { outcome: { status: 'crash', error: { name: 'Boom', message: 'gone' } }, log: 'last\n' },
+      { outcome: { status: 'error', error: { name: 'Boom', message: 'gone' } }, log: 'last\n' },
       { outcome: { status: 'done', value: 3 } },
     ] as const
     const ended = lease!.tasks
@@ -111,10 +111,11 @@ describe('a job', () => {
     assert.equal((await log('')).status, 400)
     const rows = (await results(job.id)).results
     assert.deepEqual(
-      rows.map(({ key, log }) => [key, log]),
+      rows.map(({ key, log, node }) => [key, log, node]),
       [
-        ['k0', undefined],
-        ['k2', undefined],
+        ['k0', undefined, undefined],
+        ['k1', 'last\n', at.node],
+        ['k2', undefined, undefined],
       ],
     )
     await worker.die()
