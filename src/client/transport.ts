@@ -34,6 +34,7 @@ export interface Transport {
    * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
    */
   call<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>>
+  /** Ends what is under way, also what waits to try again. */
   close(): Promise<void>
 }
 
@@ -60,6 +61,7 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
   const agents = new Map<string | undefined, Agent>()
   let address: Address | undefined
   let reached = false
+  const closing = new AbortController()
 
   /** Connections that trust an address's certificate and no other. */
   function agentFor({ ca }: Address): Agent {
@@ -89,6 +91,7 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
       for (let attempt = 0; ; attempt++) {
         try {
           call.signal?.throwIfAborted()
+          closing.signal.throwIfAborted()
           return await once(call)
         } catch (error) {
           call.signal?.throwIfAborted()
@@ -100,10 +103,12 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
           address = undefined
         }
         // An abort ends the wait; the next turn throws its reason.
-        await delay(backOff(attempt), undefined, { signal: call.signal }).catch(() => {})
+        const signal = AbortSignal.any([closing.signal, ...(call.signal ? [call.signal] : [])])
+        await delay(backOff(attempt), undefined, { signal }).catch(() => {})
       }
     },
     async close() {
+      closing.abort(new Error('the client was closed'))
       await Promise.all([...agents.values()].map((agent) => agent.destroy()))
     },
   }

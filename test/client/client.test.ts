@@ -142,6 +142,18 @@ describe('a client', () => {
     assert.equal(turns, 4)
   })
 
+  test('tries nothing again once it is closed', async () => {
+    const manager = await fakeManager()
+    const trying = Promise.withResolvers<void>()
+    const client = connectTo(manager, { onRetry: () => trying.resolve() })
+    await client.status()
+    await manager[Symbol.asyncDispose]()
+    const asked = client.status()
+    await trying.promise
+    await client.close()
+    await assert.rejects(asked, /the client was closed/)
+  })
+
   test('gives up when its patience ends', async () => {
     await using manager = await fakeManager()
     await using client = connectTo(manager, { patienceMs: 0 })
