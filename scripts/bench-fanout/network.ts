@@ -1,5 +1,11 @@
 import { execFileSync } from 'node:child_process'
 
+/**
+ * Bytes that wait before a link; what is more is dropped. So much is 100 ms at 100 Mbit/s, and slow links get as much: with
+ * room for a few dozen packets they would measure how TCP recovers from losses.
+ */
+const QUEUE = '1250k'
+
 /** A network of namespaces on one bridge; each link is shaped both ways. */
 export type Network = Disposable & {
   /** The namespace and address of each node. */
@@ -19,7 +25,7 @@ export function buildNetwork(nodes: number, rate: string): Network {
   const shape = (namespace: string, device: string) =>
     execFileSync('tc', [
       ...['-n', namespace, 'qdisc', 'add', 'dev', device, 'root'],
-      ...['tbf', 'rate', rate, 'burst', '128k', 'latency', '100ms'],
+      ...['tbf', 'rate', rate, 'burst', '128k', 'limit', QUEUE],
     ])
   const namespace = (name: string) => {
     ip('netns', 'add', name)
