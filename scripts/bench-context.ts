@@ -46,24 +46,14 @@ const claims = [...generateClaims({ split: 'held-out', count: 30_000 })].map(
 
 try {
   const rough = await measure({ ratio: 1, overheadMs: 500, claimMs: 1 }, 4)
-  const points: Awaited<ReturnType<typeof compare>>[] = []
-  for (const ratio of ratios) points.push(await compare(ratio, rough))
+  const points: Point[] = []
+  const costs = await calibrate({ ...rough, ratio: ratios[0]! })
+  for (const ratio of ratios) points.push(await compare({ ...costs, ratio }))
   if (points.length > 1) {
     console.table(points)
-    if (values.svg !== undefined) plotCurve(values.svg)
+    if (values.svg !== undefined) plotCurve(values.svg, points)
   }
   console.log(JSON.stringify(points.length > 1 ? { curve: points } : points[0]))
-
-  function plotCurve(folder: string) {
-    writeChart(`${folder}/context-curve.svg`, {
-      title: 'Speedup of a context that is kept',
-      x: { name: 'time to rebuild a context / inference of a task', log: true },
-      lines: (['speedup', 'ideal'] as const).map((name) => ({
-        name,
-        points: points.map((point) => [point.ratio, point[name]]),
-      })),
-    })
-  }
 } finally {
   await rm(folder, { recursive: true, force: true })
 }
@@ -110,8 +100,10 @@ function tasksOf(size: number, count: number): string[][] {
   return Array.from({ length: count }, () => Array.from({ length: size }, one))
 }
 
-async function compare(wanted: number, rough: Costs) {
-  const costs = await calibrate({ ...rough, ratio: wanted })
+/** One line of the curve: seconds from the submission to the last result by mode, and what follows from them. */
+type Point = Record<'ratio' | 'none_s' | 'disk_s' | 'pervasive_s' | 'speedup' | 'ideal' | 'goodput', number>
+
+async function compare(costs: Costs): Promise<Point> {
   const size = claimsPerTask(costs)
   const tasks = tasksOf(size, Math.max(2 * pilots, Math.round(inference / size / costs.claimMs)))
   const common: Omit<RunOptions, 'mode'> = { ...pool, tasks }
@@ -165,6 +157,17 @@ function plot(folder: string, runs: Record<ContextMode, PoolRun>): void {
     title: 'Pilots with a worker',
     x: { name: 'seconds' },
     lines: ContextMode.options.map((name) => ({ name, points: pilotsOver(runs[name]) })),
+  })
+}
+
+function plotCurve(folder: string, points: Point[]): void {
+  writeChart(`${folder}/context-curve.svg`, {
+    title: 'Speedup of a context that is kept',
+    x: { name: 'time to rebuild a context / inference of a task', log: true },
+    lines: (['speedup', 'ideal'] as const).map((name) => ({
+      name,
+      points: points.map((point) => [point.ratio, point[name]]),
+    })),
   })
 }
 
