@@ -47,7 +47,11 @@ export function openNetwork(): Network {
       }
     },
     [Symbol.dispose]() {
-      for (const name of names) ip('netns', 'del', name)
+      for (const name of names) {
+        // A namespace goes later, and its link with it, whose name the next network may need at once.
+        ip('link', 'del', name)
+        ip('netns', 'del', name)
+      }
       ip('link', 'del', bridge)
     },
   }
