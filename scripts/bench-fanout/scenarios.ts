@@ -13,7 +13,7 @@ const growing = (workers: number): FanOut => ({ workers, mb: 4, mbit: 5 })
 /** By name; the first is the headline. */
 export const scenarios = {
   'all-at-once': { workers: 16, mb: 64, mbit: 100 },
-  'slow-links': slow,
+  'slow-links': { ...slow, mbit: 10 },
   'growth-4': growing(4),
   'growth-16': growing(16),
   'growth-64': growing(64),
