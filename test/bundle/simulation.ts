@@ -9,7 +9,6 @@ import {
   pieceArrives,
   sourceHas,
   sourceJoins,
-  sourceRests,
   sourceSpread,
 } from '../../src/bundle/picker.ts'
 import type { Ask, Flight, Swarm, Tuning } from '../../src/bundle/picker.ts'
@@ -300,4 +299,3 @@ export function simulate(options: SimOptions): SimResult {
   }
   return { allMs: Math.max(...doneMs), doneMs, managerBytes, peerBytes, repeats, frames: frames / workers }
 }
-export { sourceRests }

@@ -25,6 +25,8 @@ const LOOK_MS = 100
 const ANSWER_MS = 5_000
 /** How long the end of a server may take to be noticed after its connections broke, milliseconds. */
 const NOTICE_MS = 1_000
+/** What a server writes about a call that fails may be read this much later than its answer, milliseconds. */
+const WORDS_MS = 100
 
 /**
  * Loads a context that is a server: starts its command, and waits until it is healthy. Calls are requests to it, several at
@@ -63,6 +65,7 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
       return { value: await ask(server, how, input) }
     } catch (error) {
       if (error instanceof ConnectionError) await throwIfGone(child)
+      await delay(WORDS_MS)
       return { error, ...logOf(printed) }
     }
   }
