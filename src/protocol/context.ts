@@ -150,29 +150,31 @@ export const ServerFunction = z.strictObject({
 })
 export type ServerFunction = z.infer<typeof ServerFunction>
 
-const atLeastOne = (functions: object) => Object.keys(functions).length > 0
+/** Functions by name, at least one. */
+const namedFunctions = <T extends z.ZodType>(how: T) =>
+  z.record(Name, how).refine((functions) => Object.keys(functions).length > 0, 'name at least one function')
 
 /** How a context is made and what can be called in it, by kind of library. The first function is the default. */
 export const LibrarySpec = z.discriminatedUnion('library', [
   z.strictObject({
     library: z.literal('causal-lm'),
     setup: CausalLmSetup,
-    functions: z.record(Name, GenerateFunction).refine(atLeastOne, 'name at least one function'),
+    functions: namedFunctions(GenerateFunction),
   }),
   z.strictObject({
     library: z.literal('module'),
     setup: ModuleSetup,
-    functions: z.record(Name, ModuleFunction).refine(atLeastOne, 'name at least one function'),
+    functions: namedFunctions(ModuleFunction),
   }),
   z.strictObject({
     library: z.literal('python'),
     setup: PythonSetup,
-    functions: z.record(Name, PythonFunction).refine(atLeastOne, 'name at least one function'),
+    functions: namedFunctions(PythonFunction),
   }),
   z.strictObject({
     library: z.literal('server'),
     setup: ServerSetup,
-    functions: z.record(Name, ServerFunction).refine(atLeastOne, 'name at least one function'),
+    functions: namedFunctions(ServerFunction),
   }),
 ])
 export type LibrarySpec = z.infer<typeof LibrarySpec>

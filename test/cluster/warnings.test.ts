@@ -7,6 +7,7 @@ import type { JobState, Site } from '../../src/factory/sites/site.ts'
 import { eventually } from '../factory/support/eventually.ts'
 import { prepare } from '../factory/support/submit.ts'
 import { type Common, commonPlace, htcondor, slurm } from './support/sites.ts'
+import { preemptOn } from './support/evictions.ts'
 import { run, sharedFolder } from './support/testbed.ts'
 
 /** A stand-in for the worker that writes down its starts, as the batch system counts them, and the warnings it gets. */
@@ -39,18 +40,8 @@ type Eviction = {
 
 const signal = () => AbortSignal.timeout(60_000)
 const ask = (...command: string[]) => void run('researcher', ...command)
-/** A job of high priority that wants the very node the pilot runs on, whole. */
-const preempt = (jobId: string) => {
-  const node = run('researcher', 'squeue', '--noheader', '--format=%N', `--jobs=${jobId}`).trim()
-  ask(
-    'sbatch',
-    '--partition=high',
-    `--nodelist=${node}`,
-    '--exclusive',
-    '--output=/dev/null',
-    '--wrap=sleep 1',
-  )
-}
+const preempt = (jobId: string) =>
+  preemptOn(run('researcher', 'squeue', '--noheader', '--format=%N', `--jobs=${jobId}`).trim())
 
 function evictions(kind: typeof slurm | typeof htcondor, list: Eviction[], own: (index: number) => object) {
   const factory = `warnings-${randomBytes(3).toString('hex')}`

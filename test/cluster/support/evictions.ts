@@ -14,8 +14,8 @@ export type Eviction = {
 
 const tell = (...command: string[]) => void run('researcher', ...command)
 
-/** A short job of high priority that wants the pilot's node, whole. */
-const preempt: Eviction['evict'] = ({ node }) =>
+/** Submits a short job of high priority that wants this Slurm node, whole. */
+export function preemptOn(node: string): void {
   tell(
     'sbatch',
     '--partition=high',
@@ -24,6 +24,9 @@ const preempt: Eviction['evict'] = ({ node }) =>
     '--output=/dev/null',
     '--wrap=sleep 1',
   )
+}
+
+const preempt: Eviction['evict'] = ({ node }) => preemptOn(node!)
 
 const kill: Eviction['evict'] = ({ pilot }, plant) => {
   const pid = workerProcess(plant, pilot)
