@@ -8,6 +8,7 @@ import { build } from 'esbuild'
 import type { Logger } from 'pino'
 import { createBundle } from './create.ts'
 import { BundleError } from './errors.ts'
+import { runtimeName } from './runtime-name.ts'
 import type { Store } from './store.ts'
 
 /** What a pilot boots: a .tar.gz with `node` and `worker.js` at its top. */
@@ -61,7 +62,7 @@ type Part = { path: string; source: string } | { path: string; content: string }
 export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime> {
   const { store, log, signal } = options
   const parts = await collect(options)
-  const name = `runtime-${await cacheKey(parts)}`
+  const name = runtimeName(await cacheKey(parts))
   const known = (await store.names()).get(name)
   if (known !== undefined && (await store.isComplete(known, signal))) return describe(store, known)
 
@@ -119,6 +120,9 @@ async function bundle(programs: Record<string, string>): Promise<{ outputs: Part
   const result = await build({
     entryPoints,
     outdir: '/',
+    // Comments in the output name sources relative to it: where the factory is started must not change the runtime, which
+    // pilots that wait in a queue boot from.
+    absWorkingDir: import.meta.dirname,
     write: false,
     bundle: true,
     platform: 'node',

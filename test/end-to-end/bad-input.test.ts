@@ -61,7 +61,7 @@ describe('one clear line for', () => {
     await using here = await plant()
     await here.start()
     await writeFile(join(here.folder, 'tasks.jsonl'), '{"id":"a","word":"x"}\n{"id":"b"\n"three"\n')
-    assertOneLine(await here.factory(...RUN), /tasks\.jsonl line 2: is not JSON/)
+    assertOneLine(await here.factory(...RUN), /tasks\.jsonl: line 2 is not JSON/)
     assert.equal((await here.status()).jobs.length, 0)
     const unknown = await here.factory(
       'run',
@@ -77,6 +77,19 @@ describe('one clear line for', () => {
     const skipped = await here.factory(...RUN, '--skip-invalid')
     assert.equal(skipped.code, 0, skipped.stderr)
     assert.deepEqual((await readIds(join(here.folder, 'results.jsonl'))).sort(), ['3', 'a'])
+  })
+
+  test('a bundle that a context is made of, while pilots may come for it', async () => {
+    await using here = await plant()
+    await here.start()
+    const { stdout } = await here.factory('bundle', 'list', '--json')
+    const bundles = JSON.parse(stdout) as { id: string; name?: string }[]
+    for (const { id, name } of bundles) {
+      const refused = name === undefined ? /context words is made of/ : /pilots of the running factory boot/
+      assertOneLine(await here.factory('bundle', 'remove', id), refused)
+    }
+    await here.factory('stop')
+    for (const { id } of bundles) assert.equal((await here.factory('bundle', 'remove', id)).code, 0)
   })
 
   test('a context that cannot be set up, and a way on once it is mended', async () => {

@@ -2,10 +2,12 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { pino } from 'pino'
 import { createBundle } from '../../bundle/create.ts'
+import { isRuntimeName } from '../../bundle/runtime-name.ts'
 import { openStore, type Store } from '../../bundle/store.ts'
-import { GleanerError, InputError } from '../../client/index.ts'
+import { GleanerError, InputError, NotRunningError } from '../../client/index.ts'
+import { explain, Name } from '../../protocol/common.ts'
 import { count, plural, size, table } from '../format.ts'
-import { stateOf } from '../options.ts'
+import { clientFor, stateOf } from '../options.ts'
 
 export function addBundle(program: Command): void {
   const bundle = program
@@ -41,6 +43,8 @@ interface CreateFlags {
 }
 
 async function create(paths: string[], { name, tarball }: CreateFlags, command: Command): Promise<void> {
+  if (name !== undefined && !Name.safeParse(name).success)
+    throw new InputError(`--name ${name}: ${explain(Name.safeParse(name).error!)}`)
   await using store = await storeOf(command)
   const kind = tarball ? 'tarball' : 'files'
   const { id } = await createBundle({ store, paths, kind, ...(name !== undefined && { name }) })
@@ -75,8 +79,23 @@ async function verify(wanted: string, _options: object, command: Command): Promi
 async function remove(wanted: string, _options: object, command: Command): Promise<void> {
   await using store = await storeOf(command)
   const id = await resolveBundle(store, wanted)
+  await refuseNeeded(id, await store.names(), command)
   await store.remove(id)
   console.log(`removed ${id}`)
+}
+
+/** Pilots of a running factory come for what its contexts are made of, and for what they boot. */
+async function refuseNeeded(id: string, names: Map<string, string>, command: Command): Promise<void> {
+  await using client = clientFor(command, { patienceMs: 0 })
+  const contexts = await client.contexts().catch((error: unknown) => {
+    if (error instanceof NotRunningError) return undefined
+    throw error
+  })
+  if (!contexts) return
+  const context = contexts.find(({ bundles }) => Object.values(bundles).includes(id))
+  if (context) throw new InputError(`context ${context.name} is made of ${id}: stop the factory first`)
+  const boots = [...names].some(([name, named]) => named === id && isRuntimeName(name))
+  if (boots) throw new InputError(`pilots of the running factory boot from ${id}: stop it first`)
 }
 
 function storeOf(command: Command): Promise<Store> {

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { test } from 'node:test'
+
+const source = (file: string) => JSON.stringify(new URL(`../../src/bundle/${file}`, import.meta.url).href)
+
+/** Prints the hash of a runtime: a process of its own, as the working directory is a process's. */
+const PACK = `
+  import { openStore } from ${source('store.ts')}
+  import { packRuntime } from ${source('runtime.ts')}
+  const [folder, worker, node] = process.argv.slice(1)
+  const log = { info() {}, warn() {} }
+  const store = await openStore({ folder, log })
+  const { sha256 } = await packRuntime({ store, log, node, programs: { 'worker.js': worker } })
+  await store[Symbol.asyncDispose]()
+  process.stdout.write(sha256)
+`
+
+test('the runtime is the same from whatever folder the factory is started', async (context) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-runtime-'))
+  context.after(() => rm(folder, { recursive: true }))
+  const [worker, node] = [path.join(folder, 'worker.ts'), path.join(folder, 'node')]
+  await writeFile(worker, 'export const answer: number = 42\n')
+  await writeFile(node, 'a binary')
+
+  const packFrom = (cwd: string, store: string) =>
+    execFileSync(
+      process.execPath,
+      ['--input-type=module', '-e', PACK, path.join(folder, store), worker, node],
+      { cwd, encoding: 'utf8' },
+    )
+  const first = packFrom('/', 'one')
+  assert.match(first, /^[0-9a-f]{64}$/)
+  assert.equal(packFrom(folder, 'two'), first)
+})
