@@ -71,6 +71,16 @@ export class Contexts {
     throw notFound(`context "${context.name}" has no function "${chosen}"; it has ${names.join(', ')}`)
   }
 
+  /** @throws {ApiError} 409 if a bundle that the context is made of was removed: nobody could ever load it */
+  async requireFiles({ name, bundles }: ContextSpec): Promise<void> {
+    for (const [key, bundle] of Object.entries(bundles)) {
+      if (await this.#store.manifest(bundle)) continue
+      throw conflict(
+        `context "${name}": its bundle ${key} was removed; add it again with \`factory context add PATH\``,
+      )
+    }
+  }
+
   /** Why nothing can run in the context, if its setup failed everywhere it was tried. */
   problemOf(id: string): string | undefined {
     const error = this.#problems.get(id)

@@ -95,21 +95,21 @@ export class Jobs {
 
   /**
    * Makes a job, or returns the one of that name.
-   * @throws {ApiError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else
+   * @throws {ApiError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else,
+   * or the files of the context are gone
    */
   async create(request: CreateJobRequest & { options: JobOptions }): Promise<JobInfo> {
     const context = this.#contexts.named(request.context)
     const fn = this.#contexts.functionOf(context, request.function)
+    await this.#contexts.requireFiles(context)
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
-    let job = [...this.#jobs.values()].find(({ row }) => row.name === request.name)
-    if (!job) {
-      const row = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
-      job = { row, tasks: 0, done: 0, failed: 0, listeners: new Set() }
-      this.#jobs.set(row.id, job)
+    const found = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
+    if (!this.#jobs.has(found.id)) {
+      const job: Job = { row: found, tasks: 0, done: 0, failed: 0, listeners: new Set() }
+      this.#jobs.set(found.id, job)
       this.#schedule(job)
-      return this.info(row.id)
     }
-    const { row } = job
+    const { row } = this.#get(found.id)
     if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
     if (row.context !== wanted.context || row.function !== wanted.function) {
       throw conflict(
@@ -153,8 +153,10 @@ export class Jobs {
     job.row.closed = closed
   }
 
+  /** Gives up what has no result yet; a job that has ended is left as it is. */
   async cancel(id: number): Promise<JobInfo> {
     const job = this.#get(id)
+    if (stateOf(job) !== 'open') return this.info(id)
     await this.#ledger.cancelJob(id)
     job.row.cancelled = true
     this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))

@@ -131,17 +131,13 @@ export class Ledger {
     return this.sql('SELECT * FROM jobs ORDER BY id').all().map(toJob)
   }
 
-  jobNamed(name: string): JobRow | undefined {
-    const row = this.sql('SELECT * FROM jobs WHERE name = ?').get(name)
-    return row && toJob(row)
-  }
-
+  /** Adds a job, unless there is one of that name; returns the one there is then. */
   addJob(job: Omit<JobRow, 'id' | 'closed' | 'cancelled'>): Promise<JobRow> {
     return this.commits.write(() => {
-      const { lastInsertRowid } = this.sql(
-        'INSERT INTO jobs (name, context, function, options, created_at) VALUES (?, ?, ?, ?, ?)',
+      this.sql(
+        'INSERT OR IGNORE INTO jobs (name, context, function, options, created_at) VALUES (?, ?, ?, ?, ?)',
       ).run(job.name, job.context, job.function, JSON.stringify(job.options), job.createdAt)
-      return { ...job, id: Number(lastInsertRowid), closed: false, cancelled: false }
+      return toJob(this.sql('SELECT * FROM jobs WHERE name = ?').get(job.name)!)
     })
   }
 

@@ -141,7 +141,7 @@ export async function fakeManager(): Promise<FakeManager> {
     }
     if (verb === 'tasks') return answer(200, add(job, AddTasksRequest.parse(JSON.parse(body))))
     if (verb === 'results') return answer(200, await results(job, url.searchParams))
-    if (verb === 'cancel') job.info.state = 'cancelled'
+    if (verb === 'cancel' && job.info.state === 'open') job.info.state = 'cancelled'
     if (verb === 'close') job.info.closed = true
     fake.release()
     answer(200, job.info)

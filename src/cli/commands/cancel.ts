@@ -11,7 +11,8 @@ export function addCancel(program: Command): void {
     .action(async (wanted: string, _options: object, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
       const job = await findJob(client, wanted)
-      const { id, tasks, done, failed } = await job.cancel()
-      console.log(`job ${id} is cancelled: ${count(done + failed)} of ${count(tasks)} tasks have results`)
+      const { id, state, tasks, done, failed } = await job.cancel()
+      const what = state === 'cancelled' ? 'is cancelled' : 'had ended already'
+      console.log(`job ${id} ${what}: ${count(done + failed)} of ${count(tasks)} tasks have results`)
     })
 }
