@@ -35,7 +35,6 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .option('--state <folder>', 'state folder (default: $GLEANER_STATE, or ~/.gleaner)')
-    .showHelpAfterError('(factory --help lists the commands)')
     // Errors come back to main, which decides how the process exits.
     .exitOverride()
   const commands = [
@@ -53,5 +52,13 @@ function createProgram(): Command {
     addSubmit,
   ]
   for (const add of commands) add(program)
+  pointToHelp(program, 'factory')
   return program
+}
+
+/** Has each command end its complaints with the way to its own help. */
+function pointToHelp(command: Command, name: string): void {
+  const says = command.commands.length > 0 ? 'lists the commands' : 'says how it is used'
+  command.showHelpAfterError(`(${name} --help ${says})`)
+  for (const sub of command.commands) pointToHelp(sub, `${name} ${sub.name()}`)
 }

@@ -7,6 +7,7 @@ import {
   type ConnectOptions,
   type Job,
 } from '../client/index.ts'
+import { limits } from '../protocol/common.ts'
 
 /** The state folder that a command was told to use, absolute. */
 export function stateOf(command: Command): string {
@@ -25,12 +26,12 @@ export async function findJob(client: Client, wanted: string): Promise<Job> {
   return client.job(found.id)
 }
 
-/** Parses an option that is a whole number of at least `min`. */
-export function wholeNumber(min: number): (text: string) => number {
+/** Parses an option that is a whole number of at least `min` and at most `max`. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text)
-    if (!/^-?\d+$/.test(text) || value < min) {
-      throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`)
+    if (!/^-?\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
     }
     return value
   }
@@ -39,7 +40,10 @@ export function wholeNumber(min: number): (text: string) => number {
 /** Parses an option in seconds, fractions allowed, as milliseconds. */
 export function seconds(text: string): number {
   const value = Number(text)
-  if (!Number.isFinite(value) || value <= 0)
-    throw new InvalidArgumentError('It must be a number of seconds above 0.')
+  if (!(value > 0 && value * 1000 <= limits.taskTime)) {
+    throw new InvalidArgumentError(
+      `It must be a number of seconds above 0, at most ${Math.floor(limits.taskTime / 1000)}.`,
+    )
+  }
   return Math.ceil(value * 1000)
 }

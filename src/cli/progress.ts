@@ -25,6 +25,9 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
   let logged = ''
   let asking = false
 
+  // What an earlier run had done says nothing about the speed of this one.
+  const note = ({ done, failed, resumed }: RunProgress) =>
+    meter.note(done + failed - resumed, performance.now())
   const erase = () => {
     if (drawn > 0) moveCursor(stream, 0, -drawn)
     if (drawn > 0) clearScreenDown(stream)
@@ -37,7 +40,7 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
   }
   const draw = () => {
     if (!view) return
-    meter.note(view.progress.done + view.progress.failed, performance.now())
+    note(view.progress)
     view.rate = meter.rate()
     if (!stream.isTTY) return log(progressLine(view))
     const lines = progressLines(view, stream.columns)
@@ -62,6 +65,7 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
   ]
   return {
     update(progress) {
+      if (!view) note(progress)
       view = { rate: 0, status: undefined, ...view, progress, notice: undefined }
     },
     notice(text) {

@@ -118,6 +118,10 @@ export const ConfigFile = z.strictObject({
       listen: z
         .string()
         .regex(/^(\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}$/, 'expected HOST:PORT')
+        .refine(
+          (listen) => Number(listen.slice(listen.lastIndexOf(':') + 1)) < 65_536,
+          'no port is above 65535',
+        )
         .default('127.0.0.1:0'),
       /** URL by which pilots reach it, if that is not where it listens (a proxy, another network). */
       url: z.url({ protocol: /^https?$/ }).optional(),

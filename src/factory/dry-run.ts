@@ -1,3 +1,4 @@
+import { ConfigError } from './config-load.ts'
 import type { Config } from './config.ts'
 import { makeSite } from './factory.ts'
 import { type Boot, submissionFiles, submissionsFolder } from './submission.ts'
@@ -11,7 +12,7 @@ export type DryRun = {
 
 /**
  * What would be submitted at a site, without submitting or writing anything.
- * @throws {Error} naming the sites there are, if this is none of them; or what is wrong with its template.
+ * @throws {ConfigError} naming the sites there are, if this is none of them; or what is wrong with its template.
  */
 export function dryRun(
   config: Config,
@@ -23,7 +24,7 @@ export function dryRun(
   const site = config.sites.find(({ name }) => name === siteName)
   if (!site) {
     const names = config.sites.map(({ name }) => name).join(', ')
-    throw new Error(`no site ${siteName}; there ${names ? `are: ${names}` : 'are none in factory.yaml'}`)
+    throw new ConfigError(`there is no site ${siteName}: factory.yaml has ${names || 'none'}`)
   }
   const pilots = Array.from({ length: count }, (_, index) => `p${index + 1}`)
   const folder = `${submissionsFolder(stateFolder, siteName)}/dry-run`

@@ -47,7 +47,9 @@ export function renderTemplate(path: string, variables: Record<string, unknown>)
   try {
     return engine.parseAndRenderSync(readFileSync(path, 'utf8'), variables) as string
   } catch (error) {
-    throw new TemplateError(`template ${path}: ${(error as Error).message.split('\n')[0]}`, { cause: error })
+    const { code, message } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'there is no such file' : message.split('\n')[0]
+    throw new TemplateError(`template ${path}: ${reason}`, { cause: error })
   }
 }
 

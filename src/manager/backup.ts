@@ -29,7 +29,9 @@ export async function backUp(ledger: Ledger, file: string, now: number): Promise
 async function createEmpty(file: string): Promise<void> {
   const handle = await open(file, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'EEXIST') throw conflict(`${file} is there already: choose another name`)
-    throw invalid(`${file} cannot be made: ${error.message}`)
+    throw invalid(
+      `${file} cannot be made: ${error.code === 'ENOENT' ? 'there is no such folder' : error.message}`,
+    )
   })
   await handle.close()
 }

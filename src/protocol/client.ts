@@ -8,7 +8,7 @@ export const JobOptions = z.object({
   /** How often a task whose function threw is tried again. */
   retries: z.int().min(0).max(100).default(0),
   /** Longest one call may run, milliseconds. */
-  timeLimitMs: z.int().positive().optional(),
+  timeLimitMs: z.int().positive().max(limits.taskTime).optional(),
   /** Higher goes first. */
   priority: z.int().min(-1000).max(1000).default(0),
 })

@@ -21,6 +21,8 @@ export const limits = {
   errorText: 16 << 10,
   /** What is kept of what one task printed, characters: its end. */
   log: 16 << 10,
+  /** Longest time limit of a task: what a timer of the runtime can wait, milliseconds. */
+  taskTime: 2 ** 31 - 1,
   /** Longest long-poll, milliseconds. */
   wait: 60_000,
 } as const

@@ -66,7 +66,7 @@ describe('factory run', () => {
     const refused = await here.run(...RUN)
     assert.equal(refused.code, 2)
     assert.match(refused.stderr, oneLine)
-    assert.match(refused.stderr, /claims\.jsonl line 2: is not JSON/)
+    assert.match(refused.stderr, /claims\.jsonl: line 2 is not JSON/)
     const skipped = await here.run(...RUN, '--skip-invalid')
     assert.equal(skipped.code, 0)
     assert.match(skipped.stderr, /left out 1 line that is no task: line 2 is not JSON/)
@@ -107,6 +107,13 @@ describe('factory run', () => {
       ['run', 'claims.jsonl', '--context', 'echo', '--out', 'no/o'],
       /\/no: no such file or folder/,
     ],
+    [
+      'what cannot be read twice',
+      ['run', '/dev/stdin', '--context', 'echo', '--out', 'o'],
+      /\/dev\/stdin is not a file: input and output must be files/,
+    ],
+    ['a folder as input', ['run', '.', '--context', 'echo', '--out', 'o'], /^factory: \. is not a file/],
+    ['standard output', ['run', 'claims.jsonl', '--context', 'echo', '--out', '-'], /- is not a file/],
   ]
   for (const [what, args, message] of refusals) {
     test(`refuses ${what} in one line`, async () => {
@@ -127,7 +134,7 @@ describe('other commands', () => {
     assert.match((await here.run('jobs')).stdout, /^1 +mine +echo +finished +2 +0 +2$/m)
     assert.match(
       (await here.run('cancel', 'mine')).stdout,
-      /^job 1 is cancelled: 2 of 2 tasks have results\n$/,
+      /^job 1 had ended already: 2 of 2 tasks have results\n$/,
     )
     assert.match((await here.run('context', 'list')).stdout, /^echo +module +echo, shout +aaaaaaaaaaaa$/m)
     assert.match((await here.run('status')).stdout, /^tasks: 0 queued, 0 running, 2 done, 0 failed/m)
@@ -162,7 +169,12 @@ describe('other commands', () => {
     assert.match(option.stderr, /unknown option '--jsn'\n\(Did you mean --json\?\)/)
     const value = await here.run(...RUN, '--retries', 'many')
     assert.equal(value.code, 2)
-    assert.match(value.stderr, /It must be a whole number/)
+    assert.match(value.stderr, /It must be a whole number from 0 to 100\.\n\(factory run --help says how/)
+    const dry = await here.run('submit', 'somewhere')
+    assert.deepEqual([dry.code, /--dry-run shows what/.test(dry.stderr)], [2, true])
+    const name = await here.run('bundle', 'create', 'claims.jsonl', '--name', 'a b')
+    assert.equal(name.code, 2)
+    assert.match(name.stderr, /^factory: --name a b: use letters, digits, [^\n]+\n$/)
   })
 
   test('print version and help', async () => {

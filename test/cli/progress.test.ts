@@ -52,6 +52,18 @@ describe('the progress display', () => {
     assert.equal(written(), '')
   })
 
+  test('tells the speed from the first line on, without what an earlier run had done', (context) => {
+    const { display, tick, written } = show(context, false)
+    let now = 0
+    context.mock.method(performance, 'now', () => now)
+    display.update({ ...at(0), phase: 'checking' })
+    display.update({ ...at(4), resumed: 4 })
+    display.update({ ...at(9), resumed: 4 })
+    now += 5_000
+    tick(5_000)
+    assert.match(written(), / 90 % .* {2}1\/s {2}/)
+  })
+
   test('writes a line now and then to a log, unless it is the same again', (context) => {
     const { display, tick, written } = show(context, false)
     display.update(at(0))

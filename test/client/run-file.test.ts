@@ -209,13 +209,13 @@ describe('running a file of tasks', () => {
 
 describe('an input that is not right', () => {
   const bad: [string, string, RegExp][] = [
-    ['malformed JSON', '{"id":1}\n{"id":\n', /claims.jsonl line 2: is not JSON/],
-    ['a number', '{"id":1}\n\n3\n', /line 3: must be a JSON object or a JSON string/],
-    ['an array', '[1]\n', /line 1: must be/],
-    ['an id twice', '{"id":"x"}\n{"id":"y"}\n{"id":"x"}\n', /line 3: has the same id as line 1/],
-    ['an id that is another line’s number', '{"id":"2"}\n"text"\n', /line 2: has the same id as line 1/],
-    ['an id that is no id', '{"id":{}}\n', /line 1: has an id that is neither/],
-    ['an empty id', '{"id":""}\n', /line 1: has an id that is empty/],
+    ['malformed JSON', '{"id":1}\n{"id":\n', /claims.jsonl: line 2 is not JSON/],
+    ['a number', '{"id":1}\n\n3\n', /line 3 must be a JSON object or a JSON string/],
+    ['an array', '[1]\n', /line 1 must be/],
+    ['an id twice', '{"id":"x"}\n{"id":"y"}\n{"id":"x"}\n', /line 3 has the same id as line 1/],
+    ['an id that is another line’s number', '{"id":"2"}\n"text"\n', /line 2 has the same id as line 1/],
+    ['an id that is no id', '{"id":{}}\n', /line 1 has an id that is neither/],
+    ['an empty id', '{"id":""}\n', /line 1 has an id that is empty/],
     ['nothing', '\n\n', /has no line that is a task/],
   ]
   for (const [what, text, message] of bad) {
@@ -230,7 +230,7 @@ describe('an input that is not right', () => {
   test('is refused when it is not UTF-8', async () => {
     await using here = await desk([])
     await writeFile(here.input, Buffer.from([0x22, 0xff, 0x22, 0x0a]))
-    await assert.rejects(here.run(), /line 1: is not UTF-8/)
+    await assert.rejects(here.run(), /line 1 is not UTF-8/)
   })
 
   test('runs without its bad lines when told to skip them', async () => {

@@ -128,7 +128,7 @@ describe('a dry run', () => {
 
   test('names the sites there are when asked for another, and writes nothing', () => {
     const config = resolveConfig(ConfigFile.parse({ sites: { gpu: { kind: 'slurm' } } }))
-    assert.throws(() => dryRun(config, 'cpu', 1, root, boot), /no site cpu; there are: gpu/)
+    assert.throws(() => dryRun(config, 'cpu', 1, root, boot), /there is no site cpu: factory.yaml has gpu/)
     dryRun(config, 'gpu', 1, root, boot)
     assert.ok(!existsSync(join(root, 'submissions')))
   })

@@ -76,7 +76,7 @@ describe('a backup', () => {
   test('that cannot be made is refused with a line that says why, and leaves nothing', async () => {
     const refused = await backUp(join(elsewhere, 'no', 'such', 'folder'))
     assert.equal(refused.status, 400)
-    assert.match(refused.body.error.message, /cannot be made: ENOENT/)
+    assert.match(refused.body.error.message, /cannot be made: there is no such folder/)
     assert.equal((await backUp('relative')).status, 400)
     assert.deepEqual(await readdir(elsewhere), [])
   })

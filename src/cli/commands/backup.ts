@@ -8,8 +8,8 @@ export function addBackup(program: Command): void {
     .command('backup')
     .summary('copy the ledger to a file, while the factory runs')
     .description(
-      'Copies the ledger (jobs, tasks, results) to a new file while work goes on. It holds secrets: only its owner can read it.\n' +
-        'To go on from it: stop the factory, replace ledger.db in the state folder by the copy, remove ledger.db-wal if there\n' +
+      'Copies the ledger (jobs, tasks, results) to a new file while work goes on. It holds secrets: only its owner can read it. ' +
+        'To go on from it: stop the factory, replace ledger.db in the state folder by the copy, remove ledger.db-wal if there ' +
         'is one, and start the factory. Pilots of the time between are turned away and leave.',
     )
     .argument('<file>', 'the file to make')

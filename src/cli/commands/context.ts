@@ -24,7 +24,7 @@ export function addContext(program: Command): void {
     .command('warm')
     .summary("bring a context's files to the workers ahead")
     .description(
-      "Has every worker that has nothing else to fetch bring the context's files to its disk, now and as workers come, until\n" +
+      "Has every worker that has nothing else to fetch bring the context's files to its disk, now and as workers come, until " +
         'it is dropped or the factory stops.',
     )
     .argument('<name>', 'a context')

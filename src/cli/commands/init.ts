@@ -14,7 +14,7 @@ export function addInit(program: Command): void {
     .command('init')
     .summary('make a state folder with a configuration to begin with')
     .description(
-      'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context\n' +
+      'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context ' +
         'fact-verification, with a small model, to try things out. What is there already is left alone.',
     )
     .action(init)

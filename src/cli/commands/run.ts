@@ -24,8 +24,8 @@ export function addRun(program: Command): void {
     .command('run')
     .summary('run a file of tasks and write their results to another')
     .description(
-      'Runs each line of a file, a JSON object or a JSON string, as one task, and writes one line a result, as they come.\n' +
-        'A task is known by its field "id", or by its line number. The same command again goes on where it was interrupted:\n' +
+      'Runs each line of a file, a JSON object or a JSON string, as one task, and writes one line a result, as they come. ' +
+        'A task is known by its field "id", or by its line number. The same command again goes on where it was interrupted: ' +
         'nothing is inferred twice, and lines that were added to the file are run too.',
     )
     .argument('<file>', 'tasks, one a line')
@@ -35,9 +35,9 @@ export function addRun(program: Command): void {
     .option('--name <job>', 'name of the job (default: made from context, file and output)')
     .option('--skip-invalid', 'leave out lines that are no tasks, instead of refusing the file')
     .option('--expect <field>', "print accuracy: how often a result's label equals this field of its task")
-    .option('--retries <times>', 'try a task whose function fails again', wholeNumber(0), 0)
+    .option('--retries <times>', 'try a task whose function fails again', wholeNumber(0, 100), 0)
     .option('--time-limit <seconds>', 'longest one task may run', seconds)
-    .option('--priority <number>', 'jobs with a higher one go first', wholeNumber(-1000), 0)
+    .option('--priority <number>', 'jobs with a higher one go first', wholeNumber(-1000, 1000), 0)
     .option('--restart', 'begin anew: cancel the earlier job, overwrite the output, infer everything again')
     .action(run)
 }

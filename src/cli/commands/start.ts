@@ -25,7 +25,7 @@ export function addStart(program: Command): void {
     .command('start')
     .summary('start the factory')
     .description(
-      'Starts the factory: it takes jobs, and keeps pilots at its sites while there is work. Ctrl-C, or "factory stop", stops it\n' +
+      'Starts the factory: it takes jobs, and keeps pilots at its sites while there is work. Ctrl-C, or "factory stop", stops it ' +
         'and removes its pilots. What it knows stays in the state folder, so that the next start goes on.',
     )
     .option('--detach', 'run in the background; return when it is ready')

@@ -4,12 +4,13 @@ import type { Command } from 'commander'
 import { pino } from 'pino'
 import { openStore } from '../../bundle/store.ts'
 import { readEndpoint } from '../../client/endpoint.ts'
+import { InputError } from '../../client/index.ts'
 import { configFiles, loadConfig } from '../../factory/config-load.ts'
 import { dryRun, type DryRun } from '../../factory/dry-run.ts'
 import { stateOf, wholeNumber } from '../options.ts'
 
 interface Options {
-  dryRun: boolean
+  dryRun?: boolean
   pilots: number
 }
 
@@ -18,16 +19,21 @@ export function addSubmit(program: Command): void {
     .command('submit')
     .summary('show what the factory would submit at a site')
     .description(
-      'Shows the files and the command by which the factory would submit pilots at a site. The factory itself submits\n' +
+      'Shows the files and the command by which the factory would submit pilots at a site. The factory itself submits ' +
         'as many as the site needs, whenever it needs them.',
     )
     .argument('<site>', 'name of a site in factory.yaml')
-    .requiredOption('--dry-run', 'submit nothing')
-    .option('--pilots <number>', 'pilots in the submission', wholeNumber(1), 1)
+    .option('--dry-run', 'submit nothing; needed, since the factory submits by itself')
+    .option('--pilots <number>', 'pilots in the submission', wholeNumber(1, 1000), 1)
     .action(submit)
 }
 
-async function submit(site: string, { pilots }: Options, command: Command): Promise<void> {
+async function submit(site: string, { dryRun: only, pilots }: Options, command: Command): Promise<void> {
+  if (!only) {
+    throw new InputError(
+      'the factory submits by itself, whenever a site needs pilots: --dry-run shows what it would submit',
+    )
+  }
   const state = stateOf(command)
   const config = loadConfig(configFiles(state))
   // Loaded here: it brings a compiler along.

@@ -40,7 +40,11 @@ export async function checkInput(path: string, options: CheckOptions): Promise<I
     const first = 'key' in line ? lineOfKey.get(line.key) : undefined
     const invalid = first === undefined ? line : { ...line, reason: `has the same id as line ${first}` }
     if ('reason' in invalid) {
-      if (!skipInvalid) throw new InputError(`${path} line ${line.line}: ${invalid.reason}`)
+      if (!skipInvalid) {
+        throw new InputError(
+          `${path}: line ${line.line} ${invalid.reason} (--skip-invalid leaves such lines out)`,
+        )
+      }
       summary.invalid++
       if (summary.examples.length < EXAMPLES)
         summary.examples.push({ line: line.line, reason: invalid.reason })

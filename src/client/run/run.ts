@@ -1,4 +1,4 @@
-import { realpath } from 'node:fs/promises'
+import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { AddTasksResponse, JobInfo, JobOptions } from '../../protocol/client.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
@@ -166,8 +166,16 @@ async function findContext(
   return found
 }
 
+/** What can be read or written but once cannot be gone on with. */
+async function refuseStream(path: string): Promise<void> {
+  const found = path === '-' ? undefined : await stat(path).catch(() => ({ isFile: () => true }))
+  if (!found?.isFile())
+    throw new InputError(`${path} is not a file: input and output must be files, so that a run can go on`)
+}
+
 /** Both paths made absolute and free of links, so that the same files always make the same run. */
 async function checkedPaths(input: string, output: string): Promise<{ input: string; output: string }> {
+  for (const path of [input, output]) await refuseStream(path)
   const from = await realpath(input)
   const to = join(await realpath(dirname(resolve(output))), basename(output))
   if ((await realpath(to).catch(() => to)) === from)
