@@ -12,10 +12,6 @@ import { layoutOf } from './layout.ts'
 import type { Layout } from './layout.ts'
 import { fileKeyOf } from './manifest.ts'
 import type { Places } from './places.ts'
-import { keepRecent } from './recent.ts'
-
-/** Memory for the pieces that came last, bytes. */
-const RECENT = 32 << 20
 
 /** The pieces of one bundle in a store: which are there, reading them, and adding more. */
 export type Pieces = {
@@ -58,7 +54,6 @@ export async function openPieces(
   const adding = new Map<number, Promise<void>>()
   const listeners = new Set<(piece: number) => void>()
   const handles = openHandles()
-  const recent = keepRecent(RECENT)
   const held = bitmap(layout.pieces)
   let heldPieces = 0
   let heldBytes = 0
@@ -90,7 +85,6 @@ export async function openPieces(
     })
     unwritten[file]!--
     if (unwritten[file] === 0) await seal(file)
-    recent.note(piece, parts)
     note(piece)
   }
 
@@ -146,15 +140,8 @@ export async function openPieces(
       const buffer = allocate(layout.bytes(first, count))
       let filled = 0
       for (let piece = first; piece < first + count;) {
-        const fresh = recent.get(piece)
-        if (fresh) {
-          filled += fresh.copy(buffer, filled)
-          piece++
-          continue
-        }
         const { file, offset } = layout.place(piece)
-        let next = piece + 1
-        while (next < Math.min(first + count, layout.firstOf[file + 1]!) && !recent.get(next)) next++
+        const next = Math.min(first + count, layout.firstOf[file + 1]!)
         const length = layout.bytes(piece, next - piece)
         await readWithin(file, offset, buffer.subarray(filled, filled + length)).catch((error: unknown) => {
           throw errnoOf(error) === 'ENOENT' ? notHeld(bundle, piece) : error
