@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Name } from '../protocol/common.ts'
 import { ContextMode } from '../protocol/context.ts'
-import { Duration, Size } from './quantities.ts'
+import { Duration, Size, Wait } from './quantities.ts'
 
 /** A value that ends up in one line of a job file. */
 const Line = z
@@ -39,7 +39,7 @@ const site = {
   disk: Size.optional(),
   walltime: Duration.optional(),
   /** Warning the batch system gives between SIGTERM and SIGKILL. */
-  grace: Duration.default(10),
+  grace: Wait.default(10),
   /** Shell lines run on the node before the worker starts, e.g. `module load cuda`. */
   setup: z.string().max(65_536).default(''),
   /** Node-local folder for contexts that outlive a pilot; `$NAME` is expanded on the node. Default: below /tmp. */
@@ -52,7 +52,7 @@ const site = {
   submitRate: z.number().positive().max(6000).default(12),
   submitSize: z.int().min(1).max(1000).default(100),
   /** How often the queue is looked at. */
-  poll: Duration.default(15),
+  poll: Wait.default(15),
   /** Waiting pilots are taken out of the queue after this long without work. */
   linger: Duration.default(60),
   /** Held pilots are removed after this long. Default: they stay, and count, until somebody acts. */
@@ -62,7 +62,7 @@ const site = {
 const local = z.strictObject({
   ...site,
   kind: z.literal('local'),
-  poll: Duration.default(2),
+  poll: Wait.default(2),
   submitRate: site.submitRate.default(120),
 })
 
@@ -126,11 +126,11 @@ export const ConfigFile = z.strictObject({
       /** URL by which pilots reach it, if that is not where it listens (a proxy, another network). */
       url: z.url({ protocol: /^https?$/ }).optional(),
       /** A worker counts as gone when it was not heard of for this long. */
-      lease: Duration.default(30),
+      lease: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(30),
       /** How much work a worker keeps in hand. */
-      leaseTarget: Duration.default(5),
+      leaseTarget: Wait.default(5),
       /** Pilots without work leave after this long. */
-      idle: Duration.default(120),
+      idle: Wait.default(120),
       /** What of a context outlives a task on a worker; `factory start --context-mode` overrides it. */
       contextMode: ContextMode.default('pervasive'),
     })

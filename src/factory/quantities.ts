@@ -27,5 +27,8 @@ function quantity(units: Record<string, number>, hint: string) {
 /** A length of time, as `90s`, `15m`, `36h`, `2d` or a number of seconds; becomes seconds. */
 export const Duration = quantity(secondsPer, 'expected a time like 90s, 15m, 36h or 2d')
 
+/** A length of time that a timer has to wait: such a timer holds 24 days. */
+export const Wait = Duration.refine((seconds) => seconds <= 24 * 86_400, 'at most 24d')
+
 /** A size of memory or disk, as `512MB`, `16GB`, `1TB` (binary units, as batch systems count) or MiB; becomes MiB. */
 export const Size = quantity(mebibytesPer, 'expected a size like 512MB, 16GB or 1TB').transform(Math.ceil)

@@ -220,8 +220,10 @@ export function startSiteLoop({
       (s) => !s.pilots.some((pilot) => present.has(pilot)),
     )
     for (const submission of over.slice(0, -KEPT_SUBMISSIONS)) {
-      await removeSubmission(submission)
-      submission.pilots.forEach((pilot) => submissions.delete(pilot))
+      // It stays while somebody has a file of it open on a shared filesystem: nothing to stop work for.
+      const error = await removeSubmission(submission).catch((error: unknown) => error)
+      if (error) log.warn({ err: error, submission: submission.id }, 'its folder cannot be removed yet')
+      else submission.pilots.forEach((pilot) => submissions.delete(pilot))
     }
   }
 
@@ -238,8 +240,10 @@ export function startSiteLoop({
     })
 
   async function run(): Promise<void> {
-    for (const submission of await readSubmissions(siteFolder))
-      for (const pilot of submission.pilots) submissions.set(pilot, submission)
+    await turn(async () => {
+      for (const submission of await readSubmissions(siteFolder))
+        for (const pilot of submission.pilots) submissions.set(pilot, submission)
+    })
     const shortest = config.kind === 'local' ? 50 : 1000
     while (!stopping) {
       await turn(look)

@@ -104,9 +104,10 @@ export async function removeSubmission(submission: Submission): Promise<void> {
   await rm(submission.folder, { recursive: true, force: true })
 }
 
+/** Also for what lies in a file where a folder should be: other programs leave files in folders, too. */
 const ifMissing =
   <T>(fallback: T) =>
   (error: NodeJS.ErrnoException): T => {
-    if (error.code === 'ENOENT') return fallback
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return fallback
     throw error
   }

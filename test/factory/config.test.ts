@@ -132,6 +132,13 @@ describe('factory.yaml', () => {
       'sites: { a: { kind: slurm, partition: "x\\n#SBATCH -A y" } }',
       /sites\.a\.partition: /,
     ],
+    [
+      'a port there cannot be',
+      'manager: { listen: "127.0.0.1:70000" }',
+      /manager\.listen: no port is above 65535/,
+    ],
+    ['a wait that no timer holds', 'sites: { a: { kind: local, poll: 30d } }', /sites\.a\.poll: at most 24d/],
+    ['a lease that nobody can keep', 'manager: { lease: 0s }', /manager\.lease: at least 1s/],
     ['something that is not YAML', 'sites: [', /factory\.yaml:\d+: /],
     ['something that is no configuration', 'hello', /expected keys and values/],
   ] as const)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, describe, test } from 'node:test'
@@ -14,6 +14,8 @@ import { testRegistry } from './support/registry.ts'
 /** A loop over a batch system in memory, with much to do. */
 function startLoop(t: TestContext, site: object, observe?: (record: PilotRecord) => void) {
   const siteFolder = mkdtempSync(join(tmpdir(), 'gleaner-loop-'))
+  // Other programs leave files in folders, such as NFS for what was removed while it was open.
+  writeFileSync(join(siteFolder, '.nfs1'), '')
   // Of kind `local` for its quick pace; everything else is the batch system's.
   const file = { kind: 'local', poll: 0.01, submitRate: 6000, ...site }
   const config = resolveConfig(ConfigFile.parse({ sites: { here: file } })).sites[0]!

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
 
@@ -7,8 +7,15 @@ export function shellTransport(prefix: readonly string[] = []): Transport {
   return {
     async run(command, { cwd, signal }) {
       const [file, ...args] = [...prefix, ...command] as [string, ...string[]]
-      const child = spawn(file, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: environment() })
-      const kill = () => child.kill('SIGKILL')
+      // A process group of its own: a command that is given up goes with all it started, many a site wraps its sbatch; and
+      // a Ctrl-C that stops the factory does not cut a submission in two.
+      const child = spawn(file, args, {
+        cwd,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: environment(),
+        detached: true,
+      })
+      const kill = () => killGroup(child)
       signal.addEventListener('abort', kill, { once: true })
       try {
         const code = new Promise<number>((resolve, reject) => {
@@ -26,6 +33,14 @@ export function shellTransport(prefix: readonly string[] = []): Transport {
         signal.removeEventListener('abort', kill)
       }
     },
+  }
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
