@@ -29,7 +29,8 @@ export function accuse({ accusers }: Neighbourhood, accused: string, accuser: st
 
 /** The worker is gone, and what it held. What it said of others stays: it may have had to leave over it. */
 export function leaves({ holders, accusers }: Neighbourhood, worker: string): void {
-  for (const workers of holders.values()) workers.delete(worker)
+  for (const [bundle, workers] of holders)
+    if (workers.delete(worker) && workers.size === 0) holders.delete(bundle)
   accusers.delete(worker)
 }
 

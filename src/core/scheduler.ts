@@ -29,9 +29,13 @@ export type NewJob = Pick<Job, 'id' | 'context' | 'function' | 'priority' | 'ret
 export function addJob(state: SchedulerState, job: NewJob, counts = { done: 0, failed: 0 }): void {
   const added: Job = { ...job, ...counts, queue: new RangeSet(), leased: 0, closed: false, faults: new Map() }
   state.jobs.set(job.id, added)
-  const context = contextOf(state, job.context)
-  context.jobs.push(added)
-  // Asking for a broken context again is how a user says that what broke it is mended.
+  contextOf(state, job.context).jobs.push(added)
+  trustAgain(state, job.context)
+}
+
+/** Asking for a broken context again is how a user says that what broke it is mended. */
+export function trustAgain(state: SchedulerState, id: string): void {
+  const context = contextOf(state, id)
   delete context.broken
   context.setupFailures = 0
 }

@@ -110,14 +110,6 @@ export class Contexts {
     return context
   }
 
-  /** Asks for another try of a context that was given up. */
-  retry(id: string): void {
-    const context = this.#dispatcher.state.contexts.get(id)
-    if (!context?.broken) return
-    delete context.broken
-    context.setupFailures = 0
-  }
-
   /**
    * Registers the context that a context.yaml (or the folder with one) describes, and makes its bundles.
    * @throws {ApiError} 400 that names the file and what is wrong in it

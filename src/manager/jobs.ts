@@ -1,5 +1,5 @@
 import { isAnyQueued } from '../core/grant.ts'
-import { addJob, addTasks, cancelJob, cancelTasks, closeJob } from '../core/scheduler.ts'
+import { addJob, addTasks, cancelJob, cancelTasks, closeJob, trustAgain } from '../core/scheduler.ts'
 import type {
   AddTasksRequest,
   CreateJobRequest,
@@ -116,7 +116,7 @@ export class Jobs {
         `job "${row.name}" was made for another context or function, or the context has changed since: use another name`,
       )
     }
-    this.#contexts.retry(row.context)
+    trustAgain(this.#dispatcher.state, row.context)
     return this.info(row.id)
   }
 

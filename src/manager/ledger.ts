@@ -274,42 +274,35 @@ export class Ledger {
   }
 
   #toResult(row: Row): ResultRow {
-    const body = JSON.parse(row.body as string) as JsonValue
-    const worker = row.worker as string
-    const failed = row.status !== 'done'
-    const node = failed ? this.#nodeOf(worker) : undefined
-    const log = failed ? this.#logOf(row.task as number) : undefined
-    return {
-      cursor: row.cursor as number,
-      key: row.key as string,
-      status: row.status as ResultRow['status'],
-      ...(failed ? { error: body as TaskError } : { value: body }),
-      worker,
-      ...(node !== undefined && { node }),
-      ...(log !== undefined && { log }),
-      ms: row.ms as number,
-    }
+    const head = { cursor: row.cursor as number, key: row.key as string }
+    if (row.status !== 'done') return { ...head, ...this.#ending(row) }
+    const value = JSON.parse(row.body as string) as JsonValue
+    return { ...head, status: 'done', value, worker: row.worker as string, ms: row.ms as number }
   }
 
   /** What became of the job's task of that key, and what it printed; undefined if there is none. */
   taskLog(job: number, key: string): TaskLog | undefined {
     const row = this.sql(
-      `SELECT id, status, body, worker, ms FROM tasks LEFT JOIN results ON results.task = tasks.id
+      `SELECT id AS task, status, body, worker, ms FROM tasks LEFT JOIN results ON results.task = tasks.id
        WHERE tasks.job = ? AND key = ?`,
     ).get(job, key)
     if (!row) return undefined
-    if (row.status === null) return { key, status: 'queued' }
+    return row.status === null ? { key, status: 'queued' } : { key, ...this.#ending(row) }
+  }
+
+  /** How and where a task ended, and the last that it printed. */
+  #ending(row: Row) {
     const worker = row.worker as string
+    const status = row.status as ResultRow['status']
     const node = this.#nodeOf(worker)
-    const log = this.#logOf(row.id as number)
+    const log = this.#logOf(row.task as number)
     return {
-      key,
-      status: row.status as ResultRow['status'],
-      ...(row.status !== 'done' && { error: JSON.parse(row.body as string) as TaskError }),
+      status,
+      ...(status !== 'done' && { error: JSON.parse(row.body as string) as TaskError }),
       worker,
-      ms: row.ms as number,
       ...(node !== undefined && { node }),
       ...(log !== undefined && { log }),
+      ms: row.ms as number,
     }
   }
 

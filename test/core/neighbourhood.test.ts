@@ -42,6 +42,8 @@ describe('neighbours of a worker', () => {
     const { known } = neighbourhoodOf(3)
     leaves(known, 'w1')
     assert.deepEqual(neighboursFor(known, 'w0', 'x', nobody, Math.random), ['w2'])
+    for (const worker of ['w0', 'w2']) leaves(known, worker)
+    assert.equal(known.holders.size, 0)
   })
 
   test('property: at most 16, none twice, none that does not hold it', () => {
