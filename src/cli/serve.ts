@@ -91,7 +91,7 @@ export async function serve(
 }
 
 function managerSettings({ manager }: Config) {
-  const { listen, url, lease, leaseTarget, idle, contextMode } = manager
+  const { listen, url, lease, leaseTarget, idle, contextMode, blobs } = manager
   const colon = listen.lastIndexOf(':')
   const host = listen.slice(0, colon).replace(/^\[|\]$/g, '')
   return {
@@ -101,5 +101,6 @@ function managerSettings({ manager }: Config) {
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
     contextMode,
+    blobBytes: blobs * 2 ** 20,
   }
 }

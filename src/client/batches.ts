@@ -1,3 +1,4 @@
+import type { BlobRef } from '../protocol/blob.ts'
 import { limits } from '../protocol/common.ts'
 import { InputError } from './errors.ts'
 
@@ -7,6 +8,8 @@ export interface TaskInput {
   key: string
   /** The function's argument: anything JSON can hold. */
   input: unknown
+  /** Blobs that the input refers to, which the manager has. */
+  blobs?: readonly BlobRef[]
 }
 
 /** Bounds on one request that adds tasks. Small enough that the manager's other callers need not wait for long. */
@@ -39,11 +42,12 @@ export async function* toBatches(
 
 const body = (batch: string[]) => `{"tasks":[${batch.join(',')}]}`
 
-function toJson({ key, input }: TaskInput): string {
+function toJson({ key, input, blobs }: TaskInput): string {
   const text = JSON.stringify(input) as string | undefined
   if (text === undefined) throw new InputError(`the input of task ${key} is not JSON`)
   if (Buffer.byteLength(text) > limits.value) {
     throw new InputError(`the input of task ${key} is longer than ${limits.value} bytes as JSON`)
   }
-  return `{"key":${JSON.stringify(key)},"input":${text}}`
+  const more = blobs ? `,"blobs":${JSON.stringify(blobs)}` : ''
+  return `{"key":${JSON.stringify(key)},"input":${text}${more}}`
 }

@@ -174,7 +174,7 @@ export function connect({
     },
     [Symbol.asyncDispose]: () => client.close(),
   }
-  const apps = createApps(client, drafts)
+  const apps = createApps(client, transport, drafts)
   return client
 }
 

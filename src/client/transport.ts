@@ -27,6 +27,13 @@ export interface Call<Schema extends z.ZodType> extends CallOptions {
   repeatable?: boolean
 }
 
+/** A request as it is sent. */
+type Sent = Omit<Call<z.ZodType>, 'answer' | 'method' | 'body'> & {
+  method: 'GET' | 'POST' | 'PUT'
+  /** JSON text, or bytes. */
+  body?: string | Uint8Array
+}
+
 export interface Transport {
   /**
    * Sends one request, again and again if need be.
@@ -34,6 +41,10 @@ export interface Transport {
    * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
    */
   call<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>>
+  /** Sends bytes. Throws as `call` does. */
+  put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  /** Gets bytes. Throws as `call` does. */
+  get(path: string, options?: CallOptions): Promise<Buffer>
   /** Ends what is under way, also what waits to try again. */
   close(): Promise<void>
 }
@@ -70,12 +81,12 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
     return agent
   }
 
-  async function once<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
+  async function once(call: Sent): Promise<Buffer> {
     address ??= await locate(reached)
-    const { status, text } = await exchange(agentFor(address), address, call)
+    const { status, answer } = await exchange(agentFor(address), address, call)
     reached = true
-    if (status >= 200 && status < 300) return checked(call, text)
-    throw refusal(call, status, text)
+    if (status >= 200 && status < 300) return answer
+    throw refusal(call, status, answer.toString())
   }
 
   /** True if the manager's address or token has changed under us. */
@@ -85,28 +96,34 @@ export function createTransport({ locate, patienceMs, onRetry }: TransportOption
     return before?.token !== address.token || before.url !== address.url
   }
 
-  return {
-    async call(call) {
-      let deadline: number | undefined
-      for (let attempt = 0; ; attempt++) {
-        try {
-          call.signal?.throwIfAborted()
-          closing.signal.throwIfAborted()
-          return await once(call)
-        } catch (error) {
-          call.signal?.throwIfAborted()
-          if (error instanceof ApiError && error.status === 401 && (await hasMoved())) continue
-          if (!(error instanceof UnreachableError) || call.repeatable === false) throw error
-          deadline ??= performance.now() + patienceMs
-          if (performance.now() >= deadline) throw error
-          onRetry?.(error)
-          address = undefined
-        }
-        // An abort ends the wait; the next turn throws its reason.
-        const signal = AbortSignal.any([closing.signal, ...(call.signal ? [call.signal] : [])])
-        await delay(backOff(attempt), undefined, { signal }).catch(() => {})
+  async function patiently(call: Sent): Promise<Buffer> {
+    let deadline: number | undefined
+    for (let attempt = 0; ; attempt++) {
+      try {
+        call.signal?.throwIfAborted()
+        closing.signal.throwIfAborted()
+        return await once(call)
+      } catch (error) {
+        call.signal?.throwIfAborted()
+        if (error instanceof ApiError && error.status === 401 && (await hasMoved())) continue
+        if (!(error instanceof UnreachableError) || call.repeatable === false) throw error
+        deadline ??= performance.now() + patienceMs
+        if (performance.now() >= deadline) throw error
+        onRetry?.(error)
+        address = undefined
       }
+      // An abort ends the wait; the next turn throws its reason.
+      const signal = AbortSignal.any([closing.signal, ...(call.signal ? [call.signal] : [])])
+      await delay(backOff(attempt), undefined, { signal }).catch(() => {})
+    }
+  }
+
+  return {
+    call: async (call) => checked(call, (await patiently(call)).toString()),
+    async put(path, body, { signal } = {}) {
+      await patiently({ method: 'PUT', path, body, signal })
     },
+    get: (path, { signal } = {}) => patiently({ method: 'GET', path, signal }),
     async close() {
       closing.abort(new Error('the client was closed'))
       await Promise.all([...agents.values()].map((agent) => agent.destroy()))
@@ -119,7 +136,7 @@ function openAgent(ca: string | undefined): Agent {
     connections: 8,
     keepAliveTimeout: 10_000,
     connect: { timeout: 5_000, ...(ca !== undefined && trustOnly(ca)) },
-    maxResponseSize: limits.body,
+    maxResponseSize: Math.max(limits.body, limits.blob),
   })
 }
 
@@ -139,7 +156,7 @@ function backOff(attempt: number): number {
   return longest * (0.5 + Math.random() / 2)
 }
 
-async function exchange(agent: Agent, { url, token }: Address, call: Call<z.ZodType>) {
+async function exchange(agent: Agent, { url, token }: Address, call: Sent) {
   const timeoutMs = call.timeoutMs ?? TIMEOUT_MS
   try {
     const response = await request(new URL(call.path, url), {
@@ -147,17 +164,17 @@ async function exchange(agent: Agent, { url, token }: Address, call: Call<z.ZodT
       method: call.method,
       headers: {
         authorization: `Bearer ${token}`,
-        ...(call.body !== undefined && { 'content-type': 'application/json' }),
+        ...(call.body !== undefined && { 'content-type': typeOf(call.body) }),
       },
       body: call.body ?? null,
       signal: call.signal ?? null,
       headersTimeout: timeoutMs,
       bodyTimeout: TIMEOUT_MS,
     })
-    return { status: response.statusCode, text: await response.body.text() }
+    return { status: response.statusCode, answer: Buffer.from(await response.body.arrayBuffer()) }
   } catch (error) {
     if (error instanceof errors.ResponseExceededMaxSizeError) {
-      throw new ProtocolError(`the answer to ${call.method} ${call.path} is longer than ${limits.body} bytes`)
+      throw new ProtocolError(`the answer to ${call.method} ${call.path} is longer than this program takes`)
     }
     const reason = error instanceof Error ? error.message || (error as NodeJS.ErrnoException).code : error
     throw new UnreachableError(`the manager at ${url} cannot be reached (${String(reason)})`, {
@@ -165,6 +182,9 @@ async function exchange(agent: Agent, { url, token }: Address, call: Call<z.ZodT
     })
   }
 }
+
+const typeOf = (body: string | Uint8Array) =>
+  typeof body === 'string' ? 'application/json' : 'application/octet-stream'
 
 function checked<Schema extends z.ZodType>(call: Call<Schema>, text: string): z.output<Schema> {
   const parsed = call.answer.safeParse(parseJson(text))
@@ -175,7 +195,7 @@ function checked<Schema extends z.ZodType>(call: Call<Schema>, text: string): z.
   )
 }
 
-function refusal(call: Call<z.ZodType>, status: number, text: string): Error {
+function refusal(call: Sent, status: number, text: string): Error {
   const parsed = ApiErrorBody.safeParse(parseJson(text))
   const { code, message } = parsed.success
     ? parsed.data.error

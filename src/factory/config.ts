@@ -133,6 +133,8 @@ export const ConfigFile = z.strictObject({
       idle: Wait.default(120),
       /** What of a context outlives a task on a worker; `factory start --context-mode` overrides it. */
       contextMode: ContextMode.default('pervasive'),
+      /** Most disk that large arguments and results may take in the state folder. */
+      blobs: Size.default(65_536),
     })
     .prefault({}),
   /** Context files, or folders that hold a context.yaml, registered when the factory starts. */

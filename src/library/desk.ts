@@ -54,7 +54,8 @@ function encode(call: Call, outcome: CallOutcome): string {
   const failed = (error: unknown) => `{"id":${call.id},"error":${JSON.stringify(toTaskError(error))}${log}}`
   if ('error' in outcome) return failed(outcome.error)
   try {
-    return `{"id":${call.id},"value":${encodeValue(outcome.value)}${log}}`
+    const blobs = outcome.blobs ? `,"blobs":${JSON.stringify(outcome.blobs)}` : ''
+    return `{"id":${call.id},"value":${encodeValue(outcome.value)}${blobs}${log}}`
   } catch (error) {
     return failed(error)
   }

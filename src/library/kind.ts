@@ -1,3 +1,4 @@
+import type { BlobRef } from '../protocol/blob.ts'
 import type { JsonValue } from '../protocol/common.ts'
 import type { ToLibrary } from '../protocol/library.ts'
 import { BundleError } from './errors.ts'
@@ -16,7 +17,7 @@ export interface Call {
 }
 
 /** What became of a call: what its function returned, or threw. */
-export type CallOutcome = ({ value: unknown } | { error: unknown }) & {
+export type CallOutcome = ({ value: unknown; blobs?: readonly BlobRef[] } | { error: unknown }) & {
   /** The end of what it printed. */
   log?: string | undefined
 }

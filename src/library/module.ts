@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import type { BlobRef } from '../protocol/blob.ts'
 import type { LibrarySpec, ModuleFunction } from '../protocol/context.ts'
 import { BundleError, ResultError } from './errors.ts'
 import {
@@ -27,7 +28,7 @@ type Callable = (...args: unknown[]) => unknown
 export async function loadModule(setup: Setup, spec: ModuleSpec): Promise<LoadedContext> {
   const { bundle, file, call, args } = spec.setup
   const url = pathToFileURL(join(bundleFolder(setup, bundle), file))
-  shareBundles(setup.bundles)
+  shareFolders(setup)
   const exported = (await import(url.href)) as Record<string, unknown>
   const find = (name: string): Callable => {
     const found = exported[name]
@@ -63,7 +64,8 @@ function toRunFunction({ batch }: ModuleFunction, call: Callable, context: unkno
 async function callWithOne(call: Callable, { input }: Call, context: unknown): Promise<CallOutcome> {
   const printed: Printed = {}
   try {
-    return { value: await printingTo(printed, () => call(input, context)), ...logOf(printed) }
+    const value = await printingTo(printed, () => call(input, context))
+    return { value, ...blobsOf(value), ...logOf(printed) }
   } catch (error) {
     return { error, ...logOf(printed) }
   }
@@ -86,16 +88,24 @@ async function callWithMany(
       )
     }
     const shared = log()
-    return Array.from(values, (value: unknown) => ({ value, ...shared }))
+    return Array.from(values, (value: unknown) => ({ value, ...blobsOf(value), ...shared }))
   } catch (error) {
     const shared = log()
     return calls.map(() => ({ error, ...shared }))
   }
 }
 
-/** A module finds the folders of its context's bundles here; a process holds one context. */
-function shareBundles(bundles: Readonly<Record<string, string>>): void {
-  Object.assign(globalThis, { [Symbol.for('gleaner.bundles')]: bundles })
+/** Under this name a value says which blobs it refers to, and a module finds the folder for them. */
+const BLOBS = Symbol.for('gleaner.blobs')
+
+function blobsOf(value: unknown): { blobs?: readonly BlobRef[] } {
+  const blobs = (value as { [BLOBS]?: readonly BlobRef[] } | null | undefined)?.[BLOBS]
+  return blobs ? { blobs } : {}
+}
+
+/** A module finds the folders of its context's bundles and of blobs here; a process holds one context. */
+function shareFolders({ bundles, blobs }: Setup): void {
+  Object.assign(globalThis, { [Symbol.for('gleaner.bundles')]: bundles, [BLOBS]: blobs })
 }
 
 async function dispose(context: unknown): Promise<void> {

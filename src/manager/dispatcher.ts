@@ -202,9 +202,9 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
               room,
             )
           : []
-      const items = inputs.map((input, i) => {
+      const items = inputs.map(({ text, blobs }, i) => {
         const { task, alone } = tasks[i]!
-        return `{"task":${task},"input":${input}${alone ? ',"alone":true' : ''}}`
+        return `{"task":${task},"input":${text}${blobs === null ? '' : `,"blobs":${blobs}`}${alone ? ',"alone":true' : ''}}`
       })
       const text = items.join(',')
       room -= text.length

@@ -9,6 +9,7 @@ import type {
   TaskLog,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
+import type { Blobs } from './blobs.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { busy, conflict, invalid, notFound } from './errors.ts'
@@ -18,12 +19,16 @@ import type { JobRow, Ledger, NewTask } from './ledger.ts'
 const PAGE_LENGTH = 16 << 20
 /** Most requests that may wait for results at once. */
 const MAX_READERS = 1_000
+/** How long a job that was neither closed nor looked at keeps its blobs once it has nothing to run, milliseconds. */
+const ABANDONED_MS = 7 * 24 * 3_600_000
 
 interface Job {
   row: JobRow
   tasks: number
   done: number
   failed: number
+  /** When a client, or a result, last had to do with it; or else since when this manager runs. */
+  touchedAt: number
   /** Called when results or the end of the job are there to be read. */
   listeners: Set<() => void>
 }
@@ -33,16 +38,18 @@ export class Jobs {
   readonly #ledger: Ledger
   readonly #dispatcher: Dispatcher
   readonly #contexts: Contexts
+  readonly #blobs: Blobs
   readonly #onWork: () => void
   readonly #jobs = new Map<number, Job>()
   /** Requests that wait for results. */
   #readers = 0
 
   /** @param onWork called when tasks come to wait where none did */
-  constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts, onWork: () => void) {
+  constructor(ledger: Ledger, dispatcher: Dispatcher, contexts: Contexts, blobs: Blobs, onWork: () => void) {
     this.#ledger = ledger
     this.#dispatcher = dispatcher
     this.#contexts = contexts
+    this.#blobs = blobs
     this.#onWork = onWork
     for (const row of ledger.jobs()) this.#restore(row)
     dispatcher.on('results', (counts) => {
@@ -50,6 +57,7 @@ export class Jobs {
         const job = this.#jobs.get(id)!
         job.done += done
         job.failed += failed
+        job.touchedAt = dispatcher.now
         this.#notify(job)
       }
     })
@@ -60,7 +68,8 @@ export class Jobs {
 
   #restore(row: JobRow): void {
     const { tasks, done, failed } = this.#ledger.counts(row.id)
-    const job = { row, tasks, done, failed, listeners: new Set<() => void>() }
+    const touchedAt = this.#dispatcher.now
+    const job = { row, tasks, done, failed, touchedAt, listeners: new Set<() => void>() }
     this.#jobs.set(row.id, job)
     if (row.cancelled || stateOf(job) === 'finished') return
     this.#schedule(job)
@@ -93,6 +102,22 @@ export class Jobs {
     return job
   }
 
+  /** The same, for a client that does something with it. */
+  #touch(id: number): Job {
+    const job = this.#get(id)
+    job.touchedAt = this.#dispatcher.now
+    return job
+  }
+
+  /** Whether nobody needs the blobs of a job any more. */
+  isPast(id: number): boolean {
+    const job = this.#get(id)
+    const { row, tasks, done, failed, touchedAt } = job
+    if (stateOf(job) === 'open' && done + failed < tasks) return false
+    const keepMs = stateOf(job) === 'open' ? ABANDONED_MS : row.options.keepMs
+    return this.#dispatcher.now - touchedAt >= keepMs
+  }
+
   /**
    * Makes a job, or returns the one of that name.
    * @throws {ApiError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else,
@@ -105,11 +130,12 @@ export class Jobs {
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
     const found = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
     if (!this.#jobs.has(found.id)) {
-      const job: Job = { row: found, tasks: 0, done: 0, failed: 0, listeners: new Set() }
+      const touchedAt = this.#dispatcher.now
+      const job: Job = { row: found, tasks: 0, done: 0, failed: 0, touchedAt, listeners: new Set() }
       this.#jobs.set(found.id, job)
       this.#schedule(job)
     }
-    const { row } = this.#get(found.id)
+    const { row } = this.#touch(found.id)
     if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
     if (row.context !== wanted.context || row.function !== wanted.function) {
       throw conflict(
@@ -122,11 +148,12 @@ export class Jobs {
 
   /**
    * Adds tasks; those whose keys the job has already change nothing. A job that had ended goes on.
-   * @throws {ApiError} 400 for an input that is too large, 409 for a job that was cancelled
+   * @throws {ApiError} 400 for an input that is too large, 409 for a job that was cancelled or a blob that is not there
    */
   async addTasks(id: number, tasks: AddTasksRequest['tasks']): Promise<{ added: number; known: number }> {
-    const job = this.#get(id)
+    const job = this.#touch(id)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
     const { start, end, known } = await this.#ledger.addTasks(id, tasks.map(toNewTask))
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
@@ -141,7 +168,7 @@ export class Jobs {
 
   /** No more tasks will be added; the job ends with the last one. */
   async close(id: number): Promise<JobInfo> {
-    const job = this.#get(id)
+    const job = this.#touch(id)
     if (!job.row.closed) await this.#setClosed(job, true)
     this.#dispatcher.apply(closeJob(this.#dispatcher.state, id))
     this.#notify(job)
@@ -155,7 +182,7 @@ export class Jobs {
 
   /** Gives up what has no result yet; a job that has ended is left as it is. */
   async cancel(id: number): Promise<JobInfo> {
-    const job = this.#get(id)
+    const job = this.#touch(id)
     if (stateOf(job) !== 'open') return this.info(id)
     await this.#ledger.cancelJob(id)
     job.row.cancelled = true
@@ -217,7 +244,7 @@ export class Jobs {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ResultsResponse> {
-    const job = this.#get(id)
+    const job = this.#touch(id)
     const read = () => this.#ledger.results(id, cursor, limit, PAGE_LENGTH)
     let results = read()
     if (
@@ -252,12 +279,12 @@ export class Jobs {
   }
 }
 
-function toNewTask({ key, input }: AddTasksRequest['tasks'][number]): NewTask {
+function toNewTask({ key, input, blobs }: AddTasksRequest['tasks'][number]): NewTask {
   const text = JSON.stringify(input)
   if (text.length > limits.value) {
     throw invalid(`the input of task ${key} is longer than ${limits.value} characters of JSON`)
   }
-  return { key, input: text }
+  return { key, input: text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
 }
 
 function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {

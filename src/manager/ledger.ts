@@ -1,6 +1,7 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
-import type { JobOptions, ResultRow, TaskLog } from '../protocol/client.ts'
+import type { BlobRef } from '../protocol/blob.ts'
+import { JobOptions, type ResultRow, type TaskLog } from '../protocol/client.ts'
 import type { JsonValue } from '../protocol/common.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError, TaskResult } from '../protocol/task.ts'
@@ -23,6 +24,14 @@ export interface NewTask {
   key: string
   /** JSON text. */
   input: string
+  /** The blobs it refers to, as JSON. */
+  blobs?: string
+}
+
+/** A task's input: JSON text, and the blobs that it refers to, as JSON too. */
+export interface TaskInput {
+  text: string
+  blobs: string | null
 }
 
 /** What an added batch got: its tasks' numbers are `[start, end)`, without those the job had already. */
@@ -154,10 +163,12 @@ export class Ledger {
   /** Adds the tasks whose keys the job does not have. */
   addTasks(job: number, tasks: NewTask[]): Promise<AddedTasks> {
     return this.commits.write(() => {
-      const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?)')
+      const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?)')
       const start = this.#nextTask
-      for (const { key, input } of tasks) {
-        if (insert.run(this.#nextTask, job, key, input).changes > 0) this.#nextTask++
+      for (const { key, input, blobs } of tasks) {
+        if (insert.run(this.#nextTask, job, key, input, blobs ?? null).changes === 0) continue
+        this.#nextTask++
+        if (blobs !== undefined) this.#keepBlobs(job, JSON.parse(blobs) as BlobRef[])
       }
       return { start, end: this.#nextTask, known: tasks.length - (this.#nextTask - start) }
     })
@@ -178,19 +189,19 @@ export class Ledger {
   }
 
   /**
-   * The inputs of these tasks, as JSON text, in the order asked for: of all of them, or of as many as fit in `maxLength`
+   * The inputs of these tasks, in the order asked for: of all of them, or of as many as fit in `maxLength`
    * characters, but at least one. Tasks with neighbouring numbers cost one look-up.
    */
-  inputs(tasks: number[], maxLength = Infinity): string[] {
-    const read = this.sql('SELECT input FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
-    const inputs: string[] = []
+  inputs(tasks: number[], maxLength = Infinity): TaskInput[] {
+    const read = this.sql('SELECT input, blobs FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
+    const inputs: TaskInput[] = []
     let length = 0
     for (let i = 0; i < tasks.length;) {
       let last = i
       while (last + 1 < tasks.length && tasks[last + 1] === tasks[last]! + 1) last++
       for (const row of read.iterate(tasks[i]!, tasks[last]!)) {
-        const input = row.input as string
-        length += input.length
+        const input = { text: row.input as string, blobs: row.blobs as string | null }
+        length += input.text.length + (input.blobs?.length ?? 0)
         if (inputs.length > 0 && length > maxLength) return inputs
         inputs.push(input)
       }
@@ -236,7 +247,7 @@ export class Ledger {
   addResults(results: { job: number; result: TaskResult; worker: string }[]): Promise<void> {
     return this.commits.write(
       () => {
-        const insert = this.sql('INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)')
+        const insert = this.sql('INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
         for (const { job, result, worker } of results) {
           const { outcome } = result
           const body = outcome.status === 'done' ? outcome.value : 'error' in outcome ? outcome.error : null
@@ -248,7 +259,9 @@ export class Ledger {
             JSON.stringify(body),
             worker,
             result.ms,
+            result.blobs ? JSON.stringify(result.blobs) : null,
           )
+          if (result.blobs && changes > 0) this.#keepBlobs(job, result.blobs)
           if (result.log === undefined || changes === 0) continue
           this.sql('INSERT INTO logs VALUES (?, ?)').run(result.task, result.log)
         }
@@ -260,7 +273,7 @@ export class Ledger {
   /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
   results(job: number, cursor: number, limit: number, maxLength = Infinity): ResultRow[] {
     const read = this.sql(
-      `SELECT cursor, task, key, status, body, worker, ms FROM results JOIN tasks ON tasks.id = results.task
+      `SELECT cursor, task, key, status, body, worker, ms, results.blobs FROM results JOIN tasks ON tasks.id = results.task
        WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
     )
     const results: ResultRow[] = []
@@ -277,7 +290,9 @@ export class Ledger {
     const head = { cursor: row.cursor as number, key: row.key as string }
     if (row.status !== 'done') return { ...head, ...this.#ending(row) }
     const value = JSON.parse(row.body as string) as JsonValue
-    return { ...head, status: 'done', value, worker: row.worker as string, ms: row.ms as number }
+    const blobs = row.blobs === null ? undefined : (JSON.parse(row.blobs as string) as BlobRef[])
+    const { worker, ms } = row as { worker: string; ms: number }
+    return { ...head, status: 'done', value, ...(blobs && { blobs }), worker, ms }
   }
 
   /** What became of the job's task of that key, and what it printed; undefined if there is none. */
@@ -317,6 +332,30 @@ export class Ledger {
     return (row?.node as string | null | undefined) ?? undefined
   }
 
+  // --- blobs
+
+  #keepBlobs(job: number, blobs: readonly BlobRef[]): void {
+    const keep = this.sql('INSERT OR IGNORE INTO job_blobs VALUES (?, ?)')
+    for (const { sha256 } of blobs) keep.run(job, sha256)
+  }
+
+  /** Whether some job keeps a blob. */
+  keepsBlob(sha256: string): boolean {
+    return this.sql('SELECT 1 FROM job_blobs WHERE sha256 = ? LIMIT 1').get(sha256) !== undefined
+  }
+
+  /** Numbers of the jobs that keep blobs. */
+  jobsWithBlobs(): number[] {
+    return this.sql('SELECT DISTINCT job FROM job_blobs')
+      .all()
+      .map(({ job }) => job as number)
+  }
+
+  /** Lets go of the blobs of a job. Its tasks and results still name them. */
+  releaseBlobs(job: number): Promise<void> {
+    return this.commits.write(() => void this.sql('DELETE FROM job_blobs WHERE job = ?').run(job))
+  }
+
   async close(): Promise<void> {
     await this.commits.close()
     this.db.close()
@@ -329,7 +368,7 @@ function toJob(row: Row): JobRow {
     name: row.name as string,
     context: row.context as string,
     function: row.function as string,
-    options: JSON.parse(row.options as string) as JobOptions,
+    options: JobOptions.parse(JSON.parse(row.options as string)),
     closed: row.closed === 1,
     cancelled: row.cancelled === 1,
     createdAt: row.created_at as number,

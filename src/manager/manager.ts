@@ -11,18 +11,23 @@ import { defaultConfig } from '../core/state.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
 import type { ContextMode, ContextSpec } from '../protocol/context.ts'
 import { backUp } from './backup.ts'
+import { Blobs } from './blobs.ts'
 import { Contexts } from './contexts.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { Jobs } from './jobs.ts'
 import { Ledger } from './ledger.ts'
 import { Neighbours, ticketKeys } from './neighbours.ts'
 import { Pilots } from './pilots.ts'
-import { clientRoutes } from './routes/clients.ts'
-import { workerRoutes } from './routes/workers.ts'
+import { blobRoutes } from './routes/blobs.ts'
+import { clientRoutes, userOnly } from './routes/clients.ts'
+import { ownOnly, workerRoutes } from './routes/workers.ts'
 import { createServer } from './server.ts'
 import { StatusBoard } from './status.ts'
 import { isLoopback, ownCertificate } from './tls.ts'
 import { hashToken, makeToken } from './tokens.ts'
+
+/** How often what nobody needs any more is looked for, milliseconds. */
+const SWEEP_MS = 60_000
 
 export { LedgerLockedError } from './database.ts'
 
@@ -47,6 +52,8 @@ export interface ManagerOptions {
   idleMs?: number
   /** What of a context outlives a task. Default: all of it. */
   contextMode?: ContextMode
+  /** Most bytes that large arguments and results may take on disk. Default 64 GiB. */
+  blobBytes?: number
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
   /** Called when tasks come to wait where none did. */
@@ -101,11 +108,19 @@ async function startOn(
   const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
   const pilots = new Pilots(ledger, dispatcher)
   const contexts = new Contexts(ledger, store, dispatcher)
-  const jobs = new Jobs(ledger, dispatcher, contexts, options.onWork ?? (() => {}))
+  const blobs = await Blobs.open({
+    ledger,
+    folder: join(stateFolder, 'blobs'),
+    maxBytes: options.blobBytes ?? 64 * 2 ** 30,
+    now: () => dispatcher.now,
+    log,
+  })
+  const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
   const tickets = ticketKeys(ledger)
   const neighbours = new Neighbours({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, neighbours })
   const userToken = ledger.meta('user-token', () => makeToken('u').token)
+  const user = hashToken(userToken)
 
   const server = createServer(log, tls)
   opened.defer(() => server.close())
@@ -114,9 +129,10 @@ async function startOn(
   // Each group of routes is a plugin of its own, so that one's check of tokens is not the other's.
   await server.register((scope, _options, done) => {
     clientRoutes(scope, {
-      user: hashToken(userToken),
+      user,
       jobs,
       contexts,
+      blobs,
       board,
       backUp: (file) => backUp(ledger, file, dispatcher.now),
       onStop: options.onStop,
@@ -135,9 +151,29 @@ async function startOn(
     done()
   })
 
+  await server.register((scope, _options, done) => {
+    blobRoutes(scope, { blobs, path: '/v1/blobs', authorise: userOnly(user) })
+    done()
+  })
+  await server.register((scope, _options, done) => {
+    blobRoutes(scope, { blobs, path: '/v1/workers/:worker/blobs', authorise: ownOnly(pilots) })
+    done()
+  })
+
   await server.register(servePieces, {
     store,
     authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
+  })
+
+  let sweeping: Promise<void> | undefined
+  const sweeper = setInterval(() => {
+    sweeping = blobs
+      .sweep((job) => jobs.isPast(job))
+      .catch((error: unknown) => log.error({ err: error }, 'large values that nobody needs are left'))
+  }, SWEEP_MS)
+  opened.defer(async () => {
+    clearInterval(sweeper)
+    await sweeping
   })
 
   const port = await listenOn(server, ledger, listen)

@@ -78,4 +78,16 @@ export const migrations: string[] = [
   -- The end of what a task printed, for those that did.
   CREATE TABLE logs (task INTEGER PRIMARY KEY REFERENCES tasks, log TEXT NOT NULL) STRICT;
   `,
+  `
+  -- The blobs that an input or a value refers to, as JSON; null for none.
+  ALTER TABLE tasks ADD COLUMN blobs TEXT;
+  ALTER TABLE results ADD COLUMN blobs TEXT;
+  -- What keeps a blob.
+  CREATE TABLE job_blobs (
+    job INTEGER NOT NULL REFERENCES jobs,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (job, sha256)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX blob_jobs ON job_blobs (sha256);
+  `,
 ]

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { ContextMode } from '../protocol/context.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../protocol/worker.ts'
 import { arrange } from './arrangement.ts'
+import type { Blobs } from './blobs.ts'
 import { canLoad, type ContextEvent, isClimbing, loadedIn } from './context.ts'
 import {
   addLease,
@@ -50,6 +51,7 @@ export interface Crew {
 
 export interface CrewOptions {
   hand: Hand
+  blobs: Blobs
   fetch: FetchContext
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */
@@ -85,6 +87,7 @@ export function createCrew(options: CrewOptions): Crew {
       window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), batchOf(spec))),
       onContext: shelf.note,
       onEnded,
+      onOutcome,
     }),
   )
 
@@ -96,6 +99,10 @@ export function createCrew(options: CrewOptions): Crew {
 
   function onEnded(context: string, calls: number, busyMs: number, longestMs: number) {
     meters.set(context, observe(meterOf(context), calls, busyMs, longestMs))
+    onOutcome(context)
+  }
+
+  function onOutcome(context: string) {
     if (unfinishedIn(hand, context) === 0) rearrange()
     onNews()
   }

@@ -10,6 +10,8 @@ export interface Call {
   begunAt?: number
   /** It met its time limit. */
   overdue?: boolean
+  /** The blobs of its input are here, and stay until they are let go. */
+  supplied?: boolean
 }
 
 export interface Flight {

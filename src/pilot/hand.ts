@@ -1,3 +1,4 @@
+import type { BlobRef } from '../protocol/blob.ts'
 import { limits } from '../protocol/common.ts'
 import type { Lease, Outcome, TaskResult } from '../protocol/task.ts'
 import { parcel } from './outcome.ts'
@@ -14,6 +15,8 @@ export interface HeldTask {
   readonly context: string
   readonly function: string
   readonly input: Lease['tasks'][number]['input']
+  /** Blobs that the input refers to. */
+  readonly blobs?: readonly BlobRef[] | undefined
   /** Nothing else may be in its library while it runs. */
   readonly alone: boolean
   readonly timeLimitMs: number | undefined
@@ -43,9 +46,9 @@ export function emptyHand(): Hand {
 
 export function addLease(hand: Hand, lease: Lease): void {
   const queue = queueOf(hand, lease.context)
-  for (const { task, input, alone = false } of lease.tasks) {
+  for (const { task, input, blobs, alone = false } of lease.tasks) {
     const { context, function: name, timeLimitMs } = lease
-    const held = { task, lease: lease.lease, context, function: name, input, alone, timeLimitMs }
+    const held = { task, lease: lease.lease, context, function: name, input, blobs, alone, timeLimitMs }
     ;(alone ? queue.alone : queue.together).push(held)
   }
   hand.open.set(lease.lease, lease.tasks.length)
@@ -90,13 +93,21 @@ export function putBack(hand: Hand, tasks: HeldTask[]): void {
   }
 }
 
-/** Notes how a task ended, and what it printed. A value that the manager would not take becomes an error of the task. */
-export function finish(hand: Hand, task: HeldTask, outcome: Outcome, ms: number, log?: string): void {
+/**
+ * Notes how a task ended; `more` is what it printed, and the blobs of its value. A value that the manager would not take
+ * becomes an error of the task.
+ */
+export function finish(
+  hand: Hand,
+  task: HeldTask,
+  outcome: Outcome,
+  ms: number,
+  more: Pick<TaskResult, 'log' | 'blobs'> = {},
+): void {
   const fit = parcel(outcome)
-  const printed = log === undefined ? undefined : { log }
   hand.results.push({
-    result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms, ...printed },
-    bytes: fit.bytes + (printed ? Buffer.byteLength(JSON.stringify(printed)) : 0),
+    result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms, ...more },
+    bytes: fit.bytes + Buffer.byteLength(JSON.stringify(more)),
   })
   close(hand, task)
 }

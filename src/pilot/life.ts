@@ -1,9 +1,11 @@
+import { toTaskError } from '../library/errors.ts'
 import type { Level } from '../protocol/context.ts'
 import type { FromLibrary } from '../protocol/library.ts'
-import type { Outcome } from '../protocol/task.ts'
+import type { Outcome, TaskResult } from '../protocol/task.ts'
 import { createAlarm } from './alarm.ts'
 import { judge, type LifeEnd, MEMORY_LIMIT, type Phase } from './autopsy.ts'
-import { begin, emptyFlight, end, type Ended, isAlone, launch, limitOf, recall } from './flight.ts'
+import type { Blobs } from './blobs.ts'
+import { begin, type Call, emptyFlight, end, type Ended, isAlone, launch, limitOf, recall } from './flight.ts'
 import {
   close,
   finish,
@@ -33,6 +35,8 @@ export interface Life {
 
 export interface LifeOptions extends LibraryOptions {
   hand: Hand
+  /** Brings the blobs of inputs, and sends those of values. */
+  blobs: Blobs
   /** How many calls it should have. */
   window: () => number
   /** Longest its setup may take, milliseconds. */
@@ -42,6 +46,8 @@ export interface LifeOptions extends LibraryOptions {
   onReady: (level: Level, memory: number) => void
   /** Calls ended: how many, in what time since the last ones, and how long the longest took; milliseconds. */
   onEnded: (calls: number, busyMs: number, longestMs: number) => void
+  /** A task has an outcome besides those that ended just now. */
+  onOutcome: () => void
 }
 
 const MEMORY_CHECK_MS = 1_000
@@ -50,7 +56,7 @@ const MEMORY_CHECK_MS = 1_000
 const REFILL = 1 / 4
 
 export function beginLife(options: LifeOptions): Life {
-  const { hand, memoryLimit, setupLimitMs, log } = options
+  const { hand, blobs, memoryLimit, setupLimitMs, log } = options
   const context = options.setup.context.id
   const library = startLibrary(options)
   const flight = emptyFlight()
@@ -83,7 +89,47 @@ export function beginLife(options: LifeOptions): Life {
     const tasks = nextTasks()
     if (tasks.length === 0) return
     if (flight.calls.size === 0) busySince = performance.now()
-    for (const run of runs(tasks)) library.call(run[0]!.function, launch(flight, run))
+    for (const run of runs(tasks)) send(run[0]!.function, launch(flight, run))
+  }
+
+  function send(name: string, calls: Call[]) {
+    const plain = calls.filter(({ task }) => !task.blobs)
+    if (plain.length > 0) library.call(name, plain)
+    for (const call of calls) if (call.task.blobs) void sendWithBlobs(name, call)
+  }
+
+  /** Its blobs come while it counts as sent, so that those of the next calls come while others run. */
+  async function sendWithBlobs(name: string, call: Call) {
+    const { task } = call
+    const isOurs = () => flight.calls.get(call.id) === call
+    try {
+      await blobs.bring(task.blobs!)
+      call.supplied = true
+      if (isOurs()) library.call(name, [call])
+      else release([call])
+    } catch (error) {
+      if (!isOurs()) return
+      flight.calls.delete(call.id)
+      finish(hand, task, { status: 'error', error: toTaskError(error) }, 0)
+      options.onOutcome()
+      closeIfDone()
+    }
+  }
+
+  /** Lets the blobs of calls go that are in the library no more. */
+  function release(calls: Iterable<Call>) {
+    for (const { task, supplied } of calls) if (supplied) blobs.letGo(task.blobs!)
+  }
+
+  /** Has the manager have the blobs of a value before it hears of the value. */
+  async function deliver(task: HeldTask, result: Ended, ms: number, more: Pick<TaskResult, 'log' | 'blobs'>) {
+    try {
+      await blobs.send(result.blobs!)
+      finish(hand, task, outcomeOf(result), ms, more)
+    } catch (error) {
+      finish(hand, task, { status: 'error', error: toTaskError(error) }, ms, logOf(result.log))
+    }
+    options.onOutcome()
   }
 
   function nextTasks(): HeldTask[] {
@@ -127,7 +173,11 @@ export function beginLife(options: LifeOptions): Life {
   function settle(results: Ended[], ms: number) {
     const now = performance.now()
     const ended = end(flight, results)
-    for (const { call, result } of ended) finish(hand, call.task, outcomeOf(result), ms, result.log)
+    release(ended.map(({ call }) => call))
+    for (const { call, result } of ended) {
+      if (result.blobs) void deliver(call.task, result, ms, { ...logOf(result.log), blobs: result.blobs })
+      else finish(hand, call.task, outcomeOf(result), ms, logOf(result.log))
+    }
     const longestMs = ended.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
     options.onEnded(ended.length, now - busySince, longestMs)
     busySince = now
@@ -165,8 +215,9 @@ export function beginLife(options: LifeOptions): Life {
     const death = { phase, cause, exit, evicted: options.evicted.aborted, now: performance.now() }
     const { end, ended, spared } = judge(death, [...flight.calls.values()])
     phase = 'stopped'
+    release(flight.calls.values())
     flight.calls.clear()
-    for (const { call, outcome, ms, log } of ended) finish(hand, call.task, outcome, ms, log)
+    for (const { call, outcome, ms, log } of ended) finish(hand, call.task, outcome, ms, logOf(log))
     putBack(
       hand,
       spared.map(({ task }) => task),
@@ -179,6 +230,7 @@ export function beginLife(options: LifeOptions): Life {
     feed,
     forget(isGone) {
       const calls = recall(flight, isGone)
+      release(calls)
       if (calls.length > 0) library.cancel(calls.map(({ id }) => id))
       for (const { task } of calls) close(hand, task)
       closeIfDone()
@@ -208,6 +260,10 @@ function* runs(tasks: HeldTask[]): Generator<HeldTask[]> {
 
 function outcomeOf({ value = null, error }: Ended): Outcome {
   return error ? { status: 'error', error } : { status: 'done', value }
+}
+
+function logOf(log: string | undefined): { log?: string } {
+  return log === undefined ? {} : { log }
 }
 
 function toMib(bytes: number): number {

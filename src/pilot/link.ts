@@ -1,5 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Readable } from 'node:stream'
 import { checkServerIdentity } from 'node:tls'
 import type { Logger } from 'pino'
 import { Agent, type buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
@@ -31,6 +32,14 @@ export interface Link {
    * @throws PilotError `refused`, `protocol`, or `unreachable` when patience is at its end; the signal's reason if aborted
    */
   call<Answer extends z.ZodType>(call: Call<Answer>): Promise<z.output<Answer>>
+  /**
+   * Hands the bytes of an answer to `take`, from their start again when the connection breaks.
+   *
+   * @throws as `call` does, and what `take` throws
+   */
+  get(path: string, take: (bytes: Readable) => Promise<void>): Promise<void>
+  /** Sends so many bytes, which `open` reads from their start. @throws as `call` does */
+  put(path: string, bytes: number, open: () => Readable): Promise<void>
   /** Says who asks, from here on. */
   authorise(secret: string): void
   /** Makes connections to sources of pieces: to the manager as here, to neighbours directly. */
@@ -60,6 +69,7 @@ const LONGEST_DELAY_MS = 5_000
 /** Answers besides 5xx that will pass: too slow, too many. */
 const PASSING = [408, 429]
 const CONFLICT = 409
+const NO_ROOM = 507
 const REFUSED = [401, 403, 404, CONFLICT, 410]
 
 /** Something that will pass: no connection, a restart, overload. */
@@ -67,36 +77,46 @@ class Passing extends Error {}
 
 export function createLink({ origins, certificate, patienceMs, log }: LinkOptions): Link {
   const dispatcher = createDispatcher(certificate, { connections: 4, keepAliveTimeout: KEEP_ALIVE_MS })
+  // Connections of their own: if one breaks, that is not for the worker's end.
+  const carrier = createDispatcher(certificate, { connections: 4, maxResponseSize: limits.blob })
   let current = 0
   let secret = ''
   const origin = () => origins[current % origins.length]!
 
   async function once<Answer extends z.ZodType>(call: Call<Answer>): Promise<z.output<Answer>> {
-    const { statusCode, text } = await send(dispatcher, origin(), secret, call)
-    if (statusCode < 200 || statusCode > 299) throw refusal(call, statusCode, text)
+    const text = await send({ dispatcher, origin: origin(), secret }, call, (body) => body.text())
     const parsed = call.answer.safeParse(parseJson(text))
     if (parsed.success) return parsed.data
     throw new PilotError('protocol', `the answer to ${call.path} is not understood: ${explain(parsed.error)}`)
   }
 
-  return {
-    async call(call) {
-      const givenUpAt = performance.now() + patienceMs
-      for (let attempt = 0; ; attempt++) {
-        try {
-          return await once(call)
-        } catch (error) {
-          call.signal?.throwIfAborted()
-          if (!(error instanceof Passing)) throw error
-          if (performance.now() >= givenUpAt)
-            throw new PilotError('unreachable', error.message, { cause: error })
-          log.warn({ attempt, reason: error.message }, 'will ask the manager again')
-          current++
-        }
-        await delay(backOff(attempt), undefined, { signal: call.signal }).catch(() => {})
-        call.signal?.throwIfAborted()
+  async function patiently<T>(once: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const givenUpAt = performance.now() + patienceMs
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await once()
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (!(error instanceof Passing)) throw error
+        if (performance.now() >= givenUpAt)
+          throw new PilotError('unreachable', error.message, { cause: error })
+        log.warn({ attempt, reason: error.message }, 'will ask the manager again')
+        current++
       }
-    },
+      await delay(backOff(attempt), undefined, { signal }).catch(() => {})
+      signal?.throwIfAborted()
+    }
+  }
+
+  return {
+    call: (call) => patiently(() => once(call), call.signal),
+    get: (path, take) =>
+      patiently(() => send({ dispatcher: carrier, origin: origin(), secret }, { method: 'GET', path }, take)),
+    put: (path, bytes, open) =>
+      patiently(async () => {
+        const call = { method: 'PUT' as const, path, bytes, body: open() }
+        await send({ dispatcher: carrier, origin: origin(), secret }, call, (body) => body.text())
+      }),
     authorise(bearer) {
       secret = bearer
     },
@@ -105,7 +125,9 @@ export function createLink({ origins, certificate, patienceMs, log }: LinkOption
     get origin() {
       return origin()
     },
-    close: () => dispatcher.destroy(),
+    async close() {
+      await Promise.all([dispatcher.destroy(), carrier.destroy()])
+    },
   }
 }
 
@@ -114,34 +136,63 @@ function backOff(attempt: number): number {
   return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt) * (0.5 + Math.random() / 2)
 }
 
-async function send(dispatcher: Dispatcher, origin: string, secret: string, call: Call<z.ZodType>) {
-  const patienceMs = (call.waitMs ?? 0) + ANSWER_MS
-  try {
-    const response = await request(new URL(call.path, origin), {
-      dispatcher,
-      method: call.method,
-      headers: {
-        authorization: `Bearer ${secret}`,
-        ...(call.body !== undefined && { 'content-type': 'application/json' }),
-      },
-      body: call.body ?? null,
-      signal: call.signal ?? null,
-      headersTimeout: patienceMs,
-      bodyTimeout: ANSWER_MS,
-    })
-    return { statusCode: response.statusCode, text: await response.body.text() }
-  } catch (error) {
+/** The way of one request. */
+interface Way {
+  dispatcher: Dispatcher
+  origin: string
+  secret: string
+}
+
+type Sent = Pick<Call<z.ZodType>, 'path' | 'waitMs' | 'conflictIsFinal' | 'signal'> & {
+  method: 'GET' | 'POST' | 'PUT'
+  /** JSON text, or so many bytes. */
+  body?: string | Readable
+  bytes?: number
+}
+
+/** Sends one request and has its answer read. */
+async function send<T>(
+  { dispatcher, origin, secret }: Way,
+  call: Sent,
+  take: (body: Dispatcher.ResponseData['body']) => Promise<T>,
+): Promise<T> {
+  const { method, path, body = null, bytes, signal = null } = call
+  const type = typeof body === 'string' ? 'application/json' : 'application/octet-stream'
+  const broken = (error: unknown): never => {
     const { message, code } = error as NodeJS.ErrnoException
     throw new Passing(`the manager at ${origin} cannot be reached: ${message || code}`, { cause: error })
   }
+  const { statusCode, body: answer } = await request(new URL(path, origin), {
+    dispatcher,
+    method,
+    headers: {
+      authorization: `Bearer ${secret}`,
+      ...(body !== null && { 'content-type': type }),
+      ...(bytes !== undefined && { 'content-length': String(bytes) }),
+    },
+    body,
+    signal,
+    headersTimeout: (call.waitMs ?? 0) + ANSWER_MS,
+    bodyTimeout: ANSWER_MS,
+  }).catch(broken)
+  if (statusCode < 200 || statusCode > 299) {
+    throw refusal(call, statusCode, await answer.text().catch(broken))
+  }
+  // The reader's own errors are not the connection's.
+  return await take(answer).catch((error: unknown) => {
+    if (error === answer.errored) broken(error)
+    throw error
+  })
 }
 
-function refusal(call: Call<z.ZodType>, status: number, text: string): Error {
+function refusal(call: Sent, status: number, text: string): Error {
   const parsed = ApiErrorBody.safeParse(parseJson(text))
   const message = parsed.success
     ? parsed.data.error.message
     : `${call.path} was answered with status ${status}`
   const conflict = status === CONFLICT && !call.conflictIsFinal
+  // A result waits until the disk has room; bytes may be too many for it.
+  if (status === NO_ROOM && call.method === 'PUT') return new PilotError('refused', message)
   if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
   return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
 }

@@ -7,6 +7,7 @@ import { openStore, type Store } from '../bundle/store.ts'
 import { PROTOCOL_VERSION } from '../protocol/common.ts'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
 import { ExchangeResponse, type RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
+import { createBlobs } from './blobs.ts'
 import { managerOrigins, readEnvironment, readNamed } from './environment.ts'
 import { exitCodes, PilotError } from './errors.ts'
 import { fetchContexts } from './files.ts'
@@ -24,6 +25,8 @@ import { work } from './worker.ts'
 const PATIENCE_MS = 600_000
 /** Longest the setup of a library may take, milliseconds: large models on slow disks. */
 const SETUP_LIMIT_MS = 900_000
+/** Disk for large arguments and results that may be wanted again, bytes. */
+const BLOBS_BYTES = 4 * 2 ** 30
 
 async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Promise<void> {
   await checkNode({ scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE })
@@ -44,8 +47,16 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   pieces?.trust(terms.ticketKey, terms.clock)
   log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
 
+  const blobsPath = `/v1/workers/${worker}/blobs`
+  const blobs = createBlobs({
+    folder: path.join(env.GLEANER_SCRATCH, 'blobs'),
+    maxBytes: BLOBS_BYTES,
+    get: (sha256, take) => link.get(`${blobsPath}/${sha256}`, take),
+    put: ({ sha256, bytes }, open) => link.put(`${blobsPath}/${sha256}`, bytes, open),
+  })
   const reason = await work({
     terms,
+    blobs,
     slots,
     evicted,
     log,

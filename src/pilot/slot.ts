@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { toTaskError } from '../library/errors.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError } from '../protocol/task.ts'
+import type { Blobs } from './blobs.ts'
 import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
 import type { Hand, HeldTask } from './hand.ts'
@@ -45,6 +46,7 @@ export interface SlotOptions {
   index: number
   plan: SlotPlan
   hand: Hand
+  blobs: Blobs
   /** Folder for its libraries' temporary files. */
   scratch: string
   setupLimitMs: number
@@ -57,6 +59,8 @@ export interface SlotOptions {
   /** Something happened to a context here. When its library has gone for good, the slot is empty already. */
   onContext: (context: string, event: ContextEvent) => void
   onEnded: (context: string, calls: number, busyMs: number, longestMs: number) => void
+  /** A task of this context has an outcome besides those that ended just now. */
+  onOutcome: (context: string) => void
 }
 
 /** A library that dies this often in a row with nothing to blame it on does not work here. */
@@ -136,6 +140,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
         type: 'setup',
         context: spec,
         bundles: { ...folders },
+        blobs: options.blobs.folder,
         threads: Math.max(1, Math.floor(plan.slot.cpus)),
         device: plan.slot.device,
       },
@@ -144,10 +149,12 @@ export function createSlot(options: SlotOptions): SlotRunner {
       memoryLimit: plan.memoryLimit,
       setupLimitMs: options.setupLimitMs,
       hand: options.hand,
+      blobs: options.blobs,
       evicted: options.evicted,
       log,
       window: () => options.window(spec),
       onReady: (level, memory) => onContext(spec.id, { type: 'loaded', slot: index, level, memory }),
+      onOutcome: () => options.onOutcome(spec.id),
       onEnded(calls, busyMs, longestMs) {
         onProgress()
         usedAt = performance.now()

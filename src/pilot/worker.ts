@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { ExchangeRequest, ExchangeResponse, RegisterResponse } from '../protocol/worker.ts'
+import type { Blobs } from './blobs.ts'
 import { type Bell, createBell } from './bell.ts'
 import { reportOf } from './context.ts'
 import { type Crew, createCrew } from './crew.ts'
@@ -17,6 +18,7 @@ export interface WorkerOptions {
   /** Sends one request until it is answered. */
   send: (request: ExchangeRequest, signal: AbortSignal) => Promise<ExchangeResponse>
   fetch: FetchContext
+  blobs: Blobs
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */
   scratch: string
@@ -35,7 +37,7 @@ export interface WorkerOptions {
 const TICK_MS = 100
 
 /** Times are milliseconds on the process's monotonic clock. */
-interface WorkerState extends Omit<WorkerOptions, 'fetch' | 'slots' | 'scratch' | 'setupLimitMs'> {
+interface WorkerState extends Omit<WorkerOptions, 'fetch' | 'blobs' | 'slots' | 'scratch' | 'setupLimitMs'> {
   readonly hand: Hand
   readonly crew: Crew
   readonly bell: Bell

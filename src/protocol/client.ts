@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { BlobRefs } from './blob.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
 import { TaskError } from './task.ts'
@@ -11,6 +12,12 @@ export const JobOptions = z.object({
   timeLimitMs: z.int().positive().max(limits.taskTime).optional(),
   /** Higher goes first. */
   priority: z.int().min(-1000).max(1000).default(0),
+  /** How long the blobs of its tasks and results stay after it has ended and was last looked at, milliseconds. */
+  keepMs: z
+    .int()
+    .nonnegative()
+    .max(365 * 24 * 3_600_000)
+    .default(7 * 24 * 3_600_000),
 })
 export type JobOptions = z.infer<typeof JobOptions>
 
@@ -61,6 +68,8 @@ export const AddTasksRequest = z.object({
           .max(200)
           .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
         input: Json,
+        /** Blobs that the input refers to. The manager must have them: put them first. */
+        blobs: BlobRefs.optional(),
       }),
     )
     .max(limits.batch),
@@ -87,6 +96,8 @@ export const ResultRow = z.object({
   key: z.string(),
   status: z.enum(['done', 'error', 'crash']),
   value: Json.optional(),
+  /** Blobs that the value refers to. */
+  blobs: BlobRefs.optional(),
   error: TaskError.optional(),
   worker: z.string().optional(),
   /** The node of that worker, for a task that failed. */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { BlobRefs } from './blob.ts'
 import { ContextSpec } from './context.ts'
 import { Json, limits } from './common.ts'
 import { TaskError } from './task.ts'
@@ -18,6 +19,8 @@ export const ToLibrary = z.discriminatedUnion('type', [
     context: ContextSpec,
     /** Folder of each of the context's bundles, by its name in the context. */
     bundles: z.record(z.string(), z.string()),
+    /** Folder in which it finds the blobs of its calls, and leaves those of their results; see bundle/blobs.ts. */
+    blobs: z.string(),
     /** CPU threads it may use. */
     threads: z.int().positive(),
     /** The slot's accelerator, or `cpu`. */
@@ -46,6 +49,8 @@ export const FromLibrary = z.discriminatedUnion('type', [
         id: z.int(),
         /** Exactly one of the two. */
         value: Json.optional(),
+        /** Blobs that the value refers to. */
+        blobs: BlobRefs.optional(),
         error: TaskError.optional(),
         /** The end of what the call printed, if it did. */
         log: z.string().max(limits.log).optional(),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { BlobRefs } from './blob.ts'
 import { Json, limits, Milliseconds, Name, Serial } from './common.ts'
 
 /** What went wrong with a task, as the user sees it. */
@@ -33,6 +34,8 @@ export const TaskResult = z.object({
   outcome: Outcome,
   /** Time its library spent on it, milliseconds; a batch is shared out evenly. */
   ms: Milliseconds,
+  /** Blobs that its value refers to, which the worker has put. */
+  blobs: BlobRefs.optional(),
   /** The end of what it printed, if it did. */
   log: z.string().max(limits.log).optional(),
 })
@@ -47,6 +50,8 @@ export const Lease = z.object({
     z.object({
       task: Serial,
       input: Json,
+      /** Blobs that the input refers to. */
+      blobs: BlobRefs.optional(),
       /** Run it with no other in its library: it, or one beside it, crashed a library before. */
       alone: z.boolean().optional(),
     }),

@@ -15,6 +15,7 @@ export function toSetup(spec: z.input<typeof LibrarySpec>, bundles: Record<strin
       spec: LibrarySpec.parse(spec),
     },
     bundles,
+    blobs: '/nowhere',
     threads: 1,
     device: 'cpu',
   }

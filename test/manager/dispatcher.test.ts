@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { addJob, addTasks } from '../../src/core/scheduler.ts'
 import { Dispatcher } from '../../src/manager/dispatcher.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
+import { JobOptions } from '../../src/protocol/client.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../src/protocol/worker.ts'
 import { CONTEXT } from '../support/manager.ts'
 import { until } from '../support/until.ts'
@@ -27,7 +28,7 @@ beforeEach(async () => {
   dispatcher = new Dispatcher(ledger, log, {}, () => Date.now() + skippedMs)
   await ledger.addContext(CONTEXT, 1)
   const spec = { name: 'job', context: CONTEXT.id, function: 'f' }
-  const job = await ledger.addJob({ ...spec, options: { retries: 0, priority: 0 }, createdAt: 1 })
+  const job = await ledger.addJob({ ...spec, options: JobOptions.parse({}), createdAt: 1 })
   addJob(dispatcher.state, { ...spec, id: job.id, priority: 0, retries: 0 })
   const { start, end } = await ledger.addTasks(job.id, [
     { key: 'a', input: '1' },

@@ -9,6 +9,7 @@ import { LedgerWriteError } from '../../src/manager/committer.ts'
 import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../src/manager/database.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
 import { migrations } from '../../src/manager/migrations.ts'
+import { JobOptions } from '../../src/protocol/client.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
 
@@ -34,7 +35,7 @@ const context = {
 
 async function withJob(ledger: Ledger, name = 'job') {
   await ledger.addContext(context, 1)
-  const options = { retries: 0, priority: 0 }
+  const options = JobOptions.parse({})
   return ledger.addJob({ name, context: context.id, function: 'f', options, createdAt: 1 })
 }
 
@@ -57,7 +58,7 @@ describe('the ledger', () => {
     const second = await ledger.addTasks(job.id, numbered(3, 8))
     assert.deepEqual([second.start, second.end - second.start, second.known], [first.end, 3, 2])
     assert.deepEqual(
-      ledger.inputs([second.start + 2, second.start]).map((text) => JSON.parse(text) as unknown),
+      ledger.inputs([second.start + 2, second.start]).map(({ text }) => JSON.parse(text) as unknown),
       [{ n: 7 }, { n: 5 }],
     )
     await ledger.close()

@@ -18,6 +18,7 @@ import {
 import { beginLife, type Life, type LifeOptions } from '../../src/pilot/life.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './process.ts'
+import { noBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const CONTEXT = 'c'.repeat(64)
@@ -61,6 +62,7 @@ async function begin(
         spec: { library: 'module', setup, functions },
       },
       bundles: { code: folder },
+      blobs: '/nowhere',
       threads: 1,
       device: 'cpu',
     },
@@ -69,11 +71,13 @@ async function begin(
     memoryLimit: 2048 * MIB,
     log,
     hand,
+    blobs: noBlobs,
     window: () => 16,
     setupLimitMs: 30_000,
     evicted: eviction.signal,
     onReady: (level, memory) => ready.resolve({ level, memory }),
     onEnded: () => {},
+    onOutcome: () => {},
     ...options,
   })
   return {

@@ -12,6 +12,7 @@ import { LibrarySpec } from '../../src/protocol/context.ts'
 import type { Lease } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './process.ts'
+import { noBlobs } from './no-blobs.ts'
 
 const time = { timeout: 30_000 }
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
@@ -54,6 +55,7 @@ async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOpt
         spec: LibrarySpec.parse(KINDS[kind]),
       },
       bundles: { code: CODE },
+      blobs: '/nowhere',
       threads: 1,
       device: 'cpu',
     },
@@ -62,11 +64,13 @@ async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOpt
     memoryLimit: 2048 * MIB,
     log,
     hand,
+    blobs: noBlobs,
     window: () => 1,
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
     onReady: () => {},
     onEnded: () => {},
+    onOutcome: () => {},
     ...rest,
   })
   return {

@@ -4,6 +4,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { getCallSites } from 'node:util'
 import type { CreateJobRequest } from '../../protocol/client.ts'
 import type { Client } from '../client.ts'
+import type { Transport } from '../transport.ts'
+import { createBlobs } from './blobs.ts'
 import { InputError } from '../errors.ts'
 import { startCall } from './call.ts'
 import { compile, type Compiled } from './compile.ts'
@@ -25,7 +27,8 @@ export interface Apps {
 }
 
 /** @param folder where module contexts may be left for the manager to read */
-export function createApps(client: FactoryEnd, folder: string): Apps {
+export function createApps(client: FactoryEnd, transport: Transport, folder: string): Apps {
+  const blobs = createBlobs(transport)
   const modules = new Map<string, Promise<Compiled>>()
   const contexts = new Map<string, Promise<ModuleContext>>()
   const sessions = new Map<string, { session: Session; options: string; named: boolean }>()
@@ -59,10 +62,11 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
         name: `${job}/${name}@${contextName.slice(-12)}`,
         context: contextName,
         function: name,
-        options: jobOptions,
+        // Calls that only this start can ask for need not be kept beyond it.
+        options: { ...jobOptions, ...(options.job === undefined && { keepMs: 0 }) },
       }
       return await client.createJob(request, { signal })
-    })
+    }, blobs)
     // A program that comes to its end without closing its client still says that no more calls will come.
     if (sessions.size === 0) process.once('beforeExit', closeAll)
     sessions.set(key, { session, options: optionsText, named: options.job !== undefined })
@@ -80,7 +84,7 @@ export function createApps(client: FactoryEnd, folder: string): Apps {
   function remoteFunction(file: string, name: string, options: Options): object {
     let key: string | undefined
     const session = () => sessionOf(file, name, options, (key ??= sessionKey(file, name, options)))
-    const call = (...args: unknown[]) => startCall(args, session, options.signal)
+    const call = (...args: unknown[]) => startCall(args, { session, blobs, signal: options.signal })
     return Object.assign(call, {
       with: (changes: Options) => remoteFunction(file, name, { ...options, ...changes }),
       map: (items: Iterable<unknown> | AsyncIterable<unknown>, how?: MapOptions) =>

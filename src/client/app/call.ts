@@ -1,22 +1,31 @@
 import type { ResultRow } from '../../protocol/client.ts'
-import { TaskFuture, type TaskState } from './future.ts'
+import type { Blobs } from './blobs.ts'
+import { parcelOf, TaskFuture, type TaskState } from './future.ts'
 import { DependencyError, RemoteError } from './remote-error.ts'
 import type { Session, Submitted } from './session.ts'
-import { decode, encode } from './values.ts'
+import { pack, Parcel, unpack } from './values.ts'
 
-/**
- * Makes one call: waits for the arguments that are promises, hands it in, and turns its result into a value or an error.
- *
- * @param signal cancels it
- */
+/** How calls are made. */
+export interface CallPlan {
+  session: () => Session
+  /** Brings large results; also tells one client's calls from another's. */
+  blobs: Pick<Blobs, 'get'>
+  /** Cancels the call. */
+  signal?: AbortSignal | undefined
+}
+
+/** Makes one call: waits for the arguments that are promises, hands it in, and turns its result into a value or an error. */
 export function startCall(
   args: readonly unknown[],
-  session: () => Session,
-  signal: AbortSignal | undefined,
+  { session, blobs, signal }: CallPlan,
 ): TaskFuture<unknown> {
-  const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+  const value = Promise.withResolvers<unknown>()
+  /** The result as it travels. */
+  const arrival = Promise.withResolvers<Parcel>()
   let state: TaskState = 'waiting'
   let submitted: Submitted | undefined
+  let isDemanded = false
+  let demand = () => void (isDemanded = true)
 
   const hasEnded = () => state !== 'waiting' && state !== 'queued'
 
@@ -25,6 +34,10 @@ export function startCall(
     state = as
     signal?.removeEventListener('abort', onAbort)
     settle()
+  }
+  const reject = (error: unknown) => {
+    value.reject(error)
+    arrival.reject(error)
   }
   const failed = (error: unknown) => end('failed', () => reject(error))
 
@@ -37,7 +50,7 @@ export function startCall(
   function submit(values: readonly unknown[]): void {
     if (hasEnded()) return
     try {
-      submitted = session().submit(encode(values))
+      submitted = session().submit(pack(values))
     } catch (error) {
       return failed(error)
     }
@@ -47,21 +60,35 @@ export function startCall(
 
   function finish(row: ResultRow): void {
     if (row.status !== 'done') return failed(new RemoteError(row))
-    try {
-      const value = decode(row.value!)
-      end('done', () => resolve(value))
-    } catch (error) {
-      failed(error)
+    const parcel = new Parcel(row.value!, row.blobs ?? [])
+    end('done', () => arrival.resolve(parcel))
+    let loading = false
+    demand = () => {
+      if (loading) return
+      loading = true
+      load(parcel).then(value.resolve, (error: unknown) => {
+        state = 'failed'
+        value.reject(error)
+      })
     }
+    // What costs nothing more is made a value at once, so that an error in it is not missed.
+    if (isDemanded || parcel.blobs.length === 0) demand()
+  }
+
+  async function load({ json, blobs: refs }: Parcel): Promise<unknown> {
+    const bytes = refs.length > 0 ? await blobs.get(refs, { signal }) : new Map<string, Buffer>()
+    return unpack(json, ({ sha256 }) => bytes.get(sha256)!)
   }
 
   if (signal?.aborted) onAbort()
   else signal?.addEventListener('abort', onAbort, { once: true })
   // Without promises among them the call is in the submission of this very turn.
-  if (args.some(isPromiseLike)) void settleAll(args).then(submit, failed)
+  if (args.some(isPromiseLike)) void settleAll(args, blobs).then(submit, failed)
   else submit(args)
+  // Whoever asks for it hears of it; the others hear of it by the value.
+  arrival.promise.catch(() => {})
 
-  return new TaskFuture((resolve) => resolve(promise), {
+  return new TaskFuture((resolve) => resolve(value.promise), {
     get id() {
       return submitted?.key
     },
@@ -69,14 +96,20 @@ export function startCall(
       return state
     },
     cancel,
+    demand: () => demand(),
+    async parcel(owner) {
+      const parcel = await arrival.promise
+      return owner === blobs && parcel.blobs.length > 0 ? parcel : undefined
+    },
   })
 }
 
-async function settleAll(args: readonly unknown[]): Promise<unknown[]> {
+/** The values of arguments, or what stands for those that are large and known to the factory. */
+async function settleAll(args: readonly unknown[], owner: object): Promise<unknown[]> {
   return await Promise.all(
     args.map(async (arg, position) => {
       try {
-        return await arg
+        return (arg instanceof TaskFuture && (await parcelOf(arg, owner))) || (await arg)
       } catch (error) {
         throw new DependencyError(position, error)
       }

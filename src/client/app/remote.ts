@@ -4,9 +4,10 @@
 import { registerHooks } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { readBlobSync, writeBlobSync } from '../../bundle/blobs.ts'
 import type { JsonValue } from '../../protocol/common.ts'
-import { decode, encode } from './values.ts'
-import { bundleFolder, keepVariables } from './variables.ts'
+import { decode, pack, unpack } from './values.ts'
+import { BLOBS, blobFolder, bundleFolder, keepVariables } from './variables.ts'
 
 type Callable = (...args: unknown[]) => unknown
 
@@ -33,20 +34,27 @@ export function remote(module: Record<string, unknown>) {
   }
   return {
     async setUp(name: string, args: JsonValue): Promise<unknown> {
-      const variables = await call(find(name), args)
+      const variables = await call(find(name), decode(args) as unknown[])
       if (typeof variables !== 'object' || variables === null) {
         throw new TypeError(`${name} returned no variables: return an object of them, such as { model }`)
       }
       keepVariables(variables as Record<string, unknown>)
       return variables
     },
-    call: (name: string) => async (args: JsonValue) => encode(await call(find(name), args)),
+    call: (name: string) => async (input: JsonValue) => {
+      const folder = blobFolder()
+      const args = unpack(input, (ref) => readBlobSync(folder, ref)) as unknown[]
+      const { json, parts } = pack(await call(find(name), args))
+      for (const { ref, bytes } of parts) writeBlobSync(folder, ref, bytes!)
+      // A value with parts is an array, which can be labelled with them.
+      return parts.length === 0 ? json : Object.assign(json as [], { [BLOBS]: parts.map(({ ref }) => ref) })
+    },
   }
 }
 
-async function call(callable: Callable, args: JsonValue): Promise<unknown> {
+async function call(callable: Callable, args: readonly unknown[]): Promise<unknown> {
   try {
-    return await callable(...(decode(args) as unknown[]))
+    return await callable(...args)
   } catch (error) {
     if (error instanceof Error && error.stack) error.stack = ownPart(error.stack)
     throw error

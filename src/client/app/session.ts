@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { JsonValue } from '../../protocol/common.ts'
 import type { ResultRow } from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
 import type { TaskInput } from '../batches.ts'
 import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
+import type { Blobs } from './blobs.ts'
 import { createKeys } from './keys.ts'
+import type { Packed } from './values.ts'
 
 /** Longest wait for a factory to hear that no more calls will come, milliseconds. */
 const CLOSE_MS = 5_000
@@ -22,7 +23,7 @@ export interface Submitted {
 /** One job as an application uses it: calls go in, results come out. */
 export interface Session {
   /** @throws InputError if the input is too long */
-  submit(input: JsonValue): Submitted
+  submit(input: Packed): Submitted
   /** Stops reading results. With `cancel`, what has not ended yet is given up; otherwise the job goes on without us. */
   close(options: { cancel: boolean }): Promise<void>
 }
@@ -33,7 +34,7 @@ export interface Session {
  *
  * @param open makes the job, or finds it; asked when the first call is made
  */
-export function openSession(open: (signal: AbortSignal) => Promise<Job>): Session {
+export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: Pick<Blobs, 'put'>): Session {
   const keyOf = createKeys()
   const closed = new AbortController()
   const waiting = new Map<string, PromiseWithResolvers<ResultRow>>()
@@ -58,6 +59,22 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
     for (const key of [...keys]) {
       waiting.get(key)?.reject(error)
       waiting.delete(key)
+    }
+  }
+
+  function enlist(task: TaskInput): void {
+    batch.push(task)
+    if (!flushing) setImmediate(() => void flush())
+    flushing = true
+  }
+
+  /** A call whose arguments are large is handed in once the factory has them; others do not wait for it. */
+  async function putAndEnlist(task: TaskInput, parts: Packed['parts']): Promise<void> {
+    try {
+      await blobs.put(parts, { signal: closed.signal })
+      enlist(task)
+    } catch (error) {
+      fail([task.key], error)
     }
   }
 
@@ -120,11 +137,11 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
   }
 
   return {
-    submit(input) {
-      const text = JSON.stringify(input)
-      if (Buffer.byteLength(text) > limits.value) {
+    submit({ json, parts }) {
+      const text = JSON.stringify(json)
+      if (Buffer.byteLength(text) > limits.value || parts.length > limits.blobs) {
         throw new InputError(
-          `the arguments take more than ${limits.value} bytes of JSON: give less, or put them into a file that workers see`,
+          `the arguments have too many large parts: give less, or put them into a file that workers see`,
         )
       }
       const key = keyOf(text)
@@ -135,9 +152,8 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>): Sessio
         call.resolve(known)
       } else {
         waiting.set(key, call)
-        batch.push({ key, input })
-        if (!flushing) setImmediate(() => void flush())
-        flushing = true
+        if (parts.length === 0) enlist({ key, input: json })
+        else void putAndEnlist({ key, input: json, blobs: parts.map(({ ref }) => ref) }, parts)
       }
       return {
         key,

@@ -2,7 +2,13 @@
 const PLACE = Symbol.for('gleaner.variables')
 /** Where its library has put the folders of its bundles. */
 const BUNDLES = Symbol.for('gleaner.bundles')
-const places = globalThis as { [PLACE]?: Record<string, unknown>; [BUNDLES]?: Record<string, string> }
+/** Where its library has put the folder of blobs, and looks for the blobs of a value. */
+export const BLOBS = Symbol.for('gleaner.blobs')
+const places = globalThis as {
+  [PLACE]?: Record<string, unknown>
+  [BUNDLES]?: Record<string, string>
+  [BLOBS]?: string
+}
 
 /**
  * What the setup function of this context returned under this name. For functions of a module given to `app`; they run where
@@ -39,6 +45,11 @@ export function bundleFolder(name: string): string {
   throw new Error(
     `the context has no bundle "${name}"; its bundles: ${known.join(', ') || 'none'}. Give one by .with({ bundles: { … } })`,
   )
+}
+
+/** The folder in which large parts of arguments are, and those of results are left. */
+export function blobFolder(): string {
+  return places[BLOBS]!
 }
 
 /** Keeps what setup returned for {@link loadVariable}. */

@@ -1,5 +1,6 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
+import { WantedBlobsRequest, type WantedBlobsResponse } from '../../protocol/blob.ts'
 import {
   AddContextRequest,
   AddTasksRequest,
@@ -10,6 +11,7 @@ import {
   StopRequest,
 } from '../../protocol/client.ts'
 import { limits, Name } from '../../protocol/common.ts'
+import type { Blobs } from '../blobs.ts'
 import type { Contexts } from '../contexts.ts'
 import { unauthorised } from '../errors.ts'
 import type { Jobs } from '../jobs.ts'
@@ -36,6 +38,7 @@ export interface ClientRoutes {
   user: Uint8Array
   jobs: Jobs
   contexts: Contexts
+  blobs: Blobs
   board: StatusBoard
   /** Copies the ledger to a new file; returns its size in bytes. */
   backUp: (file: string) => Promise<number>
@@ -43,16 +46,21 @@ export interface ClientRoutes {
   onStop: (options: { drain: boolean }) => void
 }
 
-/** What users' programs and the command line ask. */
-export function clientRoutes(
-  server: FastifyInstance,
-  { user, jobs, contexts, board, backUp, onStop }: ClientRoutes,
-): void {
-  server.addHook('onRequest', (request, _reply, done) => {
+/** Lets in who has the user's token. */
+export function userOnly(user: Uint8Array): onRequestHookHandler {
+  return (request, _reply, done) => {
     const token = bearer(request.headers.authorization)
     if (token === undefined || !matches(token, user)) throw unauthorised()
     done()
-  })
+  }
+}
+
+/** What users' programs and the command line ask. */
+export function clientRoutes(
+  server: FastifyInstance,
+  { user, jobs, contexts, blobs, board, backUp, onStop }: ClientRoutes,
+): void {
+  server.addHook('onRequest', userOnly(user))
 
   server.get('/v1/status', () => board.read())
 
@@ -66,6 +74,10 @@ export function clientRoutes(
   server.post('/v1/contexts/:name/drop', small, ({ params }) =>
     contexts.drop(parse(ContextParams, params).name),
   )
+
+  server.post('/v1/blobs', small, ({ body }): WantedBlobsResponse => ({
+    wanted: blobs.wanted(parse(WantedBlobsRequest, body).blobs),
+  }))
 
   server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
   server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))

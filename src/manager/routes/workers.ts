@@ -35,7 +35,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
   const watch = connectionWatch(dispatcher)
   // Asked for before the body is read, so that strangers cannot send one.
   const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
-  const workerOnly = before((request) => void ownSession(pilots, request))
+  const workerOnly = ownOnly(pilots)
 
   server.get('/v1/runtime/:sha256', { onRequest: pilotOnly }, ({ params }, reply) => {
     if (parse(RuntimeParams, params).sha256 !== runtime.sha256) {
@@ -83,6 +83,11 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     pilots.authenticate(bearer(request.headers.authorization))
     return contexts.byId(parse(ContextParams, request.params).context)
   })
+}
+
+/** Lets in the worker that the path names. */
+export function ownOnly(pilots: Pilots): onRequestHookHandler {
+  return before((request) => void ownSession(pilots, request))
 }
 
 function before(check: (request: FastifyRequest) => void): onRequestHookHandler {

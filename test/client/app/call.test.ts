@@ -12,9 +12,9 @@ import type { ResultRow } from '../../../src/protocol/client.ts'
 function adders() {
   const handed: { args: number[]; end: (error?: string) => void; cancelled: boolean }[] = []
   const session: Session = {
-    submit(input) {
+    submit({ json }) {
       const { promise, resolve } = Promise.withResolvers<ResultRow>()
-      const args = decode(input) as number[]
+      const args = decode(json) as number[]
       const key = `k${handed.length}`
       const row = { cursor: 1, key, ms: 1, worker: 'w7', node: 'n1' }
       const entry = {
@@ -37,7 +37,11 @@ function adders() {
     close: () => Promise.resolve(),
   }
   const add = (args: unknown[], signal?: AbortSignal) =>
-    startCall(args, () => session, signal) as TaskFuture<number>
+    startCall(args, {
+      session: () => session,
+      blobs: { get: () => Promise.resolve(new Map()) },
+      signal,
+    }) as TaskFuture<number>
   return { handed, add }
 }
 

@@ -13,12 +13,20 @@ function held() {
       id: `${item}`,
       state: 'queued',
       cancel: () => void cancelled.push(item),
+      demand() {},
+      parcel: () => Promise.resolve(undefined),
     })
   return { calls, cancelled, call }
 }
 
 const at = (item: number) =>
-  new TaskFuture<number>((resolve) => resolve(item * 10), { id: '', state: 'done', cancel() {} })
+  new TaskFuture<number>((resolve) => resolve(item * 10), {
+    id: '',
+    state: 'done',
+    cancel() {},
+    demand() {},
+    parcel: () => Promise.resolve(undefined),
+  })
 
 describe('a map', () => {
   test('yields each result once, from lists and from streams', async () => {

@@ -3,11 +3,14 @@ import { describe, test } from 'node:test'
 import { createKeys } from '../../../src/client/app/keys.ts'
 import { openSession } from '../../../src/client/app/session.ts'
 import { connect, type Client } from '../../../src/client/index.ts'
+import type { JsonValue } from '../../../src/protocol/common.ts'
 import { until } from '../../support/until.ts'
 import { fakeManager, type FakeManager } from '../fake-manager.ts'
 
+const given = (json: JsonValue) => ({ json, parts: [] })
+const noBlobs = { put: () => Promise.reject(new Error('there are no blobs here')) }
 const session = (client: Client, name = 'job') =>
-  openSession(() => client.createJob({ name, context: 'echo' }))
+  openSession(() => client.createJob({ name, context: 'echo' }), noBlobs)
 const submissions = ({ requests }: FakeManager) => requests.filter((request) => request.endsWith('/tasks'))
 
 describe('a session', () => {
@@ -15,7 +18,7 @@ describe('a session', () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     const calls = session(client)
-    const rows = await Promise.all(Array.from({ length: 50 }, (_, i) => calls.submit(i).row))
+    const rows = await Promise.all(Array.from({ length: 50 }, (_, i) => calls.submit(given(i)).row))
     assert.deepEqual(
       rows.map(({ value }) => value),
       Array.from({ length: 50 }, (_, i) => ({ echo: i })),
@@ -32,13 +35,17 @@ describe('a session', () => {
     }
     await using first = connect({ state: manager.state })
     const before = session(first)
-    await Promise.all([before.submit('a').row, before.submit('b').row, before.submit('a').row])
+    await Promise.all([
+      before.submit(given('a')).row,
+      before.submit(given('b')).row,
+      before.submit(given('a')).row,
+    ])
     await using second = connect({ state: manager.state })
     const after = session(second)
-    const rows = [after.submit('b'), after.submit('a'), after.submit('c')]
+    const rows = [after.submit(given('b')), after.submit(given('a')), after.submit(given('c'))]
     assert.deepEqual(await Promise.all(rows.map(async ({ row }) => (await row).value)), [2, 1, 4])
     // The other call with `a` has its result from before, whether or not anything else is running.
-    assert.equal((await after.submit('a').row).value, 3)
+    assert.equal((await after.submit(given('a')).row).value, 3)
     assert.deepEqual(runs, ['a', 'b', 'a', 'c'])
   })
 
@@ -47,7 +54,11 @@ describe('a session', () => {
     await using client = connect({ state: manager.state })
     manager.run = () => 'held'
     const calls = session(client)
-    const [kept, dropped, unsent] = [calls.submit('kept'), calls.submit('dropped'), calls.submit('unsent')]
+    const [kept, dropped, unsent] = [
+      calls.submit(given('kept')),
+      calls.submit(given('dropped')),
+      calls.submit(given('unsent')),
+    ]
     unsent.cancel()
     await until(() => manager.jobs[0]?.tasks.size === 2)
     dropped.cancel()
@@ -61,17 +72,19 @@ describe('a session', () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     let mended = false
-    const broken = openSession(() =>
-      mended
-        ? client.createJob({ name: 'mended', context: 'echo' })
-        : Promise.reject(new Error('no such module')),
+    const broken = openSession(
+      () =>
+        mended
+          ? client.createJob({ name: 'mended', context: 'echo' })
+          : Promise.reject(new Error('no such module')),
+      noBlobs,
     )
-    await assert.rejects(broken.submit(1).row, /no such module/)
+    await assert.rejects(broken.submit(given(1)).row, /no such module/)
     mended = true
-    assert.equal((await broken.submit(1).row).status, 'done')
+    assert.equal((await broken.submit(given(1)).row).status, 'done')
     manager.run = () => 'held'
     const calls = session(client)
-    const { row } = calls.submit(1)
+    const { row } = calls.submit(given(1))
     await until(() => manager.jobs[1]?.tasks.size === 1)
     await client.job(2).cancel()
     await assert.rejects(row, /job job was cancelled/)
@@ -81,8 +94,8 @@ describe('a session', () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     const calls = session(client)
-    const fine = calls.submit('short')
-    assert.throws(() => calls.submit('x'.repeat(9 << 20)), /more than 8388608 bytes/)
+    const fine = calls.submit(given('short'))
+    assert.throws(() => calls.submit(given('x'.repeat(9 << 20))), /too many large parts/)
     assert.deepEqual((await fine.row).value, { echo: 'short' })
   })
 
@@ -92,7 +105,7 @@ describe('a session', () => {
     manager.run = () => 'held'
     for (const cancel of [false, true]) {
       const calls = session(client, `job ${cancel}`)
-      const { row } = calls.submit(1)
+      const { row } = calls.submit(given(1))
       const rejected = assert.rejects(row, /connection to the factory was closed/)
       const index = Number(cancel)
       await until(() => manager.jobs[index]?.tasks.size === 1)

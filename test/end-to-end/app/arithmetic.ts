@@ -30,3 +30,6 @@ export function shape(value: { at: Date; bytes: Uint8Array; seen: Set<string> })
     [value.at, { length: value.bytes.length, seen: [...value.seen], last: Buffer.from(value.bytes) }],
   ])
 }
+
+export const make = (floats: number) => Float64Array.from({ length: floats }, (_, i) => i)
+export const total = (...lists: Float64Array[]) => sum(lists.map((list) => list.reduce((a, b) => a + b, 0)))

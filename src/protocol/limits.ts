@@ -1,0 +1,34 @@
+/* By themselves, so that user modules that go to workers take along no more than these. */
+
+/** Sizes and counts that every party enforces on what it receives. Bytes unless said otherwise. */
+export const limits = {
+  /** One HTTP body of JSON. */
+  body: 64 << 20,
+  /** One exchange of a worker, either way. */
+  exchange: 32 << 20,
+  /** A body that carries no tasks or results. */
+  smallBody: 1 << 20,
+  /** Tasks in one submission, one lease or one batch of results. */
+  batch: 20_000,
+  /** One task's arguments or one result's value, as JSON text. */
+  value: 8 << 20,
+  /**
+   * From this size on a part of an argument or result travels as a blob. Below it, the requests that this costs take longer
+   * than the way through the ledger; `npm run bench:apps` shows both.
+   */
+  inline: 128 << 10,
+  /** One blob. */
+  blob: 256 << 20,
+  /** Blobs of one task's arguments or one result. */
+  blobs: 1_000,
+  /** Nesting of arrays and objects in one task's arguments or one result's value. */
+  depth: 500,
+  /** An error message or stack kept for a user. */
+  errorText: 16 << 10,
+  /** What is kept of what one task printed, characters: its end. */
+  log: 16 << 10,
+  /** Longest time limit of a task: what a timer of the runtime can wait, milliseconds. */
+  taskTime: 2 ** 31 - 1,
+  /** Longest long-poll, milliseconds. */
+  wait: 60_000,
+} as const
