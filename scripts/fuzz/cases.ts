@@ -26,12 +26,12 @@ type Make = (route: Route, all: Route[], known: Known, random: Random) => Case |
 /** An HTTP request that is right but for what `parts` say. */
 function request(route: Route, known: Known, parts: Parts = {}): Case {
   const valid = route.body === undefined ? undefined : JSON.stringify(route.body)
-  const body = Buffer.from(parts.body ?? valid ?? '')
+  const body = Buffer.from(parts.body ?? route.bytes ?? valid ?? '')
   const type = route.binary ? 'application/octet-stream' : 'application/json'
   const headers: Record<string, string | number> = {
     host: 'manager',
     authorization: `Bearer ${known[route.token]}`,
-    ...(route.method === 'POST' ? { 'content-type': type, 'content-length': body.length } : {}),
+    ...(route.method !== 'GET' ? { 'content-type': type, 'content-length': body.length } : {}),
     ...parts.headers,
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
@@ -131,14 +131,33 @@ export const kinds: Record<string, Make> = {
     return request(route, known, { body: random.pick([body])() })
   },
 
+  bytes(route, _all, known, random) {
+    const { bytes } = route
+    if (!bytes) return undefined
+    const body = random.pick([
+      bytes.subarray(1),
+      Buffer.concat([bytes, bytes]),
+      randomBytes(bytes.length),
+      randomBytes(random.between(1, 100_000)),
+      Buffer.from(''),
+      gzipSync(bytes),
+    ])
+    return request(route, known, { body })
+  },
+
   type(route, _all, known, random) {
-    if (!route.schema) return undefined
+    if (!route.schema && !route.bytes) return undefined
     return request(route, known, { headers: { 'content-type': random.pick(otherTypes) } })
   },
 
   oversize(route, _all, known, random) {
-    if (route.method !== 'POST') return undefined
-    const length = random.pick([limits.body + 1, 2 ** 40, '9'.repeat(15), '9'.repeat(40)])
+    if (route.method === 'GET') return undefined
+    const length = random.pick([
+      (route.bytes ? limits.blob : limits.body) + 1,
+      2 ** 40,
+      '9'.repeat(15),
+      '9'.repeat(40),
+    ])
     return request(route, known, { headers: { 'content-length': length }, body: '{' })
   },
 
@@ -162,7 +181,7 @@ export const kinds: Record<string, Make> = {
   },
 
   chunked(route, _all, known, random) {
-    if (!route.schema) return undefined
+    if (!route.schema && !route.bytes) return undefined
     const chunk = random.pick([
       'zz\r\nxx\r\n',
       '-1\r\n',

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { request } from 'undici'
+import { refOf } from '../../src/bundle/blobs.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
@@ -9,7 +11,7 @@ import { ask, HttpWorker, registration } from '../../test/support/manager.ts'
 import { Random } from '../claims/random.ts'
 import { ManagerProcess } from '../support/manager-process.ts'
 import { kinds } from './cases.ts'
-import { type Known, type Route, routes } from './routes.ts'
+import { BLOB, type Known, type Route, routes } from './routes.ts'
 import { Wire } from './wire.ts'
 
 export interface FuzzOptions {
@@ -121,6 +123,11 @@ async function makeKnown(manager: ManagerProcess, url: string, user: string): Pr
   const { body: spec } = await ask<ContextSpec>(url, user, '/v1/contexts', { path: app })
   const bundle = spec.bundles.app!
   const { body: job } = await ask<JobInfo>(url, user, '/v1/jobs', { name: 'fuzzed', context: 'ctx' })
+  await request(`${url}/v1/blobs/${refOf(BLOB).sha256}`, {
+    method: 'PUT',
+    headers: { authorization: `Bearer ${user}`, 'content-type': 'application/octet-stream' },
+    body: BLOB,
+  })
   const [first, second, unused] = await manager.pilots(3)
   const worker = await HttpWorker.join(url, first!.token, registration())
   const foreign = await HttpWorker.join(url, second!.token, registration())
@@ -159,6 +166,8 @@ async function sendSlowly(port: number, number: number): Promise<{ ms: number; a
 /** Whether the manager still works, also after a restart on what it has written. */
 async function checkHealth(manager: ManagerProcess, known: Known): Promise<string[]> {
   await manager.kill('SIGTERM')
+  const blobs = await readdir(join(manager.folder, 'blobs'))
+  if (blobs.length !== 1) return [`${blobs.length - 1} blobs were left that nobody put`]
   manager.start()
   const { url, token } = await manager.ready()
   const tasks = Array.from({ length: 100 }, (_, i) => ({ key: `valid${i}`, input: i }))

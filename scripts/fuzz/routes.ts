@@ -1,4 +1,6 @@
 import type { z } from 'zod'
+import { refOf } from '../../src/bundle/blobs.ts'
+import { WantedBlobsRequest } from '../../src/protocol/blob.ts'
 import {
   AddContextRequest,
   AddTasksRequest,
@@ -27,8 +29,11 @@ export interface Known {
   foreignTicket: string
 }
 
+/** What the manager under test keeps as a blob. */
+export const BLOB = Buffer.from('a blob that is there')
+
 export interface Route {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT'
   path: string
   token: keyof Known
   /** What it reads of a body, and a body that it accepts. */
@@ -36,6 +41,8 @@ export interface Route {
   body?: object
   /** Bodies it takes are not JSON. */
   binary?: boolean
+  /** The one that it takes. */
+  bytes?: Buffer
   /** Query strings that it refuses. */
   badQueries?: string[]
   /** Parts of its path stand for something that must exist. */
@@ -47,6 +54,7 @@ export function routes(known: Known): Route[] {
   const { worker, job, context, bundle } = known
   const pieces = `/v1/pieces/${bundle}`
   const task = { task: 1, lease: 2, outcome: { status: 'done', value: 1 }, ms: 1 }
+  const { sha256 } = refOf(BLOB)
   const error = { name: 'Error', message: 'm', stack: 's' }
   return [
     { method: 'GET', path: '/v1/status', token: 'user' },
@@ -63,7 +71,7 @@ export function routes(known: Known): Route[] {
     post(`/v1/jobs/${job}/tasks`, AddTasksRequest, {
       tasks: [
         { key: 'a', input: { n: 1 } },
-        { key: 'b', input: null },
+        { key: 'b', input: null, blobs: [refOf(BLOB)] },
       ],
     }),
     post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['nobody'] }),
@@ -89,6 +97,11 @@ export function routes(known: Known): Route[] {
         'after=1.5',
       ],
     },
+    post('/v1/blobs', WantedBlobsRequest, { blobs: [refOf(BLOB)] }),
+    { method: 'GET', path: `/v1/blobs/${sha256}`, token: 'user', named: true },
+    { method: 'GET', path: `/v1/workers/${worker}/blobs/${sha256}`, token: 'session', named: true },
+    put(`/v1/blobs/${sha256}`, 'user', BLOB),
+    put(`/v1/workers/${worker}/blobs/${sha256}`, 'session', BLOB),
     post('/v1/backup', BackupRequest, { file: '/nowhere/backup.db' }),
     post('/v1/stop', StopRequest, { drain: true }),
     {
@@ -98,7 +111,10 @@ export function routes(known: Known): Route[] {
     {
       ...post(`/v1/workers/${worker}/exchange`, ExchangeRequest, {
         seq: 1,
-        results: [task, { ...task, outcome: { status: 'error', error }, log: 'said so' }],
+        results: [
+          { ...task, blobs: [refOf(BLOB)] },
+          { ...task, outcome: { status: 'error', error }, log: 'said so' },
+        ],
         leases: [1],
         contexts: [{ context, level: 'memory', attempts: 1, bytesHeld: 1, fetchMs: 1, memory: 1, error }],
         want: [{ context, tasks: 1 }],
@@ -149,4 +165,8 @@ export function routes(known: Known): Route[] {
 
 function post(path: string, schema: z.ZodType, body: object): Route {
   return { method: 'POST', path, token: 'user', schema, body }
+}
+
+function put(path: string, token: 'user' | 'session', bytes: Buffer): Route {
+  return { method: 'PUT', path, token, binary: true, bytes, named: true }
 }

@@ -33,3 +33,4 @@ export function shape(value: { at: Date; bytes: Uint8Array; seen: Set<string> })
 
 export const make = (floats: number) => Float64Array.from({ length: floats }, (_, i) => i)
 export const total = (...lists: Float64Array[]) => sum(lists.map((list) => list.reduce((a, b) => a + b, 0)))
+export const huge = (bytes: number) => Buffer.alloc(bytes)
