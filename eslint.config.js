@@ -12,7 +12,7 @@ const rooms = {
   bundle: ['protocol'],
   library: ['protocol'],
   pilot: ['bundle', 'library', 'protocol'],
-  client: ['protocol'],
+  client: ['bundle', 'protocol'],
   manager: ['core', 'bundle', 'protocol'],
   factory: ['core', 'bundle', 'protocol'],
   cli: ['manager', 'factory', 'client', 'core', 'bundle', 'protocol'],

@@ -118,12 +118,12 @@ describe('blobs over HTTP', () => {
     assert.equal((await ask(manager.url, manager.token, `/v1/jobs/${job.id}/tasks`, tasks)).status, 200)
     const { body } = await worker.exchange({ room: 1 })
     const [lease] = body.leases
-    assert.deepEqual(lease!.tasks[0], { task: lease!.tasks[0]!.task, input: [1], blobs: [ref] })
+    assert.deepEqual(lease!.tasks[0], { task: lease!.tasks[0]?.task, input: [1], blobs: [ref] })
     const result = refOf(Buffer.from('a result'))
     await worker.exchange({
       results: [
         {
-          task: lease!.tasks[0]!.task,
+          task: lease!.tasks[0].task,
           lease: lease!.lease,
           outcome: { status: 'done', value: 5 },
           ms: 1,

@@ -9,7 +9,7 @@ import { createCrew } from '../../src/pilot/crew.ts'
 import { levelOf } from '../../src/pilot/context.ts'
 import { emptyHand, queuedIn, unfinishedInAll } from '../../src/pilot/hand.ts'
 import { until } from '../support/until.ts'
-import { noBlobs } from './no-blobs.ts'
+import { withoutBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], drop: [], ahead: [], discard: [] }
@@ -32,7 +32,7 @@ async function assemble(sources: Record<string, string>) {
   }
   const crew = createCrew({
     hand,
-    blobs: noBlobs,
+    blobs: withoutBlobs.blobs,
     slots: [{ slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 }],
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,

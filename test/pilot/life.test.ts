@@ -18,11 +18,10 @@ import {
 import { beginLife, type Life, type LifeOptions } from '../../src/pilot/life.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './process.ts'
-import { noBlobs } from './no-blobs.ts'
+import { withoutBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const CONTEXT = 'c'.repeat(64)
-const MIB = 2 ** 20
 
 type Functions = Extract<LibrarySpec, { library: 'module' }>['functions']
 
@@ -68,16 +67,15 @@ async function begin(
     },
     env: {},
     folder,
-    memoryLimit: 2048 * MIB,
+    memoryLimit: 2 ** 31,
     log,
     hand,
-    blobs: noBlobs,
+    ...withoutBlobs,
     window: () => 16,
     setupLimitMs: 30_000,
     evicted: eviction.signal,
     onReady: (level, memory) => ready.resolve({ level, memory }),
     onEnded: () => {},
-    onOutcome: () => {},
     ...options,
   })
   return {

@@ -12,7 +12,7 @@ import { LibrarySpec } from '../../src/protocol/context.ts'
 import type { Lease } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './process.ts'
-import { noBlobs } from './no-blobs.ts'
+import { withoutBlobs } from './no-blobs.ts'
 
 const time = { timeout: 30_000 }
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
@@ -64,13 +64,12 @@ async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOpt
     memoryLimit: 2048 * MIB,
     log,
     hand,
-    blobs: noBlobs,
+    ...withoutBlobs,
     window: () => 1,
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
     onReady: () => {},
     onEnded: () => {},
-    onOutcome: () => {},
     ...rest,
   })
   return {

@@ -8,7 +8,7 @@ import type { ContextEvent } from '../../src/pilot/context.ts'
 import { addLease, emptyHand, unfinishedInAll } from '../../src/pilot/hand.ts'
 import { createSlot } from '../../src/pilot/slot.ts'
 import { until } from '../support/until.ts'
-import { noBlobs } from './no-blobs.ts'
+import { withoutBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const CONTEXT = 'c'.repeat(64)
@@ -25,7 +25,7 @@ async function occupy(source: string, inputs: string[] = []) {
     index: 0,
     plan: { slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 },
     hand,
-    blobs: noBlobs,
+    ...withoutBlobs,
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
@@ -34,7 +34,6 @@ async function occupy(source: string, inputs: string[] = []) {
     window: () => 4,
     onContext: (_context, event) => void events.push(event),
     onEnded: () => {},
-    onOutcome: () => {},
   })
   slot.load({
     spec: {

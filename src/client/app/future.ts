@@ -35,7 +35,7 @@ export class TaskFuture<T> extends Promise<T> {
   static {
     parcelOf = (future, owner) => {
       // A failure is the asker's now.
-      Promise.prototype.then.call(future, undefined, () => {})
+      void Promise.prototype.then.call(future, undefined, () => {})
       return future.#task.parcel(owner)
     }
   }
