@@ -136,7 +136,7 @@ describe('a library', () => {
     )
     const { level, memory } = await stage.ready
     assert.equal(level, 'memory')
-    assert.ok(memory > MIB, `${memory} bytes`)
+    assert.ok(memory > 2 ** 20, `${memory} bytes`)
     await ended(stage, 3)
     assert.deepEqual(
       [...outcomes(stage)],
@@ -301,7 +301,7 @@ describe('a library whose setup fails', () => {
       `const held = Buffer.alloc(300 * 2 ** 20, 1)
        export const run = () => held.length`,
       [],
-      { memoryLimit: 256 * MIB },
+      { memoryLimit: 2 ** 28 },
     )
     const end = await stage.life.over
     assert.ok(end.how === 'unready')
@@ -422,7 +422,7 @@ describe('a library that leaks', () => {
          done(x)
        }, 20))`,
       [lease(Array.from({ length: 500 }, (_, i) => i))],
-      { memoryLimit: 400 * MIB, window: () => 2 },
+      { memoryLimit: 400 * 2 ** 20, window: () => 2 },
     )
     const end = await stage.life.over
     assert.ok(end.how === 'died' && !end.idle)
