@@ -368,7 +368,8 @@ function toJob(row: Row): JobRow {
     name: row.name as string,
     context: row.context as string,
     function: row.function as string,
-    options: JobOptions.parse(JSON.parse(row.options as string)),
+    // One that an older version wrote lacks what was new since.
+    options: { ...JobOptions.parse({}), ...(JSON.parse(row.options as string) as Partial<JobOptions>) },
     closed: row.closed === 1,
     cancelled: row.cancelled === 1,
     createdAt: row.created_at as number,
