@@ -1,9 +1,11 @@
+import type { Level } from '../protocol/context.ts'
 import { placement, placementAhead } from './placement.ts'
 import {
   type Action,
   type ContextState,
   contextOf,
   type Grant,
+  isLoadedOn,
   type Job,
   type LeaseRecord,
   queuedOf,
@@ -114,8 +116,7 @@ export function answer(
   const news = leases.length > 0 || moved || drain || worker.cancel.length > 0 || worker.revoke.length > 0
   if (!news && worker.parkedUntil > now) return
   const { cancel, revoke, discard } = worker
-  const drop = [...worker.warm, ...discard].filter((id) => !warm.includes(id))
-  if (rewarmed) assign(state, worker, warm)
+  if (rewarmed) assign(state, worker, warm, now)
   worker.ahead = ahead
   worker.cancel = []
   worker.revoke = []
@@ -124,7 +125,7 @@ export function answer(
   actions.push({
     type: 'reply',
     worker: worker.id,
-    reply: { leases, cancel, revoke, warm, drop, ahead, discard, drain: worker.draining },
+    reply: { leases, cancel, revoke, warm, ahead, discard, drain: worker.draining },
   })
 }
 
@@ -147,14 +148,24 @@ export function isAnyQueued(state: SchedulerState): boolean {
   return false
 }
 
-/** Notes which contexts a worker is told to bring up. */
-export function assign(state: SchedulerState, worker: Worker, warm: string[]): void {
+/** Notes which contexts a worker is told to work for. */
+export function assign(state: SchedulerState, worker: Worker, warm: string[], now: number): void {
   for (const id of worker.warm) contextOf(state, id).assigned--
-  for (const id of warm) contextOf(state, id).assigned++
+  for (const id of warm) {
+    contextOf(state, id).assigned++
+    if (!worker.warm.includes(id)) worker.turns.set(id, now)
+  }
   worker.warm = warm
 }
 
-/** Notes which contexts a worker holds loaded, and its measured rate. */
+/** Notes where a worker holds contexts. */
+export function setLevels(state: SchedulerState, worker: Worker, levels: Map<string, Level>): void {
+  for (const id of worker.levels.keys()) if (isLoadedOn(worker, id)) contextOf(state, id).loaded--
+  worker.levels = levels
+  for (const id of levels.keys()) if (isLoadedOn(worker, id)) contextOf(state, id).loaded++
+}
+
+/** Notes which contexts a worker holds loaded and works for, and its measured rate. */
 export function setReady(state: SchedulerState, worker: Worker, ready: string[], rate: number): void {
   for (const id of worker.ready) {
     const context = contextOf(state, id)

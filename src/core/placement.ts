@@ -1,17 +1,21 @@
 import { LEVELS } from '../protocol/context.ts'
-import { type ContextState, queuedOf, type SchedulerState, type Worker } from './state.ts'
+import { type ContextState, isLoadedOn, queuedOf, type SchedulerState, type Worker } from './state.ts'
+
+/** A turn on a worker lasts this many times as long as it takes to bring up what would take over: so little goes into that. */
+const WORTH_LOADING = 10
 
 /**
- * Which contexts a worker should bring up, most wanted first; at most one per slot.
+ * Which contexts a worker should work for, most wanted first; at most one per slot.
  *
- * Workers are shared out in proportion to what waits for each context, at least one each. A worker changes its context
- * only when that one has more workers than its share and another has fewer, whose work would last for longer than it takes
- * to load it: loading costs more than a little unfairness.
+ * Workers are shared out in proportion to what waits for each context, at least one each. A worker turns to another context
+ * only if that has fewer workers than its share, whose work would last for longer than it takes to load it: at once if its
+ * own context has more than its share; or else when that has had its turn. What is loaded there already costs nothing, so
+ * its turn comes soon; what is loaded on others is left to those that have too much else.
  * With no work at all it keeps what it has, so that the next job finds it warm.
  */
 export function placement(state: SchedulerState, worker: Worker, now: number): string[] {
   const waiting = [...state.contexts.values()].filter((context) => isOpen(context, worker, now))
-  const kept = worker.warm.filter((id) => keeps(state, worker, id, waiting))
+  const kept = worker.warm.filter((id) => keeps(state, worker, id, waiting, now))
   const free = worker.slots - kept.length
   if (free <= 0) return kept
   const chosen = waiting
@@ -43,21 +47,49 @@ function mayTry(worker: Worker, id: string, now: number): boolean {
 }
 
 /** Whether the worker stays with a context it has. */
-function keeps(state: SchedulerState, worker: Worker, id: string, waiting: ContextState[]): boolean {
+function keeps(
+  state: SchedulerState,
+  worker: Worker,
+  id: string,
+  waiting: ContextState[],
+  now: number,
+): boolean {
   const own = waiting.find((context) => context.id === id)
   if (!own) return [...worker.leases.values()].some((lease) => lease.job.context === id)
   const { assigned, share } = shares(state, own, waiting)
-  if (assigned <= share) return true
   return !waiting.some((other) => {
     if (worker.warm.includes(other.id)) return false
     const theirs = shares(state, other, waiting)
-    return theirs.assigned < theirs.share && topPriority(other) >= topPriority(own) && outlastsLoading(other)
+    if (theirs.assigned >= theirs.share || topPriority(other) < topPriority(own)) return false
+    const costMs = costOf(other, worker)
+    if (!outlasts(other, costMs)) return false
+    const isElsewhere = other.loaded > other.assigned && !isLoadedOn(worker, other.id)
+    return (assigned > share && !isElsewhere) || isTurnOver(state, worker, own, other, costMs, now)
   })
 }
 
-/** Whether what waits keeps the workers that have the context busy for longer than another takes to bring it up. */
-function outlastsLoading(context: ContextState): boolean {
-  return context.rate === 0 || (queuedOf(context) / context.rate) * 1000 > context.upMs
+/** Whether a worker has worked for its own context for long enough, compared to what it takes to turn to another. */
+function isTurnOver(
+  { config }: SchedulerState,
+  worker: Worker,
+  own: ContextState,
+  other: ContextState,
+  costMs: number,
+  now: number,
+): boolean {
+  const least = topPriority(other) > topPriority(own) ? 0 : config.turnMs
+  return now - (worker.turns.get(own.id) ?? now) >= Math.max(least, WORTH_LOADING * costMs)
+}
+
+/** Time the worker needs to bring a context up from where it holds it, milliseconds. */
+function costOf(context: ContextState, worker: Worker): number {
+  if (isLoadedOn(worker, context.id)) return 0
+  return worker.levels.get(context.id) === 'disk' ? context.loadMs : context.upMs
+}
+
+/** Whether what waits keeps the workers that have the context busy for longer than that. */
+function outlasts(context: ContextState, ms: number): boolean {
+  return context.rate === 0 || (queuedOf(context) / context.rate) * 1000 > ms
 }
 
 /** Workers a context has, and ought to have. */
@@ -76,7 +108,7 @@ function topPriority(context: ContextState): number {
 
 /**
  * Sort key, smallest first: priority, then what this worker does not just make way with, then contexts with no worker yet,
- * then what is warmest here, then backlog per worker.
+ * then what is warmest here, then what had its turn here the longest ago, then backlog per worker.
  */
 function rank(context: ContextState, worker: Worker): number[] {
   const level = LEVELS.indexOf(worker.levels.get(context.id) ?? 'absent')
@@ -85,6 +117,7 @@ function rank(context: ContextState, worker: Worker): number[] {
     worker.warm.includes(context.id) ? 1 : 0,
     context.assigned === 0 ? 0 : 1,
     -level,
+    isLoadedOn(worker, context.id) ? (worker.turns.get(context.id) ?? -1) : 0,
     -queuedOf(context) / (1 + context.assigned),
   ]
 }

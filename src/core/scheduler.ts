@@ -1,10 +1,12 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
-import { answer, assign, offer, setReady } from './grant.ts'
+import { answer, assign, offer, setLevels, setReady } from './grant.ts'
 import { abandon, cancel, endIfComplete, forget, revoke, settle } from './settle.ts'
 import {
   type Action,
+  type ContextState,
   contextOf,
+  isLoadedOn,
   type Job,
   type SchedulerState,
   type Worker,
@@ -113,6 +115,8 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     levels: new Map(),
     want: new Map(),
     ready: [],
+    broughtUp: new Set(),
+    turns: new Map(),
     setupRetries: new Map(),
     warm: [],
     ahead: [],
@@ -171,21 +175,29 @@ function noteContexts(
   now: number,
   actions: Action[],
 ): void {
-  worker.levels = new Map(request.contexts.map(({ context, level }) => [context, level]))
+  setLevels(state, worker, new Map(request.contexts.map(({ context, level }) => [context, level])))
   const ready: string[] = []
   for (const report of request.contexts) {
-    if (report.level === 'memory' || report.level === 'device') {
+    if (isLoadedOn(worker, report.context)) {
       const context = contextOf(state, report.context)
       context.everReady = true
-      const isNew = report.attempts === 1 && !worker.ready.includes(report.context)
-      if (isNew) context.upMs = (report.fetchMs ?? 0) + (report.loadMs ?? 0)
+      noteUpTime(context, worker, report)
       context.setupFailures = 0
       delete context.broken
       worker.setupRetries.delete(report.context)
-      ready.push(report.context)
+      // Before it was told anything, it works for what it has.
+      if (worker.warm.length === 0 || worker.warm.includes(report.context)) ready.push(report.context)
     } else if (report.error) noteSetupFailure(state, worker, report, now, actions)
   }
   setReady(state, worker, ready, request.rate)
+}
+
+/** What it took the first time tells what it takes elsewhere. */
+function noteUpTime(context: ContextState, worker: Worker, report: ContextReport): void {
+  if (report.attempts !== 1 || worker.broughtUp.has(report.context)) return
+  worker.broughtUp.add(report.context)
+  context.loadMs = report.loadMs ?? 0
+  context.upMs = (report.fetchMs ?? 0) + context.loadMs
 }
 
 /** A failed setup is tried again later and elsewhere; where it never worked, it soon counts as broken. */
@@ -245,6 +257,7 @@ export function dropEverywhere(state: SchedulerState, context: string, now: numb
       state,
       worker,
       worker.warm.filter((id) => id !== context),
+      now,
     )
     worker.discard.push(context)
     answer(state, worker, now, actions)
@@ -307,7 +320,8 @@ function dismiss(
   let requeued = 0
   for (const lease of [...worker.leases.values()]) requeued += revoke(state, lease)
   setReady(state, worker, [], 0)
-  assign(state, worker, [])
+  setLevels(state, worker, new Map())
+  assign(state, worker, [], now)
   state.workers.delete(worker.id)
   actions.push({ type: 'worker-gone', worker: worker.id, reason, requeued })
   if (requeued > 0) offer(state, now, actions)

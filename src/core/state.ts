@@ -17,6 +17,8 @@ export interface SchedulerConfig {
   setupRetryMs: number
   /** A worker that only failed this many tasks, where others succeed, is a black hole. */
   blackHoleFailures: number
+  /** A worker works for one context at least this long before it turns to another one of as much priority. */
+  turnMs: number
   /** A lease is slow after this many times the time that a worker of its context takes for as much, on the average. */
   slowFactor: number
   /** But not before this long. */
@@ -30,6 +32,7 @@ export const defaultConfig: SchedulerConfig = {
   maxSetupFailures: 3,
   setupRetryMs: 1_000,
   blackHoleFailures: 10,
+  turnMs: 5_000,
   slowFactor: 3,
   slowMs: 10_000,
 }
@@ -77,13 +80,16 @@ export interface LeaseRecord {
 export interface ContextState {
   id: string
   jobs: Job[]
-  /** Workers told to bring it up. */
+  /** Workers told to work for it. */
   assigned: number
-  /** Workers that hold it loaded, and their measured rates summed, tasks/s. */
+  /** Workers that hold it loaded and work for it, and their measured rates summed, tasks/s. */
   ready: number
   rate: number
-  /** Time a worker took to bring it up from nothing, the last that did; 0 if none has. */
+  /** Workers that hold it loaded, whatever they work for. */
+  loaded: number
+  /** Time a worker took to bring it up from nothing, the last that did, and how much of it to load it; 0 if none has. */
   upMs: number
+  loadMs: number
   setupFailures: number
   everReady: boolean
   /** A user wants its files on all workers that have nothing else to fetch. */
@@ -115,11 +121,15 @@ export interface Worker extends WorkerInfo {
   levels: Map<string, Level>
   /** Room for tasks by context, as last reported, less what was granted since. */
   want: Map<string, number>
-  /** Contexts it holds loaded; each gets an equal part of its rate. */
+  /** Contexts it holds loaded and works for; each gets an equal part of its rate. */
   ready: string[]
+  /** Contexts that it has had loaded. */
+  broughtUp: Set<string>
+  /** When its turn to work for a context began, for each that it ever worked for. */
+  turns: Map<string, number>
   /** Contexts whose setup failed here: at which attempt, and when to try again. */
   setupRetries: Map<string, { attempts: number; retryAt: number }>
-  /** The contexts it was told to bring up. */
+  /** The contexts it was told to work for. */
   warm: string[]
   /** The contexts it was told to bring the files of, besides. */
   ahead: string[]
@@ -193,7 +203,9 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
       assigned: 0,
       ready: 0,
       rate: 0,
+      loaded: 0,
       upMs: 0,
+      loadMs: 0,
       setupFailures: 0,
       everReady: false,
       ahead: false,
@@ -201,6 +213,12 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
     state.contexts.set(id, context)
   }
   return context
+}
+
+/** Whether a worker holds a context loaded. */
+export function isLoadedOn({ levels }: Worker, context: string): boolean {
+  const level = levels.get(context)
+  return level === 'memory' || level === 'device'
 }
 
 /** Tasks of a context that wait. */

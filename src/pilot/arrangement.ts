@@ -1,11 +1,14 @@
 /*
- * Which context each slot should hold. The manager says which contexts it wants here, most wanted first; the slots are dealt
- * out among them, and what is loaded stays where it is as far as that allows: loading is what costs.
+ * Which context each slot should turn to. The manager says which contexts it wants here, most wanted first; the slots are
+ * dealt out among them, and each stays with what it has as far as that allows. A slot ends the tasks of one context before it
+ * turns to the next: that is for the slot to see to.
  */
 
 export interface SlotView {
-  /** The context it holds or is loading. */
+  /** The context it has turned to. */
   context?: string | undefined
+  /** Contexts whose libraries it holds, that one included. */
+  holds: readonly string[]
   /** When it last had a call to run. */
   usedAt: number
 }
@@ -14,7 +17,7 @@ export interface SlotView {
  * @param wanted contexts the manager wants here, most wanted first
  * @param canLoad whether a context's files are here, and its setup may be tried
  * @param isHeld whether tasks of a context are in hand
- * @returns for each slot the context it should hold; the one it has, if nothing better is to be done with it
+ * @returns for each slot the context it should turn to; the one it has, if nothing better is to be done with it
  */
 export function arrange(
   slots: readonly SlotView[],
@@ -32,22 +35,21 @@ export function arrange(
     shares.set(context, share - 1)
     spare.delete(slot)
   }
-  // What nobody wants any more still ends the tasks it was given, if no other slot can.
+  // What nobody wants any more still ends the tasks it was given: those slots turn last, if no other can end them.
   const kept = new Set([...slots.keys()].filter((slot) => !spare.has(slot)).map((slot) => target[slot]))
-  const free = [...spare]
-    .filter((slot) => {
-      const context = target[slot]
-      return context === undefined || kept.has(context) || !isHeld(context)
-    })
-    .sort(
-      (a, b) =>
-        Number(target[a] !== undefined) - Number(target[b] !== undefined) ||
-        slots[a]!.usedAt - slots[b]!.usedAt,
-    )
+  const reluctance = (slot: number) => {
+    const context = target[slot]
+    if (context === undefined) return 0
+    return isHeld(context) && !kept.has(context) ? 2 : 1
+  }
+  const free = [...spare].sort((a, b) => reluctance(a) - reluctance(b) || slots[a]!.usedAt - slots[b]!.usedAt)
   for (const context of wanted) {
-    if (!canLoad(context)) continue
-    for (let share = shares.get(context) ?? 0; share > 0 && free.length > 0; share--)
-      target[free.shift()!] = context
+    const isHere = (slot: number) => slots[slot]!.holds.includes(context)
+    for (let share = shares.get(context) ?? 0; share > 0 && free.length > 0; share--) {
+      const here = free.findIndex(isHere)
+      if (here < 0 && !canLoad(context)) break
+      target[free.splice(Math.max(0, here), 1)[0]!] = context
+    }
   }
   return target
 }

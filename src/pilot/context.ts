@@ -120,6 +120,10 @@ export function loadedIn({ libraries }: ContextState): number {
   return slots
 }
 
+export function isLoadedIn({ libraries }: ContextState, slot: number): boolean {
+  return libraries.get(slot)?.level !== undefined
+}
+
 export function isClimbing({ files, libraries }: ContextState): boolean {
   return files === 'fetching' || [...libraries.values()].some(({ level }) => !level)
 }

@@ -3,7 +3,8 @@ import type { ContextMode } from '../protocol/context.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../protocol/worker.ts'
 import { arrange } from './arrangement.ts'
 import type { Blobs } from './blobs.ts'
-import { canLoad, type ContextEvent, isClimbing, loadedIn } from './context.ts'
+import { canLoad, type ContextEvent, isClimbing, isLoadedIn, loadedIn } from './context.ts'
+import type { DeviceMemory } from './device-memory.ts'
 import {
   addLease,
   among,
@@ -59,6 +60,8 @@ export interface CrewOptions {
   setupLimitMs: number
   evicted: AbortSignal
   contextMode: ContextMode
+  /** What the node's GPUs are used for. */
+  devices: () => Promise<DeviceMemory>
   log: Logger
   /** Called when there is something to tell the manager. */
   onNews: () => void
@@ -70,7 +73,6 @@ export function createCrew(options: CrewOptions): Crew {
   const meters = new Map<string, Meter>()
   let wanted: readonly string[] = []
   let ahead: readonly string[] = []
-  let dropped: readonly string[] = []
   let discarded: readonly string[] = []
   let windingDown = false
 
@@ -85,6 +87,7 @@ export function createCrew(options: CrewOptions): Crew {
       log,
       oneTask,
       window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), batchOf(spec))),
+      isOwed,
       onContext: shelf.note,
       onEnded,
       onOutcome,
@@ -103,38 +106,47 @@ export function createCrew(options: CrewOptions): Crew {
   }
 
   function onOutcome(context: string) {
-    if (unfinishedIn(hand, context) === 0) rearrange()
+    const isTurning = slots.some(({ turn, next }) => turn !== next)
+    if (isTurning || unfinishedIn(hand, context) === 0) rearrange()
     onNews()
   }
 
-  /** Gives each slot the context it should hold, and each library its calls. */
+  /** Tasks of a context wait that no slot is to stay with. */
+  function isOwed(context: string): boolean {
+    return queuedIn(hand, context) > 0 && slots.every(({ next }) => next !== context)
+  }
+
+  /** Gives each slot the context it should turn to, and each library its calls. */
   function rearrange() {
-    const views = slots.map(({ context, leaving, usedAt }) => ({
+    const views = slots.map(({ next, turn, contexts, usedAt }) => ({
       usedAt,
-      context: leaving ? undefined : context,
+      context: next ?? turn,
+      holds: contexts,
     }))
     const isHeld = (context: string) => unfinishedIn(hand, context) > 0
     const targets = arrange(views, wanted, (context) => canLoad(shelf.state(context)), isHeld)
     for (const [index, slot] of slots.entries()) {
       const target = targets[index]
-      const loadable = target === undefined ? undefined : shelf.loadable(target)
-      if (slot.context === undefined) {
-        if (loadable && !windingDown) slot.load(loadable)
-      } else if (slot.context !== target || (dropped.includes(target) && !isHeld(target))) slot.retire()
+      for (const context of slot.contexts) {
+        if (oneTask ? context !== target : discarded.includes(context)) slot.release(context)
+      }
+      const mayTurn = target !== undefined && (!windingDown || slot.contexts.includes(target))
+      slot.assign(mayTurn ? shelf.loadable(target) : undefined)
     }
     handBackStranded()
     releaseUnused()
     for (const slot of slots) slot.feed()
   }
 
-  const isHoused = (context: string) => slots.some((slot) => slot.context === context)
+  const isHoused = (context: string) => slots.some(({ contexts }) => contexts.includes(context))
+  const isServed = (context: string) => slots.some(({ turn, next }) => turn === context || next === context)
   const isComing = (context: string) =>
     !windingDown && wanted.includes(context) && !shelf.state(context).failure
 
-  /** Tasks of a context that is in no slot and will not be. */
+  /** Tasks of a context that no slot has turned to, and none will. */
   function handBackStranded() {
     for (const context of hand.queues.keys()) {
-      if (queuedIn(hand, context) === 0 || isHoused(context) || isComing(context)) continue
+      if (queuedIn(hand, context) === 0 || isServed(context) || isComing(context)) continue
       handBack(hand, { context })
       onNews()
     }
@@ -150,21 +162,26 @@ export function createCrew(options: CrewOptions): Crew {
     }
   }
 
-  /** Contexts that are loaded and wanted, with what is known of them. */
+  /** Slots that have turned to a context, and hold it loaded. */
+  const servingOf = (context: string) =>
+    slots.filter(({ next }, i) => next === context && isLoadedIn(shelf.state(context), i)).length
+
+  /** Contexts that are wanted, and loaded where they are to run, with what is known of them. */
   const ready = () =>
-    [...shelf.states()]
-      .filter((state) => wanted.includes(state.id) && loadedIn(state) > 0)
-      .map((state) => ({
-        context: state.id,
-        slots: loadedIn(state),
-        batch: oneTask ? 1 : batchOf(shelf.loadable(state.id)!.spec),
-        meter: meterOf(state.id),
-        inHand: unfinishedIn(hand, state.id),
+    wanted
+      .map((context) => ({ context, slots: servingOf(context) }))
+      .filter(({ slots }) => slots > 0)
+      .map(({ context, slots }) => ({
+        context,
+        slots,
+        batch: oneTask ? 1 : batchOf(shelf.loadable(context)!.spec),
+        meter: meterOf(context),
+        inHand: unfinishedIn(hand, context),
       }))
 
   return {
     shelf,
-    take({ leases, cancel, revoke, warm, drop, ahead: early, discard }) {
+    take({ leases, cancel, revoke, warm, ahead: early, discard }) {
       if (cancel.length + revoke.length > 0) {
         forget(hand, cancel, revoke)
         for (const slot of slots) slot.forget(among(cancel, revoke))
@@ -173,7 +190,6 @@ export function createCrew(options: CrewOptions): Crew {
       if (windingDown) return
       for (const lease of leases) addLease(hand, lease)
       wanted = warm
-      dropped = drop
       ahead = early
       discarded = [...discarded, ...discard].filter((id) => !warm.includes(id) && !early.includes(id))
       for (const context of [...warm, ...early]) shelf.want(context)

@@ -2,12 +2,13 @@ import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import { BundleError } from '../bundle/errors.ts'
 import { type FetchReport, fetchBundle } from '../bundle/fetch.ts'
+import { totalBytes } from '../bundle/manifest.ts'
 import { type Held, openStore, type Store } from '../bundle/store.ts'
 import { type ContextMode, ContextSpec } from '../protocol/context.ts'
 import { SourcesResponse } from '../protocol/sources.ts'
 import type { Link } from './link.ts'
 import type { FetchContext } from './shelf.ts'
-import type { Folders } from './slot.ts'
+import type { Folders } from './tenant.ts'
 
 export interface FilesOptions {
   link: Link
@@ -57,7 +58,7 @@ export function fetchContexts({ link, store, worker, shared, mode, log }: FilesO
     return async (context, onProgress, signal) => {
       const spec = await describe(context, signal)
       const held = await holdAll(spec, store, fetchTo(store), onProgress, signal)
-      return { spec, ...held, discard: () => removeAll(spec, store) }
+      return { spec, ...held, bytes: await sizeOf(spec, store), discard: () => removeAll(spec, store) }
     }
   }
   return async (context, _onProgress, signal) => {
@@ -77,7 +78,7 @@ export function fetchContexts({ link, store, worker, shared, mode, log }: FilesO
       }
     }
     const nothing = () => Promise.resolve()
-    return { spec, folders: {}, bring, discard: nothing, [Symbol.asyncDispose]: nothing }
+    return { spec, folders: {}, bytes: 0, bring, discard: nothing, [Symbol.asyncDispose]: nothing }
   }
 }
 
@@ -113,6 +114,12 @@ async function holdAll(
   }
   const folders = Object.fromEntries([...held].map(([name, { folder }]) => [name, folder]))
   return { folders, [Symbol.asyncDispose]: release }
+}
+
+/** Bytes of a context's files without those of environments, of which little is ever loaded. */
+async function sizeOf({ bundles }: ContextSpec, store: Store): Promise<number> {
+  const manifests = await Promise.all(Object.values(bundles).map((bundle) => store.manifest(bundle)))
+  return sum(manifests.map((manifest) => (manifest?.kind === 'files' ? totalBytes(manifest) : 0)))
 }
 
 /** Removes the bundles of a context, but for those that another context or process uses. */

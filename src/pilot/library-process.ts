@@ -8,8 +8,10 @@ import type { Logger } from 'pino'
 import { openChannel, stretches } from '../library/channel.ts'
 import { limits } from '../protocol/common.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../protocol/library.ts'
+import type { DeviceMemory } from './device-memory.ts'
 import type { Call } from './flight.ts'
-import { memoryOf } from './memory.ts'
+import { deviceMemoryOf, memoryOf } from './memory.ts'
+import type { Usage } from './residents.ts'
 
 /** What a library's process is given. */
 export interface LibraryOptions {
@@ -21,6 +23,8 @@ export interface LibraryOptions {
   folder: string
   /** Memory after which it should be restarted, bytes. */
   memoryLimit: number
+  /** What the node's GPUs are used for. */
+  devices: () => Promise<DeviceMemory>
   log: Logger
 }
 
@@ -52,8 +56,8 @@ export interface LibraryProcess extends AsyncDisposable {
   close(): void
   /** Ends it and all it started, at once. */
   kill(): void
-  /** Memory that it and what it started have for themselves, bytes; 0 if the system does not tell. */
-  memory(): Promise<number>
+  /** Memory that it and what it started have for themselves; 0 where the system does not tell. */
+  usage(): Promise<Usage>
 }
 
 /** Time a library has to end by itself, milliseconds. */
@@ -64,7 +68,8 @@ const LOGGED_LINES = 1_000
 const LOGGED_LENGTH = 1_000
 
 /** Starts the process of a library and sends it its setup. */
-export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOptions): LibraryProcess {
+export function startLibrary(options: LibraryOptions): LibraryProcess {
+  const { setup, env, folder, memoryLimit, devices, log } = options
   const heapMb = Math.ceil(memoryLimit / 2 ** 20)
   // A process group of its own, so that what user code starts can be ended with it.
   const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
@@ -96,7 +101,10 @@ export function startLibrary({ setup, env, folder, memoryLimit, log }: LibraryOp
     cancel: (ids) => void channel.send({ type: 'cancel', ids }),
     close,
     kill,
-    memory: () => memoryOf(child.pid, memoryLimit),
+    usage: async () => ({
+      memory: await memoryOf(child.pid, memoryLimit),
+      device: await deviceMemoryOf(child.pid, await devices()),
+    }),
     async [Symbol.asyncDispose]() {
       close()
       await exited

@@ -17,6 +17,7 @@ import {
   waitsAlone,
 } from './hand.ts'
 import { type LibraryOptions, startLibrary } from './library-process.ts'
+import type { Usage } from './residents.ts'
 
 /** One library's life, from its setup to its end, whichever way that comes. */
 export interface Life {
@@ -37,6 +38,8 @@ export interface LifeOptions extends LibraryOptions {
   hand: Hand
   /** Brings the blobs of inputs, and sends those of values. */
   blobs: Blobs
+  /** Whether it may be given calls: one library of a slot at a time. */
+  isTurn: () => boolean
   /** How many calls it should have. */
   window: () => number
   /** Longest its setup may take, milliseconds. */
@@ -44,6 +47,8 @@ export interface LifeOptions extends LibraryOptions {
   /** Aborts when the batch system takes the node back. */
   evicted: AbortSignal
   onReady: (level: Level, memory: number) => void
+  /** What it takes has been measured; now and then, from its start on. */
+  onUsage: (usage: Usage) => void
   /** Calls ended: how many, in what time since the last ones, and how long the longest took; milliseconds. */
   onEnded: (calls: number, busyMs: number, longestMs: number) => void
   /** A task has an outcome besides those that ended just now. */
@@ -134,7 +139,7 @@ export function beginLife(options: LifeOptions): Life {
 
   function nextTasks(): HeldTask[] {
     const calls = flight.calls.size
-    if (isAlone(flight)) return []
+    if (isAlone(flight) || !options.isTurn()) return []
     if (waitsAlone(hand, context)) return calls === 0 ? takeAlone(hand, context) : []
     const window = options.window()
     return window - calls < window * REFILL ? [] : takeTogether(hand, context, window - calls)
@@ -159,7 +164,8 @@ export function beginLife(options: LifeOptions): Life {
 
   async function becomeReady(level: Level) {
     clearTimeout(setupTimer)
-    const memory = await library.memory()
+    const usage = await library.usage()
+    const { memory } = usage
     if (memory > memoryLimit) {
       const has = `and its slot has ${toMib(memoryLimit)}: ask for pilots with more memory`
       return kill(MEMORY_LIMIT, `the loaded context takes ${toMib(memory)} MiB, ${has}`)
@@ -167,6 +173,7 @@ export function beginLife(options: LifeOptions): Life {
     if (phase !== 'setup') return
     phase = 'ready'
     options.onReady(level, memory)
+    options.onUsage(usage)
     feed()
   }
 
@@ -194,7 +201,10 @@ export function beginLife(options: LifeOptions): Life {
 
   /** Between calls, a library that has grown too large is let go; its slot starts another. */
   async function checkMemory() {
-    const memory = phase === 'ready' ? await library.memory() : 0
+    if (phase === 'retiring') return
+    const usage = await library.usage()
+    if (phase === 'setup' || phase === 'ready') options.onUsage(usage)
+    const { memory } = usage
     if (memory <= memoryLimit || phase !== 'ready') return
     cause = { name: MEMORY_LIMIT, message: `it used ${toMib(memory)} MiB of ${toMib(memoryLimit)}` }
     phase = 'retiring'

@@ -8,6 +8,7 @@ import { PROTOCOL_VERSION } from '../protocol/common.ts'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
 import { ExchangeResponse, type RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
 import { createBlobs } from './blobs.ts'
+import { watchDevices } from './device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './environment.ts'
 import { exitCodes, PilotError } from './errors.ts'
 import { fetchContexts } from './files.ts'
@@ -38,7 +39,8 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   const store = cleanup.use(await openStore({ folder: path.join(env.GLEANER_CACHE, 'bundles'), log }))
   const pieces = await serveNeighbours(store, link, log)
   if (pieces) cleanup.use(pieces)
-  const slots = planSlots(env, await describeGpus(gpuIds(env)))
+  const gpus = gpuIds(env)
+  const slots = planSlots(env, await describeGpus(gpus))
 
   link.authorise(token)
   const terms = await register(link, describeWorker(env, slots, pieces?.url), evicted)
@@ -58,6 +60,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     terms,
     blobs,
     slots,
+    devices: gpus.length > 0 ? watchDevices() : () => Promise.resolve(new Map()),
     evicted,
     log,
     scratch: env.GLEANER_SCRATCH,

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
+import type { DeviceMemory } from './device-memory.ts'
 
 /**
  * Memory that a process and all it started have for themselves, bytes: anonymous and shared; what they map from files the
@@ -12,6 +13,13 @@ export async function memoryOf(pid: number | undefined, limit: number): Promise<
   const most = await sumOf(family, 'status', /^Rss(?:Anon|Shmem):\s+(\d+) kB$/gm)
   if (most <= limit || family.length === 1) return most
   return (await sumOf(family, 'smaps_rollup', /^Pss_(?:Anon|Shmem):\s+(\d+) kB$/gm)) || most
+}
+
+/** The same on the node's GPUs, of what the driver has told. */
+export async function deviceMemoryOf(pid: number | undefined, devices: DeviceMemory): Promise<number> {
+  if (pid === undefined || devices.size === 0) return 0
+  const family = await familyOf(pid)
+  return family.reduce((sum, member) => sum + (devices.get(member) ?? 0), 0)
 }
 
 async function sumOf(pids: number[], file: string, figures: RegExp): Promise<number> {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { toTaskError } from '../library/errors.ts'
 import { after, type ContextEvent, type ContextState, shouldTry, unknownContext } from './context.ts'
-import type { Loadable } from './slot.ts'
+import type { Loadable } from './tenant.ts'
 
 /** A context whose files stay here until it is disposed of. */
 export type HeldContext = Loadable &

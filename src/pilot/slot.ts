@@ -1,44 +1,32 @@
-import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import type { Logger } from 'pino'
-import { toTaskError } from '../library/errors.ts'
 import type { ContextSpec } from '../protocol/context.ts'
-import type { TaskError } from '../protocol/task.ts'
 import type { Blobs } from './blobs.ts'
-import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
+import type { DeviceMemory } from './device-memory.ts'
 import type { Hand, HeldTask } from './hand.ts'
-import type { LifeEnd } from './autopsy.ts'
-import { beginLife, type Life } from './life.ts'
+import { overflow, type Resident, roomFor, type Usage } from './residents.ts'
 import type { SlotPlan } from './slot-plan.ts'
+import { admit, type Loadable, type Tenant } from './tenant.ts'
 
-/** Where each of a context's bundles is, by its name in the context. */
-export type Folders = Readonly<Record<string, string>>
-
-/** A context whose files are here, or are known how to be had. */
-export interface Loadable {
-  spec: ContextSpec
-  folders: Folders
-  /** Set if each library has files of its own: brings them to a folder, where they stay until disposed of. */
-  bring?: (folder: string, signal: AbortSignal) => Promise<{ folders: Folders } & AsyncDisposable>
-}
-
-/** One slot and the library it holds, if any. */
+/** One slot and the libraries it holds. One context at a time has its turn; those of the others wait, and keep their memory. */
 export interface SlotRunner {
-  /** The context it holds or is loading. */
-  readonly context: string | undefined
-  /** Its library has been told to go. */
-  readonly leaving: boolean
-  /** When it last had a call, on the process's monotonic clock. */
+  /** The context whose turn it is, or will be once another has ended its tasks; absent if it is not here yet. */
+  readonly next: string | undefined
+  /** The context whose library is given calls. */
+  readonly turn: string | undefined
+  /** Contexts whose libraries are here or on their way. */
+  readonly contexts: readonly string[]
+  /** When the next one last had a call, on the process's monotonic clock. */
   readonly usedAt: number
-  /** Loads a context; the slot must be empty. A library that dies is started again. */
-  load(context: Loadable): void
-  /** Gives its library calls from the hand, if it has room for any. */
+  /** Makes a context the next one, and brings its library in as soon as there is room; absent: nothing is to change. */
+  assign(context: Loadable | undefined): void
+  /** Lets the library of a context go once it has no calls; when it has, ask again. */
+  release(context: string): void
+  /** Gives its libraries calls from the hand, if there is room for any. */
   feed(): void
   forget(isGone: (task: HeldTask) => boolean): void
-  /** Lets its library end what it has, and then go. */
-  retire(): void
-  /** Ends its library at once and hands back what it had. Resolves when the slot is empty. */
+  /** Ends its libraries at once and hands back what they had. Resolves when the slot is empty. */
   stop(): Promise<void>
 }
 
@@ -51,154 +39,131 @@ export interface SlotOptions {
   scratch: string
   setupLimitMs: number
   evicted: AbortSignal
-  /** A library ends after its first task, and the next task gets another. */
+  /** As in a job of a batch system: a library ends after its first task, and the next one has the slot for itself. */
   oneTask: boolean
+  /** What the node's GPUs are used for. */
+  devices: () => Promise<DeviceMemory>
   log: Logger
   /** How many calls a library of this context should have. */
   window: (context: ContextSpec) => number
-  /** Something happened to a context here. When its library has gone for good, the slot is empty already. */
+  /** Whether this slot still has to run tasks of a context that is not to stay: no other will. */
+  isOwed: (context: string) => boolean
+  /** Something happened to a context here. When its library has gone for good, it has left the slot already. */
   onContext: (context: string, event: ContextEvent) => void
   onEnded: (context: string, calls: number, busyMs: number, longestMs: number) => void
   /** A task of this context has an outcome besides those that ended just now. */
   onOutcome: (context: string) => void
 }
 
-/** A library that dies this often in a row with nothing to blame it on does not work here. */
-const MAX_IDLE_DEATHS = 3
-
-const FIRST_DELAY_MS = 100
-const LONGEST_DELAY_MS = 10_000
-
-/** The context that occupies the slot. */
-interface Tenant {
-  context: Loadable
-  life: Life | undefined
-  leaving: boolean
-  /** Ends what is done for it while it has no life yet. */
-  stop: AbortController
-  gone: Promise<void>
-}
+/** What the process of a library takes beside the files that it loads, bytes. */
+const BESIDE_FILES = 64 << 20
+const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
-  const { index, plan, onContext, log } = options
-  const folder = path.join(options.scratch, `slot-${index}`)
-  const bell = createBell()
-  let tenant: Tenant | undefined
-  let usedAt = 0
+  const { index, plan, oneTask, isOwed, onContext, onEnded, onOutcome, window, ...rest } = options
+  const { slot, memoryLimit, env } = plan
+  const hasDevice = slot.device !== 'cpu' && slot.memory > 0
+  const budget: Usage = { memory: memoryLimit, device: hasDevice ? slot.memory : Infinity }
+  const tenants = new Map<string, Tenant>()
+  /** The most that a library of each context was seen to take. */
+  const seen = new Map<string, Usage>()
+  let next: string | undefined
+  let turn: string | undefined
 
-  async function house(own: Tenant): Promise<void> {
-    const context = own.context.spec.id
-    const error = await keepAlive(own).catch(toTaskError)
-    await rm(folder, { recursive: true, force: true }).catch(() => {})
-    tenant = undefined
-    if (error) log.error({ context, slot: index, error }, 'the context cannot be loaded')
-    onContext(context, error ? { type: 'failed', slot: index, error } : { type: 'unloaded', slot: index })
+  const isBusy = (id: string, { calls }: Tenant) => calls > 0 || (id === turn && id !== next && isOwed(id))
+
+  const residents = (): Resident[] =>
+    [...tenants].map(([context, tenant]) => ({
+      context,
+      usage: tenant.usage,
+      usedAt: context === next ? Infinity : tenant.usedAt,
+      busy: isBusy(context, tenant),
+      leaving: tenant.leaving,
+    }))
+
+  function needOf({ spec, bytes }: Loadable): Usage {
+    if (oneTask) return EVERYTHING
+    const guess = bytes + BESIDE_FILES
+    return seen.get(spec.id) ?? { memory: guess, device: hasDevice ? guess : 0 }
   }
 
-  /** Returns when the context has left, or with the reason why it cannot stay. */
-  async function keepAlive(own: Tenant): Promise<TaskError | undefined> {
-    await mkdir(folder, { recursive: true })
-    let deaths = 0
-    let idleDeaths = 0
-    while (!own.leaving) {
-      const end = await prepareAndLive(own, () => (deaths = 0))
-      if (end.how === 'retired') {
-        if (own.leaving || !options.oneTask) return undefined
-        onContext(own.context.spec.id, { type: 'unloaded', slot: index })
-        continue
-      }
-      if (end.how === 'unready') return own.leaving ? undefined : end.error
-      log.warn({ slot: index, error: end.error }, 'the library has died')
-      onContext(own.context.spec.id, { type: 'unloaded', slot: index })
-      idleDeaths = end.idle ? idleDeaths + 1 : 0
-      if (idleDeaths === MAX_IDLE_DEATHS) return end.error
-      if (!own.leaving) await bell.wait(Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** deaths++))
-    }
-    return undefined
+  function bringIn(context: Loadable) {
+    const need = needOf(context)
+    const { go, fits } = roomFor(residents(), need, budget)
+    for (const id of go) tenants.get(id)!.retire()
+    if (fits) take(context, need)
   }
 
-  async function prepareAndLive(own: Tenant, onProgress: () => void): Promise<LifeEnd> {
-    const { spec, folders, bring } = own.context
-    if (!bring) return liveOnce(own, folders, onProgress)
-    onContext(spec.id, { type: 'fetching', slot: index })
-    try {
-      await using files = await bring(path.join(folder, 'files'), own.stop.signal)
-      return await liveOnce(own, files.folders, onProgress)
-    } catch (error) {
-      if (own.leaving) return { how: 'retired' }
-      throw error
-    }
-  }
-
-  async function liveOnce(own: Tenant, folders: Folders, onProgress: () => void): Promise<LifeEnd> {
-    if (own.leaving) return { how: 'retired' }
-    const { spec } = own.context
-    const bornAt = performance.now()
-    onContext(spec.id, { type: 'loading', slot: index })
-    own.life = beginLife({
-      setup: {
-        type: 'setup',
-        context: spec,
-        bundles: { ...folders },
-        blobs: options.blobs.folder,
-        threads: Math.max(1, Math.floor(plan.slot.cpus)),
-        device: plan.slot.device,
-      },
-      env: plan.env,
-      folder,
-      memoryLimit: plan.memoryLimit,
-      setupLimitMs: options.setupLimitMs,
-      hand: options.hand,
-      blobs: options.blobs,
-      evicted: options.evicted,
-      log,
-      window: () => options.window(spec),
-      onReady: (level, memory) => onContext(spec.id, { type: 'loaded', slot: index, level, memory }),
-      onOutcome: () => options.onOutcome(spec.id),
-      onEnded(calls, busyMs, longestMs) {
-        onProgress()
-        usedAt = performance.now()
-        // With a library of its own, what a task takes begins with that.
-        options.onEnded(spec.id, calls, options.oneTask ? usedAt - bornAt : busyMs, longestMs)
-        if (options.oneTask) own.life?.retire()
-      },
+  function take(context: Loadable, need: Usage) {
+    const { id } = context.spec
+    const tenant = admit({
+      ...rest,
+      context,
+      need,
+      oneTask,
+      memoryLimit,
+      env,
+      slot: index,
+      folder: path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
+      threads: Math.max(1, Math.floor(slot.cpus)),
+      device: slot.device,
+      isTurn: () => turn === id && (id === next || isOwed(id)),
+      window: () => window(context.spec),
+      onContext: (event) => onContext(id, event),
+      onUsage: () => noteUsage(id, tenant.usage),
+      onEnded: (calls, busyMs, longestMs) => onEnded(id, calls, busyMs, longestMs),
+      onOutcome: () => onOutcome(id),
     })
-    return own.life.over
+    tenants.set(id, tenant)
+    void tenant.gone.then((error) => {
+      tenants.delete(id)
+      if (turn === id) turn = undefined
+      onContext(id, error ? { type: 'failed', slot: index, error } : { type: 'unloaded', slot: index })
+    })
+  }
+
+  function noteUsage(id: string, { memory, device }: Usage) {
+    const most = seen.get(id)
+    seen.set(id, { memory: Math.max(memory, most?.memory ?? 0), device: Math.max(device, most?.device ?? 0) })
+    for (const context of overflow(residents(), budget)) tenants.get(context)!.retire()
+  }
+
+  /** A turn ends with its last task, and when there is somebody to take over. */
+  function passTurn() {
+    if (next === turn || next === undefined || !tenants.has(next)) return
+    const current = turn === undefined ? undefined : tenants.get(turn)
+    if (!current || !isBusy(turn!, current)) turn = next
   }
 
   return {
-    get context() {
-      return tenant?.context.spec.id
+    get next() {
+      return next !== undefined && tenants.get(next)?.leaving === false ? next : undefined
     },
-    get leaving() {
-      return tenant?.leaving ?? false
+    get turn() {
+      return turn
+    },
+    get contexts() {
+      return [...tenants.keys()]
     },
     get usedAt() {
-      return usedAt
+      return tenants.get(next ?? '')?.usedAt ?? 0
     },
-    load(context) {
-      if (tenant) throw new Error(`slot ${index} is taken`)
-      const stop = new AbortController()
-      const own: Tenant = { context, life: undefined, leaving: false, stop, gone: Promise.resolve() }
-      tenant = own
-      own.gone = house(own)
+    assign(context) {
+      if (context) next = context.spec.id
+      if (context && !tenants.has(context.spec.id)) bringIn(context)
+      passTurn()
     },
-    feed: () => tenant?.life?.feed(),
-    forget: (isGone) => tenant?.life?.forget(isGone),
-    retire() {
-      if (!tenant) return
-      tenant.leaving = true
-      tenant.stop.abort()
-      tenant.life?.retire()
-      bell.ring()
+    release(id) {
+      const tenant = tenants.get(id)
+      if (tenant && !isBusy(id, tenant)) tenant.retire()
+    },
+    feed: () => tenants.get(turn ?? '')?.feed(),
+    forget(isGone) {
+      for (const tenant of tenants.values()) tenant.forget(isGone)
     },
     async stop() {
-      if (!tenant) return
-      tenant.leaving = true
-      tenant.stop.abort()
-      tenant.life?.stop()
-      bell.ring()
-      await tenant.gone
+      for (const tenant of tenants.values()) tenant.stop()
+      await Promise.all([...tenants.values()].map(({ gone }) => gone))
     },
   }
 }

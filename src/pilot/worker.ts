@@ -4,6 +4,7 @@ import type { Blobs } from './blobs.ts'
 import { type Bell, createBell } from './bell.ts'
 import { reportOf } from './context.ts'
 import { type Crew, createCrew } from './crew.ts'
+import type { DeviceMemory } from './device-memory.ts'
 import { PilotError } from './errors.ts'
 import { exchangeUntilOver, type Party } from './exchange.ts'
 import { acknowledge, emptyHand, type Hand, report, unfinishedInAll } from './hand.ts'
@@ -22,6 +23,8 @@ export interface WorkerOptions {
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */
   scratch: string
+  /** What the node's GPUs are used for. */
+  devices: () => Promise<DeviceMemory>
   /** Warning the batch system gives before it kills, milliseconds. */
   graceMs: number
   /** When it must stop at the latest, on the process's monotonic clock; absent if it need not. */
@@ -37,7 +40,10 @@ export interface WorkerOptions {
 const TICK_MS = 100
 
 /** Times are milliseconds on the process's monotonic clock. */
-interface WorkerState extends Omit<WorkerOptions, 'fetch' | 'blobs' | 'slots' | 'scratch' | 'setupLimitMs'> {
+interface WorkerState extends Omit<
+  WorkerOptions,
+  'fetch' | 'blobs' | 'slots' | 'scratch' | 'setupLimitMs' | 'devices'
+> {
   readonly hand: Hand
   readonly crew: Crew
   readonly bell: Bell

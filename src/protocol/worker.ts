@@ -6,7 +6,7 @@ import { Lease, TaskError, TaskResult } from './task.ts'
 /** A worker's identity for as long as its process lives; handed out at registration. */
 export const WorkerId = z.string().regex(/^w[0-9]+$/)
 
-/** One GPU, or a share of CPU cores, that holds one library at a time. */
+/** One GPU, or a share of CPU cores, that works for one context at a time. */
 export const Slot = z.object({
   /** `cpu` or the accelerator's name as its driver gives it. */
   device: z.string().max(200),
@@ -115,13 +115,14 @@ export const ExchangeResponse = z.object({
   cancel: z.array(Serial),
   /** Leases that are no longer its own: forget those of their tasks that have not begun. What has begun may be reported. */
   revoke: z.array(Serial),
-  /** Contexts to bring up, most wanted first. One whose setup failed is listed again when it should be tried again. */
+  /**
+   * Contexts to work for, most wanted first, and to bring up if they are not; what else is loaded stays for as long as it
+   * fits. One whose setup failed is listed again when it should be tried again.
+   */
   warm: z.array(Sha256),
-  /** Contexts to let go. */
-  drop: z.array(Sha256),
   /** Contexts whose files to bring here ahead, though nothing is to be loaded yet. */
   ahead: z.array(Sha256),
-  /** Contexts whose files to delete, once nothing uses them. */
+  /** Contexts to let go of, loaded and on disk, once nothing uses them. */
   discard: z.array(Sha256),
   /** Take no more work, finish or return what is in hand, and leave. */
   drain: z.boolean(),

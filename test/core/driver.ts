@@ -11,7 +11,6 @@ export const quiet: Reply = {
   cancel: [],
   revoke: [],
   warm: [],
-  drop: [],
   ahead: [],
   discard: [],
   drain: false,
@@ -43,8 +42,8 @@ export function driver(state: SchedulerState, id: string) {
   join(state, { id, node: id, slots: 1 }, 0)
   let seq = 0
   const actions: Action[] = []
-  const send = (options: Parameters<typeof request>[0]): Reply => {
-    const came = exchange(state, id, request({ room: 10, ...options, seq: seq++ }), 0)
+  const send = ({ now = 0, ...options }: Parameters<typeof request>[0] & { now?: number }): Reply => {
+    const came = exchange(state, id, request({ room: 10, ...options, seq: seq++ }), now)
     assert.ok(typeof came !== 'string')
     actions.push(...came)
     return replyOf(came) ?? quiet

@@ -10,6 +10,7 @@ import {
   join,
   warmAhead,
 } from '../../src/core/scheduler.ts'
+import type { Level } from '../../src/protocol/context.ts'
 import { driver, replyOf, request } from './driver.ts'
 import { CONTEXT } from './world.ts'
 
@@ -40,8 +41,8 @@ test('a context that users drop is let go of though nothing else is wanted, and 
   cancelJob(state, 1, 0)
   assert.deepEqual(worker({}).warm, [CONTEXT], 'it is kept for the next job')
   dropEverywhere(state, CONTEXT, 0)
-  const { warm, drop, discard } = worker({})
-  assert.deepEqual({ warm, drop, discard }, { warm: [], drop: [CONTEXT], discard: [CONTEXT] })
+  const { warm, discard } = worker({})
+  assert.deepEqual({ warm, discard }, { warm: [], discard: [CONTEXT] })
   addJob(state, { id: 2, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
   addTasks(state, 2, 1, 2, 0)
   assert.deepEqual(worker({ room: 0, contexts: [] }).warm, [CONTEXT])
@@ -64,6 +65,83 @@ test('a worker changes its context only for work that lasts longer than loading 
   }
   assert.deepEqual(warmWhen(2_900), [CONTEXT], 'what has it is done in 29 s')
   assert.deepEqual(warmWhen(3_100), [other])
+})
+
+const OTHER = 'b'.repeat(64)
+const held = (level: Level, context = OTHER) => ({ context, level, attempts: 1, fetchMs: 500, loadMs: 700 })
+
+/** Work without end for two contexts. */
+function twoJobs(priority = 0) {
+  const state = createScheduler(1, { turnMs: 5_000 })
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 1_000, 0)
+  const add = () => {
+    addJob(state, { id: 2, context: OTHER, function: 'f', priority, retries: 0 })
+    addTasks(state, 2, 1_000, 2_000, 0)
+  }
+  return { state, add }
+}
+
+test('contexts that a worker holds loaded take turns on it, however much waits', () => {
+  const { state, add } = twoJobs()
+  const worker = driver(state, 'w1')
+  const contexts = [held('memory', CONTEXT), held('memory')]
+  const warmAt = (now: number) => worker({ room: 0, contexts, now }).warm
+  assert.deepEqual(warmAt(0), [CONTEXT])
+  add()
+  assert.deepEqual(warmAt(4_999), [CONTEXT])
+  assert.deepEqual(warmAt(5_000), [OTHER])
+  assert.deepEqual(warmAt(9_999), [OTHER])
+  assert.deepEqual(warmAt(10_000), [CONTEXT])
+})
+
+test('three take turns too, each when its last one was the longest ago', () => {
+  const { state, add } = twoJobs()
+  add()
+  const third = 'd'.repeat(64)
+  addJob(state, { id: 3, context: third, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 3, 2_000, 2_010, 0)
+  const worker = driver(state, 'w1')
+  const contexts = [CONTEXT, OTHER, third].map((id) => held('memory', id))
+  const turns = [0, 5, 10, 15, 20, 25].map((s) => worker({ room: 0, contexts, now: s * 1_000 }).warm[0])
+  assert.equal(new Set(turns.slice(0, 3)).size, 3)
+  assert.deepEqual(turns.slice(3), turns.slice(0, 3))
+})
+
+test('what would have to be loaded first waits in proportion to what that takes', () => {
+  const { state, add } = twoJobs()
+  const worker = driver(state, 'w1')
+  // It was here before, so what it takes is known.
+  worker({ room: 0, contexts: [held('memory', CONTEXT), held('memory')] })
+  add()
+  const warmAt = (level: Level, now: number) =>
+    worker({ room: 0, contexts: [held('memory', CONTEXT), held(level)], now }).warm
+  assert.deepEqual(warmAt('disk', 6_999), [CONTEXT])
+  assert.deepEqual(warmAt('absent', 11_999), [CONTEXT])
+  assert.deepEqual(warmAt('disk', 11_999), [OTHER])
+})
+
+test('more priority need not wait for its turn where it is loaded', () => {
+  const { state, add } = twoJobs(1)
+  const worker = driver(state, 'w1')
+  const contexts = [held('memory', CONTEXT), held('memory')]
+  worker({ room: 0, contexts })
+  add()
+  assert.deepEqual(worker({ room: 0, contexts }).warm, [OTHER])
+  assert.deepEqual(worker({ room: 0, contexts, now: 60_000 }).warm, [OTHER], 'what has less waits')
+})
+
+test('a context is left to workers that hold it loaded', () => {
+  const { state, add } = twoJobs()
+  const workers = ['w1', 'w2', 'w3', 'w4'].map((id) => driver(state, id))
+  const both = [held('memory', CONTEXT), held('memory')]
+  const without = [held('memory', CONTEXT)]
+  const warm = (which: number) => workers[which]!({ room: 0, contexts: which === 3 ? both : without }).warm[0]
+  assert.deepEqual([0, 1, 2, 3].map(warm), [CONTEXT, CONTEXT, CONTEXT, CONTEXT])
+  add()
+  assert.deepEqual([0, 1, 2].map(warm), [CONTEXT, CONTEXT, CONTEXT])
+  assert.equal(warm(3), OTHER)
+  assert.equal(warm(0), OTHER, 'no other holds it now, and it has fewer workers than its share')
 })
 
 test('two contexts share the workers in proportion to what waits', () => {

@@ -5,7 +5,11 @@ import { arrange } from '../../src/pilot/arrangement.ts'
 
 const always = () => true
 const never = () => false
-const slot = (context?: string, usedAt = 0) => ({ context, usedAt })
+const slot = (context?: string, usedAt = 0, ...resting: string[]) => ({
+  context,
+  holds: context === undefined ? resting : [context, ...resting],
+  usedAt,
+})
 
 describe('which context each slot holds', () => {
   test('one that is wanted alone gets all slots', () => {
@@ -43,16 +47,37 @@ describe('which context each slot holds', () => {
     assert.deepEqual(arrange([slot('x'), slot()], [], always, never), ['x', undefined])
   })
 
-  test('tasks in hand are ended first, where no other slot can', () => {
-    assert.deepEqual(arrange([slot('x')], ['a'], always, always), ['x'])
+  test('a slot whose tasks no other can end turns last', () => {
+    const slots = [slot('x', 1), slot('y', 2)]
+    assert.deepEqual(arrange(slots, ['a'], always, (id) => id === 'x').sort(), ['a', 'a'])
+    assert.deepEqual(
+      arrange(
+        [...slots, slot('b')],
+        ['a', 'b', 'c'],
+        (id) => id !== 'c',
+        (id) => id === 'x',
+      ),
+      ['x', 'a', 'b'],
+    )
+  })
+
+  test('where a library rests is where its context goes, even if it could not be loaded anew', () => {
+    assert.deepEqual(arrange([slot('x', 1), slot('y', 9, 'a')], ['a', 'x'], always, never), ['x', 'a'])
+    assert.deepEqual(arrange([slot(), slot('y', 9, 'a')], ['a', 'b'], never, never), [undefined, 'a'])
   })
 
   test('property: nothing appears from nowhere, and what is wanted most has a slot', () => {
     const id = fc.constantFrom<string>('a', 'b', 'c', 'd')
-    const slots = fc.array(fc.record({ context: fc.option(id, { nil: undefined }), usedAt: fc.nat(9) }), {
-      minLength: 1,
-      maxLength: 6,
-    })
+    const slots = fc.array(
+      fc
+        .record({
+          context: fc.option(id, { nil: undefined }),
+          resting: fc.uniqueArray(id),
+          usedAt: fc.nat(9),
+        })
+        .map(({ context, resting, usedAt }) => slot(context, usedAt, ...resting)),
+      { minLength: 1, maxLength: 6 },
+    )
     fc.assert(
       fc.property(
         slots,
@@ -60,30 +85,23 @@ describe('which context each slot holds', () => {
         fc.uniqueArray(id),
         fc.uniqueArray(id),
         (views, wanted, loadable, held) => {
-          const targets = arrange(
-            views,
-            wanted,
-            (c) => loadable.includes(c),
-            (c) => held.includes(c),
-          )
+          const isLoadable = (c: string) => loadable.includes(c)
+          const isHeld = (c: string) => held.includes(c)
+          const targets = arrange(views, wanted, isLoadable, isHeld)
           assert.equal(targets.length, views.length)
           for (const [i, target] of targets.entries()) {
-            if (target === views[i]!.context) continue
-            assert.ok(target !== undefined && wanted.includes(target) && loadable.includes(target))
+            const { context, holds } = views[i]!
+            if (target === context) continue
+            assert.ok(target !== undefined && wanted.includes(target))
+            assert.ok(loadable.includes(target) || holds.includes(target))
           }
           const [first] = wanted
-          // It waits where every slot ends tasks for others or holds something else that is wanted.
-          const before = views.map(({ context }) => context)
-          const isStuck = before.every((c) => c !== undefined && (held.includes(c) || wanted.includes(c)))
-          if (first !== undefined && loadable.includes(first) && !isStuck) assert.ok(targets.includes(first))
-          for (const context of held) assert.ok(!before.includes(context) || targets.includes(context))
+          // It waits where every slot has something else that is wanted.
+          const isStuck = views.every(({ context }) => context !== undefined && wanted.includes(context))
+          if (first !== undefined && isLoadable(first) && !isStuck) assert.ok(targets.includes(first))
           // Once arranged, there is nothing to rearrange.
-          const again = targets.map((context, i) => ({ context, usedAt: views[i]!.usedAt }))
-          const isLoadable = (c: string) => loadable.includes(c)
-          assert.deepEqual(
-            arrange(again, wanted, isLoadable, (c) => held.includes(c)),
-            targets,
-          )
+          const again = targets.map((context, i) => ({ ...views[i]!, context }))
+          assert.deepEqual(arrange(again, wanted, isLoadable, isHeld), targets)
         },
       ),
     )

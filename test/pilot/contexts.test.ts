@@ -2,33 +2,92 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { until } from '../support/until.ts'
-import { startTestManager } from './manager.ts'
+import { startTestManager, type TestManager } from './manager.ts'
 import { startWorker } from './process.ts'
 import { DOUBLE, loaded, warmWorker } from './stage.ts'
 
-describe('several contexts', () => {
-  test('take turns on a slot, and come back from disk without being fetched again', async () => {
-    await using manager = await startTestManager()
-    await using warm = await warmWorker(manager, DOUBLE)
-    const other = await manager.addContext({ 'index.js': 'export const run = (x) => x + 1' })
-    manager.warm = [other]
-    manager.drop = [warm.context]
-    manager.wake()
-    await loaded(manager, other)
-    const levels = () => new Map(manager.exchanges.at(-1)?.contexts.map((c) => [c.context, c.level]))
-    assert.equal(levels().get(warm.context), 'disk')
-    await manager.ended(manager.submit(other, [1]))
+/** Says in which process it runs. */
+const WHO = { 'index.js': 'export const run = () => process.pid' }
+/** The same, and is so large that no two of them fit 512 MiB. */
+const LARGE = {
+  'index.js': `const held = Buffer.alloc(200 << 20, 1); export const run = () => [process.pid, held.length][0]`,
+}
+/** Takes about 140 MiB, of which three fit 768 MiB, and grows by as many as it is called with. */
+const GROWS = {
+  'index.js': `
+    const held = [Buffer.alloc(100 << 20, 1)]
+    export const run = (mib) => held.push(Buffer.alloc(mib << 20, 1))`,
+}
 
-    const fetchMs = () => manager.exchanges.at(-1)!.contexts.find((c) => c.context === warm.context)!.fetchMs!
-    const before = fetchMs()
-    manager.warm = [warm.context]
-    manager.drop = [other]
+/** Runs one task of each context after the other, so many times; says what they answered. */
+async function takeTurns(manager: TestManager, contexts: string[], times: number) {
+  const answers = contexts.map((): unknown[] => [])
+  for (let i = 0; i < times; i++) {
+    for (const [which, context] of contexts.entries()) {
+      manager.warm = [context]
+      const [task] = manager.submit(context, [0])
+      await manager.ended([task!])
+      const { outcome } = manager.outcomes.get(task!)!.at(-1)!
+      answers[which]!.push(outcome.status === 'done' ? outcome.value : outcome)
+    }
+  }
+  return answers
+}
+
+function levelsOf(manager: TestManager, contexts: string[]) {
+  const levels = new Map(manager.exchanges.at(-1)?.contexts.map((report) => [report.context, report.level]))
+  return contexts.map((context) => levels.get(context))
+}
+
+describe('several contexts', () => {
+  test('take turns on a slot and stay loaded while both fit', async () => {
+    await using manager = await startTestManager()
+    await using worker = await startWorker(manager)
+    const contexts = [await manager.addContext(WHO), await manager.addContext({ ...WHO, 'other.txt': '' })]
+    const answers = await takeTurns(manager, contexts, 3)
+    assert.equal(new Set(answers[0]).size, 1, 'the first was loaded again')
+    assert.equal(new Set(answers[1]).size, 1, 'the second was loaded again')
+    assert.deepEqual(levelsOf(manager, contexts), ['memory', 'memory'])
+    assert.equal((await worker.libraries()).length, 2)
+    assert.deepEqual(manager.violations, [])
+  })
+
+  test('take turns from disk where both do not fit, without being fetched again', async () => {
+    await using manager = await startTestManager()
+    await using worker = await startWorker(manager, { GLEANER_MEMORY_MB: '512' })
+    const contexts = [
+      await manager.addContext(LARGE),
+      await manager.addContext({ ...LARGE, 'other.txt': '' }),
+    ]
+    await takeTurns(manager, contexts, 1)
+    manager.sourced.clear()
+    const answers = await takeTurns(manager, contexts, 2)
+    assert.equal(new Set(answers.flat()).size, 4, 'each turn has a library of its own')
+    assert.equal(manager.sourced.size, 0, 'something was fetched again')
+    assert.deepEqual(levelsOf(manager, contexts), ['disk', 'memory'])
+    assert.equal((await worker.libraries()).length, 1)
+    assert.deepEqual(manager.violations, [])
+  })
+
+  test('drive out the one that was used least recently, also by growing', async () => {
+    await using manager = await startTestManager()
+    await using worker = await startWorker(manager, { GLEANER_MEMORY_MB: '768' })
+    const contexts = [
+      await manager.addContext(GROWS),
+      await manager.addContext({ ...GROWS, '1.txt': '' }),
+      await manager.addContext({ ...GROWS, '2.txt': '' }),
+    ]
+    await takeTurns(manager, contexts, 1)
+    assert.deepEqual(levelsOf(manager, contexts), ['memory', 'memory', 'memory'])
+    manager.warm = [contexts[2]!]
+    await manager.ended(manager.submit(contexts[2]!, [330]))
+    await until(() => levelsOf(manager, contexts)[0] === 'disk')
+    assert.deepEqual(levelsOf(manager, contexts), ['disk', 'memory', 'memory'])
+    await until(async () => (await worker.libraries()).length === 2)
+    manager.discard = [contexts[1]!]
     manager.wake()
-    await loaded(manager, warm.context)
-    assert.ok(fetchMs() - before < before, 'it was fetched again')
-    const [task] = manager.submit(warm.context, [21])
-    await manager.ended([task!])
-    assert.deepEqual(manager.outcomes.get(task!)?.[0]?.outcome, { status: 'done', value: 42 })
+    await until(() => levelsOf(manager, contexts)[1] === 'absent')
+    assert.equal((await worker.libraries()).length, 1)
     assert.deepEqual(manager.violations, [])
   })
 
@@ -86,7 +145,6 @@ describe('a context that users manage', () => {
     }
     const file = await where()
     manager.warm = []
-    manager.drop = [context]
     manager.discard = [context]
     manager.wake()
     const level = () => manager.exchanges.at(-1)?.contexts.find((c) => c.context === context)?.level
@@ -94,7 +152,6 @@ describe('a context that users manage', () => {
     await until(() => !existsSync(file))
     assert.deepEqual(await worker.libraries(), [])
     manager.warm = [context]
-    manager.drop = []
     manager.wake()
     assert.ok(existsSync(await where()))
     assert.deepEqual(manager.violations, [])

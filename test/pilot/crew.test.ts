@@ -12,8 +12,19 @@ import { until } from '../support/until.ts'
 import { withoutBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
-const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], drop: [], ahead: [], discard: [] }
+const MIB = 2 ** 20
+const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [] }
 const SLEEP = 'export const run = (ms) => new Promise((done) => setTimeout(done, ms, ms))'
+/** Ends once the file that is its input is there. */
+const MARK = `
+  import { existsSync } from 'node:fs'
+  export const run = (file) => new Promise((done) => {
+    const timer = setInterval(() => {
+      if (!existsSync(file)) return
+      clearInterval(timer)
+      done(file)
+    }, 10)
+  })`
 /** Fails unless a file is there. */
 const PICKY = `
   import { existsSync } from 'node:fs'
@@ -21,7 +32,7 @@ const PICKY = `
   export const run = () => 1`
 
 /** A crew of one slot, and contexts of modules by a letter; their files come from a folder of the test. */
-async function assemble(sources: Record<string, string>) {
+async function assemble(sources: Record<string, string>, memory = 2048 * MIB) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-crew-'))
   const fetched: string[] = []
   const hand = emptyHand()
@@ -33,11 +44,12 @@ async function assemble(sources: Record<string, string>) {
   const crew = createCrew({
     hand,
     blobs: withoutBlobs.blobs,
-    slots: [{ slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 }],
+    slots: [{ slot: { device: 'cpu', cpus: 1, memory }, env: {}, memoryLimit: memory }],
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
     contextMode: 'pervasive',
+    devices: () => Promise.resolve(new Map()),
     log,
     onNews: () => {},
     fetch: (id) => {
@@ -54,6 +66,7 @@ async function assemble(sources: Record<string, string>) {
           },
         },
         folders: { code: path.join(folder, id.charAt(0)) },
+        bytes: 0,
         discard: () => Promise.resolve(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       })
@@ -84,20 +97,52 @@ async function assemble(sources: Record<string, string>) {
 }
 
 describe('the crew of a node', () => {
-  test('gives a slot to what is wanted now when the last task of what it held has ended', async () => {
-    await using stage = await assemble({ a: SLEEP, c: SLEEP })
+  test('gives a slot to what is wanted now when the last task of what it worked for has ended', async () => {
+    await using stage = await assemble({ a: MARK, c: MARK })
+    const [mark, late] = ['mark', 'late'].map((name) => path.join(stage.folder, name))
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
-    stage.lease('a', [300, 1])
-    stage.warm('c')
-    await until(() => stage.level('c') === 'disk')
-    assert.equal(stage.level('a'), 'memory', 'tasks in hand end first')
+    stage.lease('a', [mark!, mark!])
+    stage.lease('c', [late!], ['c'], 3)
     await until(() => stage.level('c') === 'memory')
-    assert.equal(stage.level('a'), 'disk')
+    await writeFile(late!, '')
+    assert.deepEqual(stage.results(), [], 'it waits for its turn, though it could end at once')
+    await writeFile(mark!, '')
+    await until(() => stage.results().length === 3)
     assert.deepEqual(stage.results(), [
       [1, 'done'],
       [2, 'done'],
+      [3, 'done'],
     ])
+    assert.deepEqual([stage.level('a'), stage.level('c')], ['memory', 'memory'])
+  })
+
+  test('loads nothing beside what has tasks if both do not fit', async () => {
+    await using stage = await assemble({ a: MARK, c: MARK }, 100 * MIB)
+    const mark = path.join(stage.folder, 'mark')
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', [mark])
+    stage.lease('c', [mark], ['c'], 2)
+    await until(() => stage.level('c') === 'disk')
+    await writeFile(mark, '')
+    await until(() => stage.results().length === 2)
+    assert.deepEqual([stage.level('a'), stage.level('c')], ['disk', 'memory'])
+  })
+
+  test('hands tasks back whose context rests and is not wanted any more', async () => {
+    await using stage = await assemble({ a: MARK, c: MARK })
+    const mark = path.join(stage.folder, 'mark')
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', [mark])
+    stage.lease('c', [mark], ['c'], 2)
+    await until(() => stage.level('c') === 'memory')
+    stage.warm('a')
+    assert.deepEqual(stage.results(), [[2, 'returned']])
+    await writeFile(mark, '')
+    await until(() => stage.results().length === 2)
+    assert.deepEqual(stage.results()[1], [1, 'done'])
   })
 
   test('hands tasks back whose context is not here and is not coming', async () => {

@@ -51,15 +51,11 @@ async function begin(
   const ready = Promise.withResolvers<{ level: string; memory: number }>()
   const eviction = new AbortController()
   const setup = { bundle: 'code', file: 'index.mjs', args: [], ...(call !== undefined && { call }) }
+  const bundles = { code: 'b'.repeat(64) }
   const life = beginLife({
     setup: {
       type: 'setup',
-      context: {
-        id: CONTEXT,
-        name: 'test',
-        bundles: { code: 'b'.repeat(64) },
-        spec: { library: 'module', setup, functions },
-      },
+      context: { id: CONTEXT, name: 'test', bundles, spec: { library: 'module', setup, functions } },
       bundles: { code: folder },
       blobs: '/nowhere',
       threads: 1,
@@ -74,6 +70,9 @@ async function begin(
     window: () => 16,
     setupLimitMs: 30_000,
     evicted: eviction.signal,
+    devices: () => Promise.resolve(new Map()),
+    isTurn: () => true,
+    onUsage: () => {},
     onReady: (level, memory) => ready.resolve({ level, memory }),
     onEnded: () => {},
     ...options,

@@ -38,13 +38,14 @@ export interface TestManager extends AsyncDisposable {
   readonly registrations: RegisterRequest[]
   /** Requests of the exchange verb in the order they came, repeated ones included. */
   readonly exchanges: ExchangeRequest[]
+  /** Bundles that the worker has asked sources of. */
+  readonly sourced: Set<string>
   /** All outcomes of each task. */
   readonly outcomes: Map<number, TaskResult[]>
   /** Where the worker has broken the protocol. */
   readonly violations: string[]
   /** What the next answers say. */
   warm: string[]
-  drop: string[]
   ahead: string[]
   /** Said once. */
   discard: string[]
@@ -162,7 +163,6 @@ export async function startTestManager(): Promise<TestManager> {
       cancel: cancelled.splice(0),
       revoke: lapsed.splice(0),
       warm: manager.warm,
-      drop: manager.drop,
       ahead: manager.ahead,
       discard: manager.discard.splice(0),
       drain: manager.drain,
@@ -232,6 +232,7 @@ export async function startTestManager(): Promise<TestManager> {
     )
     server.post('/v1/workers/w1/sources', (request, reply) => {
       const { bundle } = SourcesRequest.parse(request.body)
+      manager.sourced.add(bundle)
       const ticket = signTicket(keys.privateKey, { bundle, notAfter: Date.now() + 60_000 })
       return reply.send({ sources: [{ name: 'manager', kind: 'manager', url: manager.url, ticket }] })
     })
@@ -250,10 +251,11 @@ export async function startTestManager(): Promise<TestManager> {
     token: randomUUID(),
     registrations: [],
     exchanges: [],
+    sourced: new Set(),
     outcomes: new Map(),
     violations: [],
     warm: [],
-    drop: [],
+
     ahead: [],
     discard: [],
     drain: false,

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
-import { memoryOf } from '../../src/pilot/memory.ts'
+import { watchDevices } from '../../src/pilot/device-memory.ts'
+import { deviceMemoryOf, memoryOf } from '../../src/pilot/memory.ts'
+import { childrenOf } from './process.ts'
 
 const time = { timeout: 20_000 }
 const MIB = 2 ** 20
@@ -51,6 +56,33 @@ describe('the memory of a library', () => {
     assert.ok((await memoryOf(family.child.pid, Infinity)) > 2 * SIZE_MIB * MIB)
     const exact = await memoryOf(family.child.pid, SIZE_MIB * MIB)
     assert.ok(exact > SIZE_MIB * MIB && exact < 1.5 * SIZE_MIB * MIB, `${exact}`)
+  })
+
+  test('is on the GPUs what the driver says of it and all processes it has started', time, async () => {
+    using family = await start(process.execPath, ['--eval', HAVE_IT_FILLED])
+    const [child] = await childrenOf(family.child.pid!)
+    const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-driver-'))
+    const lines = [
+      `${family.child.pid}, 100`,
+      `${child}, 20`,
+      `${child}, 3`,
+      '1, 4000',
+      `${process.pid}, [N/A]`,
+    ]
+    const driver = `#!/bin/sh\ncat <<'END'\n${lines.join('\n')}\nEND\necho asked >>'${folder}/asked'\n`
+    await writeFile(path.join(folder, 'nvidia-smi'), driver, { mode: 0o755 })
+    const before = process.env['PATH']
+    process.env['PATH'] = `${folder}:${before}`
+    try {
+      const devices = watchDevices()
+      await devices()
+      assert.equal(await deviceMemoryOf(family.child.pid, await devices()), 123 * MIB)
+      assert.equal(await readFile(path.join(folder, 'asked'), 'utf8'), 'asked\n', 'it is not asked each time')
+    } finally {
+      process.env['PATH'] = before
+      await rm(folder, { recursive: true })
+    }
+    assert.equal((await watchDevices()()).size, 0, 'without a driver nothing is known')
   })
 
   test('is nothing for a process that is gone, or was never there', time, async () => {

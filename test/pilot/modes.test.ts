@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import type { ContextMode } from '../../src/protocol/context.ts'
 import { until } from '../support/until.ts'
 import { startTestManager, type TestManager } from './manager.ts'
 import { startWorker } from './process.ts'
+import { loaded } from './stage.ts'
 
 /** Its function says in which process and with which copy of the file it ran. */
 const WHERE = {
@@ -39,14 +41,17 @@ async function runIn(mode: ContextMode, env: Record<string, string> = {}) {
   const places = tasks.map((task) => placeOf(manager, task))
   const inHand = Math.max(...manager.exchanges.map(({ leases }) => leases.length))
   const times = manager.exchanges.at(-1)!.contexts.find((report) => report.context === context)!
-  manager.warm = []
-  manager.drop = [context]
+  const other = await manager.addContext({ ...WHERE, 'other.txt': '' })
+  manager.warm = [other]
   manager.wake()
-  await until(async () => (await worker.libraries()).length === 0)
-  await until(() => !existsSync(path.join(worker.folder, 'scratch', 'slot-0')))
+  await loaded(manager, other)
+  const scratch = () => readdir(path.join(worker.folder, 'scratch'))
+  const isGone = async () => (await scratch()).every((name) => !name.includes(context.slice(0, 12)))
+  if (mode !== 'pervasive') await until(isGone)
   return {
     libraries: new Set(places.map(({ process }) => process)).size,
     copies: new Set(places.map(({ file, written }) => `${file} ${written}`)).size,
+    rests: !(await isGone()),
     left: places.some(({ file }) => existsSync(file)),
     inHand,
     times,
@@ -61,21 +66,27 @@ function placeOf(manager: TestManager, task: number): Place {
 
 describe('what outlives a task', () => {
   test('in mode none is nothing: each task fetches, loads and drops', async () => {
-    const { libraries, copies, left, inHand, times } = await runIn('none')
-    assert.deepEqual({ libraries, copies, left }, { libraries: TASKS, copies: TASKS, left: false })
+    const { libraries, copies, rests, left, inHand, times } = await runIn('none')
+    assert.deepEqual(
+      { libraries, copies, rests, left },
+      { libraries: TASKS, copies: TASKS, rests: false, left: false },
+    )
     assert.ok(inHand <= 1, `${inHand} leases at once`)
     assert.ok(times.fetchMs! > 0 && times.loadMs! > 0)
   })
 
   test('in mode disk are the files: each task loads', async () => {
-    const { libraries, copies, left, inHand } = await runIn('disk')
-    assert.deepEqual({ libraries, copies, left }, { libraries: TASKS, copies: 1, left: true })
+    const { libraries, copies, rests, left, inHand } = await runIn('disk')
+    assert.deepEqual(
+      { libraries, copies, rests, left },
+      { libraries: TASKS, copies: 1, rests: false, left: true },
+    )
     assert.ok(inHand <= 1, `${inHand} leases at once`)
   })
 
   test('in mode pervasive is all', async () => {
-    const { libraries, copies, left } = await runIn('pervasive')
-    assert.deepEqual({ libraries, copies, left }, { libraries: 1, copies: 1, left: true })
+    const { libraries, copies, rests, left } = await runIn('pervasive')
+    assert.deepEqual({ libraries, copies, rests, left }, { libraries: 1, copies: 1, rests: true, left: true })
   })
 
   test('in mode none is nothing on any slot of a node', async () => {

@@ -30,12 +30,14 @@ async function occupy(source: string, inputs: string[] = []) {
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
     oneTask: false,
+    devices: () => Promise.resolve(new Map()),
+    isOwed: () => false,
     log,
     window: () => 4,
     onContext: (_context, event) => void events.push(event),
     onEnded: () => {},
   })
-  slot.load({
+  slot.assign({
     spec: {
       id: CONTEXT,
       name: 'test',
@@ -47,6 +49,7 @@ async function occupy(source: string, inputs: string[] = []) {
       },
     },
     folders: { code: folder },
+    bytes: 0,
   })
   return {
     slot,
@@ -76,7 +79,7 @@ describe('a slot', () => {
     assert.equal(new Set(ends.map(([task]) => task)).size, 6)
     assert.ok(ends.filter(([, status]) => status === 'crash').length >= 2)
     assert.ok(stage.happened().includes('unloaded'))
-    assert.equal(stage.slot.context, CONTEXT)
+    assert.deepEqual([stage.slot.next, stage.slot.turn], [CONTEXT, CONTEXT])
   })
 
   test('gives up a library that keeps dying with nothing to blame', async () => {
@@ -86,21 +89,21 @@ describe('a slot', () => {
     const failed = stage.events.at(-1)
     assert.ok(failed?.type === 'failed')
     assert.match(failed.error.message, /exited with code 4/)
-    assert.equal(stage.slot.context, undefined)
+    assert.deepEqual(stage.slot.contexts, [])
   })
 
   test('is empty once its context has left, whatever that was doing', async () => {
     await using loading = await occupy(`await new Promise(() => setInterval(() => {}, 1e6))`)
     await until(() => loading.happened().includes('loading'))
-    loading.slot.retire()
-    assert.ok(loading.slot.leaving)
-    await until(() => loading.slot.context === undefined)
+    loading.slot.release(CONTEXT)
+    assert.equal(loading.slot.next, undefined)
+    await until(() => loading.slot.contexts.length === 0)
     assert.equal(loading.happened().at(-1), 'unloaded')
 
     await using pausing = await occupy(`setTimeout(() => process.exit(4), 50); export const run = () => 1`)
     await until(() => pausing.happened().at(-1) === 'unloaded')
-    pausing.slot.retire()
-    await until(() => pausing.slot.context === undefined)
+    pausing.slot.release(CONTEXT)
+    await until(() => pausing.slot.contexts.length === 0)
     assert.ok(!pausing.happened().includes('failed'))
   })
 
@@ -111,7 +114,7 @@ describe('a slot', () => {
     )
     await until(() => stage.happened().includes('loaded'))
     await stage.slot.stop()
-    assert.equal(stage.slot.context, undefined)
+    assert.deepEqual(stage.slot.contexts, [])
     assert.deepEqual(
       stage.hand.results.map(({ result }) => result.outcome.status),
       ['returned', 'returned'],
