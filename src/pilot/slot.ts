@@ -84,7 +84,8 @@ export function createSlot(options: SlotOptions): SlotRunner {
   function needOf({ spec, bytes }: Loadable): Usage {
     if (oneTask) return EVERYTHING
     const guess = bytes + BESIDE_FILES
-    return seen.get(spec.id) ?? { memory: guess, device: hasDevice ? guess : 0 }
+    const { memory = guess, device = 0 } = seen.get(spec.id) ?? {}
+    return { memory, device: hasDevice ? device || guess : 0 }
   }
 
   function bringIn(context: Loadable) {
@@ -110,7 +111,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
       isTurn: () => turn === id && (id === next || isOwed(id)),
       window: () => window(context.spec),
       onContext: (event) => onContext(id, event),
-      onUsage: () => noteUsage(id, tenant.usage),
+      onUsage: (measured) => noteUsage(id, measured),
       onEnded: (calls, busyMs, longestMs) => onEnded(id, calls, busyMs, longestMs),
       onOutcome: () => onOutcome(id),
     })

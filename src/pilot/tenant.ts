@@ -54,8 +54,8 @@ export interface TenantOptions extends Omit<LifeOptions, 'setup' | 'onReady' | '
   /** A library ends after its first task, and the next task gets another. */
   oneTask: boolean
   onContext: (event: ContextEvent) => void
-  /** What its library takes has been measured. */
-  onUsage: () => void
+  /** What its library takes has been found out; `device` is 0 where the driver does not tell. */
+  onUsage: (measured: Usage) => void
 }
 
 /** A library that dies this often in a row with nothing to blame it on does not work here. */
@@ -130,8 +130,10 @@ export function admit(options: TenantOptions): Tenant {
         onContext({ type: 'loaded', slot, level, memory })
       },
       onUsage(measured) {
-        usage = ready ? measured : { memory: Math.max(need.memory, measured.memory), device: need.device }
-        options.onUsage()
+        // While it loads, it will take what is expected, or it takes more already.
+        if (!ready && measured.memory <= need.memory) return
+        usage = { memory: measured.memory, device: measured.device || need.device }
+        options.onUsage(measured)
       },
       onEnded(calls, busyMs, longestMs) {
         onProgress()

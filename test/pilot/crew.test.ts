@@ -32,7 +32,7 @@ const PICKY = `
   export const run = () => 1`
 
 /** A crew of one slot, and contexts of modules by a letter; their files come from a folder of the test. */
-async function assemble(sources: Record<string, string>, memory = 2048 * MIB) {
+async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, bytes = 0 } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-crew-'))
   const fetched: string[] = []
   const hand = emptyHand()
@@ -66,7 +66,7 @@ async function assemble(sources: Record<string, string>, memory = 2048 * MIB) {
           },
         },
         folders: { code: path.join(folder, id.charAt(0)) },
-        bytes: 0,
+        bytes,
         discard: () => Promise.resolve(),
         [Symbol.asyncDispose]: () => Promise.resolve(),
       })
@@ -118,7 +118,7 @@ describe('the crew of a node', () => {
   })
 
   test('loads nothing beside what has tasks if both do not fit', async () => {
-    await using stage = await assemble({ a: MARK, c: MARK }, 100 * MIB)
+    await using stage = await assemble({ a: MARK, c: MARK }, { memory: 300 * MIB, bytes: 260 * MIB })
     const mark = path.join(stage.folder, 'mark')
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
@@ -128,6 +128,10 @@ describe('the crew of a node', () => {
     await writeFile(mark, '')
     await until(() => stage.results().length === 2)
     assert.deepEqual([stage.level('a'), stage.level('c')], ['disk', 'memory'])
+    // Now it is known that they take less than their files.
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    assert.equal(stage.level('c'), 'memory')
   })
 
   test('hands tasks back whose context rests and is not wanted any more', async () => {
