@@ -3,6 +3,7 @@ import { addBackup } from './commands/backup.ts'
 import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
+import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLogs } from './commands/logs.ts'
@@ -46,6 +47,7 @@ function createProgram(): Command {
     addJobs,
     addLogs,
     addCancel,
+    addForget,
     addContext,
     addBundle,
     addBackup,

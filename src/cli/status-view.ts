@@ -10,7 +10,7 @@ const SOURCES_SHOWN = 4
 export function statusText(status: Status, state: string): string {
   const sections = [
     summary(status, state),
-    section(status.jobs, jobsTable),
+    section(status.jobs, (jobs) => jobsTable(jobs) + earlier(status.earlierJobs)),
     section(status.sites, sitesTable),
     section(status.workers, workersTable),
     section(status.contexts, (contexts) => contextsTable(contexts, status.workers)),
@@ -35,6 +35,8 @@ function summary(status: Status, state: string): string {
   }
   return lines.join('\n')
 }
+
+const earlier = (jobs: number) => (jobs > 0 ? `\n${plural(jobs, 'earlier one')}: see "factory jobs"` : '')
 
 export function jobsTable(jobs: JobInfo[]): string {
   const rows = jobs.map(({ id, name, context, state, done, failed, tasks, problem }) => [

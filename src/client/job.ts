@@ -40,6 +40,8 @@ export interface Job {
   close(options?: CallOptions): Promise<JobInfo>
   /** Gives up every task that has no result yet. */
   cancel(options?: CallOptions): Promise<JobInfo>
+  /** Has the factory forget a job that has ended: its tasks, results and logs. */
+  forget(options?: CallOptions): Promise<JobInfo>
   /**
    * Gives up those tasks, by their keys, that have no result yet: they count as failed, and adding them again runs them.
    * @returns how many there were
@@ -60,6 +62,8 @@ export interface Job {
 
 /** Time for the answer on top of the time the manager may hold it back, milliseconds. */
 const SLACK_MS = 30_000
+/** Deleting tens of millions of results takes this long at worst, milliseconds. */
+const FORGETTING_MS = 30 * 60_000
 
 /** The job of that number. Asks the manager nothing until it is used. */
 export function jobHandle(transport: Transport, id: number): Job {
@@ -117,6 +121,17 @@ export function jobHandle(transport: Transport, id: number): Job {
     add,
     close: (options = {}) => post('close', options),
     cancel: (options = {}) => post('cancel', options),
+    forget: ({ signal } = {}) =>
+      transport.call({
+        method: 'POST',
+        path: `${path}/forget`,
+        body: '{}',
+        answer: JobInfo,
+        timeoutMs: FORGETTING_MS,
+        // Not repeated: it would be told that there is no such job.
+        repeatable: false,
+        signal,
+      }),
     async cancelTasks(keys, { signal } = {}) {
       let total = 0
       for (let at = 0; at < keys.length; at += limits.batch) {

@@ -155,6 +155,7 @@ export class Jobs {
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
     const { start, end, known } = await this.#ledger.addTasks(id, tasks.map(toNewTask))
+    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
       if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
@@ -189,6 +190,24 @@ export class Jobs {
     this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
     this.#notify(job)
     return this.info(id)
+  }
+
+  /**
+   * Deletes a job that has ended, with its tasks, results and logs.
+   * @throws {ApiError} 409 while it is open
+   */
+  async forget(id: number): Promise<JobInfo> {
+    const job = this.#get(id)
+    const info = this.info(id)
+    if (info.state === 'open')
+      throw conflict(`job ${id} has not ended: wait for it, or cancel it with \`factory cancel ${id}\``)
+    // Nothing is added to it from now on, also if we are killed half-way.
+    job.row.cancelled = true
+    await this.#ledger.cancelJob(id)
+    await this.#ledger.forgetJob(id)
+    this.#jobs.delete(id)
+    this.#notify(job)
+    return info
   }
 
   /** Gives up those of these tasks that have no result yet; they count as failed. */

@@ -43,6 +43,9 @@ export interface AddedTasks {
 
 type Row = Record<string, SQLOutputValue>
 
+/** Tasks that are deleted in one write: others take turns with it. */
+const FORGET_AT_ONCE = 5_000
+
 /**
  * The account of everything that must not be lost: contexts, jobs, tasks, results. Reads see what was committed.
  * Writes are resolved when they are on disk.
@@ -76,8 +79,16 @@ export class Ledger {
     const last = this.sql(
       'SELECT max((SELECT max(cursor) FROM results WHERE job = jobs.id)) AS cursor FROM jobs',
     ).get() as { cursor: number | null }
-    this.#nextTask = (task ?? 0) + 1
+    this.#nextTask = Math.max(task ?? 0, this.#used('tasks')) + 1
     this.#nextCursor = (last.cursor ?? 0) + 1
+  }
+
+  /**
+   * The greatest number of what was forgotten. None is used twice: a worker that was lost for a while may still speak of the
+   * old task, and its value would be taken for the new one's.
+   */
+  #used(what: 'tasks' | 'jobs'): number {
+    return Number(this.sql('SELECT value FROM meta WHERE key = ?').get(`${what}-used`)?.value ?? 0)
   }
 
   // --- meta
@@ -144,8 +155,16 @@ export class Ledger {
   addJob(job: Omit<JobRow, 'id' | 'closed' | 'cancelled'>): Promise<JobRow> {
     return this.commits.write(() => {
       this.sql(
-        'INSERT OR IGNORE INTO jobs (name, context, function, options, created_at) VALUES (?, ?, ?, ?, ?)',
-      ).run(job.name, job.context, job.function, JSON.stringify(job.options), job.createdAt)
+        `INSERT OR IGNORE INTO jobs (id, name, context, function, options, created_at)
+         VALUES ((SELECT max(coalesce(max(id), 0), ?) + 1 FROM jobs), ?, ?, ?, ?, ?)`,
+      ).run(
+        this.#used('jobs'),
+        job.name,
+        job.context,
+        job.function,
+        JSON.stringify(job.options),
+        job.createdAt,
+      )
       return toJob(this.sql('SELECT * FROM jobs WHERE name = ?').get(job.name)!)
     })
   }
@@ -158,6 +177,30 @@ export class Ledger {
 
   cancelJob(job: number): Promise<void> {
     return this.commits.write(() => void this.sql('UPDATE jobs SET cancelled = 1 WHERE id = ?').run(job))
+  }
+
+  /** Deletes a job that has ended with its tasks, results and logs; killed half-way, it has that much less of them. */
+  async forgetJob(job: number): Promise<void> {
+    while ((await this.#forgetTasks(job)) > 0);
+    await this.commits.write(() => {
+      this.sql('DELETE FROM jobs WHERE id = ?').run(job)
+      this.setMeta('jobs-used', String(Math.max(job, this.#used('jobs'))))
+    })
+  }
+
+  #forgetTasks(job: number): Promise<number> {
+    return this.commits.write(() => {
+      const rows = this.sql('SELECT id FROM tasks WHERE job = ? ORDER BY key LIMIT ?').all(
+        job,
+        FORGET_AT_ONCE,
+      )
+      for (const { id } of rows) {
+        for (const table of ['logs', 'results']) this.sql(`DELETE FROM ${table} WHERE task = ?`).run(id!)
+        this.sql('DELETE FROM tasks WHERE id = ?').run(id!)
+      }
+      this.setMeta('tasks-used', String(this.#nextTask - 1))
+      return rows.length
+    })
   }
 
   /** Adds the tasks whose keys the job does not have. */

@@ -1,4 +1,4 @@
-import type { SiteStatus, Status } from '../protocol/client.ts'
+import type { JobInfo, SiteStatus, Status } from '../protocol/client.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -8,6 +8,8 @@ import type { Pilots } from './pilots.ts'
 
 /** Seconds over which the rate is taken. */
 const RATE_SECONDS = 10
+/** Jobs that have ended and are still shown: a factory that runs for weeks has thousands. */
+const ENDED_SHOWN = 20
 
 interface Times {
   fetchMs: number
@@ -104,6 +106,7 @@ export class StatusBoard {
     const infos = this.#jobs.list()
     let queued = 0
     for (const job of jobs.values()) queued += job.queue.size
+    const shown = shownOf(infos)
     return {
       version: this.#version,
       startedAt: this.#startedAt,
@@ -118,7 +121,8 @@ export class StatusBoard {
       duplicates: counts.duplicates,
       evictions: counts.evictions,
       requeued: counts.requeued,
-      jobs: infos,
+      jobs: shown,
+      earlierJobs: infos.length - shown.length,
       workers: this.#workers(),
       sites: this.sites(),
       contexts: [...this.#times].map(([id, times]) => ({ id, context: this.#nameOf(id), ...times })),
@@ -164,6 +168,12 @@ export class StatusBoard {
   #nameOf(context: string): string {
     return this.#contexts.find(context)?.name ?? context.slice(0, 12)
   }
+}
+
+/** Those that are open, and the last that have ended. */
+function shownOf(jobs: JobInfo[]): JobInfo[] {
+  const ended = new Set(jobs.filter(({ state }) => state !== 'open').slice(-ENDED_SHOWN))
+  return jobs.filter((job) => job.state === 'open' || ended.has(job))
 }
 
 function isLoaded({ level }: ContextReport): boolean {

@@ -211,7 +211,9 @@ export const Status = z.object({
   /** Workers that vanished or were evicted, and tasks given back by it. */
   evictions: z.int(),
   requeued: z.int(),
+  /** Those that are open, and the last few that have ended; how many more there are. */
   jobs: z.array(JobInfo),
+  earlierJobs: z.int(),
   workers: z.array(WorkerStatus),
   sites: z.array(SiteStatus),
   contexts: z.array(ContextTimes.extend({ id: Sha256 })),

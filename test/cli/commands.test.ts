@@ -136,8 +136,10 @@ describe('other commands', () => {
       (await here.run('cancel', 'mine')).stdout,
       /^job 1 had ended already: 2 of 2 tasks have results\n$/,
     )
+    assert.match((await here.run('forget', 'mine')).stdout, /^job 1 is forgotten, with 2 tasks\n$/)
+    assert.match((await here.run('forget', 'mine')).stderr, /^factory: there is no job mine: /)
     assert.match((await here.run('context', 'list')).stdout, /^echo +module +echo, shout +aaaaaaaaaaaa$/m)
-    assert.match((await here.run('status')).stdout, /^tasks: 0 queued, 0 running, 2 done, 0 failed/m)
+    assert.match((await here.run('status')).stdout, /^tasks: 0 queued, 0 running, 0 done, 0 failed/m)
     const { stdout } = await here.run('status', '--json')
     assert.equal((JSON.parse(stdout) as { version: string }).version, '0.0.0')
   })
@@ -191,6 +193,7 @@ describe('other commands', () => {
       'stop',
       'jobs',
       'cancel',
+      'forget',
       'context',
       'bundle',
       'submit',

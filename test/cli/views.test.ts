@@ -28,6 +28,7 @@ const STATUS: Status = {
   evictions: 1,
   requeued: 64,
   jobs: [JOB],
+  earlierJobs: 0,
   workers: [
     {
       id: 'w1',

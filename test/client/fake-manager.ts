@@ -141,6 +141,7 @@ export async function fakeManager(): Promise<FakeManager> {
     }
     if (verb === 'tasks') return answer(200, add(job, AddTasksRequest.parse(JSON.parse(body))))
     if (verb === 'results') return answer(200, await results(job, url.searchParams))
+    if (verb === 'forget') fake.jobs.splice(Number(id) - 1, 1)
     if (verb === 'cancel' && job.info.state === 'open') job.info.state = 'cancelled'
     if (verb === 'close') job.info.closed = true
     fake.release()
@@ -202,6 +203,7 @@ function status(fake: FakeManager): Status {
     evictions: 0,
     requeued: 0,
     jobs: fake.jobs.map(({ info }) => info),
+    earlierJobs: 0,
     workers: [],
     sites: [],
     contexts: [],

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, test } from 'node:test'
 import { pino } from 'pino'
 import { Ledger } from '../../src/manager/ledger.ts'
 import type { Manager } from '../../src/manager/manager.ts'
-import type { JobInfo } from '../../src/protocol/client.ts'
+import type { JobInfo, Status } from '../../src/protocol/client.ts'
 import { ask, CONTEXT, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
 
 let folder: string
@@ -46,6 +46,17 @@ describe('a job', () => {
     assert.match(body.error.message, /context "ctx": its bundle app was removed; add it again/)
   })
 
+  test('is shown in the status while it is open, or among the last that have ended', async () => {
+    await user('/v1/jobs', { name: 'open', context: 'ctx' })
+    for (let i = 0; i < 25; i++) {
+      const { body } = await user<JobInfo>('/v1/jobs', { name: `ended ${i}`, context: 'ctx' })
+      await user(`/v1/jobs/${body.id}/close`, {})
+    }
+    const { jobs, earlierJobs } = (await user<Status>('/v1/status')).body
+    assert.deepEqual([jobs.length, earlierJobs], [21, 5])
+    assert.deepEqual([jobs[0]?.name, jobs[1]?.name, jobs[20]?.name], ['open', 'ended 5', 'ended 24'])
+  })
+
   test('that has ended is not cancelled any more', async () => {
     const { body: job } = await user<JobInfo>('/v1/jobs', { name: 'job', context: 'ctx' })
     await user(`/v1/jobs/${job.id}/tasks`, { tasks: [{ key: 'k', input: {} }] })
@@ -54,5 +65,40 @@ describe('a job', () => {
     await worker.workUntilIdle()
     assert.equal((await user<JobInfo>(`/v1/jobs/${job.id}/cancel`, {})).body.state, 'finished')
     await worker.die()
+  })
+
+  test('that has ended is forgotten with all that was in it, and no number of it is used again', async () => {
+    const add = async (name: string, keys: string[]) => {
+      const { body: job } = await user<JobInfo>('/v1/jobs', { name, context: 'ctx' })
+      await user(`/v1/jobs/${job.id}/tasks`, { tasks: keys.map((key) => ({ key, input: { key } })) })
+      await user(`/v1/jobs/${job.id}/close`, {})
+      return job
+    }
+    const kept = await add('kept', ['a'])
+    const job = await add('job', ['b', 'c'])
+    const forget = (id: number) => user<JobInfo>(`/v1/jobs/${id}/forget`, {})
+    assert.equal((await forget(job.id)).status, 409)
+    const worker = await HttpWorker.register(manager)
+    await worker.workUntilIdle()
+    assert.equal((await forget(job.id)).body.tasks, 2)
+    assert.equal((await forget(job.id)).status, 404)
+    await worker.die()
+
+    await manager.close()
+    /** How many jobs and tasks there are, and the last number of each. */
+    const numbers = async () => {
+      const ledger = new Ledger(join(folder, 'ledger.db'), pino({ level: 'silent' }))
+      const of = (table: string) =>
+        Object.values(ledger.db.prepare(`SELECT count(*), max(id) FROM ${table}`).get()!)
+      const found = [...of('jobs'), ...of('tasks')]
+      await ledger.close()
+      return found
+    }
+    assert.deepEqual(await numbers(), [1, kept.id, 1, 1])
+    manager = await startOn(folder)
+    assert.equal((await add('job', ['d'])).id, job.id + 1)
+    await manager.close()
+    assert.deepEqual(await numbers(), [2, job.id + 1, 2, 4])
+    manager = await startOn(folder)
   })
 })
