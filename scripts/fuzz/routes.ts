@@ -7,6 +7,7 @@ import {
   BackupRequest,
   CancelTasksRequest,
   CreateJobRequest,
+  ProgressRequest,
   StopRequest,
 } from '../../src/protocol/client.ts'
 import { SourcesRequest } from '../../src/protocol/sources.ts'
@@ -75,6 +76,7 @@ export function routes(known: Known): Route[] {
       ],
     }),
     post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['nobody'] }),
+    post(`/v1/jobs/${job}/tasks/progress`, ProgressRequest, { keys: ['nobody'] }),
     {
       method: 'GET',
       path: `/v1/jobs/${job}/log`,
@@ -117,6 +119,7 @@ export function routes(known: Known): Route[] {
         ],
         leases: [1],
         contexts: [{ context, level: 'memory', attempts: 1, bytesHeld: 1, fetchMs: 1, memory: 1, error }],
+        progress: [{ task: 1, done: 1, total: 2 }],
         want: [{ context, tasks: 1 }],
         rate: 1,
         waitMs: 0,

@@ -4,11 +4,11 @@
  * @packageDocumentation
  */
 export { connect, type Client, type ConnectOptions } from './client.ts'
-export { TaskFuture, type TaskState } from './app/future.ts'
-export type { MapOptions, Mapped } from './app/map.ts'
+export { TaskFuture, type TaskProgress, type TaskState } from './app/future.ts'
+export type { MapOptions, Mapped, MapProgress, MapResults } from './app/map.ts'
 export { DependencyError, RemoteError } from './app/remote-error.ts'
 export type { App, AppOptions, RemoteFunction } from './app/types.ts'
-export { bundleFolder, loadVariable } from './app/variables.ts'
+export { bundleFolder, loadVariable, reportProgress } from './app/variables.ts'
 export type { TaskInput } from './batches.ts'
 export { stateFolder } from './endpoint.ts'
 export {

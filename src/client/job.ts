@@ -2,10 +2,12 @@ import {
   AddTasksResponse,
   CancelTasksResponse,
   JobInfo,
+  ProgressResponse,
   ResultsResponse,
   TaskLog,
   type AddTasksResponse as Added,
   type CancelTasksRequest,
+  type ProgressRequest,
   type ResultRow,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
@@ -47,6 +49,8 @@ export interface Job {
    * @returns how many there were
    */
   cancelTasks(keys: string[], options?: CallOptions): Promise<number>
+  /** Where those of these tasks are, by their keys (1000 at most), that have no result yet. */
+  progress(keys: string[], options?: CallOptions): Promise<ProgressResponse['tasks']>
   /** What became of one task, by its key, and the end of what it printed. */
   log(key: string, options?: CallOptions): Promise<TaskLog>
   /**
@@ -141,6 +145,11 @@ export function jobHandle(transport: Transport, id: number): Job {
         total += (await transport.call(request)).cancelled
       }
       return total
+    },
+    async progress(keys, { signal } = {}) {
+      const body = JSON.stringify({ keys } satisfies ProgressRequest)
+      const request = { method: 'POST', path: `${path}/tasks/progress`, body, signal } as const
+      return (await transport.call({ ...request, answer: ProgressResponse })).tasks
     },
     log(key, { signal } = {}) {
       const query = new URLSearchParams({ key }).toString()

@@ -5,12 +5,19 @@ import { ResultError, toTaskError } from './errors.ts'
 import type { Call, CallOutcome, Desk } from './kind.ts'
 import type { CallQueue } from './queue.ts'
 
+/** How often the worker hears how far calls are, milliseconds. */
+const REPORT_MS = 500
+
 /**
  * The {@link Desk} that speaks to the worker. What ended in one turn of the event loop travels together: tens of
  * thousands of calls a second are a few hundred lines.
  */
 export function createDesk(channel: Channel<ToLibrary, FromLibrary>, queue: CallQueue): Desk {
   let ended: string[] = []
+  /** The last word of calls on how far they are. */
+  const reports = new Map<number, { done: number; total?: number }>()
+  let reportedAt = -Infinity
+  let reporting: NodeJS.Timeout | undefined
   let running = 0
   /** From when on the time spent has not been reported yet. */
   let unreported = 0
@@ -30,6 +37,16 @@ export function createDesk(channel: Channel<ToLibrary, FromLibrary>, queue: Call
     return sent
   }
 
+  /** A function may keep the process busy, so this must not wait for a turn of its own. */
+  const report = () => {
+    clearTimeout(reporting)
+    reporting = undefined
+    if (reports.size === 0) return
+    reportedAt = performance.now()
+    void channel.send({ type: 'progress', calls: [...reports].map(([id, words]) => ({ id, ...words })) })
+    reports.clear()
+  }
+
   return {
     async begin(calls) {
       const claimed = queue.claim(calls)
@@ -44,7 +61,14 @@ export function createDesk(channel: Channel<ToLibrary, FromLibrary>, queue: Call
     end(call, outcome) {
       if (ended.length === 0) setImmediate(() => void flush())
       ended.push(encode(call, outcome))
+      reports.delete(call.id)
       running -= 1
+    },
+    progress(calls, done, total) {
+      for (const { id } of calls) reports.set(id, { done, ...(total !== undefined && { total }) })
+      const waitMs = reportedAt + REPORT_MS - performance.now()
+      if (waitMs <= 0) report()
+      else reporting ??= setTimeout(report, waitMs)
     },
   }
 }

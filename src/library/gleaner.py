@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 
 _FD = 3
@@ -16,6 +17,9 @@ _FD = 3
 _STACK_MAX = 16 << 10
 _LOG_MAX = 16 << 10
 _VALUE_MAX = 8 << 20
+
+# Seconds between two words of how far a call is.
+_REPORT_EVERY = 0.5
 
 _variables = {}
 _bundles = {}
@@ -29,6 +33,26 @@ def load_variable(name):
 def bundle_folder(name):
     """Returns the folder of one of the context's bundles, by its name in context.yaml."""
     return _entry(_bundles, name, "the context has no bundle")
+
+
+def report_progress(done, total=None):
+    """Says how far the call that runs is, in any unit; as often as one likes, since few of these words are sent."""
+    for number in (done,) if total is None else (done, total):
+        if not isinstance(number, (int, float)) or not 0 <= number < float("inf"):
+            raise ValueError("progress is a number from 0 on, not %r" % (number,))
+    _Progress.report(done, total)
+
+
+class _Progress:
+    send = None
+    sent_at = float("-inf")
+
+    @classmethod
+    def report(cls, done, total):
+        if cls.send is None or time.monotonic() - cls.sent_at < _REPORT_EVERY:
+            return
+        cls.sent_at = time.monotonic()
+        cls.send(json.dumps({"progress": {"done": done} if total is None else {"done": done, "total": total}}))
 
 
 def _entry(entries, name, complaint):
@@ -95,6 +119,12 @@ def _main():
     send('{"value":null}')
     outgoing.flush()
     _Printed.take()
+
+    def send_at_once(text):
+        send(text)
+        outgoing.flush()
+
+    _Progress.send = send_at_once
     for line in incoming:
         call = json.loads(line)
         for outcome in _run(functions[call["function"]], call["inputs"], call["batch"]):

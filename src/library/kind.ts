@@ -31,6 +31,8 @@ export interface Desk {
   begin(calls: readonly Call[]): Promise<Call[]>
   /** Hands in how one call ended. To be called once for each call that began. */
   end(call: Call, outcome: CallOutcome): void
+  /** Says how far calls are that have begun. May be called as often as one likes. */
+  progress(calls: readonly Call[], done: number, total: number | undefined): void
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   type Setup,
 } from './kind.ts'
 import { logOf, type Printed, printingTo, shareOf } from './output.ts'
+import { type Report, reportingTo, takeReports } from './progress.ts'
 import { inTurns } from './turns.ts'
 
 type ModuleSpec = Extract<LibrarySpec, { library: 'module' }>
@@ -29,6 +30,7 @@ export async function loadModule(setup: Setup, spec: ModuleSpec): Promise<Loaded
   const { bundle, file, call, args } = spec.setup
   const url = pathToFileURL(join(bundleFolder(setup, bundle), file))
   shareFolders(setup)
+  takeReports()
   const exported = (await import(url.href)) as Record<string, unknown>
   const find = (name: string): Callable => {
     const found = exported[name]
@@ -52,12 +54,18 @@ export async function loadModule(setup: Setup, spec: ModuleSpec): Promise<Loaded
 }
 
 function toRunFunction({ batch }: ModuleFunction, call: Callable, context: unknown): RunFunction {
-  return inTurns(batch, async (calls, end) => {
+  return inTurns(batch, async (calls, desk) => {
+    const reportOf =
+      (calls: readonly Call[]): Report =>
+      (done, total) =>
+        desk.progress(calls, done, total)
     if (batch !== undefined) {
-      const outcomes = await callWithMany(call, calls, context)
-      return outcomes.forEach((outcome, i) => end(calls[i]!, outcome))
+      const outcomes = await reportingTo(reportOf(calls), () => callWithMany(call, calls, context))
+      return outcomes.forEach((outcome, i) => desk.end(calls[i]!, outcome))
     }
-    for (const each of calls) end(each, await callWithOne(call, each, context))
+    for (const each of calls) {
+      desk.end(each, await reportingTo(reportOf([each]), () => callWithOne(call, each, context)))
+    }
   })
 }
 

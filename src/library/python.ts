@@ -5,18 +5,23 @@ import { z } from 'zod'
 import { Json, limits } from '../protocol/common.ts'
 import type { LibrarySpec } from '../protocol/context.ts'
 import { LIBRARY_FD } from '../protocol/library.ts'
-import { TaskError } from '../protocol/task.ts'
+import { Progress, TaskError } from '../protocol/task.ts'
 import { openChannel } from './channel.ts'
 import { startChild } from './child.ts'
 import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from './kind.ts'
 import { logOf, shareOf } from './output.ts'
+import type { Report } from './progress.ts'
 import { inTurns } from './turns.ts'
 
 type PythonSpec = Extract<LibrarySpec, { library: 'python' }>
 
 /** How setup, and then each call, ended: one line each. */
 const log = z.string().optional()
-const FromPython = z.union([z.object({ value: Json, log }), z.object({ error: TaskError, log })])
+const FromPython = z.union([
+  z.object({ value: Json, log }),
+  z.object({ error: TaskError, log }),
+  z.object({ progress: Progress }),
+])
 type FromPython = z.infer<typeof FromPython>
 
 type ToPython =
@@ -55,9 +60,14 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
   const answers = channel.messages[Symbol.asyncIterator]()
   const close = () => child.stop(() => channel.close())
 
-  const nextOutcome = async (): Promise<CallOutcome> => {
+  const nextOutcome = async (report: Report = () => {}): Promise<CallOutcome> => {
     const answer = await answers.next()
     if (answer.done) throw await child.gone
+    if ('progress' in answer.value) {
+      const { done, total } = answer.value.progress
+      report(done, total)
+      return nextOutcome(report)
+    }
     return 'error' in answer.value ? { ...answer.value, error: toError(answer.value.error) } : answer.value
   }
 
@@ -76,13 +86,14 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
   }
 
   const toRunFunction = (name: string, batch: number | undefined) =>
-    inTurns(batch, async (calls, end) => {
+    inTurns(batch, async (calls, desk) => {
       const inputs = calls.map(({ input }) => input)
       void channel.send({ function: name, inputs, batch: batch !== undefined })
       const share = batch === undefined ? limits.log : shareOf(calls.length)
       for (const each of calls) {
-        const { log, ...outcome } = await nextOutcome()
-        end(each, { ...outcome, ...logOf({ ...(log !== undefined && { text: log }) }, share) })
+        const about = batch === undefined ? [each] : calls
+        const { log, ...outcome } = await nextOutcome((done, total) => desk.progress(about, done, total))
+        desk.end(each, { ...outcome, ...logOf({ ...(log !== undefined && { text: log }) }, share) })
       }
     })
   return {

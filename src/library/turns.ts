@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Call, Desk, RunFunction } from './kind.ts'
 
 /** Runs calls that were begun together, and hands in how each ended, the sooner the better. */
-export type RunCalls = (calls: readonly Call[], end: Desk['end']) => Promise<void>
+export type RunCalls = (calls: readonly Call[], desk: Pick<Desk, 'end' | 'progress'>) => Promise<void>
 
 /**
  * A function of the user's that runs a window of calls piece by piece: up to `batch` at once if it takes batches, or else
@@ -15,7 +15,7 @@ export function inTurns(batch: number | undefined, run: RunCalls): RunFunction {
       const begun = await desk.begin(window.slice(at, at + size))
       at += size
       const started = performance.now()
-      if (begun.length > 0) await run(begun, (call, outcome) => desk.end(call, outcome))
+      if (begun.length > 0) await run(begun, desk)
       if (batch === undefined) size = nextSize(size, performance.now() - started)
       // Lets results out and calls in, however short and however many the calls are.
       await nextTurn()

@@ -254,6 +254,11 @@ export class Ledger {
     return inputs
   }
 
+  /** The number of the job's task of that key. */
+  taskNumber(job: number, key: string): number | undefined {
+    return this.sql('SELECT id FROM tasks WHERE job = ? AND key = ?').get(job, key)?.id as number | undefined
+  }
+
   /** Numbers of the job's tasks without a result, as ranges `[start, end)`. */
   *unfinished(job: number): Generator<[start: number, end: number]> {
     const rows = this.db

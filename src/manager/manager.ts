@@ -18,6 +18,7 @@ import { Jobs } from './jobs.ts'
 import { Ledger } from './ledger.ts'
 import { Neighbours, ticketKeys } from './neighbours.ts'
 import { Pilots } from './pilots.ts'
+import { TaskProgress } from './progress.ts'
 import { blobRoutes } from './routes/blobs.ts'
 import { clientRoutes, userOnly } from './routes/clients.ts'
 import { ownOnly, workerRoutes } from './routes/workers.ts'
@@ -116,6 +117,7 @@ async function startOn(
     log,
   })
   const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
+  const progress = new TaskProgress(ledger, dispatcher)
   const tickets = ticketKeys(ledger)
   const neighbours = new Neighbours({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, neighbours })
@@ -133,6 +135,7 @@ async function startOn(
       jobs,
       contexts,
       blobs,
+      progress,
       board,
       backUp: (file) => backUp(ledger, file, dispatcher.now),
       onStop: options.onStop,
@@ -147,7 +150,7 @@ async function startOn(
       idleMs: options.idleMs ?? 600_000,
       contextMode: options.contextMode ?? 'pervasive',
     }
-    workerRoutes(scope, { dispatcher, pilots, contexts, board, neighbours, runtime, terms })
+    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, neighbours, runtime, terms })
     done()
   })
 

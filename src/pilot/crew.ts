@@ -29,6 +29,9 @@ import {
 import { batchOf, createSlot } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
 
+/** Tasks that an exchange may say of how far they are. */
+const MOST_REPORTS = 1000
+
 /** All that works on this node: the contexts, the slots that hold them, and the tasks in hand. */
 export interface Crew {
   readonly shelf: Shelf
@@ -42,6 +45,8 @@ export interface Crew {
   isClimbing(): boolean
   /** Whether any task of what is loaded can still end in that time. */
   hasUse(leftMs: number | undefined): boolean
+  /** How far those tasks are that say so. */
+  progress(): NonNullable<ExchangeRequest['progress']>
   /** Tasks per second, all slots together. */
   rate(): number
   /** Brings up nothing more, and hands back what cannot end in that time; absent if there is no hurry. */
@@ -209,6 +214,7 @@ export function createCrew(options: CrewOptions): Crew {
       const loaded = ready()
       return loaded.length === 0 || loaded.some(({ meter, slots }) => fitting(meter, slots, leftMs) >= 1)
     },
+    progress: () => slots.flatMap((slot) => slot.progress).slice(0, MOST_REPORTS),
     rate: () => ready().reduce((sum, { meter, slots }) => sum + slots * rateOf(meter), 0),
     windDown(leftMs) {
       windingDown = true

@@ -1,4 +1,5 @@
 import type { FromLibrary } from '../protocol/library.ts'
+import type { Progress } from '../protocol/task.ts'
 import type { HeldTask } from './hand.ts'
 
 /* The calls inside one library: sent, then begun, then ended. Plain functions over plain state; the clock comes in. */
@@ -10,6 +11,8 @@ export interface Call {
   begunAt?: number
   /** It met its time limit. */
   overdue?: boolean
+  /** How far it says that it is. */
+  progress?: Progress
   /** The blobs of its input are here, and stay until they are let go. */
   supplied?: boolean
 }
@@ -47,6 +50,21 @@ export function end(flight: Flight, results: readonly Ended[]): { call: Call; re
     const call = flight.calls.get(result.id)
     return call && flight.calls.delete(call.id) ? [{ call, result }] : []
   })
+}
+
+/** Notes how far calls are. */
+export function note(flight: Flight, reports: readonly ({ id: number } & Progress)[]): void {
+  for (const { id, ...progress } of reports) {
+    const call = flight.calls.get(id)
+    if (call) call.progress = progress
+  }
+}
+
+/** How far tasks are that have said so. */
+export function reportsOf(flight: Flight): ({ task: number } & Progress)[] {
+  return [...flight.calls.values()].flatMap(({ task, progress }) =>
+    progress ? [{ task: task.task, ...progress }] : [],
+  )
 }
 
 /** Takes out calls of such tasks that have not begun. */

@@ -2,10 +2,23 @@ import { toTaskError } from '../library/errors.ts'
 import type { Level } from '../protocol/context.ts'
 import type { FromLibrary } from '../protocol/library.ts'
 import type { Outcome, TaskResult } from '../protocol/task.ts'
+import type { ExchangeRequest } from '../protocol/worker.ts'
 import { createAlarm } from './alarm.ts'
 import { judge, type LifeEnd, MEMORY_LIMIT, type Phase } from './autopsy.ts'
 import type { Blobs } from './blobs.ts'
-import { begin, type Call, emptyFlight, end, type Ended, isAlone, launch, limitOf, recall } from './flight.ts'
+import {
+  begin,
+  type Call,
+  emptyFlight,
+  end,
+  type Ended,
+  isAlone,
+  launch,
+  limitOf,
+  note,
+  recall,
+  reportsOf,
+} from './flight.ts'
 import {
   close,
   finish,
@@ -31,6 +44,8 @@ export interface Life {
   stop(): void
   /** Calls it has. */
   readonly calls: number
+  /** How far those of its tasks are that say so. */
+  readonly progress: NonNullable<ExchangeRequest['progress']>
   readonly over: Promise<LifeEnd>
 }
 
@@ -155,6 +170,8 @@ export function beginLife(options: LifeOptions): Life {
       case 'begun':
         for (const call of begin(flight, message.ids, performance.now())) limits.set(limitOf(call))
         return
+      case 'progress':
+        return note(flight, message.calls)
       case 'ended':
         settle(message.calls, message.ms / Math.max(1, message.calls.length))
         closeIfDone()
@@ -253,6 +270,9 @@ export function beginLife(options: LifeOptions): Life {
     stop,
     get calls() {
       return flight.calls.size
+    },
+    get progress() {
+      return reportsOf(flight)
     },
     over: live(),
   }

@@ -13,7 +13,7 @@ export interface Moment {
   rate: number
   /** There is room in a library that no task in hand fills, or nothing in hand at all. */
   hungry: boolean
-  /** A context is on its way up, and its progress is of interest. */
+  /** A context is on its way up, or a task says how far it is: progress is of interest. */
   climbing: boolean
 }
 
@@ -37,7 +37,7 @@ const POLL_MS = 20_000
 /** A busy worker is heard from at least this often, milliseconds: so long may it take to learn that a task is cancelled. */
 const HEARTBEAT_MS = 5_000
 
-/** The same while a context is on its way up. */
+/** The same while there is progress to be told of. */
 const PROGRESS_MS = 1_000
 
 /**

@@ -19,6 +19,8 @@ export interface SlotRunner {
   readonly contexts: readonly string[]
   /** When the next one last had a call, on the process's monotonic clock. */
   readonly usedAt: number
+  /** How far those of its tasks are that say so. */
+  readonly progress: Tenant['progress']
   /** Makes a context the next one, and brings its library in as soon as there is room; absent: nothing is to change. */
   assign(context: Loadable | undefined): void
   /** Lets the library of a context go once it has no calls; when it has, ask again. */
@@ -148,6 +150,9 @@ export function createSlot(options: SlotOptions): SlotRunner {
     },
     get usedAt() {
       return tenants.get(next ?? '')?.usedAt ?? 0
+    },
+    get progress() {
+      return [...tenants.values()].flatMap((tenant) => tenant.progress)
     },
     assign(context) {
       if (context) next = context.spec.id

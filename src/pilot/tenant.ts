@@ -33,6 +33,8 @@ export interface Tenant {
   readonly leaving: boolean
   /** Calls its library has. */
   readonly calls: number
+  /** How far those of its tasks are that say so. */
+  readonly progress: Life['progress']
   feed(): void
   forget(isGone: (task: HeldTask) => boolean): void
   /** Lets its library end what it has, and then goes. */
@@ -158,6 +160,9 @@ export function admit(options: TenantOptions): Tenant {
     },
     get calls() {
       return life?.calls ?? 0
+    },
+    get progress() {
+      return life?.progress ?? []
     },
     feed: () => life?.feed(),
     forget: (isGone) => life?.forget(isGone),

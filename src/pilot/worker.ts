@@ -119,7 +119,13 @@ function leftMs({ lastMoment }: WorkerState, now: number): number | undefined {
 
 function momentOf({ crew, departure, newsSince }: WorkerState): Omit<Moment, 'sentAt'> {
   const hungry = !departure && crew.isHungry()
-  return { now: performance.now(), newsSince, rate: crew.rate(), hungry, climbing: crew.isClimbing() }
+  return {
+    now: performance.now(),
+    newsSince,
+    rate: crew.rate(),
+    hungry,
+    climbing: crew.isClimbing() || crew.progress().length > 0,
+  }
 }
 
 function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq'> {
@@ -131,6 +137,7 @@ function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq
   return {
     results,
     leases,
+    progress: crew.progress(),
     contexts: [...crew.shelf.states()].map((context) => reportOf(context, now)),
     want: crew.wants(terms.leaseTargetMs, leftMs(state, now)),
     rate: crew.rate(),

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
-import { TaskError } from './task.ts'
+import { Progress, TaskError } from './task.ts'
 
 /** Options of a job, set when it is made. */
 export const JobOptions = z.object({
@@ -89,6 +89,26 @@ export type CancelTasksRequest = z.infer<typeof CancelTasksRequest>
 
 export const CancelTasksResponse = z.object({ cancelled: z.int() })
 export type CancelTasksResponse = z.infer<typeof CancelTasksResponse>
+
+/** `POST /v1/jobs/:id/tasks/progress`: where these tasks are. */
+export const ProgressRequest = z.object({ keys: z.array(z.string().max(200)).max(1000) })
+export type ProgressRequest = z.infer<typeof ProgressRequest>
+
+/** Tasks without a result, of those asked for. */
+export const ProgressResponse = z.object({
+  tasks: z.array(
+    Progress.partial().extend({
+      key: z.string(),
+      /** 1, and more if it failed or crashed before. */
+      attempt: z.int().positive(),
+      /** The worker that has it, its node, and for how long, milliseconds; absent while it is queued. */
+      worker: z.string().optional(),
+      node: z.string().optional(),
+      ms: z.number().nonnegative().optional(),
+    }),
+  ),
+})
+export type ProgressResponse = z.infer<typeof ProgressResponse>
 
 /** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&limit=N&waitMs=MS` gives them, in the order they came. */
 export const ResultRow = z.object({

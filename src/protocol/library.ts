@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
 import { ContextSpec } from './context.ts'
 import { Json, limits } from './common.ts'
-import { TaskError } from './task.ts'
+import { Progress, TaskError } from './task.ts'
 
 /*
  * Worker and library talk in lines of JSON over one socket pair, the library's file descriptor 3, so that a library can
@@ -42,6 +42,8 @@ export const FromLibrary = z.discriminatedUnion('type', [
   z.object({ type: z.literal('failed'), error: TaskError }),
   /** Calls of these ids have begun; the others wait in the library's queue. */
   z.object({ type: z.literal('begun'), ids: z.array(z.int()) }),
+  /** How far calls are that say so; now and then, and only the last word of each. */
+  z.object({ type: z.literal('progress'), calls: z.array(Progress.extend({ id: z.int() })) }),
   z.object({
     type: z.literal('ended'),
     calls: z.array(

@@ -41,6 +41,13 @@ export const TaskResult = z.object({
 })
 export type TaskResult = z.infer<typeof TaskResult>
 
+/** How far a task is, by its own account and in units of its own. */
+export const Progress = z.object({
+  done: z.number().nonnegative(),
+  total: z.number().nonnegative().optional(),
+})
+export type Progress = z.infer<typeof Progress>
+
 /** Tasks leased together: one fencing number, one context, one function. */
 export const Lease = z.object({
   lease: Serial,

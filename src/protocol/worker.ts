@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ContextMode, Level } from './context.ts'
 import { limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
-import { Lease, TaskError, TaskResult } from './task.ts'
+import { Lease, Progress, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */
 export const WorkerId = z.string().regex(/^w[0-9]+$/)
@@ -98,6 +98,11 @@ export const ExchangeRequest = z.object({
   /** Every lease with tasks still in hand. */
   leases: z.array(Serial).max(10_000),
   contexts: z.array(ContextReport).max(1000),
+  /** How far the tasks are that say so. */
+  progress: z
+    .array(Progress.extend({ task: Serial }))
+    .max(1000)
+    .optional(),
   /** How many more tasks it could take, per context that is loaded and ready. */
   want: z.array(z.object({ context: Sha256, tasks: z.int().nonnegative().max(limits.batch) })).max(1000),
   /** Tasks it finishes per second, measured over the last while; 0 if unknown. */

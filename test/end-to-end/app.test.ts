@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -91,6 +91,24 @@ describe('an application', () => {
     for await (const { value } of arithmetic().add.map(Array.from({ length: 5_000 }, (_, i) => i)))
       sum += value!
     assert.equal(sum, 5_000 * 100 + (5_000 * 4_999) / 2)
+  })
+
+  test('sees how far its calls are, where they run, and what they say themselves', async () => {
+    const { halves, length } = arithmetic()
+    const file = join(here.folder, 'go-on')
+    const future = halves(10, file)
+    const after = length(future.then(String))
+    assert.deepEqual([future.progress.state, after.progress], ['queued', { state: 'waiting', attempt: 0 }])
+    await until(() => future.progress.done === 5)
+    const { worker, node, ms, ...rest } = future.progress
+    assert.deepEqual(rest, { state: 'running', attempt: 1, done: 5, total: 10 })
+    assert.match(worker!, /^w\d+$/)
+    assert.ok(node && ms! >= 0)
+    const waiting = arithmetic().add(1)
+    await until(() => waiting.progress.attempt === 1)
+    await writeFile(file, '')
+    assert.deepEqual([await future, await after, await waiting], [10, 2, 101])
+    assert.equal(future.progress.state, 'done')
   })
 
   test('sets retries and time limits, call by call', async () => {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
+import { loadContext } from '../../src/library/load.ts'
 import { limits } from '../../src/protocol/common.ts'
 import { LibrarySpec } from '../../src/protocol/context.ts'
 import { childrenOf, isAlive } from '../pilot/process.ts'
 import { until } from '../support/until.ts'
 import { acceptKind } from './kinds.ts'
+import { createRecorder } from './recorder.ts'
 import { startLibrary, type TestLibrary } from './process.ts'
 import { pythonSetup } from './setup.ts'
 
@@ -130,6 +132,30 @@ describe('a Python library process', { concurrency: 2 }, () => {
       { id: 6, value: 'b', log: 'a\nb\n' },
     ])
     assert.equal((await library.end()).stdout.split('\n').length, 6)
+  })
+
+  test('says how far its calls are, now and then', time, async () => {
+    const context = await loadContext(pythonSetup({ count: {}, count_all: { batch: 2 } }))
+    const desk = createRecorder()
+    const run = (name: string, inputs: number[], from: number) =>
+      context.functions.get(name)!(
+        inputs.map((input, i) => ({ id: from + i, input })),
+        desk,
+      )
+    await run('count', [100_000, -1], 1)
+    assert.deepEqual(desk.reports[0], [1, 0, 100_000])
+    assert.ok(desk.reports.length < 20)
+    assert.match(String((desk.outcomes.get(2) as { value: unknown }).value), /^-1$/)
+    let id = 10
+    await until(async () => {
+      await run('count_all', [3, 4], (id += 2))
+      return desk.reports.at(-1)![1] === 7
+    })
+    assert.deepEqual(desk.reports.slice(-2), [
+      [id, 7, undefined],
+      [id + 1, 7, undefined],
+    ])
+    await context.close()
   })
 
   test('ends as its Python does, once what ended before is handed in', time, async () => {

@@ -7,14 +7,24 @@ export interface Recorder extends Desk {
   /** Ids of the calls that were begun together, in order. */
   readonly begun: number[][]
   readonly outcomes: ReadonlyMap<number, CallOutcome>
+  /** What calls said of how far they are: `[id, done, total]`. */
+  readonly reports: readonly [id: number, done: number, total: number | undefined][]
 }
 
 export function createRecorder(cancelled: ReadonlySet<number> = new Set()): Recorder {
   const begun: number[][] = []
   const running = new Set<number>()
   const outcomes = new Map<number, CallOutcome>()
+  const reports: [number, number, number | undefined][] = []
   return {
     begun,
+    reports,
+    progress(calls, done, total) {
+      for (const { id } of calls) {
+        assert.ok(running.has(id), `call ${id} reports, but does not run`)
+        reports.push([id, done, total])
+      }
+    },
     outcomes,
     async begin(calls) {
       await Promise.resolve()

@@ -1,6 +1,6 @@
 import type { ResultRow } from '../../protocol/client.ts'
 import type { Blobs } from './blobs.ts'
-import { parcelOf, TaskFuture, type TaskState } from './future.ts'
+import { parcelOf, type TaskProgress, TaskFuture, type TaskState } from './future.ts'
 import { DependencyError, RemoteError } from './remote-error.ts'
 import type { Session, Submitted } from './session.ts'
 import { pack, Parcel, unpack } from './values.ts'
@@ -88,12 +88,21 @@ export function startCall(
   // Whoever asks for it hears of it; the others hear of it by the value.
   arrival.promise.catch(() => {})
 
+  function progress(): TaskProgress {
+    const { key: _, ...heard } = submitted?.progress() ?? { key: '', attempt: submitted ? 1 : 0 }
+    const running = state === 'queued' && 'worker' in heard
+    return { ...heard, state: running ? 'running' : state }
+  }
+
   return new TaskFuture((resolve) => resolve(value.promise), {
     get id() {
       return submitted?.key
     },
     get state() {
       return state
+    },
+    get progress() {
+      return progress()
     },
     cancel,
     demand: () => demand(),

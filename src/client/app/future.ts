@@ -5,11 +5,28 @@ import type { Parcel } from './values.ts'
  */
 export type TaskState = 'waiting' | 'queued' | 'done' | 'failed' | 'cancelled'
 
+/** How far a call is, as was last heard. */
+export interface TaskProgress {
+  /** As the future's own, and `running` once a worker has it. */
+  state: TaskState | 'running'
+  /** 1 at first, one more each time it failed or crashed and is tried again; 0 before it is handed in. */
+  attempt: number
+  /** The worker that has it, and that one's node. */
+  worker?: string | undefined
+  node?: string | undefined
+  /** For how long, milliseconds. */
+  ms?: number | undefined
+  /** What the function said last by `reportProgress`. */
+  done?: number | undefined
+  total?: number | undefined
+}
+
 /** What a {@link TaskFuture} shows of its call. */
 export interface TaskView {
   /** The call's key in its job, known as soon as its arguments are. */
   readonly id: string | undefined
   readonly state: TaskState
+  readonly progress: TaskProgress
   cancel(reason?: unknown): void
   /** Somebody wants the result itself: large parts of it are not brought before. */
   demand(): void
@@ -64,6 +81,14 @@ export class TaskFuture<T> extends Promise<T> {
 
   get state(): TaskState {
     return this.#task.state
+  }
+
+  /**
+   * How far the call is. To look is to ask: what is heard from the factory is there a second later at the latest, and kept up
+   * to date while somebody looks now and then.
+   */
+  get progress(): TaskProgress {
+    return this.#task.progress
   }
 
   /** Gives the call up: the future is rejected with `reason` (default: an AbortError), and so are calls that depend on it. */

@@ -1,21 +1,26 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { ResultRow } from '../../protocol/client.ts'
+import type { ProgressResponse, ResultRow } from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
 import type { TaskInput } from '../batches.ts'
 import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import type { Blobs } from './blobs.ts'
 import { createKeys } from './keys.ts'
+import { createNews } from './news.ts'
 import type { Packed } from './values.ts'
 
 /** Longest wait for a factory to hear that no more calls will come, milliseconds. */
 const CLOSE_MS = 5_000
+
+type Heard = ProgressResponse['tasks'][number]
 
 /** A call that was handed in. */
 export interface Submitted {
   key: string
   /** Rejected if the call cannot be made, or its job is cancelled. */
   row: Promise<ResultRow>
+  /** Where it is, as was last heard; asks for news. */
+  progress(): Heard | undefined
   /** Gives the call up: it is not run if it can be helped, and `row` does not settle. */
   cancel(): void
 }
@@ -47,6 +52,11 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
   let reading: AbortController | undefined
   let cursor = 0
   let job: Promise<Job> | undefined
+
+  const news = createNews<Heard>({
+    ask: async (keys) => (await job)?.progress(keys, { signal: closed.signal }) ?? [],
+    isOpen: (key) => waiting.has(key),
+  })
 
   /** What failed is tried again for the next call. */
   function opened(): Promise<Job> {
@@ -158,6 +168,7 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
       return {
         key,
         row: call.promise,
+        progress: () => news.of(key),
         cancel() {
           if (waiting.delete(key)) void giveUp(key)
         },

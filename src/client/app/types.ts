@@ -1,5 +1,5 @@
 import type { TaskFuture } from './future.ts'
-import type { MapOptions, Mapped } from './map.ts'
+import type { MapOptions, MapResults } from './map.ts'
 
 /* What an application may write, derived from the type of its module. */
 
@@ -67,7 +67,7 @@ export interface RemoteFunction<M, F> {
   map<I extends ParametersOf<F>[0]>(
     items: Iterable<I> | AsyncIterable<I>,
     options?: MapOptions,
-  ): AsyncGenerator<Mapped<I, ResultOf<F>>, void, undefined>
+  ): MapResults<I, ResultOf<F>>
 }
 
 /** A user's module, whose functions run on workers. */

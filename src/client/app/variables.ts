@@ -52,6 +52,26 @@ export function blobFolder(): string {
   return places[BLOBS]!
 }
 
+/** Where its library takes what calls say of how far they are. */
+const PROGRESS = Symbol.for('gleaner.progress')
+
+/**
+ * Says how far the call is that runs this: `progress` of its future shows it. To be called as often as one likes, since only
+ * the last word is sent, about once a second. Elsewhere it does nothing.
+ *
+ * @param done in any unit
+ * @param total all there is to do, if that is known
+ */
+export function reportProgress(done: number, total?: number): void {
+  for (const number of total === undefined ? [done] : [done, total]) {
+    if (!(number >= 0 && number < Infinity)) {
+      throw new RangeError(`progress is a number from 0 on, not ${number}`)
+    }
+  }
+  const { [PROGRESS]: report } = globalThis as { [PROGRESS]?: (done: number, total?: number) => void }
+  report?.(done, total)
+}
+
 /** Keeps what setup returned for {@link loadVariable}. */
 export function keepVariables(variables: Record<string, unknown>): void {
   places[PLACE] = variables

@@ -7,6 +7,7 @@ import {
   BackupRequest,
   CancelTasksRequest,
   type BackupResponse,
+  ProgressRequest,
   CreateJobRequest,
   StopRequest,
 } from '../../protocol/client.ts'
@@ -15,6 +16,7 @@ import type { Blobs } from '../blobs.ts'
 import type { Contexts } from '../contexts.ts'
 import { unauthorised } from '../errors.ts'
 import type { Jobs } from '../jobs.ts'
+import type { TaskProgress } from '../progress.ts'
 import { parse } from '../server.ts'
 import type { StatusBoard } from '../status.ts'
 import { bearer, matches } from '../tokens.ts'
@@ -39,6 +41,7 @@ export interface ClientRoutes {
   jobs: Jobs
   contexts: Contexts
   blobs: Blobs
+  progress: TaskProgress
   board: StatusBoard
   /** Copies the ledger to a new file; returns its size in bytes. */
   backUp: (file: string) => Promise<number>
@@ -58,7 +61,7 @@ export function userOnly(user: Uint8Array): onRequestHookHandler {
 /** What users' programs and the command line ask. */
 export function clientRoutes(
   server: FastifyInstance,
-  { user, jobs, contexts, blobs, board, backUp, onStop }: ClientRoutes,
+  { user, jobs, contexts, blobs, progress, board, backUp, onStop }: ClientRoutes,
 ): void {
   server.addHook('onRequest', userOnly(user))
 
@@ -88,6 +91,10 @@ export function clientRoutes(
   server.post('/v1/jobs/:job/tasks/cancel', ({ params, body }) =>
     jobs.cancelTasks(parse(JobParams, params).job, parse(CancelTasksRequest, body).keys),
   )
+  server.post('/v1/jobs/:job/tasks/progress', small, ({ params, body }) => {
+    const { id } = jobs.info(parse(JobParams, params).job)
+    return progress.read(id, parse(ProgressRequest, body).keys)
+  })
   server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/forget', small, ({ params }) => jobs.forget(parse(JobParams, params).job))

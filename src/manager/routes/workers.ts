@@ -11,6 +11,7 @@ import type { Neighbours } from '../neighbours.ts'
 import { SourcesRequest, type SourcesResponse } from '../../protocol/sources.ts'
 import type { Pilots, Session } from '../pilots.ts'
 import { parse } from '../server.ts'
+import type { TaskProgress } from '../progress.ts'
 import type { StatusBoard } from '../status.ts'
 import { bearer } from '../tokens.ts'
 
@@ -23,6 +24,7 @@ export interface WorkerRoutes {
   pilots: Pilots
   contexts: Contexts
   board: StatusBoard
+  progress: TaskProgress
   neighbours: Neighbours
   /** What pilots boot. */
   runtime: { path: string; sha256: string; bytes: number }
@@ -31,7 +33,7 @@ export interface WorkerRoutes {
 
 /** What pilots and their workers ask. */
 export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
-  const { dispatcher, pilots, contexts, board, neighbours, runtime, terms } = options
+  const { dispatcher, pilots, contexts, board, progress, neighbours, runtime, terms } = options
   const watch = connectionWatch(dispatcher)
   // Asked for before the body is read, so that strangers cannot send one.
   const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
@@ -63,6 +65,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     // What nobody registered would be remembered for nothing.
     exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
     board.note(worker, exchange.contexts)
+    progress.note(worker, exchange.progress ?? [])
     neighbours.note(worker, exchange.contexts)
     const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () =>
       watch(request.raw.socket, worker),

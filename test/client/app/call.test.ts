@@ -32,7 +32,7 @@ function adders() {
           ),
       }
       handed.push(entry)
-      return { key, row: promise, cancel: () => void (entry.cancelled = true) }
+      return { key, row: promise, progress: () => undefined, cancel: () => void (entry.cancelled = true) }
     },
     close: () => Promise.resolve(),
   }

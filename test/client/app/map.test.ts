@@ -12,6 +12,7 @@ function held() {
     new TaskFuture<number>((resolve, reject) => calls.set(item, { resolve, reject }), {
       id: `${item}`,
       state: 'queued',
+      progress: { state: 'queued', attempt: 1 },
       cancel: () => void cancelled.push(item),
       demand() {},
       parcel: () => Promise.resolve(undefined),
@@ -23,6 +24,7 @@ const at = (item: number) =>
   new TaskFuture<number>((resolve) => resolve(item * 10), {
     id: '',
     state: 'done',
+    progress: { state: 'done', attempt: 1 },
     cancel() {},
     demand() {},
     parcel: () => Promise.resolve(undefined),
@@ -76,6 +78,29 @@ describe('a map', () => {
     calls.get(2)!.resolve(0)
     await third
     await results.return()
+  })
+
+  test('says how far it is', async () => {
+    const { calls, call } = held()
+    const results = mapItems(call, new Set([1, 2, 3]), { window: 2 })
+    const first = results.next()
+    await nextTurn()
+    assert.deepEqual(results.progress, { done: 0, failed: 0, running: 2, total: 3, rate: 0 })
+    calls.get(1)!.resolve(1)
+    calls.get(2)!.reject(new Error('no'))
+    await first
+    const { rate, ...counts } = results.progress
+    assert.deepEqual(counts, { done: 2, failed: 1, running: 0, total: 3 })
+    assert.ok(rate > 0)
+    await results.return()
+    async function* stream() {
+      yield await Promise.resolve(7)
+    }
+    const streamed = mapItems(at, stream())
+    assert.equal(streamed.progress.total, undefined)
+    await streamed.next()
+    await streamed.next()
+    assert.equal(streamed.progress.total, 1)
   })
 
   test('cancels what runs when its reader stops, and closes the source', async () => {

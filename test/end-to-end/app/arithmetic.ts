@@ -1,7 +1,8 @@
 /* A user's module: a context with a number in it, and functions that are easy to check. */
+import { existsSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { loadVariable } from '../../../src/client/app/variables.ts'
+import { loadVariable, reportProgress } from '../../../src/client/app/variables.ts'
 import { sum } from './numbers.ts'
 
 export const limit = 10
@@ -34,3 +35,10 @@ export function shape(value: { at: Date; bytes: Uint8Array; seen: Set<string> })
 export const make = (floats: number) => Float64Array.from({ length: floats }, (_, i) => i)
 export const total = (...lists: Float64Array[]) => sum(lists.map((list) => list.reduce((a, b) => a + b, 0)))
 export const huge = (bytes: number) => Buffer.alloc(bytes)
+
+/** Goes as far as half, and on when there is a file. */
+export async function halves(total: number, file: string) {
+  for (let done = 0; done <= total / 2; done++) reportProgress(done, total)
+  while (!existsSync(file)) await delay(20)
+  return total
+}

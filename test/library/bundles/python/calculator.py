@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from gleaner import bundle_folder, load_variable
+from gleaner import bundle_folder, load_variable, report_progress
 from parts.numbers import to_number
 
 
@@ -102,3 +102,14 @@ def interpreter(_):
 def hang(_):
     while True:
         signal.pause()
+
+
+def count(total):
+    for done in range(total + 1):
+        report_progress(done, total)
+    return total
+
+
+def count_all(totals):
+    report_progress(sum(totals))
+    return totals
