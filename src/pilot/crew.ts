@@ -95,7 +95,7 @@ export function createCrew(options: CrewOptions): Crew {
       isOwed,
       onContext: shelf.note,
       onEnded,
-      onOutcome,
+      onTaskNews,
     }),
   )
 
@@ -107,10 +107,10 @@ export function createCrew(options: CrewOptions): Crew {
 
   function onEnded(context: string, calls: number, busyMs: number, longestMs: number) {
     meters.set(context, observe(meterOf(context), calls, busyMs, longestMs))
-    onOutcome(context)
+    onTaskNews(context)
   }
 
-  function onOutcome(context: string) {
+  function onTaskNews(context: string) {
     const isTurning = slots.some(({ turn, next }) => turn !== next)
     if (isTurning || unfinishedIn(hand, context) === 0) rearrange()
     onNews()

@@ -52,12 +52,16 @@ export function end(flight: Flight, results: readonly Ended[]): { call: Call; re
   })
 }
 
-/** Notes how far calls are. */
-export function note(flight: Flight, reports: readonly ({ id: number } & Progress)[]): void {
+/** Notes how far calls are; true if one of them says so for the first time. */
+export function note(flight: Flight, reports: readonly ({ id: number } & Progress)[]): boolean {
+  let isFirst = false
   for (const { id, ...progress } of reports) {
     const call = flight.calls.get(id)
-    if (call) call.progress = progress
+    if (!call) continue
+    isFirst ||= call.progress === undefined
+    call.progress = progress
   }
+  return isFirst
 }
 
 /** How far tasks are that have said so. */

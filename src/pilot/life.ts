@@ -66,8 +66,8 @@ export interface LifeOptions extends LibraryOptions {
   onUsage: (usage: Usage) => void
   /** Calls ended: how many, in what time since the last ones, and how long the longest took; milliseconds. */
   onEnded: (calls: number, busyMs: number, longestMs: number) => void
-  /** A task has an outcome besides those that ended just now. */
-  onOutcome: () => void
+  /** A task has an outcome besides those that ended just now, or says for the first time how far it is. */
+  onTaskNews: () => void
 }
 
 const MEMORY_CHECK_MS = 1_000
@@ -131,7 +131,7 @@ export function beginLife(options: LifeOptions): Life {
       if (!isOurs()) return
       flight.calls.delete(call.id)
       finish(hand, task, { status: 'error', error: toTaskError(error) }, 0)
-      options.onOutcome()
+      options.onTaskNews()
       closeIfDone()
     }
   }
@@ -149,7 +149,7 @@ export function beginLife(options: LifeOptions): Life {
     } catch (error) {
       finish(hand, task, { status: 'error', error: toTaskError(error) }, ms, logOf(result.log))
     }
-    options.onOutcome()
+    options.onTaskNews()
   }
 
   function nextTasks(): HeldTask[] {
@@ -171,7 +171,9 @@ export function beginLife(options: LifeOptions): Life {
         for (const call of begin(flight, message.ids, performance.now())) limits.set(limitOf(call))
         return
       case 'progress':
-        return note(flight, message.calls)
+        // The next exchange may be far away; it is not while there is progress.
+        if (note(flight, message.calls)) options.onTaskNews()
+        return
       case 'ended':
         settle(message.calls, message.ms / Math.max(1, message.calls.length))
         closeIfDone()

@@ -53,8 +53,8 @@ export interface SlotOptions {
   /** Something happened to a context here. When its library has gone for good, it has left the slot already. */
   onContext: (context: string, event: ContextEvent) => void
   onEnded: (context: string, calls: number, busyMs: number, longestMs: number) => void
-  /** A task of this context has an outcome besides those that ended just now. */
-  onOutcome: (context: string) => void
+  /** A task of this context has an outcome besides those that ended just now, or says for the first time how far it is. */
+  onTaskNews: (context: string) => void
 }
 
 /** What the process of a library takes beside the files that it loads, bytes. */
@@ -62,7 +62,7 @@ const BESIDE_FILES = 64 << 20
 const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
-  const { index, plan, oneTask, isOwed, onContext, onEnded, onOutcome, window, ...rest } = options
+  const { index, plan, oneTask, isOwed, onContext, onEnded, onTaskNews, window, ...rest } = options
   const { slot, memoryLimit, env } = plan
   const hasDevice = slot.device !== 'cpu' && slot.memory > 0
   const budget: Usage = { memory: memoryLimit, device: hasDevice ? slot.memory : Infinity }
@@ -115,7 +115,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
       onContext: (event) => onContext(id, event),
       onUsage: (measured) => noteUsage(id, measured),
       onEnded: (calls, busyMs, longestMs) => onEnded(id, calls, busyMs, longestMs),
-      onOutcome: () => onOutcome(id),
+      onTaskNews: () => onTaskNews(id),
     })
     tenants.set(id, tenant)
     void tenant.gone.then((error) => {

@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { begin, emptyFlight, end, isAlone, launch, limitOf, recall } from '../../src/pilot/flight.ts'
+import {
+  begin,
+  emptyFlight,
+  end,
+  isAlone,
+  launch,
+  limitOf,
+  recall,
+  type Call,
+  note,
+  reportsOf,
+} from '../../src/pilot/flight.ts'
 import type { HeldTask } from '../../src/pilot/hand.ts'
 
 function held(task: number, more: Partial<HeldTask> = {}): HeldTask {
@@ -40,6 +51,17 @@ describe('the calls inside a library', () => {
     begin(flight, [limited!.id, free!.id], 100)
     assert.equal(limitOf(limited!), 150)
     assert.equal(limitOf(free!), Infinity)
+  })
+
+  test('say how far they are as long as they are in flight; the first word of each is news', () => {
+    const flight = emptyFlight()
+    const [first, second] = launch(flight, [held(1), held(2)])
+    const word = (call: Call | undefined, done: number) => ({ id: call!.id, done, total: 9 })
+    assert.ok(note(flight, [word(first, 1)]))
+    assert.ok(!note(flight, [word(first, 2)]))
+    assert.ok(note(flight, [word(first, 3), word(second, 4), { id: 99, done: 1 }]))
+    end(flight, [{ id: first!.id, value: 0 }])
+    assert.deepEqual(reportsOf(flight), [{ task: 2, done: 4, total: 9 }])
   })
 
   test('can be recalled until they begin', () => {
