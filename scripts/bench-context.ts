@@ -15,15 +15,15 @@ import { writeChart } from './support/chart.ts'
  *
  *   npm run bench:context                          the paper's ratio: rebuilding a context takes 2.75 times a task's inference
  *   npm run bench:context -- --evictions 1         the same with each pilot killed once
- *   npm run bench:context -- --ratio 0.1,0.3,1,3,10,30 --seconds 5      the curve
+ *   npm run bench:context -- --ratio 0.1,0.3,1,3,10,30    the curve, of the first and the last mode, in five minutes
  *
- * --seconds: inference for each pilot; --svg DIR: plots.
+ * --seconds: inference for each pilot, 30 if not given, or in a curve as long as leaves time for the others; --svg DIR: plots.
  */
 
 const { values } = parseArgs({
   options: {
     ratio: { type: 'string', default: '2.75' },
-    seconds: { type: 'string', default: '30' },
+    seconds: { type: 'string' },
     pilots: { type: 'string', default: '2' },
     evictions: { type: 'string', default: '0' },
     weights: { type: 'string', default: '32' },
@@ -32,7 +32,8 @@ const { values } = parseArgs({
 })
 const ratios = values.ratio.split(',').map(Number)
 const pilots = Number(values.pilots)
-const inference = Number(values.seconds) * pilots * 1000
+const isCurve = ratios.length > 1
+const modes = ContextMode.options.filter((mode) => !isCurve || mode !== 'disk')
 const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-context-'))
 const pool = {
   folder,
@@ -45,15 +46,21 @@ const claims = [...generateClaims({ split: 'held-out', count: 30_000 })].map(
 )
 
 try {
-  const rough = await measure({ ratio: 1, overheadMs: 500, claimMs: 1 }, 4)
   const points: Point[] = []
-  const costs = await calibrate({ ...rough, ratio: ratios[0]! })
-  for (const ratio of ratios) points.push(await compare({ ...costs, ratio }))
-  if (points.length > 1) {
+  const rough = await measure({ ratio: 1, overheadMs: 500, claimMs: 1 }, 4)
+  // The ratio of each point of a curve is measured with the point: it need not be met.
+  let costs = await (isCurve ? measure(rough, 10) : calibrate({ ...rough, ratio: ratios[0]! }))
+  for (const ratio of ratios) {
+    const { point, ...found } = await compare({ ...costs, ratio })
+    points.push(point)
+    // Costs change with the size of tasks, so that the last ones found are the best guess.
+    costs = { ...costs, ...found }
+  }
+  if (isCurve) {
     console.table(points)
     if (values.svg !== undefined) plotCurve(values.svg, points)
   }
-  console.log(JSON.stringify(points.length > 1 ? { curve: points } : points[0]))
+  console.log(JSON.stringify(isCurve ? { curve: points } : points[0]))
 } finally {
   await rm(folder, { recursive: true, force: true })
 }
@@ -89,9 +96,13 @@ async function measure(costs: Costs, tasksPerPilot: number): Promise<Costs> {
     tasks: tasksOf(size, tasksPerPilot * pilots),
     evictions: 0,
   })
-  const results = run.pilots.flatMap((pilot) => pilot.results)
+  return { ratio: costs.ratio, ...costsIn(run, size) }
+}
+
+function costsIn({ pilots }: PoolRun, size: number): Omit<Costs, 'ratio'> {
+  const results = pilots.flatMap((pilot) => pilot.results)
   const taskMs = results.reduce((sum, { ms }) => sum + ms, 0) / results.length
-  return { ratio: costs.ratio, overheadMs: ratioOf(run.pilots) * taskMs, claimMs: taskMs / size }
+  return { overheadMs: ratioOf(pilots) * taskMs, claimMs: taskMs / size }
 }
 
 function tasksOf(size: number, count: number): string[][] {
@@ -100,36 +111,47 @@ function tasksOf(size: number, count: number): string[][] {
   return Array.from({ length: count }, () => Array.from({ length: size }, one))
 }
 
-/** One line of the curve: seconds from the submission to the last result by mode, and what follows from them. */
-type Point = Record<'ratio' | 'none_s' | 'disk_s' | 'pervasive_s' | 'speedup' | 'ideal' | 'goodput', number>
+/** Inference for each pilot: enough for what a pilot does once to be small against it, and for a curve in five minutes. */
+function inferenceSeconds(ratio: number): number {
+  if (values.seconds !== undefined) return Number(values.seconds)
+  return isCurve ? Math.min(7, Math.max(3, 54 / (2 + ratio))) : 30
+}
 
-async function compare(costs: Costs): Promise<Point> {
+/** One point of the curve: seconds from the submission to the last result by mode, and what follows from them. */
+type Point = Record<'ratio' | 'speedup' | 'ideal' | 'goodput', number> & {
+  [S in `${ContextMode}_s`]?: number
+}
+
+async function compare(costs: Costs): Promise<{ point: Point } & Omit<Costs, 'ratio'>> {
   const size = claimsPerTask(costs)
-  const tasks = tasksOf(size, Math.max(2 * pilots, Math.round(inference / size / costs.claimMs)))
+  const inferenceMs = inferenceSeconds(costs.ratio) * pilots * 1000
+  // As many for each pilot: what is measured is not how an odd one is shared.
+  const tasksPerPilot = Math.max(2, Math.round(inferenceMs / size / costs.claimMs / pilots))
+  const tasks = tasksOf(size, tasksPerPilot * pilots)
   const common: Omit<RunOptions, 'mode'> = { ...pool, tasks }
   console.log(
     `\n${tasks.length} tasks of ${size} claims on ${pilots} pilots, ${pool.evictions} evictions: a context takes ` +
       `${Math.round(costs.overheadMs)} ms to come up, a claim ${costs.claimMs.toFixed(1)} ms`,
   )
-  const runs = {} as Record<ContextMode, PoolRun>
-  for (const mode of ContextMode.options) {
-    runs[mode] = await runPool({ ...common, mode })
-    console.log(`${mode}: ${runs[mode].seconds.toFixed(1)} s`)
+  const runs = new Map<ContextMode, PoolRun>()
+  for (const mode of modes) {
+    const run = await runPool({ ...common, mode })
+    runs.set(mode, run)
+    console.log(`${mode}: ${run.seconds.toFixed(1)} s`)
   }
-  console.table(
-    Object.fromEntries(ContextMode.options.map((mode) => [mode, describe(runs[mode], runs.none)])),
-  )
-  if (values.svg !== undefined) plot(values.svg, runs)
-  const ratio = ratioOf(runs.none.pilots)
-  return {
+  const [none, pervasive] = [runs.get('none')!, runs.get('pervasive')!]
+  console.table(Object.fromEntries([...runs].map(([mode, run]) => [mode, describe(run, none)])))
+  if (values.svg !== undefined && !isCurve) plot(values.svg, runs)
+  const ratio = ratioOf(none.pilots)
+  const seconds = [...runs].map(([mode, run]) => [`${mode}_s`, hundredth(run.seconds)])
+  const point: Point = {
     ratio: hundredth(ratio),
-    none_s: hundredth(runs.none.seconds),
-    disk_s: hundredth(runs.disk.seconds),
-    pervasive_s: hundredth(runs.pervasive.seconds),
-    speedup: hundredth(runs.none.seconds / runs.pervasive.seconds),
+    ...(Object.fromEntries(seconds) as { [S in `${ContextMode}_s`]?: number }),
+    speedup: hundredth(none.seconds / pervasive.seconds),
     ideal: hundredth(1 + ratio),
-    goodput: hundredth(shareOf(accountOf(runs.pervasive.pilots), 'inference')),
+    goodput: hundredth(shareOf(accountOf(pervasive.pilots), 'inference')),
   }
+  return { point, ...costsIn(none, size) }
 }
 
 function describe(run: PoolRun, none: PoolRun) {
@@ -147,27 +169,30 @@ function shareOf(account: Account, kind: keyof Account): number {
   return account[kind] / kinds.reduce((sum, each) => sum + account[each], 0)
 }
 
-function plot(folder: string, runs: Record<ContextMode, PoolRun>): void {
+function plot(folder: string, runs: Map<ContextMode, PoolRun>): void {
   writeChart(`${folder}/context-claims.svg`, {
     title: 'Claims done',
     x: { name: 'seconds' },
-    lines: ContextMode.options.map((name) => ({ name, points: runs[name].done })),
+    lines: [...runs].map(([name, { done }]) => ({ name, points: done })),
   })
   writeChart(`${folder}/context-pilots.svg`, {
     title: 'Pilots with a worker',
     x: { name: 'seconds' },
-    lines: ContextMode.options.map((name) => ({ name, points: pilotsOver(runs[name]) })),
+    lines: [...runs].map(([name, run]) => ({ name, points: pilotsOver(run) })),
   })
 }
 
 function plotCurve(folder: string, points: Point[]): void {
+  const ends = [Math.min, Math.max].map((end) => Math.log(end(...points.map(({ ratio }) => ratio))))
+  const steps = Array.from({ length: 50 }, (_, i) => Math.exp(ends[0]! + ((ends[1]! - ends[0]!) * i) / 49))
   writeChart(`${folder}/context-curve.svg`, {
-    title: 'Speedup of a context that is kept',
+    title: 'Speedup by keeping a context',
     x: { name: 'time to rebuild a context / inference of a task', log: true },
-    lines: (['speedup', 'ideal'] as const).map((name) => ({
-      name,
-      points: points.map((point) => [point.ratio, point[name]]),
-    })),
+    y: { log: true },
+    lines: [
+      { name: 'measured', points: points.map(({ ratio, speedup }) => [ratio, speedup]) },
+      { name: 'ideal, 1 + ratio', points: steps.map((ratio) => [ratio, 1 + ratio]) },
+    ],
   })
 }
 

@@ -1,6 +1,6 @@
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,8 +12,9 @@ import { runFactory } from './support/running-factory.ts'
 
 /*
  * How soon a pilot works that starts beside a warm one: from the moment its pilot.sh is run to the result of its first task,
- * on a link of 1 Gbit/s of its own, over which the context comes. Its node has booted pilots before, but never had the
- * context. The bound is what cannot be saved: the bytes over the link, and the load as a bare process does it.
+ * on a link of 1 Gbit/s of its own, over which the context comes. The bound is what cannot be saved: the bytes over the link,
+ * and the load as a bare process does it. Measured twice: on a node that has booted pilots before, but never had the context;
+ * and on one that never had a pilot, where the runtime comes over the link too, from the manager, and is unpacked.
  *
  *   sudo npm run bench:resume
  */
@@ -35,45 +36,73 @@ if (process.getuid?.() !== 0) {
 
 const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-resume-'))
 try {
-  const { runtime, fetch, load, total } = await resume()
-  const bareLoad = await loadBare()
-  const bound = bytes / Number(values['bytes-per-second']) + bareLoad
-  const seconds = { runtime, fetch, load, 'first task': total - runtime - fetch - load, total, bound }
+  const known = await resume('known')
+  const bareLoad = await loadBare(join(folder, 'known'))
+  const fresh = await resume('fresh')
+  const link = Number(values['bytes-per-second'])
+  const bound = bytes / link + bareLoad
+  const lines = { 'known node': known, 'fresh node': fresh }
   console.table(
-    Object.fromEntries(Object.entries(seconds).map(([what, s]) => [what, { seconds: hundredth(s) }])),
+    Object.fromEntries(
+      Object.entries(lines).map(([name, { runtime, fetch, load, total }]) => {
+        const seconds = { runtime, fetch, load, 'first task': total - runtime - fetch - load, total }
+        return [name, Object.fromEntries(Object.entries(seconds).map(([what, s]) => [what, hundredth(s)]))]
+      }),
+    ),
   )
   console.log(
     JSON.stringify({
-      total_s: hundredth(total),
-      runtime_s: hundredth(runtime),
-      fetch_s: hundredth(fetch),
-      load_s: hundredth(load),
+      ...report(known, bound),
       bare_load_s: hundredth(bareLoad),
-      bound_s: hundredth(bound),
-      ratio: hundredth(total / bound),
+      fresh_node: {
+        ...report(fresh, bound + fresh.runtimeBytes / link),
+        runtime_mb: Math.round(fresh.runtimeBytes / 1e6),
+      },
     }),
   )
 } finally {
   await rm(folder, { recursive: true, force: true })
 }
 
-/** Seconds from the exec of pilot.sh, and what they went into. */
-async function resume() {
+/** What a pilot's start took, seconds. */
+interface Start {
+  runtime: number
+  fetch: number
+  load: number
+  total: number
+  runtimeBytes: number
+}
+
+function report({ runtime, fetch, load, total }: Start, bound: number) {
+  return {
+    total_s: hundredth(total),
+    runtime_s: hundredth(runtime),
+    fetch_s: hundredth(fetch),
+    load_s: hundredth(load),
+    bound_s: hundredth(bound),
+    ratio: hundredth(total / bound),
+  }
+}
+
+/** From the exec of pilot.sh, on a node that has booted pilots before or on one that has not. */
+async function resume(kind: 'known' | 'fresh'): Promise<Start> {
+  const own = join(folder, kind)
+  await mkdir(own)
   using network = openNetwork()
   const warm = network.node()
   const fresh = network.node()
   for (const node of [warm, fresh]) shape(node)
-  const gate = join(folder, 'gate')
+  const gate = join(own, 'gate')
   const config = {
     manager: { listen: `${network.address}:0`, idle: '10m' },
     sites: {
-      warm: await site('warm', warm, 'true'),
+      warm: await site(own, 'warm', warm, 'true'),
       // Its job waits in the queue, as it were, until the gate opens.
-      fresh: await site('fresh', fresh, `until [ -e '${gate}' ]; do sleep 0.02; done`),
+      fresh: await site(own, 'fresh', fresh, `until [ -e '${gate}' ]; do sleep 0.02; done`),
     },
   }
   const context = verifierContext(bytes)
-  await using factory = await runFactory(config, { [NAME]: context }, folder)
+  await using factory = await runFactory(config, { [NAME]: context }, own)
   const job = await factory.client.createJob({ name: 'resume', context: NAME })
   const claims = Array.from({ length: 20 }, (_, i) => `claim number ${i} of those that wait`)
   await job.add(Array.from({ length: 20_000 }, (_, i) => ({ key: String(i), input: claims })))
@@ -83,9 +112,10 @@ async function resume() {
   for await (const { worker } of job.results()) {
     if (opened === undefined) {
       opened = worker
-      // The node has booted pilots before.
-      await mkdir(cacheOf('fresh'))
-      execFileSync('cp', ['-al', join(cacheOf('warm'), 'runtime'), cacheOf('fresh')])
+      if (kind === 'known') {
+        await mkdir(cacheOf(own, 'fresh'))
+        execFileSync('cp', ['-al', join(cacheOf(own, 'warm'), 'runtime'), cacheOf(own, 'fresh')])
+      }
       await writeFile(gate, '')
     } else if (worker !== opened) break
   }
@@ -94,13 +124,13 @@ async function resume() {
   return await account(factory.state, endedAt)
 }
 
-function cacheOf(name: string): string {
-  return join(folder, `cache-${name}`)
+function cacheOf(own: string, name: string): string {
+  return join(own, `cache-${name}`)
 }
 
 /** A site whose pilot runs on a node of its own. */
-async function site(name: string, node: Node, before: string) {
-  const template = join(folder, `${name}.sh`)
+async function site(own: string, name: string, node: Node, before: string) {
+  const template = join(own, `${name}.sh`)
   const jobs = 'read -r stat </proc/self/stat\nread -r boot </proc/sys/kernel/random/boot_id\n'
   const note = `printf '%s %s\\n' "$boot" "$stat" >"jobs/.$1" && mv "jobs/.$1" "jobs/$1"\n`
   const run = `date +%s%3N >"jobs/.started.$1"\nexec ${node.prefix.join(' ')} /bin/sh ./pilot.sh "$1"\n`
@@ -112,12 +142,16 @@ async function site(name: string, node: Node, before: string) {
     cpus: 1,
     poll: 0.25,
     template,
-    cacheFolder: cacheOf(name),
+    cacheFolder: cacheOf(own, name),
+    // As if the node saw none of the submit node's files: what it lacks comes over its link.
+    setup: 'GLEANER_RUNTIME_FILE=',
   }
 }
 
-async function account(state: string, endedAt: number) {
+async function account(state: string, endedAt: number): Promise<Start> {
   const [submission] = await readdir(join(state, 'submissions', 'fresh'))
+  const settings = await readFile(join(state, 'submissions', 'fresh', submission!, 'pilot.env'), 'utf8')
+  const [, archive] = /^GLEANER_RUNTIME_FILE='(.*)'$/m.exec(settings)!
   const [pilot] = (await readFile(join(state, 'submissions', 'fresh', submission!, 'pilots'), 'utf8')).split(
     '\n',
   )
@@ -132,12 +166,13 @@ async function account(state: string, endedAt: number) {
     fetch: between(at('fetching'), at('fetched')),
     load: between(at('loading'), at('loaded')),
     total: between(startedAt, endedAt),
+    runtimeBytes: (await stat(archive!)).size,
   }
 }
 
 /** The same load in a process that does nothing else: from its start until it is ready, seconds. */
-async function loadBare(): Promise<number> {
-  const app = join(folder, NAME, 'app', 'verify.mjs')
+async function loadBare(own: string): Promise<number> {
+  const app = join(own, NAME, 'app', 'verify.mjs')
   const program = fileURLToPath(new URL('bench-resume/bare.ts', import.meta.url))
   const startedAt = performance.now()
   const child = fork(program, [app], { execArgv: [] })

@@ -19,8 +19,7 @@ import type { Core } from './core.ts'
 import type { TaskKind } from './plan.ts'
 import type { World } from './world.ts'
 
-export const CONTEXT = 'c'.repeat(64)
-/** The one bundle that the context needs. */
+/** The one bundle that all contexts need. */
 const BUNDLE = 'b'.repeat(64)
 /** Where its clock stands when the world begins, milliseconds. */
 const EPOCH = 1e12
@@ -139,8 +138,9 @@ export class SimManager {
   }
 
   #schedule(id: number, counts?: { done: number; failed: number }): void {
-    const { retries } = this.#world.plan
-    addJob(this.state, { id, context: CONTEXT, function: 'f', priority: 0, retries }, counts)
+    const { retries, contexts } = this.#world.plan
+    const context = String(id % contexts).repeat(64)
+    addJob(this.state, { id, context, function: 'f', priority: 0, retries }, counts)
   }
 
   // --- clients

@@ -9,6 +9,9 @@ export interface Plan {
   nodes: Node[]
   /** Tasks of each job, by what they do. */
   jobs: TaskKind[][]
+  /** Contexts that the jobs are of, in turn, and how many of them a slot has memory for. */
+  contexts: number
+  memory: number
   retries: number
   /** Chance that a message is lost, or delivered twice. */
   loss: number
@@ -91,5 +94,7 @@ export function makePlan(seed: number): Plan {
     clockJump: random.pick([0, 10_000, 24 * HOUR]),
     setupFailure: random.pick([0, 0.2]),
     calmAt: random.between(1, 6) * MINUTE,
+    contexts: random.between(1, 3),
+    memory: random.between(1, 2),
   }
 }

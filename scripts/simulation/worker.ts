@@ -2,7 +2,6 @@ import type { Reply } from '../../src/core/state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
-import { CONTEXT } from './manager.ts'
 import type { Node } from './plan.ts'
 import type { World } from './world.ts'
 
@@ -14,6 +13,20 @@ const PATIENCE = 600_000
 const IDLE = 60_000
 /** Tasks it wants in hand. */
 const ROOM = 8
+
+/** A task in hand. */
+interface Held {
+  lease: number
+  context: string
+}
+
+/** A context's library in the worker's one slot. */
+interface Library {
+  ready: boolean
+  attempts: number
+  setupFailed: boolean
+  usedAt: number
+}
 
 /** A worker as the manager sees it: it obeys the protocol of src/protocol/worker.ts. */
 export class SimWorker {
@@ -27,17 +40,17 @@ export class SimWorker {
   #pausedUntil = 0
   #seq = 0
   #open: { request: ExchangeRequest; attempt: number } | undefined
-  #hand = new Map<number, number>()
+  #hand = new Map<number, Held>()
   #running: number | undefined
   #results: TaskResult[] = []
-  /** The context's bundle is on disk. */
+  /** The bundle of all contexts is on disk. */
   #held = false
   #fetching = false
   /** Sources that failed, not told yet. */
   #faults: Pick<Fault, 'source' | 'reason'>[] = []
-  #ready = false
-  #attempts = 0
-  #setupFailed = false
+  readonly #libraries = new Map<string, Library>()
+  /** The context it is to work for. */
+  #wanted: string | undefined
   #leaving: ExchangeRequest['leaving']
   #heardAt: number
   #busyAt: number
@@ -76,9 +89,7 @@ export class SimWorker {
   terminate(reason: NonNullable<ExchangeRequest['leaving']>): void {
     if (this.#leaving) return
     this.#leaving = reason
-    for (const [task, lease] of this.#hand) {
-      if (task !== this.#running) this.#end(task, lease, { status: 'returned' })
-    }
+    for (const task of this.#hand.keys()) if (task !== this.#running) this.#end(task, { status: 'returned' })
     this.#exchange()
   }
 
@@ -101,18 +112,18 @@ export class SimWorker {
   #exchange(): void {
     if (!this.alive || this.#open) return
     const idle = this.#hand.size === 0 && this.#results.length === 0 && !this.#leaving
-    const room = this.#ready && !this.#leaving ? ROOM - this.#hand.size : 0
+    const leases = new Set([...this.#hand.values()].map(({ lease }) => lease))
+    const wanted = this.#wanted
+    const room = this.#isReady(wanted) && !this.#leaving ? ROOM - this.#hand.size : 0
     this.#open = {
       attempt: 0,
       request: {
         seq: this.#seq++,
         results: [...this.#results],
-        leases: [...new Set([...this.#hand.values(), ...this.#results.map(({ lease }) => lease)])].filter(
-          (lease) => [...this.#hand.values()].includes(lease),
-        ),
-        contexts: [this.#report()],
-        want: room > 0 ? [{ context: CONTEXT, tasks: room }] : [],
-        rate: this.#ready ? 1000 / this.#node.taskMs : 0,
+        leases: [...leases],
+        contexts: this.#report(),
+        want: room > 0 ? [{ context: wanted!, tasks: room }] : [],
+        rate: this.#isReady(wanted) ? 1000 / this.#node.taskMs : 0,
         waitMs: idle ? LONG_POLL : 0,
         ...(this.#leaving ? { leaving: this.#leaving } : {}),
       },
@@ -120,14 +131,24 @@ export class SimWorker {
     this.#transmit()
   }
 
-  #report(): ExchangeRequest['contexts'][number] {
-    const attempts = this.#attempts
-    if (this.#ready) return { context: CONTEXT, level: 'memory', attempts }
-    if (!this.#held) {
-      return { context: CONTEXT, level: 'absent', ...(this.#fetching ? { doing: 'fetching' } : {}), attempts }
-    }
+  #isReady(context: string | undefined): boolean {
+    return this.#libraries.get(context ?? '')?.ready ?? false
+  }
+
+  #report(): ExchangeRequest['contexts'] {
+    const known = [...this.#libraries]
+    const [wanted] = this.#wanted === undefined || this.#libraries.has(this.#wanted) ? [] : [this.#wanted]
     const error = { name: 'Error', message: 'out of memory' }
-    return { context: CONTEXT, level: 'disk', attempts, ...(this.#setupFailed ? { error } : {}) }
+    const doing = this.#fetching ? ({ doing: 'fetching' } as const) : {}
+    const level = this.#held ? 'disk' : 'absent'
+    return [
+      ...known.map(([context, { ready, attempts, setupFailed }]) =>
+        ready
+          ? { context, level: 'memory' as const, attempts }
+          : { context, level: 'disk' as const, attempts, ...(setupFailed && { error }) },
+      ),
+      ...(wanted === undefined ? [] : [{ context: wanted, level, attempts: 0, ...doing } as const]),
+    ]
   }
 
   #transmit(): void {
@@ -163,27 +184,34 @@ export class SimWorker {
     const sent = new Set(open.request.results)
     this.#results = this.#results.filter((result) => !sent.has(result))
     for (const task of answer.cancel) if (task !== this.#running) this.#hand.delete(task)
-    for (const [task, lease] of this.#hand) {
+    for (const [task, { lease }] of this.#hand) {
       if (answer.revoke.includes(lease) && task !== this.#running) this.#hand.delete(task)
     }
-    for (const { lease, tasks } of answer.leases) for (const { task } of tasks) this.#take(task, lease)
+    for (const { lease, context, tasks } of answer.leases)
+      for (const { task } of tasks) this.#take(task, { lease, context })
     if (answer.drain) this.terminate('drain')
-    if (answer.warm.includes(CONTEXT)) this.#bringUp()
+    this.#wanted = answer.warm[0]
+    this.#bringUp()
     this.#run()
     if (open.request.leaving && this.#hand.size === 0 && this.#results.length === 0) return this.#exit()
-    if (this.#results.length > 0 || this.#leaving || (this.#hand.size < ROOM / 2 && this.#ready))
+    if (
+      this.#results.length > 0 ||
+      this.#leaving ||
+      (this.#hand.size < ROOM / 2 && this.#isReady(this.#wanted))
+    )
       this.#exchange()
   }
 
-  #take(task: number, lease: number): void {
-    if (this.#leaving) this.#end(task, lease, { status: 'returned' })
-    else this.#hand.set(task, lease)
+  #take(task: number, held: Held): void {
+    this.#hand.set(task, held)
+    if (this.#leaving) this.#end(task, { status: 'returned' })
   }
 
-  // --- the context
+  // --- the contexts
 
   #bringUp(): void {
-    if (this.#held) return this.#load()
+    if (this.#wanted === undefined) return
+    if (this.#held) return this.#load(this.#wanted)
     if (this.#fetching || this.#leaving) return
     this.#fetching = true
     this.#askForSources()
@@ -231,40 +259,61 @@ export class SimWorker {
   #keep(): void {
     this.#held = true
     this.#fetching = false
-    this.#load()
+    this.#bringUp()
     this.#exchange()
   }
 
-  #load(): void {
-    if (this.#ready || this.#leaving || (this.#attempts > 0 && !this.#setupFailed)) return
-    this.#attempts++
-    this.#setupFailed = false
-    this.#world.time.after(this.#world.plan.random.between(50, 3_000), () =>
+  /** Starts a library, once those in its way that have nothing to do have gone, the least recently used first. */
+  #load(context: string): void {
+    const { plan, time } = this.#world
+    const library = this.#libraries.get(context) ?? {
+      ready: false,
+      attempts: 0,
+      setupFailed: true,
+      usedAt: 0,
+    }
+    if (library.ready || this.#leaving || !library.setupFailed) return
+    const others = [...this.#libraries].filter(
+      ([other, { setupFailed }]) => other !== context && !setupFailed,
+    )
+    const idle = others.filter(([other]) => ![...this.#hand.values()].some((held) => held.context === other))
+    idle.sort(([, a], [, b]) => a.usedAt - b.usedAt)
+    const excess = others.length + 1 - plan.memory
+    if (excess > idle.length) return
+    for (const [other] of idle.slice(0, Math.max(0, excess))) this.#libraries.delete(other)
+    Object.assign(library, { attempts: library.attempts + 1, setupFailed: false, usedAt: this.#now })
+    this.#libraries.set(context, library)
+    time.after(plan.random.between(50, 3_000), () =>
       this.#whenAwake(() => {
-        const { plan, time } = this.#world
+        if (this.#libraries.get(context) !== library) return
         // Somewhere it must work: the first node's setups do.
-        this.#setupFailed =
+        library.setupFailed =
           this.#node.name !== 'n0' && time.now < plan.calmAt && plan.random.chance(plan.setupFailure)
-        this.#ready = !this.#setupFailed
+        library.ready = !library.setupFailed
+        this.#run()
         this.#exchange()
       }),
     )
   }
 
+  /** Ends the tasks of one context before it turns to the wanted one. */
   #run(): void {
-    if (this.#running !== undefined || !this.#ready) return
-    const [next] = this.#hand
-    if (!next) return
-    const [task] = next
-    this.#running = task
+    if (this.#running !== undefined) return
+    for (const [task, { context }] of this.#hand)
+      if (!this.#isReady(context) && context !== this.#wanted) this.#end(task, { status: 'returned' })
+    const ready = [...this.#hand].filter(([, { context }]) => this.#isReady(context))
+    const [next] = ready.find(([, { context }]) => context !== this.#wanted) ?? ready[0] ?? []
+    if (next === undefined) return
+    this.#running = next
+    this.#libraries.get(this.#hand.get(next)!.context)!.usedAt = this.#now
     const ms = this.#node.blackHole
       ? 5
       : Math.ceil(this.#node.taskMs * (0.5 + this.#world.plan.random.next()))
     this.#world.time.after(ms, () =>
       this.#whenAwake(() => {
         this.#running = undefined
-        const lease = this.#hand.get(task)
-        if (lease !== undefined) this.#end(task, lease, this.#outcome(task))
+        if (this.#hand.has(next)) this.#end(next, this.#outcome(next))
+        this.#bringUp()
         this.#run()
         this.#exchange()
       }),
@@ -279,7 +328,8 @@ export class SimWorker {
     return { status: 'done', value: task }
   }
 
-  #end(task: number, lease: number, outcome: Outcome): void {
+  #end(task: number, outcome: Outcome): void {
+    const { lease } = this.#hand.get(task)!
     this.#hand.delete(task)
     this.#results.push({ task, lease, outcome, ms: 1 })
   }
