@@ -13,7 +13,8 @@ test('a seed replays exactly', () => {
 
 for (const [name, core] of Object.entries(plants)) {
   test(`the simulation finds a planted bug: ${name}`, () => {
-    const found = Array.from({ length: 100 }, (_, i) => i + 1).filter((seed) => {
+    const seeds = Array.from({ length: 500 }, (_, i) => i + 1)
+    const found = seeds.find((seed) => {
       try {
         new World(seed, core).run()
         return false
@@ -21,6 +22,6 @@ for (const [name, core] of Object.entries(plants)) {
         return error instanceof Violation
       }
     })
-    assert.ok(found.length > 0)
+    assert.ok(found !== undefined)
   })
 }
