@@ -56,7 +56,7 @@ export function routes(known: Known): Route[] {
   const pieces = `/v1/pieces/${bundle}`
   const task = { task: 1, lease: 2, outcome: { status: 'done', value: 1 }, ms: 1 }
   const { sha256 } = refOf(BLOB)
-  const error = { name: 'Error', message: 'm', stack: 's' }
+  const error = { name: 'Error', message: 'm', stack: 's', cause: { name: 'Error', message: 'c' } }
   return [
     { method: 'GET', path: '/v1/status', token: 'user' },
     { method: 'GET', path: '/v1/contexts', token: 'user' },

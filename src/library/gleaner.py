@@ -17,6 +17,9 @@ _FD = 3
 _STACK_MAX = 16 << 10
 _LOG_MAX = 16 << 10
 _VALUE_MAX = 8 << 20
+# Causes of causes, and errors of a group, that come along with an error.
+_DEPTH_MAX = 5
+_GROUP_MAX = 10
 
 # Seconds between two words of how far a call is.
 _REPORT_EVERY = 0.5
@@ -206,12 +209,22 @@ def _encode(value):
 
 def _failure(error, log=""):
     """What was raised, as the user will see it: without the frames of this file and of the import system."""
+    return '{"error":%s%s}' % (json.dumps(_describe(error, _DEPTH_MAX)), log)
+
+
+def _describe(error, depth):
     frames = error.__traceback__
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     stack = "".join(traceback.format_exception(type(error), error, frames))
     described = {"name": type(error).__name__, "message": str(error), "stack": stack[-_STACK_MAX:]}
-    return '{"error":%s%s}' % (json.dumps(described), log)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause and depth > 0:
+        described["cause"] = _describe(cause, depth - 1)
+    grouped = getattr(error, "exceptions", None)
+    if isinstance(grouped, tuple) and depth > 0:
+        described["errors"] = [_describe(one, max(0, depth - 2)) for one in grouped[:_GROUP_MAX]]
+    return described
 
 
 def _is_ours(file):

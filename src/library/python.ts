@@ -105,6 +105,7 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
 }
 
 /** What was raised in Python, as if it had been thrown here. */
-function toError({ name, message, stack }: TaskError): Error {
-  return Object.assign(new Error(message), { name, stack: stack ?? message })
+function toError({ name, message, stack, cause, errors }: TaskError): Error {
+  const along = { ...(cause && { cause: toError(cause) }), ...(errors && { errors: errors.map(toError) }) }
+  return Object.assign(new Error(message), { name, stack: stack ?? message, ...along })
 }

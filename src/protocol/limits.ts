@@ -25,6 +25,9 @@ export const limits = {
   depth: 500,
   /** An error message or stack kept for a user. */
   errorText: 16 << 10,
+  /** Causes of causes, and errors in all that one error may bring along. */
+  errorDepth: 5,
+  errors: 30,
   /** What is kept of what one task printed, characters: its end. */
   log: 16 << 10,
   /** Longest time limit of a task: what a timer of the runtime can wait, milliseconds. */

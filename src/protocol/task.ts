@@ -3,12 +3,34 @@ import { BlobRefs } from './blob.ts'
 import { Json, limits, Milliseconds, Name, Serial } from './common.ts'
 
 /** What went wrong with a task, as the user sees it. */
-export const TaskError = z.object({
+export interface TaskError {
+  name: string
+  message: string
+  stack?: string | undefined
+  /** What led to it. */
+  cause?: TaskError | undefined
+  /** What it stands for, if it is for several. */
+  errors?: TaskError[] | undefined
+}
+
+const errorShape = {
   name: z.string().max(200),
   message: z.string().max(limits.errorText),
   stack: z.string().max(limits.errorText).optional(),
-})
-export type TaskError = z.infer<typeof TaskError>
+}
+
+/** Errors in errors go so deep; what is below is left out. */
+export const TaskError: z.ZodType<TaskError> = Array.from({ length: limits.errorDepth }).reduce<
+  z.ZodType<TaskError>
+>(
+  (inner) =>
+    z.object({
+      ...errorShape,
+      cause: inner.optional(),
+      errors: z.array(inner).max(limits.errors).optional(),
+    }),
+  z.object(errorShape),
+)
 
 /**
  * How one leased task ended on a worker.

@@ -54,6 +54,21 @@ describe('an application', () => {
     })
   })
 
+  test('hears what led to an error, as errors that stand where they were thrown', async () => {
+    const error = (await arithmetic()
+      .open('a', 'b')
+      .catch((error: unknown) => error)) as RemoteError
+    assert.ok(error instanceof RemoteError)
+    assert.deepEqual([error.name, error.message], ['AggregateError', 'nothing can be opened'])
+    for (const [i, each] of [error.cause as Error, ...error.errors!].entries()) {
+      assert.ok(each instanceof Error)
+      assert.deepEqual([each.name, each.message], ['FileError', `there is no ${['a', 'a', 'b'][i]}`])
+      assert.match(each.stack!, /at read \(.*\/test\/end-to-end\/app\/arithmetic\.ts:\d+:\d+\)/)
+      assert.doesNotMatch(each.stack!, /remote/)
+      assert.equal((each.cause as Error).message, 'nobody wrote it')
+    }
+  })
+
   test('stays warm for the next one, and for other functions', async () => {
     await using second = connect({ state: here.state })
     const again = second.app<typeof import('./app/arithmetic.ts')>(

@@ -134,6 +134,14 @@ describe('a Python library process', { concurrency: 2 }, () => {
     assert.equal((await library.end()).stdout.split('\n').length, 6)
   })
 
+  test('reports what led to an error', time, async () => {
+    await using library = await startCalculator({ divide: {} })
+    const [{ error } = {}] = await library.call('divide', [0])
+    assert.deepEqual([error?.name, error?.message], ['ValueError', 'cannot divide by 0'])
+    assert.deepEqual([error?.cause?.name, error?.cause?.message], ['ZeroDivisionError', 'division by zero'])
+    assert.match(error!.cause!.stack!, /line \d+, in divide/)
+  })
+
   test('says how far its calls are, now and then', time, async () => {
     const context = await loadContext(pythonSetup({ count: {}, count_all: { batch: 2 } }))
     const desk = createRecorder()

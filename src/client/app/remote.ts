@@ -5,6 +5,7 @@ import { registerHooks } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { readBlobSync, writeBlobSync } from '../../bundle/blobs.ts'
+import { limits } from '../../protocol/limits.ts'
 import type { JsonValue } from '../../protocol/common.ts'
 import { decode, pack, unpack } from './values.ts'
 import { BLOBS, blobFolder, bundleFolder, keepVariables } from './variables.ts'
@@ -56,9 +57,17 @@ async function call(callable: Callable, args: readonly unknown[]): Promise<unkno
   try {
     return await callable(...args)
   } catch (error) {
-    if (error instanceof Error && error.stack) error.stack = ownPart(error.stack)
+    trimStacks(error)
     throw error
   }
+}
+
+/** Of an error and what led to it, the stacks that the user sees. */
+function trimStacks(error: unknown, depth = 0): void {
+  if (!(error instanceof Error) || depth > limits.errorDepth) return
+  if (error.stack) error.stack = ownPart(error.stack)
+  trimStacks(error.cause, depth + 1)
+  if (error instanceof AggregateError) for (const one of error.errors) trimStacks(one, depth + 1)
 }
 
 /** A stack down to where the user's code was called: below it is ours. */

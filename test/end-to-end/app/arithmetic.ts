@@ -42,3 +42,18 @@ export async function halves(total: number, file: string) {
   while (!existsSync(file)) await delay(20)
   return total
 }
+
+function read(file: string): never {
+  throw Object.assign(new Error(`there is no ${file}`, { cause: 'nobody wrote it' }), { name: 'FileError' })
+}
+
+export function open(...files: string[]) {
+  const errors = files.map((file) => {
+    try {
+      return read(file)
+    } catch (error) {
+      return error
+    }
+  })
+  throw new AggregateError(errors, 'nothing can be opened', { cause: errors[0] })
+}

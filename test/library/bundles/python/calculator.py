@@ -113,3 +113,10 @@ def count(total):
 def count_all(totals):
     report_progress(sum(totals))
     return totals
+
+
+def divide(value):
+    try:
+        return 1 / value
+    except ZeroDivisionError as error:
+        raise ValueError("cannot divide by %s" % value) from error
