@@ -8,6 +8,7 @@ import { build } from 'esbuild'
 import type { Logger } from 'pino'
 import { createBundle } from './create.ts'
 import { BundleError } from './errors.ts'
+import { forNodes } from './esbuild.ts'
 import { runtimeName } from './runtime-name.ts'
 import type { Store } from './store.ts'
 
@@ -46,9 +47,6 @@ const natives: Record<string, { needs: string[]; keeps: (file: string) => boolea
   [`@lydell/node-pty-${process.platform}-${process.arch}`]: { needs: [], keeps: () => true },
 }
 const UNUSED = /\.(map|d\.[cm]?ts|md)$/
-
-/** Modules that were CommonJS call `require` for what is built in. */
-const BANNER = `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`
 
 /** One file of the runtime: where it comes from, or what is in it. */
 type Part = { path: string; source: string } | { path: string; content: string }
@@ -118,22 +116,13 @@ async function bundle(programs: Record<string, string>): Promise<{ outputs: Part
   const missing = entryPoints.find((entry) => !existsSync(entry.in))
   if (missing) throw new BundleError('bad-input', `${missing.in} is missing; install gleaner anew`)
   const result = await build({
+    ...forNodes,
     entryPoints,
     outdir: '/',
     // Comments in the output name sources relative to it: where the factory is started must not change the runtime, which
     // pilots that wait in a queue boot from.
     absWorkingDir: import.meta.dirname,
-    write: false,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    charset: 'utf8',
-    legalComments: 'none',
     external: Object.keys(natives),
-    banner: { js: BANNER },
-    metafile: true,
-    logLevel: 'silent',
   }).catch((error: unknown) => {
     throw new BundleError('bad-input', `the worker cannot be bundled: ${String(error)}`, { cause: error })
   })

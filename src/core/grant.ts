@@ -59,6 +59,12 @@ export function inHand({ leases }: Worker): number {
   return open
 }
 
+/** How a worker stands, as people and the factory are told. */
+export function standingOf({ draining, leaving, suspectSince }: Worker): 'active' | 'suspect' | 'draining' {
+  if (draining || leaving) return 'draining'
+  return suspectSince === undefined ? 'active' : 'suspect'
+}
+
 export function takesWork({ draining, leaving, deadline }: Worker, now: number): boolean {
   return !draining && !leaving && (deadline === undefined || deadline > now)
 }

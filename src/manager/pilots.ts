@@ -1,4 +1,5 @@
 import { RegisterRequest } from '../protocol/worker.ts'
+import { inHand, standingOf } from '../core/grant.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../core/registry.ts'
 import type { WorkerInfo } from '../core/state.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -136,19 +137,13 @@ export class Pilots implements PilotRegistry {
   #workerOf(session: Session): PilotRecord['worker'] {
     const worker = this.#dispatcher.state.workers.get(session.worker)
     if (!worker) return undefined
-    let leased = 0
-    for (const lease of worker.leases.values()) leased += lease.open
+    const leased = inHand(worker)
     if (leased > 0) delete session.idleSince
     else session.idleSince ??= this.#dispatcher.now
     return {
       id: worker.id,
       node: worker.node,
-      state:
-        worker.draining || worker.leaving
-          ? 'draining'
-          : worker.suspectSince === undefined
-            ? 'active'
-            : 'suspect',
+      state: standingOf(worker),
       leased,
       ...(session.idleSince === undefined ? {} : { idleSince: session.idleSince }),
       tasksDone: worker.done,

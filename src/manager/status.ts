@@ -1,3 +1,4 @@
+import { inHand, standingOf } from '../core/grant.ts'
 import type { JobInfo, SiteStatus, Status } from '../protocol/client.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
@@ -135,22 +136,15 @@ export class StatusBoard {
     for (const { worker: id, site, pilot, info } of this.#pilots.sessions) {
       const worker = this.#dispatcher.state.workers.get(id)
       if (!worker) continue
-      let leased = 0
-      for (const lease of worker.leases.values()) leased += lease.open
       const reports = [...(this.#reports.get(id)?.values() ?? [])]
       workers.push({
         id,
         site,
         pilot,
         node: info.node,
-        state:
-          worker.draining || worker.leaving
-            ? 'draining'
-            : worker.suspectSince === undefined
-              ? 'active'
-              : 'suspect',
+        state: standingOf(worker),
         rate: worker.rate,
-        leased,
+        leased: inHand(worker),
         contexts: reports.map(({ context, level, doing, bytesHeld, bytesTotal, error }) => ({
           context: this.#nameOf(context),
           level,

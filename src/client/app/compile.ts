@@ -2,6 +2,7 @@ import { isBuiltin } from 'node:module'
 import { basename, dirname, extname, parse } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build, type BuildFailure, type Plugin } from 'esbuild'
+import { forNodes } from '../../bundle/esbuild.ts'
 import { InputError } from '../errors.ts'
 import { isNative, packageOf, type NativePackage } from './natives.ts'
 
@@ -23,9 +24,6 @@ export const NATIVE_BUNDLE = 'gleaner.native'
 /** Another module of this folder: a source, or what was built of it. */
 const own = (name: string) => fileURLToPath(new URL(`${name}${extname(import.meta.url)}`, import.meta.url))
 
-/** Modules that were CommonJS call `require` for what is built in. */
-const BANNER = `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);`
-
 /**
  * Bundles a module with all it imports. Types are not checked: that is for the user's editor and tsc.
  *
@@ -36,6 +34,7 @@ export async function compile(file: string): Promise<Compiled> {
   const natives = new Map<string, NativePackage>()
   const folder = dirname(file)
   const result = await build({
+    ...forNodes,
     entryPoints: [
       { in: file, out: 'module' },
       { in: own('remote'), out: 'remote' },
@@ -43,20 +42,10 @@ export async function compile(file: string): Promise<Compiled> {
     // Never written; maps name sources relative to it.
     outdir: folder,
     absWorkingDir: folder,
-    write: false,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    charset: 'utf8',
-    legalComments: 'none',
-    banner: { js: BANNER },
     sourcemap: 'inline',
     sourcesContent: false,
     // Stacks then show files where the user has them.
     sourceRoot: `${pathToFileURL(folder).href}/`,
-    metafile: true,
-    logLevel: 'silent',
     plugins: [resolver(natives)],
   }).catch((error: unknown) => {
     throw new InputError(`${file} cannot be bundled: ${explainFailure(error)}`, { cause: error })
