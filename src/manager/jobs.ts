@@ -111,7 +111,8 @@ export class Jobs {
 
   /** Whether nobody needs the blobs of a job any more. */
   isPast(id: number): boolean {
-    const job = this.#get(id)
+    const job = this.#jobs.get(id)
+    if (!job) return true
     const { row, tasks, done, failed, touchedAt } = job
     if (stateOf(job) === 'open' && done + failed < tasks) return false
     const keepMs = stateOf(job) === 'open' ? ABANDONED_MS : row.options.keepMs

@@ -183,6 +183,7 @@ export class Ledger {
   async forgetJob(job: number): Promise<void> {
     while ((await this.#forgetTasks(job)) > 0);
     await this.commits.write(() => {
+      this.sql('DELETE FROM job_blobs WHERE job = ?').run(job)
       this.sql('DELETE FROM jobs WHERE id = ?').run(job)
       this.setMeta('jobs-used', String(Math.max(job, this.#used('jobs'))))
     })

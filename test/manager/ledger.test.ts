@@ -104,6 +104,28 @@ describe('the ledger', () => {
     await after.close()
   })
 
+  test('forgets of a job also the blobs it kept, and what it printed, however many tasks it had', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    const kept = await withJob(ledger, 'kept')
+    const blobs = JSON.stringify([{ sha256: 'b'.repeat(64), bytes: 1 }])
+    const many = numbered(0, 12_000).map((task) => ({ ...task, blobs }))
+    const { start } = await ledger.addTasks(job.id, many)
+    const mine = await ledger.addTasks(kept.id, numbered(0, 1))
+    const results = [
+      { ...done(start, 1), log: 'said' },
+      { ...done(mine.start, 2), log: 'said too' },
+    ]
+    await ledger.addResults(
+      results.map((result) => ({ job: result.task === start ? job.id : kept.id, result, worker: 'w1' })),
+    )
+    await ledger.forgetJob(job.id)
+    assert.deepEqual(ledger.jobsWithBlobs(), [])
+    const left = (table: string) => ledger.db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n
+    assert.deepEqual(['jobs', 'tasks', 'results', 'logs'].map(left), [1, 1, 1, 1])
+    await ledger.close()
+  })
+
   test('is held by one process at a time', async () => {
     const file = join(tempFolder(), 'ledger.db')
     const ledger = new Ledger(file, log)
