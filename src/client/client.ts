@@ -34,6 +34,11 @@ export interface ConnectOptions {
   onRetry?: (error: UnreachableError) => void
 }
 
+export interface AddContextOptions extends CallOptions {
+  /** It goes, with its files, when no job has needed it for so long, milliseconds. Default: it stays. */
+  keepMs?: number
+}
+
 /**
  * A connection to a factory's manager. All methods throw a GleanerError: ApiError if the manager refuses,
  * NotRunningError if there is none, UnreachableError if it does not come back in time.
@@ -61,7 +66,7 @@ export interface Client extends AsyncDisposable {
    * Registers a context from its context.yaml (or the folder of it), an absolute path on the manager's machine. Packs
    * its bundles, which may take minutes.
    */
-  addContext(path: string, options?: CallOptions): Promise<ContextSpec>
+  addContext(path: string, options?: AddContextOptions): Promise<ContextSpec>
   /**
    * Has the workers that have nothing else to fetch bring a context's files to their disks, now and as they come, until it
    * is dropped or the factory stops.
@@ -128,8 +133,8 @@ export function connect({
       const answer = ContextsResponse
       return (await transport.call({ method: 'GET', path: '/v1/contexts', answer, signal })).contexts
     },
-    addContext(path, { signal } = {}) {
-      const body = JSON.stringify({ path } satisfies AddContextRequest)
+    addContext(path, { keepMs, signal } = {}) {
+      const body = JSON.stringify({ path, keepMs } satisfies AddContextRequest)
       const timeoutMs = PACKING_MS
       return transport.call({
         method: 'POST',

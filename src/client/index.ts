@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export { connect, type Client, type ConnectOptions } from './client.ts'
+export { connect, type AddContextOptions, type Client, type ConnectOptions } from './client.ts'
 export { TaskFuture, type TaskProgress, type TaskState } from './app/future.ts'
 export type { MapOptions, Mapped, MapProgress, MapResults } from './app/map.ts'
 export { DependencyError, RemoteError } from './app/remote-error.ts'

@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
+import { BundleError } from '../bundle/errors.ts'
 import { createBundle } from '../bundle/create.ts'
 import { sha256 } from '../bundle/manifest.ts'
 import type { Store } from '../bundle/store.ts'
@@ -22,6 +23,11 @@ export class Contexts {
   readonly #specs = new Map<string, ContextSpec>()
   readonly #names: Map<string, string>
   readonly #problems = new Map<string, TaskError>()
+  /** When each was last asked for, or seen to be needed by a job. */
+  readonly #usedAt = new Map<string, number>()
+  /** Registrations under way: what they find in the store must stay there. */
+  #registering = 0
+  #sweeping: Promise<void> | undefined
 
   constructor(ledger: Ledger, store: Store, dispatcher: Dispatcher) {
     this.#ledger = ledger
@@ -56,7 +62,10 @@ export class Contexts {
   /** @throws {ApiError} 404 that names those there are */
   named(name: string): ContextSpec {
     const id = this.#names.get(name)
-    if (id !== undefined) return this.byId(id)
+    if (id !== undefined) {
+      this.#usedAt.set(id, this.#dispatcher.now)
+      return this.byId(id)
+    }
     const known = [...this.#names.keys()].join(', ') || 'none'
     throw notFound(
       `there is no context "${name}" (known: ${known}); add one with \`factory context add PATH\``,
@@ -110,11 +119,60 @@ export class Contexts {
     return context
   }
 
+  /** Removes contexts that need not stay, such as those of modules that have changed since, and the bundles of no other. */
+  async sweep(): Promise<void> {
+    if (this.#registering > 0) return
+    await (this.#sweeping ??= this.#removePast().finally(() => (this.#sweeping = undefined)))
+  }
+
+  async #removePast(): Promise<void> {
+    const now = this.#dispatcher.now
+    for (const { name, id, keepMs, usedAt } of this.#ledger.passingContexts()) {
+      if (this.#isNeeded(id)) this.#usedAt.set(id, now)
+      if (now - Math.max(usedAt, this.#usedAt.get(id) ?? 0) < keepMs) continue
+      // Nobody is told of it any more before it goes.
+      this.#names.delete(name)
+      await this.#ledger.forgetName(name)
+      this.#dispatcher.dropEverywhere(id)
+      await this.#removeBundles(this.byId(id))
+    }
+  }
+
+  #isNeeded(id: string): boolean {
+    return (this.#dispatcher.state.contexts.get(id)?.jobs ?? []).length > 0
+  }
+
+  /** Those of a context that no other needs, and to which nobody gave a name. */
+  async #removeBundles({ bundles }: ContextSpec): Promise<void> {
+    const alive = [...this.#specs.values()].filter(
+      ({ id, name }) => this.#names.get(name) === id || this.#isNeeded(id),
+    )
+    const kept = new Set(alive.flatMap((context) => Object.values(context.bundles)))
+    for (const bundle of (await this.#store.names()).values()) kept.add(bundle)
+    for (const bundle of Object.values(bundles)) {
+      if (kept.has(bundle)) continue
+      await this.#store.remove(bundle).catch((error: unknown) => {
+        if (!(error instanceof BundleError)) throw error
+      })
+    }
+  }
+
   /**
    * Registers the context that a context.yaml (or the folder with one) describes, and makes its bundles.
+   * @param keepMs it goes when no job has needed it for so long; absent: it stays
    * @throws {ApiError} 400 that names the file and what is wrong in it
    */
-  async register(path: string, signal?: AbortSignal): Promise<ContextSpec> {
+  async register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
+    this.#registering++
+    try {
+      await this.#sweeping
+      return await this.#register(path, keepMs, signal)
+    } finally {
+      this.#registering--
+    }
+  }
+
+  async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
     const file = await findFile(resolve(path))
     const { name, bundles: folders, ...rest } = check(ContextFile, await readYaml(file), file)
     const spec = check(LibrarySpec, rest, file)
@@ -135,7 +193,7 @@ export class Contexts {
       throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
     const id = sha256(JSON.stringify({ name, bundles, spec }))
     const context = { id, name, bundles, spec }
-    await this.#ledger.addContext(context, this.#dispatcher.now)
+    await this.#ledger.addContext(context, this.#dispatcher.now, keepMs)
     this.#specs.set(id, context)
     this.#names.set(name, id)
     return context

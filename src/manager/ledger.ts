@@ -118,18 +118,32 @@ export class Ledger {
 
   // --- contexts
 
-  addContext(context: ContextSpec, now: number): Promise<void> {
+  /** @param keepMs how long it stays when no job needs it; absent: for ever */
+  addContext(context: ContextSpec, now: number, keepMs?: number): Promise<void> {
     return this.commits.write(() => {
-      this.sql('INSERT OR IGNORE INTO contexts VALUES (?, ?, ?, ?)').run(
-        context.id,
-        context.name,
-        JSON.stringify(context),
-        now,
-      )
+      this.sql(
+        `INSERT INTO contexts VALUES (?, ?, ?, ?, ?) ON CONFLICT (id)
+         DO UPDATE SET added_at = excluded.added_at, keep_ms = excluded.keep_ms`,
+      ).run(context.id, context.name, JSON.stringify(context), now, keepMs ?? null)
       this.sql(
         'INSERT INTO context_names VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET context = excluded.context',
       ).run(context.name, context.id)
     })
+  }
+
+  /** Contexts that have a name and need not stay for ever: for how long they do, and when they, or a job in them, were made. */
+  passingContexts(): { name: string; id: string; keepMs: number; usedAt: number }[] {
+    const rows = this.sql(
+      `SELECT context_names.name, id, keep_ms AS keepMs,
+         max(added_at, ifnull((SELECT max(created_at) FROM jobs WHERE jobs.context = id), 0)) AS usedAt
+       FROM context_names JOIN contexts ON id = context WHERE keep_ms IS NOT NULL`,
+    ).all()
+    return rows as unknown as { name: string; id: string; keepMs: number; usedAt: number }[]
+  }
+
+  /** Takes a context's name. Jobs that were made in it still know what it was. */
+  forgetName(name: string): Promise<void> {
+    return this.commits.write(() => void this.sql('DELETE FROM context_names WHERE name = ?').run(name))
   }
 
   /** All contexts ever added, and the names that stand for some of them. */

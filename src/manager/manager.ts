@@ -170,9 +170,10 @@ async function startOn(
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {
-    sweeping = blobs
-      .sweep((job) => jobs.isPast(job))
-      .catch((error: unknown) => log.error({ err: error }, 'large values that nobody needs are left'))
+    sweeping = Promise.all([contexts.sweep(), blobs.sweep((job) => jobs.isPast(job))]).then(
+      () => {},
+      (error: unknown) => log.error({ err: error }, 'what nobody needs is left'),
+    )
   }, SWEEP_MS)
   opened.defer(async () => {
     clearInterval(sweeper)

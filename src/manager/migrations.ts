@@ -90,4 +90,8 @@ export const migrations: string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX blob_jobs ON job_blobs (sha256);
   `,
+  `
+  -- How long a context stays that no job needs; null for ever.
+  ALTER TABLE contexts ADD COLUMN keep_ms INTEGER;
+  `,
 ]

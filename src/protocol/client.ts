@@ -4,6 +4,12 @@ import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './c
 import { ContextSpec, Level } from './context.ts'
 import { Progress, TaskError } from './task.ts'
 
+/** How long something stays that nobody needs, milliseconds. */
+const KeepMs = z
+  .int()
+  .nonnegative()
+  .max(365 * 24 * 3_600_000)
+
 /** Options of a job, set when it is made. */
 export const JobOptions = z.object({
   /** How often a task whose function threw is tried again. */
@@ -13,11 +19,7 @@ export const JobOptions = z.object({
   /** Higher goes first. */
   priority: z.int().min(-1000).max(1000).default(0),
   /** How long the blobs of its tasks and results stay after it has ended and was last looked at, milliseconds. */
-  keepMs: z
-    .int()
-    .nonnegative()
-    .max(365 * 24 * 3_600_000)
-    .default(7 * 24 * 3_600_000),
+  keepMs: KeepMs.default(7 * 24 * 3_600_000),
 })
 export type JobOptions = z.infer<typeof JobOptions>
 
@@ -245,6 +247,8 @@ export type Status = z.infer<typeof Status>
 export const AddContextRequest = z.object({
   /** A context.yaml, or the folder that holds it. */
   path: AbsolutePath,
+  /** It goes, with its files, when no job has needed it for so long, milliseconds. Default: it stays. */
+  keepMs: KeepMs.optional(),
 })
 export type AddContextRequest = z.infer<typeof AddContextRequest>
 

@@ -11,6 +11,9 @@ import { encode } from './values.ts'
 
 const CODE_BUNDLE = 'gleaner.code'
 
+/** A module that is edited is another context each time: those that nobody uses any more go after this long, milliseconds. */
+const KEEP_MS = 24 * 3_600_000
+
 /** A module's setup function and its arguments. */
 export type Setup = readonly [name: string, ...args: unknown[]]
 
@@ -69,7 +72,7 @@ export async function registerModule(
     const draft = join(folder, randomUUID())
     try {
       await writeFolder(draft, module, natives, { name, ...spec })
-      await client.addContext(draft, { signal })
+      await client.addContext(draft, { keepMs: KEEP_MS, signal })
     } finally {
       await rm(draft, { recursive: true, force: true })
     }

@@ -69,7 +69,10 @@ export function clientRoutes(
 
   server.get('/v1/contexts', () => ({ contexts: contexts.list() }))
   const small = { bodyLimit: limits.smallBody }
-  server.post('/v1/contexts', small, ({ body }) => contexts.register(parse(AddContextRequest, body).path))
+  server.post('/v1/contexts', small, ({ body }) => {
+    const { path, keepMs } = parse(AddContextRequest, body)
+    return contexts.register(path, keepMs)
+  })
 
   server.post('/v1/contexts/:name/warm', small, ({ params }) =>
     contexts.warm(parse(ContextParams, params).name),
