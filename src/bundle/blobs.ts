@@ -36,19 +36,26 @@ function mismatch({ sha256, bytes }: BlobRef): BlobMismatch {
   )
 }
 
+/** Bytes are written in portions of this size: a chunk of a stream is not worth a turn of the disk. */
+const PORTION = 1 << 20
+
 /**
- * Takes in a blob; it is on disk when this resolves.
+ * Takes in a blob.
  *
+ * @param durable it survives a loss of power once this resolves
  * @throws {BlobMismatch} if the stream is not the blob; what the disk says
  */
 export async function writeBlob(
   folder: string,
   ref: BlobRef,
   source: AsyncIterable<Uint8Array>,
+  { durable = false } = {},
 ): Promise<void> {
   const draft = `${blobFile(folder, ref.sha256)}.${randomUUID()}${UNFINISHED}`
   const sum = createHash('sha256')
   let bytes = 0
+  let portion: Uint8Array[] = []
+  let size = 0
   try {
     const file = await open(draft, 'wx', 0o600)
     try {
@@ -56,10 +63,16 @@ export async function writeBlob(
         bytes += chunk.byteLength
         if (bytes > ref.bytes) throw mismatch(ref)
         sum.update(chunk)
-        await file.writeFile(chunk)
+        portion.push(chunk)
+        size += chunk.byteLength
+        if (size < PORTION) continue
+        await file.appendFile(Buffer.concat(portion))
+        portion = []
+        size = 0
       }
+      await file.appendFile(Buffer.concat(portion))
       if (bytes !== ref.bytes || sum.digest('hex') !== ref.sha256) throw mismatch(ref)
-      await file.sync()
+      if (durable) await file.datasync()
     } finally {
       await file.close()
     }

@@ -82,7 +82,7 @@ export class Blobs {
     }
     this.#bytes += ref.bytes
     try {
-      await writeBlob(folder, ref, source)
+      await writeBlob(folder, ref, source, { durable: true })
       if (this.#touch(ref.sha256)) this.#bytes -= ref.bytes
       else this.#kept.set(ref.sha256, { bytes: ref.bytes, touchedAt: this.#options.now() })
     } catch (error) {

@@ -13,8 +13,8 @@ export const limits = {
   /** One task's arguments or one result's value, as JSON text. */
   value: 8 << 20,
   /**
-   * From this size on a part of an argument or result travels as a blob. Below it, the requests that this costs take longer
-   * than the way through the ledger; `npm run bench:apps` shows both.
+   * From this size on a part of an argument or result travels as a blob. About here both ways take the same time, as
+   * `npm run bench:apps` shows; larger ones are faster as blobs, and the ledger stays small.
    */
   inline: 128 << 10,
   /** One blob. */
