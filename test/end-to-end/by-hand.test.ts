@@ -56,6 +56,14 @@ describe('by hand', () => {
     assert.match(bad.stderr, /^factory: [^\n]*factory\.yaml[^\n]*kind[^\n]*\n$/)
   })
 
+  test('start minds nothing that a killed factory left, whose process number is another’s by now', async () => {
+    await using here = await plant()
+    const left = { url: 'http://127.0.0.1:1', token: 'x'.repeat(43), pid: process.pid, host: hostname() }
+    await writeFile(join(here.state, 'endpoint.json'), JSON.stringify(left))
+    await here.start()
+    assert.equal((await here.status()).jobs.length, 0)
+  })
+
   test('stop --drain finishes the queued work first', async () => {
     await using here = await plant()
     await writeTasks(join(here.folder, 'tasks.jsonl'), 1_000)

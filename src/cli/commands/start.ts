@@ -3,8 +3,9 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Option, type Command } from 'commander'
 import { pino, type Logger } from 'pino'
-import { isGone, readEndpoint } from '../../client/endpoint.ts'
+import { readEndpoint } from '../../client/endpoint.ts'
 import { GleanerError } from '../../client/index.ts'
+import { LedgerLockedError } from '../../manager/database.ts'
 import { ContextMode } from '../../protocol/context.ts'
 import { reportStart, startDetached } from '../detach.ts'
 import { toFailure } from '../failure.ts'
@@ -37,7 +38,6 @@ export function addStart(program: Command): void {
     .action(async ({ detach, contextMode }: StartOptions, command: Command) => {
       const state = stateOf(command)
       const logFile = join(state, 'factory.log')
-      await refuseSecond(state)
       await mkdir(state, { recursive: true, mode: 0o700 })
       const mode = contextMode === undefined ? [] : ['--context-mode', contextMode]
       if (detach) console.log(await startDetached(['start', '--state', state, ...mode], state, logFile))
@@ -45,17 +45,21 @@ export function addStart(program: Command): void {
     })
 }
 
-/** The lock of the ledger is what keeps two factories apart; this is only quicker to tell. */
-async function refuseSecond(state: string): Promise<void> {
-  const endpoint = await readEndpoint(state)
-  if (!endpoint || isGone(endpoint)) return
+/**
+ * The lock of the ledger is what keeps two factories apart; endpoint.json only says which one has it. It alone would not do:
+ * one that was killed leaves it behind, and after a reboot its process number may be anybody's.
+ */
+async function nameTheOther(state: string, error: unknown): Promise<unknown> {
+  const endpoint = error instanceof LedgerLockedError ? await readEndpoint(state) : undefined
+  if (!endpoint) return error
   const { pid, host, url } = endpoint
-  throw new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
+  return new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
 }
 
 async function start(state: string, logFile: string, overrides: Overrides): Promise<void> {
   using interrupted = onInterrupt()
-  const serving = await begin(state, logFile, overrides).catch((error: unknown) => {
+  const serving = await begin(state, logFile, overrides).catch(async (thrown: unknown) => {
+    const error = await nameTheOther(state, thrown)
     reportStart({ failed: toFailure(error) })
     throw error
   })
