@@ -4,8 +4,9 @@
  * Quick ones first and side by side, so that a plain mistake shows in seconds. Then, one at a time, those that run whole
  * factories: they would take each other's processors.
  */
-import { globSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { globSync, mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
@@ -74,4 +75,11 @@ if (files.length === 0) {
   console.error('no test has such a path')
   process.exitCode = 1
 }
-await pipeline(runAll(files), new spec(), process.stdout, { end: false })
+// Tests that run whole factories share what takes long to make: see test/end-to-end/plant.ts.
+const shared = mkdtempSync(join(tmpdir(), 'gleaner-tests-'))
+process.env.GLEANER_TEST_SHARED = shared
+try {
+  await pipeline(runAll(files), new spec(), process.stdout, { end: false })
+} finally {
+  rmSync(shared, { recursive: true, force: true, maxRetries: 5 })
+}

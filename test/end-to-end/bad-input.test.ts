@@ -82,14 +82,15 @@ describe('one clear line for', () => {
   test('a bundle that a context is made of, while pilots may come for it', async () => {
     await using here = await plant()
     await here.start()
-    const { stdout } = await here.factory('bundle', 'list', '--json')
-    const bundles = JSON.parse(stdout) as { id: string; name?: string }[]
-    for (const { id, name } of bundles) {
-      const refused = name === undefined ? /context words is made of/ : /pilots of the running factory boot/
-      assertOneLine(await here.factory('bundle', 'remove', id), refused)
-    }
+    const { stdout } = await here.factory('context', 'list', '--json')
+    const [words] = JSON.parse(stdout) as { bundles: Record<string, string> }[]
+    const id = words!.bundles.code!
+    assertOneLine(await here.factory('bundle', 'remove', id), /context words is made of/)
+    const { stdout: table } = await here.factory('bundle', 'list')
+    const [runtime] = /^runtime-[0-9a-f]+/m.exec(table)!
+    assertOneLine(await here.factory('bundle', 'remove', runtime), /pilots of the running factory boot from/)
     await here.factory('stop')
-    for (const { id } of bundles) assert.equal((await here.factory('bundle', 'remove', id)).code, 0)
+    assert.equal((await here.factory('bundle', 'remove', id)).code, 0)
   })
 
   test('a context that cannot be set up, and a way on once it is mended', async () => {

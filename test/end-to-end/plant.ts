@@ -33,12 +33,13 @@ export function shout(input) {
 `
 
 /**
- * What all plants of one test file have in common: the store, so that the runtime is packed once, and the pilots' cache,
- * so that it is unpacked once.
+ * What all plants have in common: the store, so that the runtime is packed once, and the pilots' cache, so that it is
+ * unpacked once. Whoever runs several files says where; a file that runs alone makes its own.
  */
-const shared = await mkdtemp(join(tmpdir(), 'gleaner-shared-'))
-await mkdir(join(shared, 'store'))
-after(() => rm(shared, { recursive: true, force: true, maxRetries: 5 }))
+const given = process.env.GLEANER_TEST_SHARED
+const shared = given ?? (await mkdtemp(join(tmpdir(), 'gleaner-shared-')))
+await mkdir(join(shared, 'store'), { recursive: true })
+if (given === undefined) after(() => rm(shared, { recursive: true, force: true, maxRetries: 5 }))
 
 /** A folder with everything of one factory, and the commands to run on it. */
 export interface Plant extends AsyncDisposable {
