@@ -44,16 +44,31 @@ if (process.getuid?.() !== 0 && chosen.some((name) => name !== LOOPBACK)) {
   process.exit(2)
 }
 
-const results: Record<string, FanOutResult> = {}
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (!chosen.includes(name)) continue
-  results[name] = await fanOut({ ...scenario, ...others }, values.folder)
-  console.error(`${name}: ${results[name].all_warm_s} s, ${results[name].ratio} x the bound`)
+const interrupted = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM']) process.on(name, () => interrupted.abort())
+try {
+  await measure(interrupted.signal)
+} catch (error) {
+  if (!interrupted.signal.aborted) throw error
+  console.error('interrupted; nothing is left behind')
+  process.exitCode = 130
 }
-if (Object.keys(results).length > 0) console.table(results)
 
-const near = chosen.includes(LOOPBACK) ? await loopback(others.mb ?? LOOPBACK_MB, values.folder) : undefined
-if (near) console.table({ [LOOPBACK]: near })
+async function measure(signal: AbortSignal): Promise<void> {
+  const results: Record<string, FanOutResult> = {}
+  for (const [name, scenario] of Object.entries(scenarios)) {
+    if (!chosen.includes(name)) continue
+    const result = await fanOut({ ...scenario, ...others }, values.folder, signal)
+    results[name] = result
+    console.error(`${name}: ${result.all_warm_s} s, ${result.ratio} x the bound`)
+  }
+  if (Object.keys(results).length > 0) console.table(results)
 
-const [headline] = Object.values(results)
-console.log(JSON.stringify({ ...headline, scenarios: { ...results, ...(near && { [LOOPBACK]: near }) } }))
+  const near = chosen.includes(LOOPBACK)
+    ? await loopback(others.mb ?? LOOPBACK_MB, values.folder, signal)
+    : undefined
+  if (near) console.table({ [LOOPBACK]: near })
+
+  const [headline] = Object.values(results)
+  console.log(JSON.stringify({ ...headline, scenarios: { ...results, ...(near && { [LOOPBACK]: near }) } }))
+}

@@ -20,11 +20,11 @@ export type LoopbackResult = {
 const MIB = 1 << 20
 
 /** One worker takes a bundle from a neighbour on this machine, nothing shaped; hashes taken and files written. */
-export async function loopback(mb: number, folder: string): Promise<LoopbackResult> {
+export async function loopback(mb: number, folder: string, signal: AbortSignal): Promise<LoopbackResult> {
   const sha256 = hashSpeed(mb)
   const write = await writeSpeed(mb, folder)
   const here = { address: '127.0.0.1' }
-  await using cluster = await startCluster([here, here], folder, () => false)
+  await using cluster = await startCluster([here, here], folder, () => false, signal)
   const { manager, managerUrl } = cluster
   const [worker] = cluster.workers
   const bundle = await createBundleOn(cluster, mb * 1e6)

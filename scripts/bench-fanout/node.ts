@@ -11,7 +11,7 @@ import { servePieces } from '../../src/bundle/serve.ts'
 import { openStore } from '../../src/bundle/store.ts'
 import type { Store } from '../../src/bundle/store.ts'
 import { checkTicket, signTicket } from '../../src/bundle/ticket.ts'
-import { createNeighbourhood, holds, neighboursFor } from '../../src/core/neighbourhood.ts'
+import { accuse, createNeighbourhood, holds, neighboursFor } from '../../src/core/neighbourhood.ts'
 import { SourcesRequest, SourcesResponse } from '../../src/protocol/sources.ts'
 import type { Source } from '../../src/protocol/sources.ts'
 import { corrupted } from './corrupted.ts'
@@ -101,7 +101,8 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
 }
 
 /** The manager names itself and neighbours chosen as the real one chooses them. */
-function nameSources(worker: string, { bundle }: SourcesRequest): Source[] {
+function nameSources(worker: string, { bundle, faults }: SourcesRequest): Source[] {
+  for (const { source, reason } of faults) if (reason === 'corrupt') accuse(known, source, worker)
   const ticket = signTicket(keys.privateKey, { bundle, notAfter: Date.now() + TICKET_MS })
   for (const other of urls.keys()) holds(known, other, bundle)
   const neighbours = neighboursFor(known, worker, bundle, new Set(), Math.random)

@@ -34,8 +34,8 @@ async function buildProgram(outfile: string): Promise<void> {
   })
 }
 
-/** Starts a node, in a network namespace or here. */
-function startNode(program: string, namespace: string | undefined): NodeProcess {
+/** Starts a node, in a network namespace or here. It fails when the signal fires. */
+function startNode(program: string, namespace: string | undefined, signal: AbortSignal): NodeProcess {
   const command = [process.execPath, program]
   const [runner, ...args] = namespace === undefined ? command : ['ip', 'netns', 'exec', namespace, ...command]
   const child = spawn(runner!, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
@@ -45,7 +45,10 @@ function startNode(program: string, namespace: string | undefined): NodeProcess 
     for (const listener of [...listeners]) listener(answer)
   }
   child.on('message', tell)
-  child.on('exit', () => tell({ type: 'failed', message: 'a node died' }))
+  const fail = (message: string) => tell({ type: 'failed', message })
+  child.on('error', (error) => fail(String(error)))
+  child.on('exit', () => fail('a node died'))
+  signal.addEventListener('abort', () => fail('interrupted'))
 
   return {
     send: (order) => child.send(order),
@@ -89,21 +92,25 @@ export type Cluster = AsyncDisposable & {
  *
  * @param parent folder for their files.
  * @param corrupt whether a worker spoils every piece that it gives away.
+ * @param signal ends all that waits for a node.
  */
 export async function startCluster(
   places: { namespace?: string; address: string }[],
   parent: string,
   corrupt: (worker: number) => boolean,
+  signal: AbortSignal,
 ): Promise<Cluster> {
   const folder = await mkdtemp(path.join(parent, 'fanout-'))
   const program = path.join(folder, 'node.mjs')
-  await buildProgram(program)
-  const nodes = places.map(({ namespace }) => startNode(program, namespace))
+  const nodes: NodeProcess[] = []
   const close = async () => {
     await Promise.all(nodes.map((node) => node.kill()))
     await rm(folder, { recursive: true, force: true })
   }
   try {
+    await buildProgram(program)
+    signal.throwIfAborted()
+    for (const { namespace } of places) nodes.push(startNode(program, namespace, signal))
     const [managerUrl, ...urls] = await Promise.all(
       nodes.map(async (node, index) => {
         const name = index === 0 ? 'manager' : workerName(index - 1)

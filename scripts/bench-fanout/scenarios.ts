@@ -5,15 +5,16 @@ import type { FanOut } from './fan-out.ts'
  * first run on links slow enough for these to be the limit.
  */
 
-/** Sixteen cold workers on slow links, from which the others differ in one thing. */
-const slow: FanOut = { workers: 16, mb: 16, mbit: 25 }
+/** Sixteen cold workers on slow links, from which others differ in one thing. */
+const slow: FanOut = { workers: 16, mb: 8, mbit: 5 }
 
-const growing = (workers: number): FanOut => ({ workers, mb: 4, mbit: 5 })
+const growing = (workers: number): FanOut => ({ workers, mb: 4, mbit: 1.5 })
 
 /** By name; the first is the headline. */
 export const scenarios = {
   'all-at-once': { workers: 16, mb: 64, mbit: 100 },
-  'slow-links': { ...slow, mbit: 10 },
+  'half-speed': { workers: 16, mb: 64, mbit: 50 },
+  'slow-links': slow,
   'growth-4': growing(4),
   'growth-16': growing(16),
   'growth-64': growing(64),

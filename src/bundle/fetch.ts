@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Manifest } from '../protocol/bundle.ts'
 import type { Fault, Source, SourcesRequest } from '../protocol/sources.ts'
-import { BundleError } from './errors.ts'
 import { folderSource } from './folder-source.ts'
 import { httpSource } from './http-source.ts'
 import type { Connect } from './http-source.ts'
-import { bundleIdOf, parseManifest, totalBytes } from './manifest.ts'
+import { orderForManifest, raceForManifest } from './find-manifest.ts'
+import { totalBytes } from './manifest.ts'
 import type { PieceSource } from './source.ts'
 import type { Store } from './store.ts'
 import { runSwarm } from './swarm.ts'
@@ -44,6 +44,8 @@ export type FetchReport = {
 /** Pauses between asking who else holds the bundle, milliseconds: often at first, while others join. */
 const ASK_FIRST_MS = 250
 const ASK_MOST_MS = 15_000
+/** The least pause once there are neighbours enough: the answers take the manager's link, too. Milliseconds. */
+const ASK_ENOUGH_MS = 2_000
 /** Least time between asking again because sources failed. */
 const ASK_FAULTS_MS = 1_000
 /** How often a process looks whether another one on its node is done fetching, milliseconds. */
@@ -80,7 +82,10 @@ async function fetchClaimed(options: FetchOptions): Promise<Omit<FetchReport, 'm
     return { bundle, totalBytes: bytes, foundBytes: bytes, from: [], faults: [] }
   }
   const tracker = trackSources(options)
-  const manifest = (await store.manifest(bundle)) ?? (await findManifest(options, tracker))
+  const known = await store.manifest(bundle)
+  const { manifest, sources } = known
+    ? { manifest: known, sources: [] }
+    : await findManifest(options, tracker)
   const total = totalBytes(manifest)
   const pieces = await store.begin(bundle, manifest, signal)
   const foundBytes = pieces.heldBytes()
@@ -95,7 +100,8 @@ async function fetchClaimed(options: FetchOptions): Promise<Omit<FetchReport, 'm
     onProgress: progress,
   })
   const asking = new AbortController()
-  void tracker.keepAsking(run, () => [pieces.heldBytes(), total], AbortSignal.any([signal, asking.signal]))
+  const whileItRuns = AbortSignal.any([signal, asking.signal])
+  void tracker.keepAsking(run, sources, () => [pieces.heldBytes(), total], whileItRuns)
   try {
     await run.finished
   } finally {
@@ -112,8 +118,13 @@ type Tracker = {
   report(fault: Fault): void
   /** Asks the manager now. */
   ask(progress?: Partial<SourcesRequest>): Promise<PieceSource[]>
-  /** Offers a running swarm new sources until the signal fires. */
-  keepAsking(run: SwarmRun, progress: () => [held: number, total: number], signal: AbortSignal): Promise<void>
+  /** Offers a running swarm sources until the signal fires; at first these, if there are any. */
+  keepAsking(
+    run: SwarmRun,
+    first: PieceSource[],
+    progress: () => [held: number, total: number],
+    signal: AbortSignal,
+  ): Promise<void>
 }
 
 /** Knows whom to ask for sources, and when. */
@@ -130,7 +141,9 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
   }
   const pause = async (ms: number, signal: AbortSignal) => {
     const early = new Promise<void>((resolve) => (hurry = resolve))
-    await Promise.race([sleep(ms, undefined, { signal }), early])
+    const least = sleep(ASK_FAULTS_MS, undefined, { signal }).catch(() => {})
+    await Promise.race([sleep(ms, undefined, { signal }), early]).catch(() => {})
+    if (unreported.length > 0) await least
   }
 
   return {
@@ -141,9 +154,8 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
       hurry?.()
     },
     ask,
-    async keepAsking(run, progress, signal) {
-      if (shared !== undefined) run.offer([folderSource(bundle, shared)])
-      for (let wait = ASK_FIRST_MS; !signal.aborted; wait = Math.min(wait * 2, ASK_MOST_MS)) {
+    async keepAsking(run, first, progress, signal) {
+      const offerMore = async () => {
         const [heldBytes, total] = progress()
         const from = [...run.from].map(([source, bytes]) => ({ source, bytes }))
         try {
@@ -151,51 +163,40 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
         } catch (error) {
           log.warn({ err: error, bundle }, 'the manager did not say who holds the bundle; asking again')
         }
-        const least = sleep(ASK_FAULTS_MS, undefined, { signal }).catch(() => {})
-        await pause(wait, signal).catch(() => {})
-        if (hurry && unreported.length > 0) await least
+      }
+      if (shared !== undefined) run.offer([folderSource(bundle, shared)])
+      run.offer(first)
+      if (first.length === 0) await offerMore()
+      for (let wait = ASK_FIRST_MS; !signal.aborted; wait = Math.min(wait * 2, ASK_MOST_MS)) {
+        if (run.hasEnough()) wait = Math.max(wait, ASK_ENOUGH_MS)
+        await pause(wait, signal)
+        if (!signal.aborted) await offerMore()
       }
     },
   }
 }
 
-/** Gets the manifest from whoever has it, the manager first, until one does. */
+/** Gets the manifest from whoever has it, and keeps asking until somebody does. Also returns those who were asked. */
 async function findManifest(
   { bundle, shared, log, signal }: FetchOptions,
   tracker: Tracker,
-): Promise<Manifest> {
+): Promise<{ manifest: Manifest; sources: PieceSource[] }> {
   for (let wait = ASK_FIRST_MS; ; wait = Math.min(wait * 2, ASK_MOST_MS)) {
     const sources = await tracker.ask().catch((error: unknown) => {
       log.warn({ err: error, bundle }, 'the manager did not say who holds the bundle; asking again')
       return [] as PieceSource[]
     })
-    sources.sort((a, b) => Number(b.kind === 'manager') - Number(a.kind === 'manager'))
-    if (shared !== undefined) sources.unshift(folderSource(bundle, shared))
-    try {
-      for (const source of sources) {
-        const manifest = await askManifest(source, bundle, signal)
-        if (manifest instanceof Error)
-          log.debug({ err: manifest, source: source.name, bundle }, 'no manifest there')
-        else return manifest
-      }
-    } finally {
-      await Promise.all(sources.map((source) => source.close()))
-    }
-    await sleep(wait, undefined, { signal })
-  }
-}
-
-async function askManifest(
-  source: PieceSource,
-  bundle: string,
-  signal: AbortSignal,
-): Promise<Manifest | Error> {
-  try {
-    const manifest = parseManifest(await source.manifest(signal))
-    if (bundleIdOf(manifest) === bundle) return manifest
-    return new BundleError('bad-manifest', 'it is the manifest of another bundle')
-  } catch (error) {
+    const folder = shared === undefined ? [] : [folderSource(bundle, shared)]
+    const manifest = await raceForManifest(
+      [...folder, ...orderForManifest(sources, Math.random)],
+      bundle,
+      signal,
+    )
+    await Promise.all(folder.map((source) => source.close()))
+    if (manifest) return { manifest, sources }
+    await Promise.all(sources.map((source) => source.close()))
     signal.throwIfAborted()
-    return error instanceof Error ? error : new Error(String(error))
+    log.debug({ bundle }, 'nobody has the manifest; asking again')
+    await sleep(wait, undefined, { signal })
   }
 }

@@ -12,7 +12,7 @@ import { SourceError } from './source.ts'
  * every neighbour they would cost more than the pieces.
  */
 const NEWS_SHARE = 1 / 32
-const NEWS_MS = 100
+const NEWS_MS = 200
 /** A listener that takes nothing for this many bytes of news is cut off. */
 const BACKLOG_MAX = 1 << 20
 

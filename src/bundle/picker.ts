@@ -205,19 +205,23 @@ export function pieceArrives(swarm: Swarm, piece: number): void {
  */
 export function choose(swarm: Swarm, now: number, chance: () => number): Ask | undefined {
   const perSource = Math.ceil(swarm.tuning.leastInHand / swarm.sources.size)
-  const free = [...swarm.sources.values()]
-    .filter((source) => source.flights.size < perSource && source.notBefore <= now)
+  const free = [...swarm.sources.values()].filter(
+    (source) => source.flights.size < perSource && source.notBefore <= now,
+  )
+  const managers = free.filter(({ kind }) => kind === 'manager')
+  if (inHand(swarm, now) >= swarm.tuning.inHand) {
+    swarm.hungrySince = undefined
+    return askForRare(swarm, managers, now)
+  }
+  const neighbours = free
+    .filter(({ kind }) => kind !== 'manager')
     .map((source) => ({ source, order: source.flights.size + chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
-  const managers = free.filter(({ kind }) => kind === 'manager')
-  const neighbours = free.filter(({ kind }) => kind !== 'manager')
-
-  const enough = inHand(swarm, now) >= swarm.tuning.inHand
-  const ask = enough ? undefined : askNeighbour(swarm, neighbours, chance)
-  if (ask || enough) {
+  const ask = askNeighbour(swarm, neighbours, chance)
+  if (ask) {
     swarm.hungrySince = undefined
-    return ask ?? askForRare(swarm, managers, now)
+    return ask
   }
   swarm.hungrySince ??= now
   return (

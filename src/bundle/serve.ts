@@ -6,6 +6,7 @@ import { BundleId } from '../protocol/bundle.ts'
 import { PIECES_HEADER, PieceRange, RUN_MAX, RunQuery } from '../protocol/sources.ts'
 import { has, isBitmap } from './bitmap.ts'
 import { keepBuffers } from './buffers.ts'
+import { DELIVERY_MS, trackDeliveries } from './deliveries.ts'
 import { BundleError } from './errors.ts'
 import { holdingsTeller } from './holdings.ts'
 import { canonicalJson } from './manifest.ts'
@@ -26,6 +27,12 @@ export type ServePiecesOptions = {
 const APPEAR_MS = 5_000
 /** How long a request waits for its turn before it is told to ask elsewhere, milliseconds. */
 const TURN_MS = 3_000
+/**
+ * Runs of this source's choice that are on their way together. Nobody else has these pieces yet: few at once, each arrives
+ * early and whole and can be passed on, rather than all at the same late time. As many as a worker has requests in hand, for
+ * this source gets only such a share of its link.
+ */
+const SPREADING_AT_ONCE = 12
 /** A client that takes less than this, in bytes per second, is cut off; after so many milliseconds at first. */
 const SLOWEST = 64 << 10
 const SLOWEST_GRACE_MS = 10_000
@@ -42,22 +49,18 @@ const WANT_MAX = 1 << 20
 export function servePieces(scope: FastifyInstance, options: ServePiecesOptions): Promise<void> {
   const { store, authorise } = options
   const uploads = limitUploads(options.uploads)
+  const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: DELIVERY_MS })
+  const deliveries = trackDeliveries()
   const buffers = keepBuffers()
   const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
   const tellerOf = perPieces(holdingsTeller)
   const isAccepted = rememberAccepted(authorise)
 
-  /** Reads pieces when it is this request's turn, and sends them. */
-  const upload = async (
+  const send = async (
     pieces: Pieces,
     reply: FastifyReply,
-    choose: () => { first: number; count: number } | undefined,
+    run: { first: number; count: number },
   ): Promise<FastifyReply> => {
-    if (!(await awaitTurn(uploads, reply.raw))) {
-      return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
-    }
-    const run = choose()
-    if (!run) return reply.code(204).send()
     const data = await pieces.read(run.first, run.count, (bytes) => buffers.take(bytes))
     const cutOff = SLOWEST_GRACE_MS + (data.length / SLOWEST) * 1000
     const limit = setTimeout(() => reply.raw.destroy(), cutOff).unref()
@@ -126,12 +129,14 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     if (count > 1 && pieces.layout.bytes(first, count) > RUN_MAX) {
       return refuse(reply, 400, 'bad-request', `ask for at most ${RUN_MAX} bytes at once`)
     }
-    return upload(pieces, reply, () => {
-      spreadOf(pieces).sent(first, count, Date.now())
-      return { first, count }
-    })
+    const endTurn = await awaitTurn(uploads, reply.raw)
+    if (!endTurn) return busy(reply)
+    reply.raw.once('close', endTurn)
+    spreadOf(pieces).sent(first, count, Date.now())
+    return send(pieces, reply, { first, count })
   })
   scope.post<BundleParams>('/v1/pieces/:bundle', async (request, reply) => {
+    deliveries.arrived(request.socket)
     const query = RunQuery.safeParse(request.query)
     if (!query.success) return refuse(reply, 400, 'bad-request', explain(query.error))
     const pieces = await store.pieces(request.params.bundle)
@@ -140,14 +145,19 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     if (!Buffer.isBuffer(want) || !isBitmap(want, pieces.layout.pieces)) {
       return refuse(reply, 400, 'bad-request', 'the body must be a bitmap of the bundle’s pieces')
     }
-    return upload(pieces, reply, () => {
-      const wanted = (piece: number) => has(want, piece) && has(pieces.held, piece)
-      const run = spreadOf(pieces).choose(wanted, Date.now(), (first, count) => {
-        return pieces.layout.bytes(first, count) <= query.data.bytes
-      })
-      if (run) spreadOf(pieces).sent(run.first, run.count, Date.now())
-      return run
+    const endTurn = await awaitTurn(spreading, reply.raw)
+    if (!endTurn) return busy(reply)
+    const wanted = (piece: number) => has(want, piece) && has(pieces.held, piece)
+    const run = spreadOf(pieces).choose(wanted, Date.now(), (first, count) => {
+      return pieces.layout.bytes(first, count) <= query.data.bytes
     })
+    if (!run) {
+      endTurn()
+      return reply.code(204).send()
+    }
+    deliveries.begins(request.socket, endTurn)
+    spreadOf(pieces).sent(run.first, run.count, Date.now())
+    return send(pieces, reply, run)
   })
   return Promise.resolve()
 }
@@ -162,22 +172,23 @@ function closing(response: ServerResponse): AbortSignal {
   return controller.signal
 }
 
-/** Waits for a turn to upload, which ends with the answer. False if there is none in time, or the client is gone. */
-function awaitTurn(uploads: Uploads, response: ServerResponse): Promise<boolean> {
+/** Waits for a turn to upload. Returns how to end it; undefined if there is none in time, or the client is gone. */
+function awaitTurn(uploads: Uploads, response: ServerResponse): Promise<(() => void) | undefined> {
   return new Promise((resolve) => {
-    if (response.closed) return resolve(false)
-    const timer = setTimeout(() => giveUp(), TURN_MS)
-    const end = uploads.turn(() => {
+    if (response.closed) return resolve(undefined)
+    const settle = (end?: () => void) => {
       clearTimeout(timer)
-      resolve(true)
-    })
-    const giveUp = () => {
-      clearTimeout(timer)
-      end?.()
-      resolve(false)
+      response.off('close', giveUp)
+      resolve(end)
     }
-    if (end) response.once('close', giveUp)
-    else giveUp()
+    const giveUp = () => {
+      end?.()
+      settle()
+    }
+    const timer = setTimeout(giveUp, TURN_MS)
+    response.once('close', giveUp)
+    const end = uploads.turn(() => settle(() => end?.()))
+    if (!end) giveUp()
   })
 }
 
@@ -207,6 +218,10 @@ function rememberAccepted(authorise: ServePiecesOptions['authorise']): ServePiec
 
 function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
   return reply.code(status).send({ error: { code, message } } satisfies ApiErrorBody)
+}
+
+function busy(reply: FastifyReply): FastifyReply {
+  return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
 }
 
 function notHere(reply: FastifyReply, bundle: string): FastifyReply {

@@ -16,8 +16,8 @@ export type Spread = {
   ): { first: number; count: number } | undefined
 }
 
-/** How long a piece that left is given to reach the neighbours of whoever took it, milliseconds. */
-const SETTLE_MS = 3_000
+/** How long a piece that left is given to reach the neighbours of whoever took it, milliseconds: on slow links this takes seconds. */
+const SETTLE_MS = 10_000
 
 export function createSpread(pieces: number): Spread {
   const sentAt = new Float64Array(pieces).fill(-Infinity)

@@ -27,6 +27,8 @@ const BUSY_MS = 50
 const SPREAD_MS = 150
 /** Pause before the manager is tried again after it failed. Milliseconds. */
 const MANAGER_PAUSE_MS = 1_000
+/** Neighbours that are used together: enough for full speed, few enough that their news cost little. */
+const NEIGHBOURS_ENOUGH = 16
 /** The manager's copy counts as damaged after so many wrong pieces. */
 const MANAGER_CORRUPT_MAX = 3
 
@@ -43,8 +45,10 @@ export type SwarmOptions = {
 export type SwarmRun = {
   /** Resolves when every piece is stored; rejects when the disk fails or the signal fires. */
   finished: Promise<void>
-  /** Uses these sources too. Those it knows, also if they were left out, are not taken again. */
+  /** Uses these sources too, if it lacks any. Those it knows, also if they were left out, are not taken again. */
   offer(sources: PieceSource[]): void
+  /** Whether more neighbours would be of no use now. */
+  hasEnough(): boolean
   /** Bytes taken so far from each source. */
   from: Map<string, number>
 }
@@ -180,9 +184,15 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
     }
   }
 
+  const hasEnough = () => {
+    const neighbours = [...sources.values()].filter(({ kind }) => kind === 'neighbour')
+    return neighbours.length >= NEIGHBOURS_ENOUGH
+  }
+
   const offer = (offered: PieceSource[]) => {
     for (const source of offered) {
-      if (sources.has(source.name) || leftOut.has(source.name) || over.signal.aborted) {
+      const known = sources.has(source.name) || leftOut.has(source.name)
+      if (known || (source.kind === 'neighbour' && hasEnough()) || over.signal.aborted) {
         void source.close()
         continue
       }
@@ -206,5 +216,5 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
     await Promise.all([...sources.values()].map((source) => source.close()))
   })
   pump()
-  return { finished, offer, from }
+  return { finished, offer, hasEnough, from }
 }

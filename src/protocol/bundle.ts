@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { Name, Sha256 } from './common.ts'
 
 /** Bounds on a piece, in bytes. All pieces of a file have the same size, but for the last. */
-export const PIECE_MIN = 64 << 10
+export const PIECE_MIN = 16 << 10
 export const PIECE_MAX = 16 << 20
 
 /** A path inside a bundle: relative, `/`-separated, without `.` or `..`, control characters or backslashes. */

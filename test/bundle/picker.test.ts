@@ -16,8 +16,8 @@ function spread(workers: number, seed: number, more: Partial<SimOptions> = {}) {
     pieces: PIECES,
     pieceSize: PIECE,
     rate: RATE,
-    newsMs: 5,
-    newsShare: 0,
+    newsMs: 200,
+    newsShare: 32,
     latencyMs: 0.5,
     neighbours: 16,
     seed,
@@ -33,6 +33,14 @@ describe('what the picker makes of a cluster of cold workers', () => {
       assert.ok(managerBytes <= 1.05 * BYTES, `${managerBytes / BYTES} times`)
     })
   }
+
+  test('32 have a small file within 1.3 times, on a slow link as well', () => {
+    const small = { pieceSize: 16 * 1024, rate: 250 }
+    const bound = (PIECES * small.pieceSize) / small.rate
+    const { allMs, managerBytes } = spread(32, 1, small)
+    assert.ok(allMs <= 1.3 * bound, `${allMs / bound} times`)
+    assert.ok(managerBytes <= 1.1 * PIECES * small.pieceSize)
+  })
 
   test('the excess over the bound grows with the logarithm of their number', () => {
     const [four, sixteen] = [4, 16].map((workers) => spread(workers, 1).allMs / BOUND_MS - 1)

@@ -34,8 +34,12 @@ export type SimOptions = {
   neighbours: number
   seed: number
   tuning?: Partial<Tuning>
+  /** What a neighbour sends at once, and how long one takes that counts. */
   uploadsAtOnce?: number
   patienceMs?: number
+  /** The same of the manager. */
+  spreadingAtOnce?: number
+  deliveryMs?: number
   /** When worker i begins. */
   startAt?: (worker: number) => number
 }
@@ -68,6 +72,7 @@ type Request = { ask: Ask; flight: Flight; by: number }
 export function simulate(options: SimOptions): SimResult {
   const { workers, pieces, pieceSize, rate, newsMs, newsShare, latencyMs, neighbours, seed } = options
   const { uploadsAtOnce = 4, patienceMs = 20, startAt = () => 0 } = options
+  const { spreadingAtOnce = 12, deliveryMs = 1000 } = options
   const chance = chanceOf(seed)
   const manager = workers
   const tuning = { ...defaultTuning, ...options.tuning }
@@ -180,7 +185,8 @@ export function simulate(options: SimOptions): SimResult {
   }
 
   const serve = (server: number) => {
-    while (fresh[server]! < uploadsAtOnce && queues[server]!.length > 0) {
+    const [atOnce, ageMs] = server === manager ? [spreadingAtOnce, deliveryMs] : [uploadsAtOnce, patienceMs]
+    while (fresh[server]! < atOnce && queues[server]!.length > 0) {
       const { ask, flight, by } = queues[server]!.shift()!
       const swarm = swarms[by]!
       let run: { first: number; count: number } | undefined = ask.kind === 'run' ? ask : undefined
@@ -209,7 +215,7 @@ export function simulate(options: SimOptions): SimResult {
         young = false
         serve(server)
       }
-      at(now + patienceMs, age)
+      at(now + ageMs, age)
       const bytes = count * pieceSize
       const since = flight.since
       transfers.add({

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
 import { describe, test } from 'node:test'
+import { Pool } from 'undici'
 import { createBundle } from '../../src/bundle/create.ts'
 import { fetchBundle } from '../../src/bundle/fetch.ts'
 import type { FaultReason } from '../../src/protocol/sources.ts'
@@ -23,6 +25,37 @@ async function startServer(treat: (socket: Socket) => void): Promise<AsyncDispos
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** A neighbour that says it holds everything, and of each answer sends a byte now and then. */
+async function startDripper(pieces: number): Promise<AsyncDisposable & { url: string; asked: Set<number> }> {
+  const asked = new Set<number>()
+  const server = createHttpServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url!, 'http://dripper')
+    if (pathname.endsWith('/holdings')) {
+      const held = Buffer.alloc(4 + Math.ceil(pieces / 8))
+      held.writeUInt32LE(pieces)
+      for (let piece = 0; piece < pieces; piece++) held[4 + (piece >> 3)]! |= 1 << (piece & 7)
+      return response.end(held)
+    }
+    const [first, count] = [Number(searchParams.get('first')), Number(searchParams.get('count'))]
+    if (count > 0) asked.add(first)
+    response.writeHead(200, { pieces: `${first}-${count}` })
+    const dripping = setInterval(() => response.write('x'), 50)
+    response.once('close', () => clearInterval(dripping))
+    return undefined
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
       server.close()
       await once(server, 'close')
     },
@@ -50,15 +83,17 @@ describe('bad sources', () => {
     await createBundle({ ...bundle, store: liar.store })
     await using resetter = await startServer((socket) => socket.once('data', () => socket.resetAndDestroy()))
     await using babbler = await startServer((socket) => socket.end('this is no HTTP\r\n\r\n'))
+    await using silent = await startServer(() => {})
     const gone = await startServer(() => {})
     await gone[Symbol.asyncDispose]()
 
-    const neighbours = { liar, resetter, babbler, nobody: gone }
+    const neighbours = { liar, resetter, babbler, silent, nobody: gone }
     const sources = Object.entries({ manager, ...neighbours }).map(([name, node]) => sourceOf(name, node, id))
     const expected: Record<string, FaultReason> = {
       liar: 'corrupt',
       resetter: 'reset',
       babbler: 'protocol',
+      silent: 'stalled',
       nobody: 'unreachable',
     }
     const reported = new Map<string, FaultReason>()
@@ -68,6 +103,9 @@ describe('bad sources', () => {
       store: worker.store,
       log,
       signal: AbortSignal.timeout(10_000),
+      // The others keep their time: the manager answers when all others are left out.
+      connect: ({ name, url }, options) =>
+        new Pool(url, name === 'silent' ? { ...options, headersTimeout: 500 } : options),
       sources: ({ faults }) => {
         for (const { source, reason } of faults) reported.set(source, reason)
         if (reported.size === Object.keys(expected).length) allLeftOut.resolve()
@@ -75,6 +113,31 @@ describe('bad sources', () => {
       },
     })
     assert.deepEqual(Object.fromEntries(reported), expected)
+    assert.deepEqual(report.from, [{ source: 'manager', bytes: 3_000_000 }])
+    assert.deepEqual(await worker.store.verify(id), [])
+  })
+
+  test('one that never ends an answer holds up no piece: they are asked of another', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { 'weights.bin': 3_000_000 })
+    await using manager = await startNode(folder('manager'))
+    const { id, manifest } = await createBundle({
+      store: manager.store,
+      paths: [folder('source')],
+      kind: 'files',
+    })
+    await using dripper = await startDripper(manifest.files[0]!.pieces.length)
+    await using worker = await startNode(folder('worker'))
+    const sources = Object.entries({ manager, dripper }).map(([name, node]) => sourceOf(name, node, id))
+    const report = await fetchBundle({
+      bundle: id,
+      store: worker.store,
+      sources: () => Promise.resolve(sources),
+      log,
+      signal: AbortSignal.timeout(10_000),
+    })
+    assert.ok(dripper.asked.size > 0)
     assert.deepEqual(report.from, [{ source: 'manager', bytes: 3_000_000 }])
     assert.deepEqual(await worker.store.verify(id), [])
   })
