@@ -1,8 +1,7 @@
-import { X509Certificate } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { Agent, errors, request } from 'undici'
 import type { z } from 'zod'
+import { trustOnly } from '../bundle/pinning.ts'
 import { ApiErrorBody, explain, limits } from '../protocol/common.ts'
 import type { Address } from './endpoint.ts'
 import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
@@ -138,16 +137,6 @@ function openAgent(ca: string | undefined): Agent {
     connect: { timeout: 5_000, ...(ca !== undefined && trustOnly(ca)) },
     maxResponseSize: Math.max(limits.body, limits.blob),
   })
-}
-
-/** The manager's very certificate is enough: a submit node goes by many names. */
-function trustOnly(ca: string) {
-  const pinned = new X509Certificate(ca).fingerprint256
-  return {
-    ca,
-    checkServerIdentity: (host: string, peer: PeerCertificate) =>
-      peer.fingerprint256 === pinned ? undefined : checkServerIdentity(host, peer),
-  }
 }
 
 /** Doubles, and spreads out clients that lost the same manager at the same moment. */

@@ -1,11 +1,10 @@
-import { X509Certificate } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Readable } from 'node:stream'
-import { checkServerIdentity } from 'node:tls'
 import type { Logger } from 'pino'
-import { Agent, type buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
+import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
 import type { z } from 'zod'
 import type { Connect } from '../bundle/http-source.ts'
+import { trustOnly } from '../bundle/pinning.ts'
 import { ApiErrorBody, explain, limits } from '../protocol/common.ts'
 import { PilotError } from './errors.ts'
 
@@ -210,14 +209,4 @@ function createDispatcher(certificate: string | undefined, given: Pool.Options):
   const options = { maxResponseSize: limits.body, ...given, connect }
   const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
   return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: connect }) : new Agent(options)
-}
-
-function trustOnly(certificate: string): buildConnector.BuildOptions {
-  const pinned = new X509Certificate(certificate).fingerprint256
-  return {
-    ca: certificate,
-    // The very certificate is enough: a submit node goes by many names.
-    checkServerIdentity: (host, peer) =>
-      peer.fingerprint256 === pinned ? undefined : checkServerIdentity(host, peer),
-  }
 }
