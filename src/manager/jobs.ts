@@ -29,6 +29,8 @@ interface Job {
   failed: number
   /** When a client, or a result, last had to do with it; or else since when this manager runs. */
   touchedAt: number
+  /** When a client last had to do with it; or else since when this manager runs. */
+  heardAt: number
   /** Called when results or the end of the job are there to be read. */
   listeners: Set<() => void>
 }
@@ -68,13 +70,17 @@ export class Jobs {
 
   #restore(row: JobRow): void {
     const { tasks, done, failed } = this.#ledger.counts(row.id)
-    const touchedAt = this.#dispatcher.now
-    const job = { row, tasks, done, failed, touchedAt, listeners: new Set<() => void>() }
+    const job = { ...this.#track(row), tasks, done, failed }
     this.#jobs.set(row.id, job)
     if (row.cancelled || stateOf(job) === 'finished') return
     this.#schedule(job)
     for (const [start, end] of this.#ledger.unfinished(row.id)) this.#queue(job, start, end)
     if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
+  }
+
+  #track(row: JobRow): Job {
+    const { now } = this.#dispatcher
+    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, listeners: new Set() }
   }
 
   #schedule({ row, done, failed }: Job): void {
@@ -105,8 +111,18 @@ export class Jobs {
   /** The same, for a client that does something with it. */
   #touch(id: number): Job {
     const job = this.#get(id)
-    job.touchedAt = this.#dispatcher.now
+    job.touchedAt = job.heardAt = this.#dispatcher.now
     return job
+  }
+
+  /** Gives up the jobs that were to be given up with their clients, and whose clients are gone. */
+  async sweep(): Promise<void> {
+    for (const job of this.#jobs.values()) {
+      const { abandonMs = Infinity } = job.row.options
+      if (stateOf(job) !== 'open' || this.#dispatcher.now - job.heardAt < abandonMs) continue
+      // A client that comes back after all can add to a job that was closed.
+      await (job.done + job.failed === job.tasks ? this.close(job.row.id) : this.cancel(job.row.id))
+    }
   }
 
   /** Whether nobody needs the blobs of a job any more. */
@@ -131,8 +147,7 @@ export class Jobs {
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
     const found = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
     if (!this.#jobs.has(found.id)) {
-      const touchedAt = this.#dispatcher.now
-      const job: Job = { row: found, tasks: 0, done: 0, failed: 0, touchedAt, listeners: new Set() }
+      const job = this.#track(found)
       this.#jobs.set(found.id, job)
       this.#schedule(job)
     }

@@ -170,7 +170,8 @@ async function startOn(
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {
-    sweeping = Promise.all([contexts.sweep(), blobs.sweep((job) => jobs.isPast(job))]).then(
+    const isPast = (job: number) => jobs.isPast(job)
+    sweeping = Promise.all([jobs.sweep(), contexts.sweep(), blobs.sweep(isPast)]).then(
       () => {},
       (error: unknown) => log.error({ err: error }, 'what nobody needs is left'),
     )

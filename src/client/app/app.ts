@@ -17,6 +17,13 @@ import { encode } from './values.ts'
 
 /** Options as they are once the types have done their part. */
 type Options = Omit<AppOptions<unknown>, 'context'> & { context?: Setup }
+
+/**
+ * Calls that only this start of the program can ask for: they need not be kept beyond it, nor run on for long when it was
+ * killed. While it waits for any it is heard of once a minute, unless something blocks it.
+ */
+const OF_THIS_START = { keepMs: 0, abandonMs: 30 * 60_000 }
+
 type FactoryEnd = Pick<Client, 'contexts' | 'addContext' | 'createJob'>
 
 /** All apps of one client. */
@@ -62,8 +69,7 @@ export function createApps(client: FactoryEnd, transport: Transport, folder: str
         name: `${job}/${name}@${contextName.slice(-12)}`,
         context: contextName,
         function: name,
-        // Calls that only this start can ask for need not be kept beyond it.
-        options: { ...jobOptions, ...(options.job === undefined && { keepMs: 0 }) },
+        options: { ...jobOptions, ...(options.job === undefined && OF_THIS_START) },
       }
       return await client.createJob(request, { signal })
     }, blobs)
