@@ -9,8 +9,10 @@ export interface SlotPlan {
   slot: Slot
   /** Variables that show a library only this slot's devices. */
   env: Readonly<Record<string, string>>
-  /** Memory of the node that a library here may take, bytes. */
+  /** Memory of the node that libraries here may take together, bytes. */
   memoryLimit: number
+  /** The same of the slot's accelerator: 0 if nobody knows how much it has, so that libraries are held there one at a time. */
+  deviceLimit: number
 }
 
 /** A GPU as its driver describes it. */
@@ -20,7 +22,7 @@ export interface Gpu {
   memory: number
 }
 
-/** Part of the pilot's memory that libraries may have; the rest is for the worker itself and its buffers. */
+/** Part of the pilot's memory, and of an accelerator's, that libraries may have; the rest is for the worker, and for growth. */
 const FOR_LIBRARIES = 0.9
 
 const MIB = 2 ** 20
@@ -38,12 +40,14 @@ export function planSlots(
   const cpus = env.GLEANER_CPUS / slots
   const memoryLimit = Math.floor((memory * FOR_LIBRARIES) / slots)
   if (ids.length === 0) {
-    return [{ slot: { device: 'cpu', cpus, memory: memoryLimit }, env: threads(cpus), memoryLimit }]
+    const slot = { device: 'cpu', cpus, memory: memoryLimit }
+    return [{ slot, env: threads(cpus), memoryLimit, deviceLimit: Infinity }]
   }
   return ids.map((id) => {
     const gpu = gpus.get(id)
     const slot = { device: gpu?.name ?? 'gpu', cpus, memory: gpu?.memory ?? 0 }
-    return { slot, env: { ...threads(cpus), CUDA_VISIBLE_DEVICES: id }, memoryLimit }
+    const deviceLimit = Math.floor(slot.memory * FOR_LIBRARIES)
+    return { slot, env: { ...threads(cpus), CUDA_VISIBLE_DEVICES: id }, memoryLimit, deviceLimit }
   })
 }
 

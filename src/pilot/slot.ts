@@ -63,9 +63,8 @@ const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
   const { index, plan, oneTask, isOwed, onContext, onEnded, onTaskNews, window, ...rest } = options
-  const { slot, memoryLimit, env } = plan
-  const hasDevice = slot.device !== 'cpu' && slot.memory > 0
-  const budget: Usage = { memory: memoryLimit, device: hasDevice ? slot.memory : Infinity }
+  const { slot, memoryLimit, deviceLimit, env } = plan
+  const budget: Usage = { memory: memoryLimit, device: deviceLimit }
   const tenants = new Map<string, Tenant>()
   /** The most that a library of each context was seen to take. */
   const seen = new Map<string, Usage>()
@@ -87,7 +86,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
     if (oneTask) return EVERYTHING
     const guess = bytes + BESIDE_FILES
     const { memory = guess, device = 0 } = seen.get(spec.id) ?? {}
-    return { memory, device: hasDevice ? device || guess : 0 }
+    return { memory, device: slot.device === 'cpu' ? 0 : device || guess }
   }
 
   function bringIn(context: Loadable) {

@@ -44,7 +44,9 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
   const crew = createCrew({
     hand,
     blobs: withoutBlobs.blobs,
-    slots: [{ slot: { device: 'cpu', cpus: 1, memory }, env: {}, memoryLimit: memory }],
+    slots: [
+      { slot: { device: 'cpu', cpus: 1, memory }, env: {}, memoryLimit: memory, deviceLimit: Infinity },
+    ],
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,

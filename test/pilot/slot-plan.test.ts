@@ -33,11 +33,11 @@ describe('the slots of a pilot', () => {
   test('are one for each GPU, which sees no other', () => {
     const env = pilot({ GLEANER_CPUS: '8', GLEANER_MEMORY_MB: '2000', GLEANER_GPUS: '2, GPU-5e' })
     assert.deepEqual(gpuIds(env), ['2', 'GPU-5e'])
-    const plans = planSlots(env, new Map([['2', { name: 'NVIDIA A10', memory: 5 }]]), NODE)
+    const plans = planSlots(env, new Map([['2', { name: 'NVIDIA A10', memory: 5000 }]]), NODE)
     assert.deepEqual(
       plans.map(({ slot }) => slot),
       [
-        { device: 'NVIDIA A10', cpus: 4, memory: 5 },
+        { device: 'NVIDIA A10', cpus: 4, memory: 5000 },
         { device: 'gpu', cpus: 4, memory: 0 },
       ],
     )
@@ -46,6 +46,11 @@ describe('the slots of a pilot', () => {
       ['2', 'GPU-5e'],
     )
     assert.equal(plans[0]?.memoryLimit, 900 * MIB)
+    assert.deepEqual(
+      plans.map(({ deviceLimit }) => deviceLimit),
+      [4500, 0],
+      'the second one is not known to its driver',
+    )
   })
 })
 

@@ -23,7 +23,12 @@ async function occupy(source: string, inputs: string[] = []) {
   const events: ContextEvent[] = []
   const slot = createSlot({
     index: 0,
-    plan: { slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 }, env: {}, memoryLimit: 2 ** 31 },
+    plan: {
+      slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 },
+      env: {},
+      memoryLimit: 2 ** 31,
+      deviceLimit: Infinity,
+    },
     hand,
     ...withoutBlobs,
     scratch: path.join(folder, 'scratch'),
