@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Manifest } from '../protocol/bundle.ts'
 import type { Fault, Source, SourcesRequest } from '../protocol/sources.ts'
+import { BundleError } from './errors.ts'
 import { folderSource } from './folder-source.ts'
 import { httpSource } from './http-source.ts'
 import type { Connect } from './http-source.ts'
@@ -24,6 +25,8 @@ export type FetchOptions = {
   connect?: Connect
   log: Logger
   signal: AbortSignal
+  /** How long to go on while sources can be asked and none of them knows the bundle, milliseconds. Default: a minute. */
+  patienceMs?: number
   /** Bytes that are here, and in all. */
   onProgress?: (heldBytes: number, totalBytes: number) => void
 }
@@ -48,6 +51,8 @@ const ASK_MOST_MS = 15_000
 const ASK_ENOUGH_MS = 2_000
 /** Least time between asking again because sources failed. */
 const ASK_FAULTS_MS = 1_000
+/** What is not in sight for this long was removed for good, also from the manager. */
+const PATIENCE_MS = 60_000
 /** How often a process looks whether another one on its node is done fetching, milliseconds. */
 const TURN_MS = 200
 
@@ -55,7 +60,7 @@ const TURN_MS = 200
  * Fetches a bundle into the store, from many sources at once; returns when it is complete and laid out. Of several
  * processes that share the store one fetches and the others wait; if it dies, another goes on from what is there.
  *
- * @throws {BundleError} `no-room`, `disk` or `damaged`; the signal's reason.
+ * @throws {BundleError} `no-room`, `disk`, `damaged`, or `not-found` if nobody has it any more; the signal's reason.
  */
 export async function fetchBundle(options: FetchOptions): Promise<FetchReport> {
   const { bundle, store, signal } = options
@@ -178,9 +183,10 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
 
 /** Gets the manifest from whoever has it, and keeps asking until somebody does. Also returns those who were asked. */
 async function findManifest(
-  { bundle, shared, log, signal }: FetchOptions,
+  { bundle, shared, log, signal, patienceMs = PATIENCE_MS }: FetchOptions,
   tracker: Tracker,
 ): Promise<{ manifest: Manifest; sources: PieceSource[] }> {
+  let missingSince: number | undefined
   for (let wait = ASK_FIRST_MS; ; wait = Math.min(wait * 2, ASK_MOST_MS)) {
     const sources = await tracker.ask().catch((error: unknown) => {
       log.warn({ err: error, bundle }, 'the manager did not say who holds the bundle; asking again')
@@ -197,6 +203,11 @@ async function findManifest(
     await Promise.all(sources.map((source) => source.close()))
     signal.throwIfAborted()
     log.debug({ bundle }, 'nobody has the manifest; asking again')
+    // A manager that cannot be asked names no sources: that it is away says nothing about the bundle.
+    missingSince = sources.length > 0 ? (missingSince ?? performance.now()) : undefined
+    if (performance.now() - (missingSince ?? Infinity) > patienceMs) {
+      throw new BundleError('not-found', `nobody has bundle ${bundle} any more: add its context again`)
+    }
     await sleep(wait, undefined, { signal })
   }
 }

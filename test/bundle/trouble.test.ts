@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, open, readdir, readFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { createBundle } from '../../src/bundle/create.ts'
@@ -105,6 +106,22 @@ describe('a fetch in trouble', () => {
       assert.match(failure.message, message)
     })
   }
+
+  test('ends when nobody has the bundle any more', async (context) => {
+    await using temporary = await temporaryFolder()
+    const nobody = createServer((_request, response) => response.writeHead(404).end())
+    context.after(() => nobody.close())
+    await once(nobody.listen(0, '127.0.0.1'), 'listening')
+    const url = `http://127.0.0.1:${(nobody.address() as { port: number }).port}`
+    await using store = await openStore({ folder: temporary.folder, log })
+    const bundle = 'b'.repeat(64)
+    const sources = () => Promise.resolve([sourceOf('manager', { url }, bundle)])
+    const signal = AbortSignal.timeout(20_000)
+    await assert.rejects(fetchBundle({ bundle, store, sources, log, signal, patienceMs: 1 }), {
+      code: 'not-found',
+      message: `nobody has bundle ${bundle} any more: add its context again`,
+    })
+  })
 
   test('two processes that share a cache fetch a bundle once', async () => {
     await using temporary = await temporaryFolder()
