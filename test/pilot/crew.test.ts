@@ -25,6 +25,14 @@ const MARK = `
       done(file)
     }, 10)
   })`
+/** Grows by 345 MiB once a file is there. */
+const GROWS = `
+  import { existsSync } from 'node:fs'
+  let held
+  setInterval(() => {
+    if (!held && existsSync(new URL('grow', import.meta.url))) held = Buffer.alloc(345 << 20, 1)
+  }, 10)
+  export const run = () => held.length`
 /** Fails unless a file is there. */
 const PICKY = `
   import { existsSync } from 'node:fs'
@@ -133,6 +141,22 @@ describe('the crew of a node', () => {
     // Now it is known that they take less than their files.
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
+    assert.equal(stage.level('c'), 'memory')
+  })
+
+  test('drives out what rests before the context that has its turn, though that has had no call yet', async () => {
+    await using stage = await assemble({ a: MARK, c: GROWS }, { memory: 400 * MIB })
+    const mark = path.join(stage.folder, 'mark')
+    stage.warm('a')
+    await until(() => stage.level('a') === 'memory')
+    stage.lease('a', [mark])
+    stage.warm('c')
+    await until(() => stage.level('c') === 'memory')
+    await writeFile(mark, '')
+    await until(() => stage.results().length === 1)
+    assert.equal(stage.level('a'), 'memory')
+    await writeFile(path.join(stage.folder, 'c', 'grow'), '')
+    await until(() => stage.level('a') === 'disk')
     assert.equal(stage.level('c'), 'memory')
   })
 
