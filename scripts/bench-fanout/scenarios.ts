@@ -6,9 +6,9 @@ import type { FanOut } from './fan-out.ts'
  */
 
 /** Sixteen cold workers on slow links, from which others differ in one thing. */
-const slow: FanOut = { workers: 16, mb: 8, mbit: 5 }
+const slow: FanOut = { workers: 16, mb: 16, mbit: 10 }
 
-const growing = (workers: number): FanOut => ({ workers, mb: 4, mbit: 1.5 })
+const growing = (workers: number): FanOut => ({ workers, mb: 16, mbit: 6 })
 
 /** By name; the first is the headline. */
 export const scenarios = {

@@ -48,7 +48,7 @@ export type FetchReport = {
 const ASK_FIRST_MS = 250
 const ASK_MOST_MS = 15_000
 /** The least pause once there are neighbours enough: the answers take the manager's link, too. Milliseconds. */
-const ASK_ENOUGH_MS = 2_000
+const ASK_ENOUGH_MS = 5_000
 /** Least time between asking again because sources failed. */
 const ASK_FAULTS_MS = 1_000
 /** What is not in sight for this long was removed for good, also from the manager. */

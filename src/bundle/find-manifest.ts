@@ -4,8 +4,14 @@ import { BundleError } from './errors.ts'
 import { bundleIdOf, parseManifest } from './manifest.ts'
 import type { PieceSource } from './source.ts'
 
-/** How long a source is given to answer before the next one is asked as well, milliseconds. */
-const HEAD_START_MS = 250
+/**
+ * How long a source is given to answer before the next one is asked as well, milliseconds: by chance between these, so that
+ * workers that wait for each other do not turn to the manager all at once.
+ */
+const HEAD_START_LEAST_MS = 250
+const HEAD_START_MOST_MS = 1_000
+/** Share of workers that ask the manager first. */
+const MANAGER_FIRST = 1 / 8
 
 /**
  * In which order to ask for a manifest: by chance, but the manager second at the latest. Of many workers that begin together
@@ -21,9 +27,10 @@ export function orderForManifest<T extends Pick<PieceSource, 'kind'>>(
     .map((source) => ({ source, order: chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
-  const manager = shuffled.findIndex(({ kind }) => kind === 'manager')
-  if (manager > 1) shuffled.splice(1, 0, ...shuffled.splice(manager, 1))
-  return shuffled
+  const managers = shuffled.filter(({ kind }) => kind === 'manager')
+  const others = shuffled.filter(({ kind }) => kind !== 'manager')
+  const before = chance() < MANAGER_FIRST ? 0 : 1
+  return [...others.slice(0, before), ...managers, ...others.slice(before)]
 }
 
 /**
@@ -41,7 +48,8 @@ export async function raceForManifest(
   try {
     for (const source of sources) {
       attempts.push(askManifest(source, bundle, AbortSignal.any([signal, over.signal])))
-      const headStart = sleep(HEAD_START_MS, undefined, { signal: over.signal }).catch(() => undefined)
+      const ms = HEAD_START_LEAST_MS + Math.random() * (HEAD_START_MOST_MS - HEAD_START_LEAST_MS)
+      const headStart = sleep(ms, undefined, { signal: over.signal }).catch(() => undefined)
       const found = await Promise.race([firstOf(), headStart])
       if (found) return found
     }
