@@ -151,7 +151,7 @@ async function site(own: string, name: string, node: Node, before: string) {
 async function account(state: string, endedAt: number): Promise<Start> {
   const [submission] = await readdir(join(state, 'submissions', 'fresh'))
   const settings = await readFile(join(state, 'submissions', 'fresh', submission!, 'pilot.env'), 'utf8')
-  const [, archive] = /^GLEANER_RUNTIME_FILE='(.*)'$/m.exec(settings)!
+  const [, archive] = /^GLEANER_RUNTIME_FILE='?(.*?)'?$/m.exec(settings)!
   const [pilot] = (await readFile(join(state, 'submissions', 'fresh', submission!, 'pilots'), 'utf8')).split(
     '\n',
   )
