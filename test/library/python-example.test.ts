@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
+import type { LoadedContext } from '../../src/library/kind.ts'
 import { loadContext } from '../../src/library/load.ts'
 import { ContextFile } from '../../src/protocol/context.ts'
 import { valuesOf } from './recorder.ts'
@@ -18,6 +19,7 @@ const STAND_INS = file('bundles/stand-ins')
 /* With stand-ins for its packages, so it covers the example's own code and not what they or the model do. */
 test('the Python example asks its model as it must, and makes labels of what that says', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'gleaner-example-'))
+  let context: LoadedContext | undefined
   try {
     const python = join(folder, 'bin', 'python3')
     await mkdir(join(python, '..'))
@@ -33,7 +35,7 @@ test('the Python example asks its model as it must, and makes labels of what tha
     } = ContextFile.parse(parse(await readFile(join(EXAMPLE, 'context.yaml'), 'utf8')))
     const { setup, ...rest } = described as { setup: object }
     const spec = { ...rest, setup: { ...setup, python: { bundle: 'environment', file: 'bin/python3' } } }
-    const context = await loadContext(
+    context = await loadContext(
       toSetup(spec as never, { app: join(EXAMPLE, 'app'), model: MODEL, environment: folder }),
     )
     const evidence = 'the grave of Ann is in Helol and not in Serm'
@@ -47,8 +49,8 @@ test('the Python example asks its model as it must, and makes labels of what tha
       ),
       labels.map((label) => ({ label })),
     )
-    await context.close()
   } finally {
+    await context?.close()
     await rm(folder, { recursive: true, force: true })
   }
 })
