@@ -9,6 +9,7 @@ import {
   CreateJobRequest,
   ProgressRequest,
   StopRequest,
+  UploadContextRequest,
 } from '../../src/protocol/client.ts'
 import { SourcesRequest } from '../../src/protocol/sources.ts'
 import { ExchangeRequest, RegisterRequest } from '../../src/protocol/worker.ts'
@@ -61,6 +62,11 @@ export function routes(known: Known): Route[] {
     { method: 'GET', path: '/v1/status', token: 'user' },
     { method: 'GET', path: '/v1/contexts', token: 'user' },
     post('/v1/contexts', AddContextRequest, { path: '/nowhere/context.yaml' }),
+    post('/v1/contexts/upload', UploadContextRequest, {
+      context: { name: 'uploaded' },
+      files: { app: [{ path: 'a/b.js', blob: refOf(BLOB) }, { path: 'empty' }] },
+      keepMs: 1,
+    }),
     { method: 'GET', path: '/v1/jobs', token: 'user' },
     post('/v1/jobs', CreateJobRequest, {
       name: 'job',

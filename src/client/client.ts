@@ -1,5 +1,3 @@
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { z } from 'zod'
 import {
   BackupResponse,
@@ -114,7 +112,6 @@ export function connect({
     const path = `/v1/contexts/${encodeURIComponent(name)}/${what}`
     return transport.call({ method: 'POST', path, body: '{}', answer: ContextSpec, signal })
   }
-  const drafts = url === undefined ? join(stateFolder(state), 'apps') : tmpdir()
 
   const client: Client = {
     async createJob(request, { signal } = {}) {
@@ -179,7 +176,7 @@ export function connect({
     },
     [Symbol.asyncDispose]: () => client.close(),
   }
-  const apps = createApps(client, transport, drafts)
+  const apps = createApps(client, transport)
   return client
 }
 

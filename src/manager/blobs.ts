@@ -45,6 +45,10 @@ export class Blobs {
     return new Blobs(options, await listBlobs(options.folder))
   }
 
+  get folder(): string {
+    return this.#options.folder
+  }
+
   #touch(sha256: string): Kept | undefined {
     const kept = this.#kept.get(sha256)
     if (kept) kept.touchedAt = this.#options.now()

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
@@ -8,9 +9,12 @@ import type { Store } from '../bundle/store.ts'
 import { explain } from '../protocol/common.ts'
 import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../protocol/context.ts'
 import type { TaskError } from '../protocol/task.ts'
+import type { UploadContextRequest } from '../protocol/client.ts'
+import type { Blobs } from './blobs.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { conflict, invalid, notFound } from './errors.ts'
 import type { Ledger } from './ledger.ts'
+import { layOut } from './upload.ts'
 
 /** Largest context.yaml, bytes. */
 const FILE_MAX = 1 << 20
@@ -170,6 +174,18 @@ export class Contexts {
     } finally {
       this.#registering--
     }
+  }
+
+  /**
+   * The same for a context that came as blobs, which must all be here.
+   * @throws {ApiError} 400, or 409 for a blob that is not here
+   */
+  async upload(request: UploadContextRequest, blobs: Blobs): Promise<ContextSpec> {
+    const refs = Object.values(request.files).flatMap((files) => files.flatMap(({ blob }) => blob ?? []))
+    blobs.assertAll(refs, 'the context')
+    const folder = join(this.#store.temporary, randomUUID())
+    await using _laidOut = await layOut(folder, blobs.folder, request)
+    return await this.register(folder, request.keepMs)
   }
 
   async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { BlobRefs } from './blob.ts'
+import { BlobRef, BlobRefs } from './blob.ts'
+import { BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
 import { Progress, TaskError } from './task.ts'
@@ -253,6 +254,16 @@ export const AddContextRequest = z.object({
   keepMs: KeepMs.optional(),
 })
 export type AddContextRequest = z.infer<typeof AddContextRequest>
+
+/** `POST /v1/contexts/upload`: the same for one that a client has put as blobs. */
+export const UploadContextRequest = z.object({
+  /** What its context.yaml would hold. */
+  context: z.record(z.string(), Json),
+  /** Bundles, besides those that `context` names by folders on the manager's machine. A file without a blob is empty. */
+  files: z.record(Name, z.array(z.object({ path: BundlePath, blob: BlobRef.optional() })).max(20_000)),
+  keepMs: KeepMs.optional(),
+})
+export type UploadContextRequest = z.infer<typeof UploadContextRequest>
 
 /** `GET /v1/contexts` */
 export const ContextsResponse = z.object({ contexts: z.array(ContextSpec) })

@@ -126,6 +126,16 @@ describe('an application', () => {
     assert.equal(future.progress.state, 'done')
   })
 
+  test('needs no folder that the factory sees, only where it listens and its token', async () => {
+    const { url, token } = JSON.parse(await readFile(join(here.state, 'endpoint.json'), 'utf8')) as {
+      url: string
+      token: string
+    }
+    await using far = connect({ url, token })
+    const app = far.app<typeof import('./app/numbers.ts')>('./app/numbers.ts')
+    assert.equal(await app.sum([1, 2, 3]), 6)
+  })
+
   test('sets retries and time limits, call by call', async () => {
     const { slowly, fail } = arithmetic()
     const log = join(here.folder, 'options.log')

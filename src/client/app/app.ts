@@ -9,10 +9,17 @@ import { createBlobs } from './blobs.ts'
 import { InputError } from '../errors.ts'
 import { startCall } from './call.ts'
 import { compile, type Compiled } from './compile.ts'
-import { registerModule, type ContextOptions, type ModuleContext, type Setup } from './context.ts'
+import {
+  registerModule,
+  type ContextOptions,
+  type ModuleContext,
+  type Setup,
+  type Upload,
+} from './context.ts'
 import { mapItems, type MapOptions } from './map.ts'
 import { openSession, type Session } from './session.ts'
 import type { App, AppOptions } from './types.ts'
+import { uploadContext } from './upload.ts'
 import { encode } from './values.ts'
 
 /** Options as they are once the types have done their part. */
@@ -24,7 +31,7 @@ type Options = Omit<AppOptions<unknown>, 'context'> & { context?: Setup }
  */
 const OF_THIS_START = { keepMs: 0, abandonMs: 30 * 60_000 }
 
-type FactoryEnd = Pick<Client, 'contexts' | 'addContext' | 'createJob'>
+type FactoryEnd = Pick<Client, 'contexts' | 'createJob'>
 
 /** All apps of one client. */
 export interface Apps {
@@ -33,17 +40,18 @@ export interface Apps {
   close(): Promise<void>
 }
 
-/** @param folder where module contexts may be left for the manager to read */
-export function createApps(client: FactoryEnd, transport: Transport, folder: string): Apps {
+export function createApps(client: FactoryEnd, transport: Transport): Apps {
   const blobs = createBlobs(transport)
   const modules = new Map<string, Promise<Compiled>>()
   const contexts = new Map<string, Promise<ModuleContext>>()
   const sessions = new Map<string, { session: Session; options: string; named: boolean }>()
 
+  const upload = (context: Upload) => uploadContext(transport, blobs, context)
+
   function contextOf(file: string, options: ContextOptions, signal: AbortSignal): Promise<ModuleContext> {
     return remember(contexts, JSON.stringify([file, encode(options)]), async () => {
       const compiled = await remember(modules, file, () => compile(file))
-      return await registerModule(client, compiled, options, folder, signal)
+      return await registerModule(client, compiled, options, upload, signal)
     })
   }
 

@@ -1,12 +1,12 @@
-import { createHash, randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { createHash } from 'node:crypto'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { UploadContextRequest } from '../../protocol/client.ts'
 import { Name } from '../../protocol/common.ts'
 import type { Client } from '../client.ts'
 import { InputError } from '../errors.ts'
 import { NATIVE_BUNDLE, type Compiled } from './compile.ts'
-import { packNatives, type PackedNatives } from './natives.ts'
+import { packNatives } from './natives.ts'
 import { encode } from './values.ts'
 
 const CODE_BUNDLE = 'gleaner.code'
@@ -29,18 +29,24 @@ export interface ModuleContext {
   functions: string[]
 }
 
+/** A context with its files, on its way to the factory. */
+export interface Upload extends Pick<UploadContextRequest, 'context' | 'keepMs'> {
+  /** Contents by path, by bundle. */
+  files: Record<string, Map<string, Uint8Array>>
+}
+
 /**
  * Sees to it that the factory knows the context of a module with this setup. The same module, packages and arguments make the
  * same context, so that workers that hold it loaded serve the next application too.
  *
- * @param folder where files may be left for the manager while it reads them: it must see them under the same path
+ * @param upload gives the factory a context
  * @throws InputError if the module has no such setup function or nothing to call
  */
 export async function registerModule(
-  client: Pick<Client, 'contexts' | 'addContext'>,
+  client: Pick<Client, 'contexts'>,
   module: Compiled,
   { setup, bundles }: ContextOptions,
-  folder: string,
+  upload: (context: Upload) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<ModuleContext> {
   const functions = module.exports.filter((name) => Name.safeParse(name).success)
@@ -52,11 +58,7 @@ export async function registerModule(
   }
   const natives = await packNatives(module.natives)
   const spec = {
-    bundles: {
-      ...bundles,
-      [CODE_BUNDLE]: './code',
-      ...(natives.files.length > 0 && { [NATIVE_BUNDLE]: './native' }),
-    },
+    bundles,
     library: 'module',
     setup: {
       bundle: CODE_BUNDLE,
@@ -69,13 +71,13 @@ export async function registerModule(
   const name = nameOf(module, [natives.versions, spec, prints])
   const known = await client.contexts({ signal })
   if (!known.some((context) => context.name === name)) {
-    const draft = join(folder, randomUUID())
-    try {
-      await writeFolder(draft, module, natives, { name, ...spec })
-      await client.addContext(draft, { keepMs: KEEP_MS, signal })
-    } finally {
-      await rm(draft, { recursive: true, force: true })
-    }
+    const packages = natives.files.map(
+      async ({ source, path }) => [`node_modules/${path}`, await readFile(source)] as const,
+    )
+    const native = new Map(await Promise.all(packages))
+    const code = new Map([...module.files].map(([file, text]) => [file, Buffer.from(text)]))
+    const files = { [CODE_BUNDLE]: code, ...(native.size > 0 && { [NATIVE_BUNDLE]: native }) }
+    await upload({ context: { name, ...spec }, files, keepMs: KEEP_MS })
   }
   return { name, functions }
 }
@@ -97,22 +99,4 @@ function nameOf(module: Compiled, rest: unknown[]): string {
   const hash = createHash('sha256').update(JSON.stringify([[...module.files], rest]))
   const base = module.name.replaceAll(/[^A-Za-z0-9]+/g, '-').replace(/^-/, '') || 'module'
   return `${base.slice(0, 40)}-${hash.digest('hex').slice(0, 16)}`
-}
-
-async function writeFolder(
-  folder: string,
-  { files }: Compiled,
-  natives: PackedNatives,
-  context: object,
-): Promise<void> {
-  const code = join(folder, 'code')
-  await mkdir(code, { recursive: true, mode: 0o700 })
-  for (const [file, text] of files) await writeFile(join(code, file), text)
-  for (const { source, path } of natives.files) {
-    const target = join(folder, 'native', 'node_modules', path)
-    await mkdir(dirname(target), { recursive: true })
-    await copyFile(source, target, constants.COPYFILE_FICLONE)
-  }
-  // JSON is YAML.
-  await writeFile(join(folder, 'context.yaml'), JSON.stringify(context, null, 2))
 }

@@ -10,6 +10,7 @@ import {
   ProgressRequest,
   CreateJobRequest,
   StopRequest,
+  UploadContextRequest,
 } from '../../protocol/client.ts'
 import { limits, Name } from '../../protocol/common.ts'
 import type { Blobs } from '../blobs.ts'
@@ -74,6 +75,9 @@ export function clientRoutes(
     return contexts.register(path, keepMs)
   })
 
+  server.post('/v1/contexts/upload', { bodyLimit: limits.value }, ({ body }) =>
+    contexts.upload(parse(UploadContextRequest, body), blobs),
+  )
   server.post('/v1/contexts/:name/warm', small, ({ params }) =>
     contexts.warm(parse(ContextParams, params).name),
   )
