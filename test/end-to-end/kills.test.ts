@@ -72,7 +72,7 @@ test('pilots killed at random for a whole run of 10,000 tasks: exactly 10,000 re
   const ended = run.ended.finally(() => (running = false))
   let kills = 0
   while (running) {
-    await Promise.race([delay(100 + Math.random() * 600), ended])
+    await Promise.race([delay(500 + Math.random() * 600), ended])
     const status = await here.status()
     const busy = status.workers.filter(({ leased, state }) => leased > 0 && state === 'active')
     const victim = busy[Math.floor(Math.random() * busy.length)]

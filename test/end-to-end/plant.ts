@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after } from 'node:test'
-import type { Status } from '../../src/client/index.ts'
+import { connect, type Status } from '../../src/client/index.ts'
 import { factory, start, type Ended, type Running } from '../cli/cli.ts'
 
 /** A context whose functions are small enough to be looked through; `work` takes a few milliseconds a task. */
@@ -95,9 +95,8 @@ export async function plant(
       return running
     },
     async status() {
-      const { stdout, stderr } = await factory(['status', '--json'], { state, env })
-      if (stderr) throw new Error(stderr)
-      return JSON.parse(stdout) as Status
+      await using client = connect({ state, patienceMs: 0 })
+      return await client.status()
     },
     pilots: () => readPilots(state),
     async [Symbol.asyncDispose]() {
