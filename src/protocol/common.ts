@@ -4,7 +4,7 @@ import { limits } from './limits.ts'
 export { limits }
 
 /** Version of the wire protocol. A worker and a manager with different versions refuse each other. */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 
 /** A name a user chooses: for contexts, bundles, functions, sites. Safe as a file name and in a URL path. */
 export const Name = z
