@@ -8,7 +8,7 @@ import type { FanOut } from './fan-out.ts'
 /** Sixteen cold workers on slow links, from which others differ in one thing. */
 const slow: FanOut = { workers: 16, mb: 16, mbit: 10 }
 
-const growing = (workers: number): FanOut => ({ workers, mb: 16, mbit: 6 })
+const growing = (workers: number): FanOut => ({ workers, mb: 16, mbit: 4 })
 
 /** By name; the first is the headline. */
 export const scenarios = {

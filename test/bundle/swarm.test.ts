@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { describe, test } from 'node:test'
+import { bitmap } from '../../src/bundle/bitmap.ts'
+import { layoutOf } from '../../src/bundle/layout.ts'
+import type { Pieces } from '../../src/bundle/pieces.ts'
+import { SourceError } from '../../src/bundle/source.ts'
+import type { PieceSource } from '../../src/bundle/source.ts'
+import { runSwarm } from '../../src/bundle/swarm.ts'
+import { log } from './cluster.ts'
+
+const ENOUGH = 16
+
+/** A neighbour that tells nothing until it is closed, or made to fail. */
+function neighbour(name: string) {
+  const { promise, reject } = Promise.withResolvers<void>()
+  const state = { closed: false }
+  const source: PieceSource = {
+    name,
+    kind: 'neighbour',
+    manifest: () => Promise.reject(new Error('not asked')),
+    follow: (_layout, _onHeld, signal) =>
+      Promise.race([promise, once(signal, 'abort').then(() => signal.throwIfAborted())]),
+    take: () => Promise.resolve('none'),
+    close: () => Promise.resolve().then(() => void (state.closed = true)),
+  }
+  return { source, state, fail: () => reject(new SourceError('reset', 'gone')) }
+}
+
+function emptyPieces(): Pieces {
+  const file = { path: 'a', size: 1, executable: false, pieceSize: 1 << 16, pieces: ['0'.repeat(64)] }
+  const layout = layoutOf({ version: 1, kind: 'files', files: [file] })
+  return {
+    bundle: '',
+    layout,
+    held: bitmap(1),
+    heldPieces: () => 0,
+    heldBytes: () => 0,
+    read: () => Promise.reject(new Error('nothing is held')),
+    add: () => Promise.resolve(true),
+    watch: () => () => {},
+  }
+}
+
+describe('a swarm', () => {
+  test('uses as many neighbours as are of use, and another one when one fails', async (t) => {
+    const stop = new AbortController()
+    t.after(() => stop.abort())
+    const fault = Promise.withResolvers<string>()
+    const run = runSwarm({
+      pieces: emptyPieces(),
+      log,
+      signal: stop.signal,
+      onFault: ({ source }) => fault.resolve(source),
+      onProgress: () => {},
+    })
+    const all = Array.from({ length: ENOUGH + 2 }, (_, index) => neighbour(`n${index}`))
+    run.offer(all.slice(0, ENOUGH - 1).map(({ source }) => source))
+    assert.equal(run.hasEnough(), false)
+    run.offer(all.slice(ENOUGH - 1, ENOUGH + 1).map(({ source }) => source))
+    assert.equal(run.hasEnough(), true)
+    await Promise.resolve()
+    assert.deepEqual(
+      all.filter(({ state }) => state.closed).map(({ source }) => source.name),
+      [`n${ENOUGH}`],
+    )
+
+    all[0]!.fail()
+    assert.equal(await fault.promise, 'n0')
+    assert.equal(run.hasEnough(), false)
+    run.offer([all.at(-1)!.source])
+    assert.equal(run.hasEnough(), true)
+
+    stop.abort(new Error('over'))
+    await assert.rejects(run.finished, /over/)
+    assert.ok(all.every(({ state }) => state.closed))
+  })
+})
