@@ -1,10 +1,23 @@
 import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 
 /**
  * Bytes that wait before a link; what is more is dropped. So much is 100 ms at 100 Mbit/s, and slow links get as much: with
  * room for a few dozen packets they would measure how TCP recovers from losses.
  */
 const QUEUE = '1250k'
+
+/** How many addresses of neighbours the kernel keeps, in all namespaces together. */
+const NEIGHBOURS_KEPT = '/proc/sys/net/ipv4/neigh/default/gc_thresh3'
+
+/** Lets every node know the address of every other, which for many is more than the kernel keeps; returns how to undo it. */
+function keepNeighbours(nodes: number): () => void {
+  const before = readFileSync(NEIGHBOURS_KEPT, 'utf8')
+  const needed = 2 * nodes * nodes
+  if (Number(before) >= needed) return () => {}
+  writeFileSync(NEIGHBOURS_KEPT, String(needed))
+  return () => writeFileSync(NEIGHBOURS_KEPT, before)
+}
 
 /** A network of namespaces on one bridge; each link is shaped both ways. */
 export type Network = Disposable & {
@@ -32,8 +45,10 @@ export function buildNetwork(nodes: number, rate: string): Network {
     made.push(name)
     ip('-n', name, 'link', 'set', 'lo', 'up')
   }
+  const forgetNeighbours = keepNeighbours(nodes)
   const remove = () => {
     for (const name of made.splice(0)) ip('netns', 'del', name)
+    forgetNeighbours()
   }
 
   try {
