@@ -3,8 +3,10 @@ import { mkdir, rm } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import { blobFile, BlobMismatch, listBlobs, writeBlob } from '../bundle/blobs.ts'
+import { errnoOf } from '../bundle/errors.ts'
 import type { BlobRef } from '../protocol/blob.ts'
 import { ApiError, conflict, invalid, notFound } from './errors.ts'
+import { isBlobKept, jobsWithBlobs, releaseBlobs } from './kept-blobs.ts'
 import type { Ledger } from './ledger.ts'
 
 /** How long a blob stays after somebody put it or asked for it, though no job refers to it, milliseconds. */
@@ -116,9 +118,10 @@ export class Blobs {
    */
   async sweep(isPast: (job: number) => boolean): Promise<void> {
     const { ledger, folder, now } = this.#options
-    for (const job of ledger.jobsWithBlobs()) if (isPast(job)) await ledger.releaseBlobs(job)
+    for (const job of jobsWithBlobs(ledger))
+      if (isPast(job)) await ledger.commits.write(() => releaseBlobs(ledger, job))
     for (const [sha256, { bytes, touchedAt }] of this.#kept) {
-      if (now() - touchedAt < GRACE_MS || ledger.keepsBlob(sha256)) continue
+      if (now() - touchedAt < GRACE_MS || isBlobKept(ledger, sha256)) continue
       // Forgotten before it is removed, so that nobody is told in between that it is here.
       this.#kept.delete(sha256)
       await rm(blobFile(folder, sha256), { force: true })
@@ -127,10 +130,9 @@ export class Blobs {
   }
 }
 
-const hasCode = (error: unknown, ...codes: string[]) =>
-  codes.includes((error as NodeJS.ErrnoException).code ?? '')
-const isDiskFull = (error: unknown) => hasCode(error, 'ENOSPC', 'EDQUOT')
-const isCutOff = (error: unknown) => hasCode(error, 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')
+const isOneOf = (error: unknown, ...codes: string[]) => codes.includes(errnoOf(error) ?? '')
+const isDiskFull = (error: unknown) => isOneOf(error, 'ENOSPC', 'EDQUOT')
+const isCutOff = (error: unknown) => isOneOf(error, 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')
 
 function mib(bytes: number): number {
   return Math.round(bytes / 2 ** 20)

@@ -7,6 +7,7 @@ import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError, TaskResult } from '../protocol/task.ts'
 import { Committer } from './committer.ts'
 import { openDatabase } from './database.ts'
+import { keepBlobs, releaseBlobs } from './kept-blobs.ts'
 
 /** A job as the ledger has it. */
 export interface JobRow {
@@ -197,7 +198,7 @@ export class Ledger {
   async forgetJob(job: number): Promise<void> {
     while ((await this.#forgetTasks(job)) > 0);
     await this.commits.write(() => {
-      this.sql('DELETE FROM job_blobs WHERE job = ?').run(job)
+      releaseBlobs(this, job)
       this.sql('DELETE FROM jobs WHERE id = ?').run(job)
       this.setMeta('jobs-used', String(Math.max(job, this.#used('jobs'))))
     })
@@ -226,7 +227,7 @@ export class Ledger {
       for (const { key, input, blobs } of tasks) {
         if (insert.run(this.#nextTask, job, key, input, blobs ?? null).changes === 0) continue
         this.#nextTask++
-        if (blobs !== undefined) this.#keepBlobs(job, JSON.parse(blobs) as BlobRef[])
+        if (blobs !== undefined) keepBlobs(this, job, JSON.parse(blobs) as BlobRef[])
       }
       return { start, end: this.#nextTask, known: tasks.length - (this.#nextTask - start) }
     })
@@ -324,7 +325,7 @@ export class Ledger {
             result.ms,
             result.blobs ? JSON.stringify(result.blobs) : null,
           )
-          if (result.blobs && changes > 0) this.#keepBlobs(job, result.blobs)
+          if (result.blobs && changes > 0) keepBlobs(this, job, result.blobs)
           if (result.log === undefined || changes === 0) continue
           this.sql('INSERT INTO logs VALUES (?, ?)').run(result.task, result.log)
         }
@@ -393,30 +394,6 @@ export class Ledger {
       Number(worker.slice(1)),
     )
     return (row?.node as string | null | undefined) ?? undefined
-  }
-
-  // --- blobs
-
-  #keepBlobs(job: number, blobs: readonly BlobRef[]): void {
-    const keep = this.sql('INSERT OR IGNORE INTO job_blobs VALUES (?, ?)')
-    for (const { sha256 } of blobs) keep.run(job, sha256)
-  }
-
-  /** Whether some job keeps a blob. */
-  keepsBlob(sha256: string): boolean {
-    return this.sql('SELECT 1 FROM job_blobs WHERE sha256 = ? LIMIT 1').get(sha256) !== undefined
-  }
-
-  /** Numbers of the jobs that keep blobs. */
-  jobsWithBlobs(): number[] {
-    return this.sql('SELECT DISTINCT job FROM job_blobs')
-      .all()
-      .map(({ job }) => job as number)
-  }
-
-  /** Lets go of the blobs of a job. Its tasks and results still name them. */
-  releaseBlobs(job: number): Promise<void> {
-    return this.commits.write(() => void this.sql('DELETE FROM job_blobs WHERE job = ?').run(job))
   }
 
   async close(): Promise<void> {

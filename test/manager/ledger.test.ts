@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, describe, test } from 'node:test'
 import { pino } from 'pino'
+import { jobsWithBlobs } from '../../src/manager/kept-blobs.ts'
 import { LedgerWriteError } from '../../src/manager/committer.ts'
 import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../src/manager/database.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
@@ -120,7 +121,7 @@ describe('the ledger', () => {
       results.map((result) => ({ job: result.task === start ? job.id : kept.id, result, worker: 'w1' })),
     )
     await ledger.forgetJob(job.id)
-    assert.deepEqual(ledger.jobsWithBlobs(), [])
+    assert.deepEqual(jobsWithBlobs(ledger), [])
     const left = (table: string) => ledger.db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n
     assert.deepEqual(['jobs', 'tasks', 'results', 'logs'].map(left), [1, 1, 1, 1])
     await ledger.close()
