@@ -1,26 +1,14 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { pino } from 'pino'
 import { Ledger } from '../../src/manager/ledger.ts'
-import type { Manager } from '../../src/manager/manager.ts'
 import type { JobInfo, Status } from '../../src/protocol/client.ts'
-import { ask, CONTEXT, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
+import { ask, CONTEXT, HttpWorker, managerForEachTest, startOn } from '../support/manager.ts'
 
-let folder: string
-let manager: Manager & { token: string }
+const here = managerForEachTest()
 
-beforeEach(async () => {
-  folder = await makeState()
-  manager = await startOn(folder)
-})
-
-afterEach(async () => {
-  await manager.close()
-  await removeState(folder)
-})
-
-const user = <T>(path: string, body?: unknown) => ask<T>(manager.url, manager.token, path, body)
+const user = <T>(path: string, body?: unknown) => ask<T>(here.manager.url, here.manager.token, path, body)
 
 describe('a job', () => {
   test('is made once, however many ask for it at the same time', async () => {
@@ -33,11 +21,11 @@ describe('a job', () => {
   })
 
   test('is refused when a bundle of its context is gone, for no worker could ever run it', async () => {
-    await manager.close()
-    const ledger = new Ledger(join(folder, 'ledger.db'), pino({ level: 'silent' }))
+    await here.manager.close()
+    const ledger = new Ledger(join(here.folder, 'ledger.db'), pino({ level: 'silent' }))
     await ledger.addContext({ ...CONTEXT, id: 'd'.repeat(64), bundles: { app: 'b'.repeat(64) } }, 2)
     await ledger.close()
-    manager = await startOn(folder)
+    here.manager = await startOn(here.folder)
     const { status, body } = await user<{ error: { message: string } }>('/v1/jobs', {
       name: 'job',
       context: 'ctx',
@@ -61,7 +49,7 @@ describe('a job', () => {
     const { body: job } = await user<JobInfo>('/v1/jobs', { name: 'job', context: 'ctx' })
     await user(`/v1/jobs/${job.id}/tasks`, { tasks: [{ key: 'k', input: {} }] })
     await user(`/v1/jobs/${job.id}/close`, {})
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     await worker.workUntilIdle()
     assert.equal((await user<JobInfo>(`/v1/jobs/${job.id}/cancel`, {})).body.state, 'finished')
     await worker.die()
@@ -78,16 +66,16 @@ describe('a job', () => {
     const job = await add('job', ['b', 'c'])
     const forget = (id: number) => user<JobInfo>(`/v1/jobs/${id}/forget`, {})
     assert.equal((await forget(job.id)).status, 409)
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     await worker.workUntilIdle()
     assert.equal((await forget(job.id)).body.tasks, 2)
     assert.equal((await forget(job.id)).status, 404)
     await worker.die()
 
-    await manager.close()
+    await here.manager.close()
     /** How many jobs and tasks there are, and the last number of each. */
     const numbers = async () => {
-      const ledger = new Ledger(join(folder, 'ledger.db'), pino({ level: 'silent' }))
+      const ledger = new Ledger(join(here.folder, 'ledger.db'), pino({ level: 'silent' }))
       const of = (table: string) =>
         Object.values(ledger.db.prepare(`SELECT count(*), max(id) FROM ${table}`).get()!)
       const found = [...of('jobs'), ...of('tasks')]
@@ -95,10 +83,10 @@ describe('a job', () => {
       return found
     }
     assert.deepEqual(await numbers(), [1, kept.id, 1, 1])
-    manager = await startOn(folder)
+    here.manager = await startOn(here.folder)
     assert.equal((await add('job', ['d'])).id, job.id + 1)
-    await manager.close()
+    await here.manager.close()
     assert.deepEqual(await numbers(), [2, job.id + 1, 2, 4])
-    manager = await startOn(folder)
+    here.manager = await startOn(here.folder)
   })
 })

@@ -2,42 +2,22 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { afterEach, beforeEach, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Manager } from '../../src/manager/manager.ts'
 import type { AddTasksResponse, JobInfo, ResultsResponse } from '../../src/protocol/client.ts'
 import { limits } from '../../src/protocol/common.ts'
 import { isDeeperThan } from '../../src/protocol/depth.ts'
-import {
-  ask,
-  CONTEXT,
-  HttpWorker,
-  makeState,
-  registration,
-  removeState,
-  startOn,
-} from '../support/manager.ts'
+import { ask, CONTEXT, HttpWorker, managerForEachTest, registration, startOn } from '../support/manager.ts'
 
-let folder: string
-let manager: Manager & { token: string }
-
-beforeEach(async () => {
-  folder = await makeState()
-  manager = await startOn(folder)
-})
-
-afterEach(async () => {
-  await manager.close()
-  await removeState(folder)
-})
+const here = managerForEachTest()
 
 const user = <T = { error: { message: string } }>(path: string, body?: unknown) =>
-  ask<T>(manager.url, manager.token, path, body)
+  ask<T>(here.manager.url, here.manager.token, path, body)
 
 const makeJob = async () => (await user<JobInfo>('/v1/jobs', { name: 'job', context: 'ctx' })).body.id
 
 function open(): Socket {
-  return connect(Number(new URL(manager.url).port), '127.0.0.1')
+  return connect(Number(new URL(here.manager.url).port), '127.0.0.1')
 }
 
 const nested = (depth: number) => JSON.parse('['.repeat(depth) + ']'.repeat(depth)) as unknown
@@ -63,7 +43,7 @@ describe('nesting', () => {
     const refused = await add(limits.depth + 10)
     assert.equal(refused.status, 400)
     assert.match(refused.body.error.message, /nested too deep/)
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     assert.equal(await worker.workUntilIdle(), 1)
     const { body } = await user<ResultsResponse>(`/v1/jobs/${job}/results`)
     assert.deepEqual(body.results[0]?.value, nested(limits.depth))
@@ -75,7 +55,7 @@ test('a key named __proto__ is data like any other', async () => {
   const job = await makeJob()
   const body = '{"tasks":[{"key":"a","input":{"__proto__":{"polluted":true}}}]}'
   assert.equal((await user(`/v1/jobs/${job}/tasks`, JSON.parse(body))).status, 200)
-  const worker = await HttpWorker.register(manager)
+  const worker = await HttpWorker.register(here.manager)
   await worker.workUntilIdle()
   const { results } = (await user<ResultsResponse>(`/v1/jobs/${job}/results`)).body
   assert.equal(JSON.stringify(results[0]?.value), '{"__proto__":{"polluted":true}}')
@@ -102,10 +82,10 @@ describe('size', () => {
     const input = 'x'.repeat(3 << 20)
     const add = (key: string) => user<AddTasksResponse>(`/v1/jobs/${job}/tasks`, { tasks: [{ key, input }] })
     for (const key of ['a', 'b', 'c', 'd', 'e']) assert.equal((await add(key)).body.added, 1)
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     const { leases } = (await worker.exchange({ room: 5 })).body
     assert.equal(leases.flatMap(({ tasks }) => tasks).length, 2)
-    assert.deepEqual(manager.registry.demand(), { queued: 3, leased: 2, ratePerPilot: 10 })
+    assert.deepEqual(here.manager.registry.demand(), { queued: 3, leased: 2, ratePerPilot: 10 })
     await worker.exchange({ leases: [] })
     assert.equal(await worker.workUntilIdle(5), 5)
     await worker.die()
@@ -124,7 +104,7 @@ describe('size', () => {
     const job = await makeJob()
     const tasks = Array.from({ length: 6 }, (_, i) => ({ key: `${i}`, input: i }))
     await user(`/v1/jobs/${job}/tasks`, { tasks })
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     const { lease, tasks: leased } = (await worker.exchange({ room: 6 })).body.leases[0]!
     for (const { task } of leased) {
       const outcome = { status: 'done' as const, value: 'y'.repeat(7 << 20) }
@@ -142,12 +122,15 @@ describe('size', () => {
   })
 
   test('of a body is bounded by what its route needs', async () => {
-    const worker = await HttpWorker.register(manager)
-    const { token } = manager.registry.create('test', 1)[0]!
+    const worker = await HttpWorker.register(here.manager)
+    const { token } = here.manager.registry.create('test', 1)[0]!
     const padding = 'x'.repeat(2 << 20)
-    assert.equal((await ask(manager.url, token, '/v1/workers', { ...registration(), padding })).status, 413)
+    assert.equal(
+      (await ask(here.manager.url, token, '/v1/workers', { ...registration(), padding })).status,
+      413,
+    )
     const sources = `/v1/workers/${worker.id}/sources`
-    assert.equal((await ask(manager.url, worker.session, sources, { padding })).status, 413)
+    assert.equal((await ask(here.manager.url, worker.session, sources, { padding })).status, 413)
     assert.equal((await user('/v1/jobs', { name: 'x', context: 'ctx', padding })).status, 413)
     await worker.die()
   })
@@ -183,15 +166,15 @@ describe('a worker', () => {
       [Number.MAX_SAFE_INTEGER, 0],
       [0, Number.MAX_SAFE_INTEGER],
     ] as const) {
-      const { token } = manager.registry.create('test', 1)[0]!
-      await HttpWorker.join(manager.url, token, { ...registration(), clock, deadline })
+      const { token } = here.manager.registry.create('test', 1)[0]!
+      await HttpWorker.join(here.manager.url, token, { ...registration(), clock, deadline })
     }
-    await manager.close()
-    manager = await startOn(folder)
+    await here.manager.close()
+    here.manager = await startOn(here.folder)
   })
 
   test('cannot make the manager remember contexts and bundles that nobody registered', async () => {
-    const worker = await HttpWorker.register(manager)
+    const worker = await HttpWorker.register(here.manager)
     const contexts = ['a', 'b'].map((id) => ({
       context: id.repeat(64),
       level: 'memory' as const,
@@ -204,7 +187,7 @@ describe('a worker', () => {
       [CONTEXT.id],
     )
     const request = { bundle: 'a'.repeat(64), faults: [] }
-    const sources = await ask(manager.url, worker.session, `/v1/workers/${worker.id}/sources`, request)
+    const sources = await ask(here.manager.url, worker.session, `/v1/workers/${worker.id}/sources`, request)
     assert.equal(sources.status, 404)
     await worker.die()
   })

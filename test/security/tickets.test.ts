@@ -2,31 +2,19 @@ import assert from 'node:assert/strict'
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, test } from 'node:test'
+import { test } from 'node:test'
 import { pino } from 'pino'
 import { request } from 'undici'
 import { signTicket } from '../../src/bundle/ticket.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
-import type { Manager } from '../../src/manager/manager.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
-import { ask, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
+import { ask, HttpWorker, managerForEachTest, startOn } from '../support/manager.ts'
 
-let folder: string
-let manager: Manager & { token: string }
-
-beforeEach(async () => {
-  folder = await makeState()
-  manager = await startOn(folder)
-})
-
-afterEach(async () => {
-  await manager.close()
-  await removeState(folder)
-})
+const here = managerForEachTest()
 
 /** Registers a context with a bundle of its own, and returns the bundle. */
 async function addBundle(name: string): Promise<string> {
-  const path = join(folder, name)
+  const path = join(here.folder, name)
   await mkdir(path)
   await writeFile(join(path, 'a.js'), `export const f = () => '${name}'\n`)
   const context = { name, library: 'module', bundles: { app: '.' }, setup: { bundle: 'app', file: 'a.js' } }
@@ -34,22 +22,22 @@ async function addBundle(name: string): Promise<string> {
     join(path, 'context.yaml'),
     JSON.stringify({ ...context, functions: { f: { export: 'f' } } }),
   )
-  return (await manager.registerContext(path)).bundles.app!
+  return (await here.manager.registerContext(path)).bundles.app!
 }
 
 /** The manager's own key, as somebody has it who has read the ledger. */
 async function managersKey() {
-  await manager.close()
-  const ledger = new Ledger(join(folder, 'ledger.db'), pino({ level: 'silent' }))
+  await here.manager.close()
+  const ledger = new Ledger(join(here.folder, 'ledger.db'), pino({ level: 'silent' }))
   const pem = ledger.meta('ticket-key', () => assert.fail('the manager has made none'))
   await ledger.close()
-  manager = await startOn(folder)
+  here.manager = await startOn(here.folder)
   return createPrivateKey(pem)
 }
 
 async function statusFor(bundle: string, ticket: string, method: 'GET' | 'POST' = 'GET'): Promise<number> {
   const query = method === 'GET' ? 'first=0&count=1' : 'bytes=1000'
-  const { statusCode, body } = await request(`${manager.url}/v1/pieces/${bundle}?${query}`, {
+  const { statusCode, body } = await request(`${here.manager.url}/v1/pieces/${bundle}?${query}`, {
     method,
     headers: { authorization: `Bearer ${ticket}`, 'content-type': 'application/octet-stream' },
     body: method === 'POST' ? Buffer.from([1]) : null,
@@ -60,9 +48,12 @@ async function statusFor(bundle: string, ticket: string, method: 'GET' | 'POST' 
 
 test('a ticket opens the one bundle that it names, and only as the manager signed it', async () => {
   const [own, other] = [await addBundle('own'), await addBundle('other')]
-  const worker = await HttpWorker.register(manager)
+  const worker = await HttpWorker.register(here.manager)
   const path = `/v1/workers/${worker.id}/sources`
-  const { body } = await ask<SourcesResponse>(manager.url, worker.session, path, { bundle: own, faults: [] })
+  const { body } = await ask<SourcesResponse>(here.manager.url, worker.session, path, {
+    bundle: own,
+    faults: [],
+  })
   const { ticket } = body.sources[0]!
   assert.equal(await statusFor(own, ticket, 'POST'), 200)
   assert.equal(await statusFor(own, ticket), 200)
@@ -78,7 +69,7 @@ test('a ticket opens the one bundle that it names, and only as the manager signe
     changed: ticket.slice(0, -2) + (ticket.endsWith('AA') ? 'BB' : 'AA'),
     longer: `${ticket}AAAA`,
     'a session': worker.session,
-    'the user’s token': manager.token,
+    'the user’s token': here.manager.token,
   }
   for (const [what, text] of Object.entries(refused)) assert.equal(await statusFor(own, text), 403, what)
   assert.equal(await statusFor(own, signTicket(key, { bundle: own, notAfter: inAnHour })), 200)
@@ -87,9 +78,9 @@ test('a ticket opens the one bundle that it names, and only as the manager signe
 
 test('a worker is told of no source for a bundle in the name of another worker', async () => {
   const bundle = await addBundle('own')
-  const [worker, other] = [await HttpWorker.register(manager), await HttpWorker.register(manager)]
+  const [worker, other] = [await HttpWorker.register(here.manager), await HttpWorker.register(here.manager)]
   const path = `/v1/workers/${worker.id}/sources`
-  const { status } = await ask(manager.url, other.session, path, { bundle, faults: [] })
+  const { status } = await ask(here.manager.url, other.session, path, { bundle, faults: [] })
   assert.equal(status, 401)
   await worker.die()
   await other.die()

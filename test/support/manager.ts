@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterEach, beforeEach } from 'node:test'
 import { pino } from 'pino'
 import { Agent, request } from 'undici'
 import { openStore } from '../../src/bundle/store.ts'
@@ -162,4 +163,21 @@ export function registration(restarts = 0): RegisterRequest {
     startedAt: Date.now(),
     bootedAt: Date.now(),
   }
+}
+
+/**
+ * Gives each test of a file a state folder and a manager on it, and takes them away again. A test that closes its manager
+ * puts the next one in its place.
+ */
+export function managerForEachTest(): { folder: string; manager: Manager & { token: string } } {
+  const here = {} as ReturnType<typeof managerForEachTest>
+  beforeEach(async () => {
+    here.folder = await makeState()
+    here.manager = await startOn(here.folder)
+  })
+  afterEach(async () => {
+    await here.manager.close()
+    await removeState(here.folder)
+  })
+  return here
 }
