@@ -29,6 +29,8 @@ export type Catalog = {
   manifest(bundle: string): Promise<Manifest | undefined>
   saveManifest(bundle: string, manifest: Manifest): Promise<void>
   record(bundle: string): Promise<BundleRecord | undefined>
+  /** Whether there is a record, without reading it. */
+  hasRecord(bundle: string): Promise<boolean>
   saveRecord(bundle: string, record: BundleRecord): Promise<void>
   /** First a bundle's record, so that it is no longer complete; `forget` takes its manifest and names as well. */
   dropRecord(bundle: string): Promise<void>
@@ -92,6 +94,11 @@ export function openCatalog(places: Places, temporary: string): Catalog {
         return undefined
       }
     },
+    hasRecord: (bundle) =>
+      stat(places.record(bundle)).then(
+        () => true,
+        () => false,
+      ),
     saveRecord: (bundle, record) => writeWhole(places.record(bundle), JSON.stringify(record)),
     dropRecord: (bundle) => rm(places.record(bundle), { force: true }),
 

@@ -9,7 +9,7 @@ import type { Logger } from 'pino'
 import { createBundle } from './create.ts'
 import { BundleError } from './errors.ts'
 import { forNodes } from './esbuild.ts'
-import { runtimeName } from './runtime-name.ts'
+import { isRuntimeName, runtimeName } from './runtime-name.ts'
 import type { Store } from './store.ts'
 
 /** What a pilot boots: a .tar.gz with `node` and `worker.js` at its top. */
@@ -78,6 +78,28 @@ export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime>
     return await describe(store, id)
   } finally {
     await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Removes the runtimes of earlier versions from which no pilot boots any more.
+ *
+ * @param current the runtime that new pilots boot
+ * @param isBooted whether there are pilots that boot from the .tar.gz at this path
+ */
+export async function removeOldRuntimes(
+  store: Store,
+  current: string,
+  isBooted: (path: string) => boolean,
+): Promise<void> {
+  const names = [...(await store.names())].filter(([name]) => isRuntimeName(name))
+  for (const id of new Set(names.map(([, id]) => id))) {
+    const [file] = (await store.manifest(id))?.files ?? []
+    if (id === current || (file && isBooted(store.fileOf(file)))) continue
+    await store.remove(id).catch((error: unknown) => {
+      // In use, or removed by another process.
+      if (!(error instanceof BundleError)) throw error
+    })
   }
 }
 

@@ -102,7 +102,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     return openPieces(places, bundle, (await catalog.manifest(bundle))!, 'all')
   }
   const pieces = async (bundle: string): Promise<Pieces | undefined> => {
-    const known = fetching.get(bundle) ?? serving.get(bundle)
+    const fetched = fetching.get(bundle)
+    if (fetched) return fetched
+    // Another process may have removed it, or found it damaged.
+    if (!(await catalog.hasRecord(bundle))) serving.delete(bundle)
+    const known = serving.get(bundle)
     if (known) return known
     const opening = openComplete(bundle)
     serving.set(bundle, opening)

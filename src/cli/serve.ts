@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { packRuntime } from '../bundle/runtime.ts'
+import { packRuntime, removeOldRuntimes } from '../bundle/runtime.ts'
 import { openStore } from '../bundle/store.ts'
 import { InputError } from '../client/index.ts'
 import type { Config } from '../factory/config.ts'
 import { configFiles, loadConfig } from '../factory/config-load.ts'
 import { startFactory } from '../factory/factory.ts'
+import { bootedRuntimes } from '../factory/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { startManager } from '../manager/manager.ts'
 
@@ -62,6 +63,7 @@ export async function serve(
     onWork: () => wake(),
   })
   opened.defer(() => manager.close())
+  await removeOldRuntimes(store, runtime.id, await bootedRuntimes(state, manager.registry))
   const contexts: string[] = []
   for (const path of config.contexts) contexts.push((await manager.registerContext(path)).name)
 

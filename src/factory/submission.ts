@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { PilotRegistry } from '../core/registry.ts'
 import type { SiteConfig } from './config.ts'
 import type { JobFile } from './sites/site.ts'
 import { shellPath, shellQuote, shippedTemplate } from './template.ts'
@@ -63,7 +64,6 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
   const settings: [name: string, word: string | undefined][] = [
     ['GLEANER_MANAGER', shellQuote(boot.managerUrl)],
     ['GLEANER_RUNTIME_SHA256', shellQuote(boot.runtime.sha256)],
-    ['GLEANER_RUNTIME_FILE', shellQuote(boot.runtime.path)],
     ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
     ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
     ['GLEANER_WALLTIME', site.walltime?.toString()],
@@ -71,7 +71,8 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_CPUS', site.cpus.toString()],
     ['GLEANER_MEMORY_MB', site.memory.toString()],
   ]
-  return settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : [])).join('')
+  const lines = settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : []))
+  return runtimeSetting(boot.runtime.path) + lines.join('')
 }
 
 /** Writes a submission's folder. Whoever reads the folder can act as its pilots, so only its owner can. */
@@ -99,6 +100,27 @@ export async function readSubmissions(siteFolder: string): Promise<Submission[]>
   }
   return Promise.all(names.map(read))
 }
+
+/**
+ * Tells from which runtimes pilots boot, however long ago they were submitted, and at sites that are not configured any more.
+ * @returns whether some do from the one at a path
+ */
+export async function bootedRuntimes(
+  stateFolder: string,
+  registry: Pick<PilotRegistry, 'list'>,
+): Promise<(path: string) => boolean> {
+  const settings: string[] = []
+  for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([]))) {
+    const present = new Set(registry.list(site).map(({ pilot }) => pilot))
+    for (const { folder, pilots } of await readSubmissions(submissionsFolder(stateFolder, site))) {
+      if (!pilots.some((pilot) => present.has(pilot))) continue
+      settings.push(await readFile(join(folder, 'pilot.env'), 'utf8').catch(ifMissing('')))
+    }
+  }
+  return (path) => settings.some((text) => text.includes(runtimeSetting(path)))
+}
+
+const runtimeSetting = (path: string) => `GLEANER_RUNTIME_FILE=${shellQuote(path)}\n`
 
 export async function removeSubmission(submission: Submission): Promise<void> {
   await rm(submission.folder, { recursive: true, force: true })

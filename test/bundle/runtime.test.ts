@@ -4,6 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
+import { packRuntime, removeOldRuntimes } from '../../src/bundle/runtime.ts'
+import { openStore } from '../../src/bundle/store.ts'
+import { log, temporaryFolder, writeTree } from './cluster.ts'
 
 const source = (file: string) => JSON.stringify(new URL(`../../src/bundle/${file}`, import.meta.url).href)
 
@@ -35,4 +38,23 @@ test('the runtime is the same from whatever folder the factory is started', asyn
   const first = packFrom('/', 'one')
   assert.match(first, /^[0-9a-f]{64}$/)
   assert.equal(packFrom(folder, 'two'), first)
+})
+
+test('old runtimes go once no pilot boots from them', async () => {
+  await using temporary = await temporaryFolder()
+  const { folder } = temporary
+  await using store = await openStore({ folder: path.join(folder, 'store'), log })
+  const [worker, node] = [path.join(folder, 'worker.ts'), path.join(folder, 'node')]
+  const pack = async (version: number) => {
+    await writeTree(folder, { 'worker.ts': `export const version = ${version}\n`, node: 'a binary' })
+    return await packRuntime({ store, log, node, programs: { 'worker.js': worker } })
+  }
+  const [oldest, old, current] = [await pack(1), await pack(2), await pack(3)]
+  const ids = async () => new Set((await store.list()).map(({ id }) => id))
+
+  await removeOldRuntimes(store, current.id, (file) => file === old.path)
+  assert.deepEqual(await ids(), new Set([old.id, current.id]))
+  await removeOldRuntimes(store, current.id, () => false)
+  assert.deepEqual(await ids(), new Set([current.id]))
+  assert.equal((await pack(1)).sha256, oldest.sha256)
 })

@@ -152,6 +152,16 @@ describe('a fetch in trouble', () => {
     assert.equal(await store.isComplete(id), false)
   })
 
+  test('a bundle that another process removed is not offered any more', async () => {
+    await using temporary = await temporaryFolder()
+    const { manager, id } = await startManager(temporary.folder)
+    await using _manager: Node = manager
+    assert.equal((await manager.store.pieces(id))?.heldBytes(), BYTES)
+    await using other = await openStore({ folder: manager.store.folder, log })
+    await other.remove(id)
+    assert.equal(await manager.store.pieces(id), undefined)
+  })
+
   test('a bundle that its only source removes meanwhile is fetched to the end once it is there again', async () => {
     await using temporary = await temporaryFolder()
     const { open, pass } = gate(8)
