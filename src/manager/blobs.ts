@@ -78,6 +78,8 @@ export class Blobs {
    */
   async put(ref: BlobRef, source: AsyncIterable<Uint8Array>): Promise<void> {
     const { folder, maxBytes, log } = this.#options
+    // If it is here already, it must not go while it comes again.
+    this.#touch(ref.sha256)
     if (this.#bytes + ref.bytes > maxBytes) {
       const much = `large arguments and results take ${mib(this.#bytes)} MiB, and may take ${mib(maxBytes)}`
       throw new ApiError(

@@ -19,8 +19,8 @@ import type { JobRow, Ledger, NewTask } from './ledger.ts'
 const PAGE_LENGTH = 16 << 20
 /** Most requests that may wait for results at once. */
 const MAX_READERS = 1_000
-/** How long a job that was neither closed nor looked at keeps its blobs once it has nothing to run, milliseconds. */
-const ABANDONED_MS = 7 * 24 * 3_600_000
+/** A job that has nothing to run is closed when no client has had to do with it for this long, milliseconds. */
+const FORGOTTEN_MS = 7 * 24 * 3_600_000
 
 interface Job {
   row: JobRow
@@ -115,13 +115,17 @@ export class Jobs {
     return job
   }
 
-  /** Gives up the jobs that were to be given up with their clients, and whose clients are gone. */
+  /**
+   * Ends the open jobs whose clients are gone: what has nothing to run is closed, and a client that comes back after all can
+   * add to it; what has is cancelled, if it was to be given up with its client.
+   */
   async sweep(): Promise<void> {
     for (const job of this.#jobs.values()) {
-      const { abandonMs = Infinity } = job.row.options
-      if (stateOf(job) !== 'open' || this.#dispatcher.now - job.heardAt < abandonMs) continue
-      // A client that comes back after all can add to a job that was closed.
-      await (job.done + job.failed === job.tasks ? this.close(job.row.id) : this.cancel(job.row.id))
+      if (stateOf(job) !== 'open') continue
+      const isIdle = job.done + job.failed === job.tasks
+      const { abandonMs = isIdle ? FORGOTTEN_MS : Infinity } = job.row.options
+      if (this.#dispatcher.now - job.heardAt < abandonMs) continue
+      await (isIdle ? this.close(job.row.id) : this.cancel(job.row.id))
     }
   }
 
@@ -129,10 +133,7 @@ export class Jobs {
   isPast(id: number): boolean {
     const job = this.#jobs.get(id)
     if (!job) return true
-    const { row, tasks, done, failed, touchedAt } = job
-    if (stateOf(job) === 'open' && done + failed < tasks) return false
-    const keepMs = stateOf(job) === 'open' ? ABANDONED_MS : row.options.keepMs
-    return this.#dispatcher.now - touchedAt >= keepMs
+    return stateOf(job) !== 'open' && this.#dispatcher.now - job.touchedAt >= job.row.options.keepMs
   }
 
   /**

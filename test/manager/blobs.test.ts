@@ -4,18 +4,16 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, test } from 'node:test'
-import { pino } from 'pino'
 import { request } from 'undici'
 import { refOf } from '../../src/bundle/blobs.ts'
-import { Blobs } from '../../src/manager/blobs.ts'
-import { Ledger } from '../../src/manager/ledger.ts'
+import type { Blobs } from '../../src/manager/blobs.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import type { JobInfo, ResultsResponse } from '../../src/protocol/client.ts'
 import { JobOptions } from '../../src/protocol/client.ts'
 import { ask, CONTEXT, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
+import { openParts } from '../support/parts.ts'
 import { until } from '../support/until.ts'
 
-const log = pino({ level: 'silent' })
 const bytes = Buffer.from('some bytes of an argument')
 const ref = refOf(bytes)
 
@@ -155,24 +153,13 @@ describe('the blobs of a manager', () => {
   const put = (blobs: Blobs, { text, ref }: ReturnType<typeof blob>) =>
     blobs.put(ref, Readable.from([Buffer.from(text)]))
 
-  async function open(maxBytes = 1000) {
-    const folder = await makeState()
-    const ledger = new Ledger(join(folder, 'ledger.db'), log)
-    let now = 1_000_000
-    const blobs = await Blobs.open({ ledger, folder: join(folder, 'blobs'), maxBytes, now: () => now, log })
-    const addJob = (name: string) =>
-      ledger.addJob({ name, context: CONTEXT.id, function: 'f', options: JobOptions.parse({}), createdAt: 1 })
-    return {
-      blobs,
-      ledger,
-      addJob,
-      pass: (ms: number) => (now += ms),
-      stored: () => readdir(join(folder, 'blobs')),
-      async [Symbol.asyncDispose]() {
-        await ledger.close()
-        await removeState(folder)
-      },
-    }
+  async function open(blobBytes?: number) {
+    const parts = await openParts({ ...(blobBytes !== undefined && { blobBytes }) })
+    return Object.assign(parts, {
+      addJob: (name: string) =>
+        parts.jobs.create({ name, context: CONTEXT.name, options: JobOptions.parse({}) }),
+      stored: () => readdir(join(parts.folder, 'blobs')),
+    })
   }
 
   test('stay while a job refers to them, and a little while longer', async () => {
@@ -208,6 +195,20 @@ describe('the blobs of a manager', () => {
     assert.equal((await here.stored()).length, 1)
     await here.blobs.sweep((job) => job === two.id)
     assert.equal((await here.stored()).length, 0)
+  })
+
+  test('stay while somebody puts them again', async () => {
+    await using here = await open()
+    const { text, ref } = blob('put twice')
+    await put(here.blobs, { text, ref })
+    here.pass(11 * MINUTE)
+    const come = Promise.withResolvers<Buffer>()
+    const again = here.blobs.put(ref, Readable.from([come.promise]))
+    await here.blobs.sweep(() => true)
+    assert.equal((await here.stored()).filter((name) => name === ref.sha256).length, 1)
+    come.resolve(Buffer.from(text))
+    await again
+    assert.deepEqual(await here.stored(), [ref.sha256])
   })
 
   test('have so much room, and say what to do when it is used up', async () => {

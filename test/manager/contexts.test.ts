@@ -1,26 +1,17 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { pino } from 'pino'
-import { openStore } from '../../src/bundle/store.ts'
-import { addJob, cancelJob } from '../../src/core/scheduler.ts'
-import { Contexts } from '../../src/manager/contexts.ts'
-import { Dispatcher } from '../../src/manager/dispatcher.ts'
-import { Ledger } from '../../src/manager/ledger.ts'
+import { JobOptions } from '../../src/protocol/client.ts'
+import { CONTEXT } from '../support/manager.ts'
+import { openParts } from '../support/parts.ts'
 
-const log = pino({ level: 'silent' })
 const HOUR = 3_600_000
 
-/** The contexts of a manager whose clock the test sets, and versions of a module that share a bundle. */
+/** The parts of a manager, and versions of a module that share a bundle. */
 async function begin() {
-  const folder = await mkdtemp(join(tmpdir(), 'gleaner-contexts-'))
-  const ledger = new Ledger(join(folder, 'ledger.db'), log)
-  const store = await openStore({ folder: join(folder, 'store'), log })
-  let now = 1_000_000_000
-  const dispatcher = new Dispatcher(ledger, log, {}, () => now)
-  let contexts = new Contexts(ledger, store, dispatcher)
+  const parts = await openParts()
+  const { folder, store } = parts
   await mkdir(join(folder, 'native'))
   await writeFile(join(folder, 'native', 'large.node'), 'shared by all versions')
 
@@ -36,25 +27,17 @@ async function begin() {
       functions: { f: { export: 'f' } },
     }
     await writeFile(join(own, 'context.yaml'), JSON.stringify(text))
-    return await contexts.register(own, keepMs)
+    return await parts.contexts.register(own, keepMs)
   }
-  return {
+  return Object.assign(parts, {
     register,
-    dispatcher,
-    get contexts() {
-      return contexts
-    },
-    names: () => contexts.list().map(({ name }) => name),
-    pass: (ms: number) => (now += ms),
+    names: () =>
+      parts.contexts
+        .list()
+        .map(({ name }) => name)
+        .filter((name) => name !== CONTEXT.name),
     has: async (bundle: string) => (await store.manifest(bundle)) !== undefined,
-    reopen: () => (contexts = new Contexts(ledger, store, dispatcher)),
-    async [Symbol.asyncDispose]() {
-      dispatcher.close()
-      await store[Symbol.asyncDispose]()
-      await ledger.close()
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
+  })
 }
 
 describe('a context that need not stay', () => {
@@ -80,19 +63,19 @@ describe('a context that need not stay', () => {
 
   test('stays while a job is open in it, and so long afterwards, also over a restart', async () => {
     await using here = await begin()
-    const { id } = await here.register('used', HOUR)
-    addJob(here.dispatcher.state, { id: 1, context: id, function: 'f', retries: 0, priority: 0 })
+    const { name } = await here.register('used', HOUR)
+    const job = await here.jobs.create({ name: 'job', context: name, options: JobOptions.parse({}) })
     here.pass(10 * HOUR)
-    here.reopen()
+    await here.restart()
     await here.contexts.sweep()
-    here.dispatcher.apply(cancelJob(here.dispatcher.state, 1, here.dispatcher.now))
+    await here.jobs.cancel(job.id)
     here.pass(HOUR - 1)
     await here.contexts.sweep()
     assert.deepEqual(here.names(), ['model-used'])
     here.pass(1)
     await here.contexts.sweep()
     assert.deepEqual(here.names(), [])
-    here.reopen()
+    await here.restart()
     assert.deepEqual(here.names(), [])
   })
 
