@@ -1,5 +1,7 @@
 import type { Level } from '../protocol/context.ts'
 import { placement, placementAhead } from './placement.ts'
+import { allowance, takeFor } from './trial.ts'
+import { inHand, takesWork } from './worker.ts'
 import {
   type Action,
   type ContextState,
@@ -20,10 +22,10 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
   for (const [id, room] of worker.want) {
     const context = state.contexts.get(id)
     if (!context) continue
-    let left = Math.min(room, fairShare(context, worker))
+    let left = Math.min(room, fairShare(context, worker), allowance(state, worker, context, now))
     for (const job of byPriority(context.jobs)) {
       if (left <= 0) break
-      const tasks = job.queue.take(left)
+      const tasks = takeFor(state, worker, job, left)
       if (tasks.length === 0) continue
       left -= tasks.length
       const record = lease(state, worker, job, tasks, now)
@@ -50,23 +52,6 @@ function fairShare(context: ContextState, worker: Worker): number {
 
 function byPriority(jobs: Job[]): Job[] {
   return jobs.length < 2 ? jobs : jobs.toSorted((a, b) => b.priority - a.priority || a.id - b.id)
-}
-
-/** Tasks that a worker was given and has not ended. */
-export function inHand({ leases }: Worker): number {
-  let open = 0
-  for (const lease of leases.values()) open += lease.open
-  return open
-}
-
-/** How a worker stands, as people and the factory are told. */
-export function standingOf({ draining, leaving, suspectSince }: Worker): 'active' | 'suspect' | 'draining' {
-  if (draining || leaving) return 'draining'
-  return suspectSince === undefined ? 'active' : 'suspect'
-}
-
-export function takesWork({ draining, leaving, deadline }: Worker, now: number): boolean {
-  return !draining && !leaving && (deadline === undefined || deadline > now)
 }
 
 /** Makes a lease of these tasks for a worker that has room for them. */

@@ -111,6 +111,7 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     rate: 0,
     done: 0,
     failures: 0,
+    contradicted: 0,
     leases: new Map(),
     levels: new Map(),
     want: new Map(),
@@ -147,7 +148,7 @@ export function exchange(
   delete worker.suspectSince
   const waiting = state.counts.requeued
   // The results of a repeated request were taken in the first time.
-  if (!repeated) for (const result of request.results) settle(state, worker, result, actions)
+  if (!repeated) for (const result of request.results) settle(state, worker, result, now, actions)
   reconcileLeases(state, worker, request.leases)
   noteContexts(state, worker, request, now, actions)
   worker.want = new Map(request.want.map(({ context, tasks }) => [context, tasks]))
@@ -301,7 +302,7 @@ export function tick(state: SchedulerState, now: number): Action[] {
     const silent = now - worker.heardAt > leaseMs && worker.parkedUntil === undefined
     const dropped = worker.suspectSince !== undefined && now - worker.suspectSince > suspectMs
     if (silent || dropped) actions.push(...lost(state, worker.id, now))
-    else if ((worker.parkedUntil ?? Infinity) <= now || worker.setupRetries.size > 0) {
+    else if ((worker.parkedUntil ?? Infinity) <= now || worker.setupRetries.size > 0 || worker.trial) {
       answer(state, worker, now, actions)
     }
   }

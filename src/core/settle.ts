@@ -1,17 +1,23 @@
 import type { TaskResult } from '../protocol/task.ts'
 import type { Action, Faults, Job, LeaseRecord, SchedulerState, Worker } from './state.ts'
+import { excuse, isBlackHole, noteFailure, noteSuccess } from './trial.ts'
 
 /**
  * Takes in one outcome. A value is a value: the first one for an unfinished task wins, even from a lease that lapsed.
  * Every other outcome counts only under a lease that the task runs under now.
  */
-export function settle(state: SchedulerState, worker: Worker, result: TaskResult, actions: Action[]): void {
+export function settle(
+  state: SchedulerState,
+  worker: Worker,
+  result: TaskResult,
+  now: number,
+  actions: Action[],
+): void {
   if (result.outcome.status === 'done') {
     const job = state.holders.get(result.task)?.job ?? queuedIn(state, result.task)
     if (!job) state.counts.duplicates++
     else {
-      worker.done++
-      worker.failures = 0
+      noteSuccess(state, worker, job.faults.get(result.task))
       finish(state, worker.id, job, result, actions)
     }
     return
@@ -19,7 +25,7 @@ export function settle(state: SchedulerState, worker: Worker, result: TaskResult
   const lease = leasesOf(state, result.task).find(({ id }) => id === result.lease)
   if (lease?.worker !== worker.id) return
   if (result.outcome.status === 'returned') giveUp(state, lease, result.task)
-  else charge(state, worker, lease, result, actions)
+  else charge(state, worker, lease, result, now, actions)
 }
 
 /** The leases under which a task runs: none, one, or two. */
@@ -39,15 +45,19 @@ function charge(
   worker: Worker,
   lease: LeaseRecord,
   result: TaskResult,
+  now: number,
   actions: Action[],
 ): void {
   const { job } = lease
-  const faults = job.faults.get(result.task) ?? { errors: 0, crashes: 0, excused: false }
+  const faults = job.faults.get(result.task) ?? { errors: 0, crashes: 0, excuses: 0 }
   job.faults.set(result.task, faults)
-  worker.failures++
-  const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(worker, job, faults)
+  const onTrial = noteFailure(state, worker, now)
+  const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(state, worker, job, faults)
+  faults.failedOn = worker.id
   if (final) finish(state, worker.id, job, result, actions)
   else giveUp(state, lease, result.task)
+  // What else it has in hand is for others to try.
+  if (onTrial) for (const held of [...worker.leases.values()]) revoke(state, held)
   if (isBlackHole(state, worker, job)) {
     worker.draining = true
     actions.push({ type: 'black-hole', worker: worker.id, node: worker.node, failures: worker.failures })
@@ -58,20 +68,8 @@ function crashed(state: SchedulerState, faults: Faults): boolean {
   return ++faults.crashes >= state.config.maxCrashes
 }
 
-/** The first error of a task on a worker that never finished anything may be that worker's fault: it is not counted. */
-function erred(worker: Worker, job: Job, faults: Faults): boolean {
-  if (worker.done === 0 && !faults.excused) {
-    faults.excused = true
-    return false
-  }
-  return ++faults.errors > job.retries
-}
-
-/** It only ever fails, where the same job succeeds on others. Told once. */
-function isBlackHole(state: SchedulerState, worker: Worker, job: Job): boolean {
-  return (
-    !worker.draining && worker.done === 0 && job.done > 0 && worker.failures >= state.config.blackHoleFailures
-  )
+function erred(state: SchedulerState, worker: Worker, job: Job, faults: Faults): boolean {
+  return !excuse(state, worker, faults) && ++faults.errors > job.retries
 }
 
 function finish(

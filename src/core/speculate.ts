@@ -1,4 +1,4 @@
-import { answer, inHand, lease, takesWork, toGrant } from './grant.ts'
+import { answer, lease, toGrant } from './grant.ts'
 import {
   type Action,
   type ContextState,
@@ -7,6 +7,7 @@ import {
   type SchedulerState,
   type Worker,
 } from './state.ts'
+import { inHand, takesWork } from './worker.ts'
 
 /*
  * At the end of the work, some worker may be so slow that all the others wait for it. Whoever has nothing to do then gets
@@ -31,7 +32,7 @@ export function speculate(state: SchedulerState, now: number, actions: Action[])
 /** Workers with an open request, room for the context and a slot for which they have nothing; the fastest first. */
 function idleWorkers(state: SchedulerState, context: ContextState, now: number): Worker[] {
   return [...state.workers.values()]
-    .filter((worker) => worker.parkedUntil !== undefined && takesWork(worker, now))
+    .filter((worker) => worker.parkedUntil !== undefined && takesWork(worker, now) && !worker.trial)
     .filter((worker) => (worker.want.get(context.id) ?? 0) > 0 && inHand(worker) < worker.slots)
     .sort((a, b) => b.rate - a.rate)
 }

@@ -15,8 +15,12 @@ export interface SchedulerConfig {
   maxSetupFailures: number
   /** Wait before a failed setup is tried again; doubles with each failure. */
   setupRetryMs: number
-  /** A worker that only failed this many tasks, where others succeed, is a black hole. */
+  /** A worker that failed this many tasks in a row is on trial, and a black hole where others succeed: see `trial.ts`. */
   blackHoleFailures: number
+  /** A worker on trial is given a task this often. */
+  trialMs: number
+  /** For this long even if no other worker manages. */
+  doubtMs: number
   /** A worker works for one context at least this long before it turns to another one of as much priority. */
   turnMs: number
   /** A lease is slow after this many times the time that a worker of its context takes for as much, on the average. */
@@ -32,6 +36,8 @@ export const defaultConfig: SchedulerConfig = {
   maxSetupFailures: 3,
   setupRetryMs: 1_000,
   blackHoleFailures: 10,
+  trialMs: 1_000,
+  doubtMs: 10_000,
   turnMs: 5_000,
   slowFactor: 3,
   slowMs: 10_000,
@@ -60,8 +66,10 @@ export interface Job {
 export interface Faults {
   errors: number
   crashes: number
-  /** It failed once on a worker that never finished anything; that may have been the worker's fault. */
-  excused: boolean
+  /** Errors that were not counted, as they may have been the worker's fault. */
+  excuses: number
+  /** The worker on which it failed last. */
+  failedOn?: string
 }
 
 /** Tasks given to one worker under one fencing number. `open` of them still have no outcome. */
@@ -115,8 +123,11 @@ export interface Worker extends WorkerInfo {
   leaving: boolean
   rate: number
   done: number
-  /** Failures since it last finished a task. */
+  /** Failures since it last finished a task, and how often another worker then finished what it had failed. */
   failures: number
+  contradicted: number
+  /** Set when it failed so much that it is given only a task now and then: since when, and when the next. */
+  trial?: { since: number; nextAt: number }
   leases: Map<number, LeaseRecord>
   levels: Map<string, Level>
   /** Room for tasks by context, as last reported, less what was granted since. */

@@ -1,5 +1,5 @@
 import { RegisterRequest } from '../protocol/worker.ts'
-import { inHand, standingOf } from '../core/grant.ts'
+import { inHand, standingOf } from '../core/worker.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../core/registry.ts'
 import type { WorkerInfo } from '../core/state.ts'
 import type { Dispatcher } from './dispatcher.ts'

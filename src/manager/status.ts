@@ -1,4 +1,4 @@
-import { inHand, standingOf } from '../core/grant.ts'
+import { inHand, standingOf } from '../core/worker.ts'
 import type { JobInfo, SiteStatus, Status } from '../protocol/client.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { exchange, join } from '../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerState } from '../../src/core/state.ts'
+import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { CONTEXT } from './world.ts'
 
@@ -50,4 +51,19 @@ export function driver(state: SchedulerState, id: string) {
   }
   const recorded = () => actions.flatMap((action) => (action.type === 'record' ? [action.result.task] : []))
   return Object.assign(send, { actions, recorded })
+}
+
+/** A worker that does all it is given at once, up to ten tasks in a turn, and tells of it at its next turn. */
+export function player(state: SchedulerState, id: string, outcomeOf: (task: number) => Outcome) {
+  const send = driver(state, id)
+  let results: TaskResult[] = []
+  const turn = (now: number): void => {
+    const { leases } = send({ now, results, room: 10 })
+    results = leases.flatMap(({ lease, tasks }) =>
+      tasks.map(({ task }) => ({ task, lease, outcome: outcomeOf(task), ms: 1 })),
+    )
+    told.tried += results.length
+  }
+  const told = { turn, tried: 0, actions: send.actions, recorded: send.recorded }
+  return told
 }

@@ -15,7 +15,7 @@ import {
 import type { Action } from '../../src/core/state.ts'
 import type { ContextReport } from '../../src/protocol/worker.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
-import { driver, quiet, replyOf, request } from './driver.ts'
+import { driver, player, quiet, replyOf, request } from './driver.ts'
 import { CONTEXT, World } from './world.ts'
 
 const done: Outcome = { status: 'done', value: 1 }
@@ -211,6 +211,60 @@ test('a node that only fails where others succeed is drained and told once', () 
   }
   assert.equal(bad.actions.filter((action) => action.type === 'black-hole').length, 1)
   assert.equal(bad({ room: 5 }).drain, true)
+})
+
+test('a node that fails everything before others come uses up no task', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 200, 0)
+  const bad = player(state, 'bad', () => error)
+  for (let now = 0; now < 5000; now += 100) bad.turn(now)
+  assert.ok(bad.tried < 20, `${bad.tried} tasks tried in 5 s`)
+  const good = player(state, 'good', () => done)
+  for (let now = 5000; now < 8000; now += 100) for (const worker of [bad, good]) worker.turn(now)
+  assert.equal(good.recorded().length, 200)
+  assert.deepEqual(bad.recorded(), [])
+  assert.equal(bad.actions.filter((action) => action.type === 'black-hole').length, 1)
+})
+
+test('a node that worked and then fails everything is found out before it has used up much', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 1500, 0)
+  let broken = false
+  const bad = player(state, 'bad', () => (broken ? error : done))
+  const good = player(state, 'good', () => done)
+  for (let now = 0; now < 20_000; now += 100) {
+    broken = now >= 1000
+    for (const worker of [bad, good]) worker.turn(now)
+  }
+  assert.equal(bad.recorded().length + good.recorded().length, 1500)
+  const failed = bad.actions.filter(
+    (action) => action.type === 'record' && action.result.outcome.status === 'error',
+  ).length
+  assert.ok(failed < state.config.blackHoleFailures, `${failed} tasks failed`)
+  assert.equal(bad.actions.filter((action) => action.type === 'black-hole').length, 1)
+})
+
+test('a worker that failed many tasks in a row goes on at full speed once it finishes one', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 500, 0)
+  const worker = player(state, 'w1', (task) => (task >= 100 && task < 112 ? error : done))
+  const other = player(state, 'w2', (task) => (task >= 100 && task < 112 ? error : done))
+  for (let now = 0; now < 15_000; now += 100) for (const { turn } of [worker, other]) turn(now)
+  assert.equal(worker.recorded().length + other.recorded().length, 500)
+  assert.ok([worker, other].every(({ actions }) => !actions.some(({ type }) => type === 'black-hole')))
+})
+
+test('where everybody fails, the tasks are at fault, and soon all have their errors', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 500, 0)
+  const workers = ['w1', 'w2'].map((id) => player(state, id, () => error))
+  for (let now = 0; now < 30_000; now += 100) for (const { turn } of workers) turn(now)
+  assert.equal(workers.flatMap((worker) => worker.recorded()).length, 500)
+  assert.ok(workers.every(({ actions }) => !actions.some(({ type }) => type === 'black-hole')))
 })
 
 test('work is shared by measured speed when little is left', () => {

@@ -1,0 +1,78 @@
+import type { ContextState, Faults, Job, SchedulerState, Worker } from './state.ts'
+import { inHand, takesWork } from './worker.ts'
+
+/*
+ * A black hole fails whatever it is given, and so fast that it is given everything. What its tasks lack is another worker's
+ * try, so it must not use them up first. A worker that fails ten in a row loses what else it has in hand and is on trial: a
+ * task at a time, once a second, while others manage, or, if there are none, until some may have come. The first it finishes
+ * ends the trial. Where everybody fails, the tasks are at fault, and nobody is held back for long.
+ */
+
+/** A task's errors on doubtful workers are excused this often; then they count wherever they happen. */
+const EXCUSES = 3
+/** A worker on trial whose tasks others then finish, so many of them, is a black hole. */
+const CONTRADICTIONS = 3
+/** Most queued tasks that are passed over for others. */
+const LOOK_PAST = 64
+
+/** Whether its failures may be its own fault rather than its tasks'. */
+export function isDoubtful({ config }: SchedulerState, worker: Worker): boolean {
+  return worker.done === 0 || worker.failures >= config.blackHoleFailures
+}
+
+/** Takes note of a failure; true if that puts the worker on trial. */
+export function noteFailure({ config }: SchedulerState, worker: Worker, now: number): boolean {
+  if (++worker.failures < config.blackHoleFailures) return false
+  const { trial } = worker
+  worker.trial = { since: trial?.since ?? now, nextAt: now + config.trialMs }
+  return trial === undefined
+}
+
+export function noteSuccess(state: SchedulerState, worker: Worker, faults: Faults | undefined): void {
+  worker.done++
+  worker.failures = 0
+  worker.contradicted = 0
+  delete worker.trial
+  if (faults?.failedOn === undefined || faults.failedOn === worker.id) return
+  const other = state.workers.get(faults.failedOn)
+  if (other) other.contradicted++
+}
+
+/** The error of a task on a doubtful worker is not counted, if the task did not just fail there before. */
+export function excuse(state: SchedulerState, worker: Worker, faults: Faults): boolean {
+  if (!isDoubtful(state, worker) || faults.failedOn === worker.id || faults.excuses >= EXCUSES) return false
+  faults.excuses++
+  return true
+}
+
+/** It only ever failed, where the same job succeeds on others; or fails again and again what others then manage. */
+export function isBlackHole({ config }: SchedulerState, worker: Worker, job: Job): boolean {
+  if (worker.draining || worker.failures < config.blackHoleFailures) return false
+  return worker.done === 0 ? job.done > 0 : worker.contradicted >= CONTRADICTIONS
+}
+
+/** How many more tasks of a context a worker may be given now. */
+export function allowance(state: SchedulerState, worker: Worker, context: ContextState, now: number): number {
+  const { trial } = worker
+  if (!trial) return Infinity
+  if (now - trial.since >= state.config.doubtMs && !othersManage(state, worker, context, now)) return Infinity
+  return now >= trial.nextAt && inHand(worker) === 0 ? 1 : 0
+}
+
+/** Whether another worker has the context loaded that is not on trial itself. */
+function othersManage(state: SchedulerState, worker: Worker, { id }: ContextState, now: number): boolean {
+  for (const other of state.workers.values()) {
+    if (other !== worker && !other.trial && other.ready.includes(id) && takesWork(other, now)) return true
+  }
+  return false
+}
+
+/** Takes queued tasks for a worker. What just failed on a doubtful one it gets again only if there is little else. */
+export function takeFor(state: SchedulerState, worker: Worker, job: Job, count: number): number[] {
+  if (job.faults.size === 0 || !isDoubtful(state, worker)) return job.queue.take(count)
+  const seen = job.queue.take(count + LOOK_PAST)
+  const failedHere = (task: number) => job.faults.get(task)?.failedOn === worker.id
+  const ordered = [...seen.filter((task) => !failedHere(task)), ...seen.filter(failedHere)]
+  for (const task of ordered.splice(count)) job.queue.add(task)
+  return ordered
+}

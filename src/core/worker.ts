@@ -1,0 +1,18 @@
+import type { Worker } from './state.ts'
+
+/** Tasks that a worker was given and has not ended. */
+export function inHand({ leases }: Worker): number {
+  let open = 0
+  for (const lease of leases.values()) open += lease.open
+  return open
+}
+
+/** How a worker stands, as people and the factory are told. */
+export function standingOf({ draining, leaving, suspectSince }: Worker): 'active' | 'suspect' | 'draining' {
+  if (draining || leaving) return 'draining'
+  return suspectSince === undefined ? 'active' : 'suspect'
+}
+
+export function takesWork({ draining, leaving, deadline }: Worker, now: number): boolean {
+  return !draining && !leaving && (deadline === undefined || deadline > now)
+}
