@@ -1,3 +1,4 @@
+import { withdraw } from '../../src/core/backlog.ts'
 import { accuse, neighboursFor } from '../../src/core/neighbourhood.ts'
 import { decide } from '../../src/core/scaling.ts'
 import { exchange, lost, tick } from '../../src/core/scheduler.ts'
@@ -47,7 +48,7 @@ function forgetOne<T>(state: SchedulerState, run: () => T): T {
   const before = [...state.holders.keys()]
   const result = run()
   const requeued = before.find((task) => [...state.jobs.values()].some((job) => job.queue.has(task)))
-  if (requeued !== undefined) for (const job of state.jobs.values()) job.queue.delete(requeued)
+  if (requeued !== undefined) for (const job of state.jobs.values()) withdraw(state, job, requeued)
   return result
 }
 

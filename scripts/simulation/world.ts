@@ -188,4 +188,9 @@ function checkLeases(world: World, state: SchedulerState): void {
     const places = job.queue.size + job.leased + job.done + job.failed
     if (places !== all) world.fail(`job ${job.id} has ${all} tasks, but ${places} are accounted for`)
   }
+  for (const context of state.contexts.values()) {
+    const queued = context.jobs.reduce((sum, { queue }) => sum + queue.size, 0)
+    if (queued !== context.queued || state.waiting.has(context) !== queued > 0)
+      world.fail(`context ${context.id} has ${queued} tasks that wait, but ${context.queued} are counted`)
+  }
 }

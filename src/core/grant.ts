@@ -1,4 +1,5 @@
 import type { Level } from '../protocol/context.ts'
+import { isAnyQueued } from './backlog.ts'
 import { placement, placementAhead } from './placement.ts'
 import { allowance, takeFor } from './trial.ts'
 import { inHand, takesWork } from './worker.ts'
@@ -10,7 +11,6 @@ import {
   isLoadedOn,
   type Job,
   type LeaseRecord,
-  queuedOf,
   type SchedulerState,
   type Worker,
 } from './state.ts'
@@ -42,12 +42,11 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
  * together. Far from the end the room a worker asks for is the smaller of the two.
  */
 function fairShare(context: ContextState, worker: Worker): number {
-  const queued = queuedOf(context)
   const known = context.rate > 0 && worker.rate > 0
   const part = known
     ? worker.rate / Math.max(1, worker.ready.length) / context.rate
     : 1 / Math.max(1, context.ready)
-  return Math.ceil(queued * Math.min(1, part))
+  return Math.ceil(context.queued * Math.min(1, part))
 }
 
 function byPriority(jobs: Job[]): Job[] {
@@ -131,12 +130,6 @@ export function offer(state: SchedulerState, now: number, actions: Action[]): vo
     if (!isAnyQueued(state)) return
     answer(state, worker, now, actions)
   }
-}
-
-/** Whether any task waits for a worker. */
-export function isAnyQueued(state: SchedulerState): boolean {
-  for (const job of state.jobs.values()) if (job.queue.size > 0) return true
-  return false
 }
 
 /** Notes which contexts a worker is told to work for. */

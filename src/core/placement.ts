@@ -1,5 +1,5 @@
 import { LEVELS } from '../protocol/context.ts'
-import { type ContextState, isLoadedOn, queuedOf, type SchedulerState, type Worker } from './state.ts'
+import { type ContextState, isLoadedOn, type SchedulerState, type Worker } from './state.ts'
 
 /** A turn on a worker lasts this many times as long as it takes to bring up what would take over: so little goes into that. */
 const WORTH_LOADING = 10
@@ -14,7 +14,7 @@ const WORTH_LOADING = 10
  * With no work at all it keeps what it has, so that the next job finds it warm.
  */
 export function placement(state: SchedulerState, worker: Worker, now: number): string[] {
-  const waiting = [...state.contexts.values()].filter((context) => isOpen(context, worker, now))
+  const waiting = [...state.waiting].filter(({ id }) => mayTry(worker, id, now))
   const kept = worker.warm.filter((id) => keeps(state, worker, id, waiting, now))
   const free = worker.slots - kept.length
   if (free <= 0) return kept
@@ -32,15 +32,10 @@ export function placement(state: SchedulerState, worker: Worker, now: number): s
 export function placementAhead(state: SchedulerState, worker: Worker, warm: readonly string[]): string[] {
   const fetches = warm.some((id) => (worker.levels.get(id) ?? 'absent') === 'absent')
   if (fetches) return []
-  const asked = [...state.contexts.values()].filter(({ id, ahead }) => ahead && !warm.includes(id))
-  return asked.map(({ id }) => id)
+  return [...state.ahead].filter((id) => !warm.includes(id))
 }
 
-/** It has work, and did not just fail on this worker. */
-function isOpen(context: ContextState, worker: Worker, now: number): boolean {
-  return mayTry(worker, context.id, now) && queuedOf(context) > 0
-}
-
+/** It did not just fail on this worker. */
 function mayTry(worker: Worker, id: string, now: number): boolean {
   const retry = worker.setupRetries.get(id)
   return !retry || retry.retryAt <= now
@@ -56,15 +51,18 @@ function keeps(
 ): boolean {
   const own = waiting.find((context) => context.id === id)
   if (!own) return [...worker.leases.values()].some((lease) => lease.job.context === id)
-  const { assigned, share } = shares(state, own, waiting)
+  const queued = waiting.reduce((sum, context) => sum + context.queued, 0)
+  /** Workers that a context ought to have. */
+  const share = (context: ContextState) =>
+    Math.max(1, Math.round((state.workers.size * context.queued) / queued))
+  const hasTooMany = own.assigned > share(own)
   return !waiting.some((other) => {
-    if (worker.warm.includes(other.id)) return false
-    const theirs = shares(state, other, waiting)
-    if (theirs.assigned >= theirs.share || topPriority(other) < topPriority(own)) return false
+    if (other.assigned >= share(other) || worker.warm.includes(other.id)) return false
+    if (topPriority(other) < topPriority(own)) return false
     const costMs = costOf(other, worker)
     if (!outlasts(other, costMs)) return false
     const isElsewhere = other.loaded > other.assigned && !isLoadedOn(worker, other.id)
-    return (assigned > share && !isElsewhere) || isTurnOver(state, worker, own, other, costMs, now)
+    return (hasTooMany && !isElsewhere) || isTurnOver(state, worker, own, other, costMs, now)
   })
 }
 
@@ -89,15 +87,7 @@ function costOf(context: ContextState, worker: Worker): number {
 
 /** Whether what waits keeps the workers that have the context busy for longer than that. */
 function outlasts(context: ContextState, ms: number): boolean {
-  return context.rate === 0 || (queuedOf(context) / context.rate) * 1000 > ms
-}
-
-/** Workers a context has, and ought to have. */
-function shares(state: SchedulerState, context: ContextState, waiting: ContextState[]) {
-  let queued = 0
-  for (const other of waiting) queued += queuedOf(other)
-  const share = Math.max(1, Math.round((state.workers.size * queuedOf(context)) / Math.max(1, queued)))
-  return { assigned: context.assigned, share }
+  return context.rate === 0 || (context.queued / context.rate) * 1000 > ms
 }
 
 function topPriority(context: ContextState): number {
@@ -118,7 +108,7 @@ function rank(context: ContextState, worker: Worker): number[] {
     context.assigned === 0 ? 0 : 1,
     -level,
     isLoadedOn(worker, context.id) ? (worker.turns.get(context.id) ?? -1) : 0,
-    -queuedOf(context) / (1 + context.assigned),
+    -context.queued / (1 + context.assigned),
   ]
 }
 

@@ -1,5 +1,6 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
+import { enqueue, withdrawAll } from './backlog.ts'
 import { answer, assign, offer, setLevels, setReady } from './grant.ts'
 import { abandon, cancel, endIfComplete, forget, revoke, settle } from './settle.ts'
 import {
@@ -53,7 +54,7 @@ export function addTasks(
   const actions: Action[] = []
   const job = state.jobs.get(jobId)
   if (!job) return actions
-  job.queue.add(start, end)
+  enqueue(state, job, start, end)
   offer(state, now, actions)
   return actions
 }
@@ -73,7 +74,7 @@ export function cancelJob(state: SchedulerState, jobId: number, now: number): Ac
   const actions: Action[] = []
   const job = state.jobs.get(jobId)
   if (!job) return actions
-  job.queue.clear()
+  withdrawAll(state, job)
   for (const worker of state.workers.values()) {
     for (const lease of [...worker.leases.values()]) {
       if (lease.job === job) worker.cancel.push(...abandon(state, lease))
@@ -244,7 +245,7 @@ export function disconnected(state: SchedulerState, workerId: string, now: numbe
 /** Users want the files of a context on every worker that has nothing else to fetch, also on those yet to come. */
 export function warmAhead(state: SchedulerState, context: string, now: number): Action[] {
   const actions: Action[] = []
-  contextOf(state, context).ahead = true
+  state.ahead.add(context)
   for (const worker of state.workers.values()) answer(state, worker, now, actions)
   return actions
 }
@@ -252,7 +253,7 @@ export function warmAhead(state: SchedulerState, context: string, now: number): 
 /** Users want a context, of which no job is left, gone from all workers: from memory and from disk. */
 export function dropEverywhere(state: SchedulerState, context: string, now: number): Action[] {
   const actions: Action[] = []
-  contextOf(state, context).ahead = false
+  state.ahead.delete(context)
   for (const worker of state.workers.values()) {
     assign(
       state,

@@ -1,4 +1,5 @@
 import type { TaskResult } from '../protocol/task.ts'
+import { enqueue, withdraw } from './backlog.ts'
 import type { Action, Faults, Job, LeaseRecord, SchedulerState, Worker } from './state.ts'
 import { excuse, isBlackHole, noteFailure, noteSuccess } from './trial.ts'
 
@@ -83,7 +84,7 @@ function finish(
     end(state, lease, result.task)
     if (lease.id !== result.lease) state.workers.get(lease.worker)?.cancel.push(result.task)
   }
-  job.queue.delete(result.task)
+  withdraw(state, job, result.task)
   job.faults.delete(result.task)
   if (result.outcome.status === 'done') job.done++
   else job.failed++
@@ -133,7 +134,7 @@ function end(state: SchedulerState, lease: LeaseRecord, task: number): void {
 function giveUp(state: SchedulerState, lease: LeaseRecord, task: number): boolean {
   end(state, lease, task)
   if (state.holders.has(task)) return false
-  lease.job.queue.add(task)
+  enqueue(state, lease.job, task)
   state.counts.requeued++
   return true
 }

@@ -1,9 +1,9 @@
 import { answer, lease, toGrant } from './grant.ts'
 import {
   type Action,
+  contextOf,
   type ContextState,
   type LeaseRecord,
-  queuedOf,
   type SchedulerState,
   type Worker,
 } from './state.ts'
@@ -16,37 +16,75 @@ import { inHand, takesWork } from './worker.ts'
 
 /** Gives what is slow to workers that wait, of contexts for which nothing is queued. */
 export function speculate(state: SchedulerState, now: number, actions: Action[]): void {
-  for (const context of state.contexts.values()) {
-    const leased = context.jobs.some((job) => job.leased > 0)
-    if (!leased || context.rate <= 0 || queuedOf(context) > 0) continue
-    const idle = idleWorkers(state, context, now)
-    if (idle.length === 0) continue
-    const slow = slowLeases(state, context, now)
-    for (const worker of idle) {
+  const ending = endingContexts(state)
+  // Looked for once, for all contexts together: there may be thousands of them, and of workers.
+  const idle = idleWorkers(state, ending, now)
+  const leases = idle.size > 0 ? leasesIn(state, idle) : new Map<string, LeaseRecord[]>()
+  for (const [id, workers] of idle) {
+    const slow = slowest(leases.get(id) ?? [], state, contextOf(state, id), now)
+    for (const worker of workers.sort((a, b) => b.rate - a.rate)) {
+      // It got something of another context just now.
+      if (worker.parkedUntil === undefined) continue
       const grants = slow.flatMap((original) => copy(state, worker, original, now))
       if (grants.length > 0) answer(state, worker, now, actions, grants)
     }
   }
 }
 
-/** Workers with an open request, room for the context and a slot for which they have nothing; the fastest first. */
-function idleWorkers(state: SchedulerState, context: ContextState, now: number): Worker[] {
-  return [...state.workers.values()]
-    .filter((worker) => worker.parkedUntil !== undefined && takesWork(worker, now) && !worker.trial)
-    .filter((worker) => (worker.want.get(context.id) ?? 0) > 0 && inHand(worker) < worker.slots)
-    .sort((a, b) => b.rate - a.rate)
+/** Contexts of which all that is left to do is in workers' hands. */
+function endingContexts(state: SchedulerState): Set<string> {
+  const ending = new Set<string>()
+  for (const { leased, context } of state.jobs.values()) {
+    const { queued, rate } = contextOf(state, context)
+    if (leased > 0 && queued === 0 && rate > 0) ending.add(context)
+  }
+  return ending
 }
 
-/** Leases that take much longer than what their worker had in hand takes others, the slowest first. */
-function slowLeases(state: SchedulerState, context: ContextState, now: number): LeaseRecord[] {
-  const { slowFactor, slowMs } = state.config
+/** By context, workers that have nothing to do, and room for it. */
+function idleWorkers(state: SchedulerState, contexts: Set<string>, now: number): Map<string, Worker[]> {
+  const found = new Map<string, Worker[]>()
+  if (contexts.size === 0) return found
+  for (const worker of state.workers.values()) {
+    if (!isIdle(worker, now)) continue
+    for (const [id, room] of worker.want) if (room > 0 && contexts.has(id)) push(found, id, worker)
+  }
+  return found
+}
+
+/** It has an open request, and a slot for which it has nothing. */
+function isIdle(worker: Worker, now: number): boolean {
+  const { parkedUntil, trial, slots } = worker
+  return parkedUntil !== undefined && !trial && takesWork(worker, now) && inHand(worker) < slots
+}
+
+/** The leases in these contexts. */
+function leasesIn(state: SchedulerState, contexts: Map<string, unknown>): Map<string, LeaseRecord[]> {
+  const found = new Map<string, LeaseRecord[]>()
+  for (const worker of state.workers.values()) {
+    for (const lease of worker.leases.values())
+      if (contexts.has(lease.job.context)) push(found, lease.job.context, lease)
+  }
+  return found
+}
+
+function push<T>(lists: Map<string, T[]>, key: string, item: T): void {
+  const list = lists.get(key)
+  if (list) list.push(item)
+  else lists.set(key, [item])
+}
+
+/** Those that take much longer than what their worker had in hand takes others, the slowest first. */
+function slowest(
+  leases: LeaseRecord[],
+  { config: { slowFactor, slowMs } }: SchedulerState,
+  context: ContextState,
+  now: number,
+): LeaseRecord[] {
   const meanRate = context.rate / context.ready
   const slowness = ({ grantedAt, inHand }: LeaseRecord) =>
     (now - grantedAt) / Math.max(slowMs, (slowFactor * inHand * 1000) / meanRate)
-  return [...state.workers.values()]
-    .flatMap((worker) => [...worker.leases.values()])
-    .filter((original) => original.job.context === context.id && slowness(original) > 1)
-    .sort((a, b) => slowness(b) - slowness(a))
+  return leases.filter((lease) => slowness(lease) > 1).sort((a, b) => slowness(b) - slowness(a))
 }
 
 /** Leases as much of a slow lease once more as the worker has room for; the last tasks first: they may not have begun. */

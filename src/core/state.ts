@@ -88,6 +88,8 @@ export interface LeaseRecord {
 export interface ContextState {
   id: string
   jobs: Job[]
+  /** Tasks that wait, in all jobs; `backlog.ts` keeps this. */
+  queued: number
   /** Workers told to work for it. */
   assigned: number
   /** Workers that hold it loaded and work for it, and their measured rates summed, tasks/s. */
@@ -100,8 +102,6 @@ export interface ContextState {
   loadMs: number
   setupFailures: number
   everReady: boolean
-  /** A user wants its files on all workers that have nothing else to fetch. */
-  ahead: boolean
   /** Set while its setup has only ever failed: users are told, and no pilots are started for it. Workers go on trying, ever more rarely. */
   broken?: TaskError
 }
@@ -178,6 +178,10 @@ export interface SchedulerState {
   config: SchedulerConfig
   jobs: Map<number, Job>
   contexts: Map<string, ContextState>
+  /** Those with tasks that wait; the one that has waited the longest comes first. */
+  waiting: Set<ContextState>
+  /** Contexts whose files a user wants on all workers that have nothing else to fetch. */
+  ahead: Set<string>
   workers: Map<string, Worker>
   /** The lease under which each leased task runs. */
   holders: Map<number, LeaseRecord>
@@ -196,6 +200,8 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
     config: { ...defaultConfig, ...config },
     jobs: new Map(),
     contexts: new Map(),
+    waiting: new Set(),
+    ahead: new Set(),
     workers: new Map(),
     holders: new Map(),
     copies: new Map(),
@@ -211,6 +217,7 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
     context = {
       id,
       jobs: [],
+      queued: 0,
       assigned: 0,
       ready: 0,
       rate: 0,
@@ -219,7 +226,6 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
       loadMs: 0,
       setupFailures: 0,
       everReady: false,
-      ahead: false,
     }
     state.contexts.set(id, context)
   }
@@ -230,11 +236,4 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
 export function isLoadedOn({ levels }: Worker, context: string): boolean {
   const level = levels.get(context)
   return level === 'memory' || level === 'device'
-}
-
-/** Tasks of a context that wait. */
-export function queuedOf(context: ContextState): number {
-  let queued = 0
-  for (const job of context.jobs) queued += job.queue.size
-  return queued
 }

@@ -1,3 +1,4 @@
+import { dequeue, enqueue } from './backlog.ts'
 import type { ContextState, Faults, Job, SchedulerState, Worker } from './state.ts'
 import { inHand, takesWork } from './worker.ts'
 
@@ -69,10 +70,10 @@ function othersManage(state: SchedulerState, worker: Worker, { id }: ContextStat
 
 /** Takes queued tasks for a worker. What just failed on a doubtful one it gets again only if there is little else. */
 export function takeFor(state: SchedulerState, worker: Worker, job: Job, count: number): number[] {
-  if (job.faults.size === 0 || !isDoubtful(state, worker)) return job.queue.take(count)
-  const seen = job.queue.take(count + LOOK_PAST)
+  if (job.faults.size === 0 || !isDoubtful(state, worker)) return dequeue(state, job, count)
+  const seen = dequeue(state, job, count + LOOK_PAST)
   const failedHere = (task: number) => job.faults.get(task)?.failedOn === worker.id
   const ordered = [...seen.filter((task) => !failedHere(task)), ...seen.filter(failedHere)]
-  for (const task of ordered.splice(count)) job.queue.add(task)
+  for (const task of ordered.splice(count)) enqueue(state, job, task)
   return ordered
 }

@@ -1,4 +1,4 @@
-import { isAnyQueued } from '../core/grant.ts'
+import { isAnyQueued } from '../core/backlog.ts'
 import { addJob, addTasks, cancelJob, cancelTasks, closeJob, trustAgain } from '../core/scheduler.ts'
 import type {
   AddTasksRequest,

@@ -8,6 +8,7 @@ import {
   dropEverywhere,
   exchange,
   join,
+  tick,
   warmAhead,
 } from '../../src/core/scheduler.ts'
 import type { Level } from '../../src/protocol/context.ts'
@@ -46,6 +47,24 @@ test('a context that users drop is let go of though nothing else is wanted, and 
   addJob(state, { id: 2, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
   addTasks(state, 2, 1, 2, 0)
   assert.deepEqual(worker({ room: 0, contexts: [] }).warm, [CONTEXT])
+})
+
+test('contexts without work cost nothing, however many there are', () => {
+  const state = createScheduler(1)
+  for (const id of [CONTEXT, 'idle']) warmAhead(state, id, 0)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 5, 0)
+  const unread = (): never => assert.fail('it looks at all contexts')
+  state.contexts[Symbol.iterator] = unread
+  for (const all of ['keys', 'values', 'entries', 'forEach'] as const) state.contexts[all] = unread
+  const [worker, idle] = [driver(state, 'w1'), driver(state, 'w2')]
+  const [lease] = worker({ rate: 1 }).leases
+  assert.equal(lease?.tasks.length, 5)
+  idle({ rate: 1 })
+  idle({ rate: 1, waitMs: 100_000 })
+  worker({ rate: 1, leases: [lease.lease], room: 0, now: 49_000, waitMs: 100_000 })
+  tick(state, 50_000)
+  assert.equal(state.copies.size, 5, 'the tail is looked after')
 })
 
 test('a worker changes its context only for work that lasts longer than loading takes', () => {

@@ -153,7 +153,7 @@ export class World {
 
   /** Each unfinished task is in one place: it waits, or one live worker has it, or two have it at the tail. */
   check(): void {
-    const { holders, copies, workers, jobs } = this.state
+    const { holders, copies, workers, jobs, contexts, waiting } = this.state
     const job = jobs.get(1)
     const held = new Map<number, string>()
     let copied = 0
@@ -175,6 +175,10 @@ export class World {
         held.has(task) && held.get(task) !== worker,
         `task ${task} is twice on ${worker}, or only there`,
       )
+    }
+    for (const context of contexts.values()) {
+      const queued = context.jobs.reduce((sum, { queue }) => sum + queue.size, 0)
+      assert.deepEqual([context.queued, waiting.has(context)], [queued, queued > 0])
     }
     if (!job) return
     assert.equal(job.leased, held.size)
