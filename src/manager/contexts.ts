@@ -13,6 +13,7 @@ import type { UploadContextRequest } from '../protocol/client.ts'
 import type { Blobs } from './blobs.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { conflict, invalid, notFound } from './errors.ts'
+import { addContext, forgetName, knownContexts, passingContexts } from './known-contexts.ts'
 import type { Ledger } from './ledger.ts'
 import { layOut } from './upload.ts'
 
@@ -37,7 +38,7 @@ export class Contexts {
     this.#ledger = ledger
     this.#store = store
     this.#dispatcher = dispatcher
-    const { specs, names } = ledger.contexts()
+    const { specs, names } = knownContexts(ledger)
     for (const spec of specs) this.#specs.set(spec.id, spec)
     this.#names = names
     dispatcher.on('context-broken', (context, error) => this.#problems.set(context, error))
@@ -131,12 +132,12 @@ export class Contexts {
 
   async #removePast(): Promise<void> {
     const now = this.#dispatcher.now
-    for (const { name, id, keepMs, usedAt } of this.#ledger.passingContexts()) {
+    for (const { name, id, keepMs, usedAt } of passingContexts(this.#ledger)) {
       if (this.#isNeeded(id)) this.#usedAt.set(id, now)
       if (now - Math.max(usedAt, this.#usedAt.get(id) ?? 0) < keepMs) continue
       // Nobody is told of it any more before it goes.
       this.#names.delete(name)
-      await this.#ledger.forgetName(name)
+      await forgetName(this.#ledger, name)
       this.#dispatcher.dropEverywhere(id)
       await this.#removeBundles(this.byId(id))
     }
@@ -209,7 +210,7 @@ export class Contexts {
       throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
     const id = sha256(JSON.stringify({ name, bundles, spec }))
     const context = { id, name, bundles, spec }
-    await this.#ledger.addContext(context, this.#dispatcher.now, keepMs)
+    await addContext(this.#ledger, context, this.#dispatcher.now, keepMs)
     this.#specs.set(id, context)
     this.#names.set(name, id)
     return context

@@ -3,7 +3,6 @@ import type { Logger } from 'pino'
 import type { BlobRef } from '../protocol/blob.ts'
 import { JobOptions, type ResultRow, type TaskLog } from '../protocol/client.ts'
 import type { JsonValue } from '../protocol/common.ts'
-import type { ContextSpec } from '../protocol/context.ts'
 import type { TaskError, TaskResult } from '../protocol/task.ts'
 import { Committer } from './committer.ts'
 import { openDatabase } from './database.ts'
@@ -48,7 +47,7 @@ type Row = Record<string, SQLOutputValue>
 const FORGET_AT_ONCE = 5_000
 
 /**
- * The account of everything that must not be lost: contexts, jobs, tasks, results. Reads see what was committed.
+ * The account of everything that must not be lost: jobs, tasks, results; contexts and blobs are in files beside. Reads see what was committed.
  * Writes are resolved when they are on disk.
  */
 export class Ledger {
@@ -115,49 +114,6 @@ export class Ledger {
     const epoch = Number(this.meta('epoch', () => '0')) + 1
     this.setMeta('epoch', String(epoch))
     return epoch
-  }
-
-  // --- contexts
-
-  /** @param keepMs how long it stays when no job needs it; absent: for ever */
-  addContext(context: ContextSpec, now: number, keepMs?: number): Promise<void> {
-    return this.commits.write(() => {
-      this.sql(
-        `INSERT INTO contexts VALUES (?, ?, ?, ?, ?) ON CONFLICT (id)
-         DO UPDATE SET added_at = excluded.added_at, keep_ms = excluded.keep_ms`,
-      ).run(context.id, context.name, JSON.stringify(context), now, keepMs ?? null)
-      this.sql(
-        'INSERT INTO context_names VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET context = excluded.context',
-      ).run(context.name, context.id)
-    })
-  }
-
-  /** Contexts that have a name and need not stay for ever: for how long they do, and when they, or a job in them, were made. */
-  passingContexts(): { name: string; id: string; keepMs: number; usedAt: number }[] {
-    const rows = this.sql(
-      `SELECT context_names.name, id, keep_ms AS keepMs,
-         max(added_at, ifnull((SELECT max(created_at) FROM jobs WHERE jobs.context = id), 0)) AS usedAt
-       FROM context_names JOIN contexts ON id = context WHERE keep_ms IS NOT NULL`,
-    ).all()
-    return rows as unknown as { name: string; id: string; keepMs: number; usedAt: number }[]
-  }
-
-  /** Takes a context's name. Jobs that were made in it still know what it was. */
-  forgetName(name: string): Promise<void> {
-    return this.commits.write(() => void this.sql('DELETE FROM context_names WHERE name = ?').run(name))
-  }
-
-  /** All contexts ever added, and the names that stand for some of them. */
-  contexts(): { specs: ContextSpec[]; names: Map<string, string> } {
-    const specs = this.sql('SELECT spec FROM contexts').all() as { spec: string }[]
-    const names = this.sql('SELECT name, context FROM context_names').all() as {
-      name: string
-      context: string
-    }[]
-    return {
-      specs: specs.map(({ spec }) => JSON.parse(spec) as ContextSpec),
-      names: new Map(names.map(({ name, context }) => [name, context])),
-    }
   }
 
   // --- jobs and tasks

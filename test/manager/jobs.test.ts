@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { pino } from 'pino'
+import { addContext } from '../../src/manager/known-contexts.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
 import type { JobInfo, Status } from '../../src/protocol/client.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, startOn } from '../support/manager.ts'
@@ -23,7 +24,7 @@ describe('a job', () => {
   test('is refused when a bundle of its context is gone, for no worker could ever run it', async () => {
     await here.manager.close()
     const ledger = new Ledger(join(here.folder, 'ledger.db'), pino({ level: 'silent' }))
-    await ledger.addContext({ ...CONTEXT, id: 'd'.repeat(64), bundles: { app: 'b'.repeat(64) } }, 2)
+    await addContext(ledger, { ...CONTEXT, id: 'd'.repeat(64), bundles: { app: 'b'.repeat(64) } }, 2)
     await ledger.close()
     here.manager = await startOn(here.folder)
     const { status, body } = await user<{ error: { message: string } }>('/v1/jobs', {

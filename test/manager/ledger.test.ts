@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, describe, test } from 'node:test'
 import { pino } from 'pino'
 import { jobsWithBlobs } from '../../src/manager/kept-blobs.ts'
+import { addContext } from '../../src/manager/known-contexts.ts'
 import { LedgerWriteError } from '../../src/manager/committer.ts'
 import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../src/manager/database.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
@@ -35,7 +36,7 @@ const context = {
 }
 
 async function withJob(ledger: Ledger, name = 'job') {
-  await ledger.addContext(context, 1)
+  await addContext(ledger, context, 1)
   const options = JobOptions.parse({})
   return ledger.addJob({ name, context: context.id, function: 'f', options, createdAt: 1 })
 }

@@ -6,6 +6,7 @@ import { afterEach, beforeEach } from 'node:test'
 import { pino } from 'pino'
 import { Agent, request } from 'undici'
 import { openStore } from '../../src/bundle/store.ts'
+import { addContext } from '../../src/manager/known-contexts.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
 import { type Manager, type ManagerOptions, startManager } from '../../src/manager/manager.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
@@ -31,7 +32,7 @@ export const CONTEXT: ContextSpec = {
 export async function makeState(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'gleaner-manager-'))
   const ledger = new Ledger(join(folder, 'ledger.db'), log)
-  await ledger.addContext(CONTEXT, 1)
+  await addContext(ledger, CONTEXT, 1)
   await ledger.close()
   return folder
 }

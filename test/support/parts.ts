@@ -7,6 +7,7 @@ import { Blobs } from '../../src/manager/blobs.ts'
 import { Contexts } from '../../src/manager/contexts.ts'
 import { Dispatcher } from '../../src/manager/dispatcher.ts'
 import { Jobs } from '../../src/manager/jobs.ts'
+import { addContext } from '../../src/manager/known-contexts.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
 import { CONTEXT } from './manager.ts'
 
@@ -32,7 +33,7 @@ export async function openParts({ blobBytes = 1000 } = {}): Promise<Parts> {
   const folder = await mkdtemp(join(tmpdir(), 'gleaner-parts-'))
   const ledger = new Ledger(join(folder, 'ledger.db'), log)
   const store = await openStore({ folder: join(folder, 'store'), log })
-  await ledger.addContext(CONTEXT, 1)
+  await addContext(ledger, CONTEXT, 1)
   let at = 1_000_000_000
   const now = () => at
 
