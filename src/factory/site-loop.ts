@@ -1,35 +1,18 @@
 import PQueue from 'p-queue'
 import type { Logger } from 'pino'
-import {
-  type Decision,
-  type Health,
-  type PilotView,
-  HEALTHY,
-  decide,
-  failed,
-  succeeded,
-} from '../core/scaling.ts'
+import type { PilotRegistry } from '../core/registry.ts'
+import { type Decision, type PilotView, decide } from '../core/scaling.ts'
 import type { SiteStatus } from '../protocol/client.ts'
 import { alarm } from './alarm.ts'
 import type { SiteConfig } from './config.ts'
-import { USELESS, explainEnding, tail } from './ending.ts'
-import { nodeRecords } from './nodes.ts'
+import { explainEnding } from './ending.ts'
+import { siteExperience } from './experience.ts'
 import { reconcile, type Reconciled } from './reconcile.ts'
-import type { PilotRecord, PilotRegistry } from '../core/registry.ts'
+import { siteStatus } from './site-status.ts'
 import { type Job, type Site, SubmitRefused } from './sites/site.ts'
-import {
-  type Boot,
-  type Submission,
-  newSubmission,
-  pilotLog,
-  readSubmissions,
-  removeSubmission,
-  submissionFiles,
-  writeSubmission,
-} from './submission.ts'
+import { submissionShelf } from './submission-shelf.ts'
+import { type Boot, type Submission, newSubmission, submissionFiles, writeSubmission } from './submission.ts'
 
-/** Folders of submissions whose pilots have all ended that are kept for their logs. */
-const KEPT_SUBMISSIONS = 20
 /** Longest a command of the batch system may take, milliseconds. */
 const COMMAND_LIMIT = 60_000
 
@@ -65,12 +48,8 @@ export function startSiteLoop({
 }: SiteLoopOptions): SiteLoop {
   const bell = alarm()
   const site = makeSite(bell.ring)
-  const nodes = nodeRecords()
-  const submissions = new Map<string, Submission>()
-  /** Each pilot's worker when it was last seen: the ledger forgets one that has left. */
-  const workers = new Map<string, PilotRecord['worker']>()
-  /** Pilots that were asked to leave: that they end says nothing about the site. */
-  const asked = new Set<string>()
+  const experience = siteExperience()
+  const submissions = submissionShelf(siteFolder, log)
   // Looking and submitting take turns, so that each listing shows every submission made before it.
   const turns = new PQueue({ concurrency: 1 })
   const submitting = new PQueue({
@@ -80,7 +59,6 @@ export function startSiteLoop({
     strict: true,
   })
 
-  let health: Health = HEALTHY
   let pilots: PilotView[] = []
   let jobs: Job[] = []
   let decision: Decision = { wanted: 0, submit: 0, remove: [], drain: [] }
@@ -106,17 +84,17 @@ export function startSiteLoop({
       log.info({ pilots: found.adopted }, 'found pilots whose submission was not recorded')
       registry.submitted(found.adopted)
     }
-    for (const record of records) learnFrom(record, listedAt)
+    for (const record of records) experience.seen(record, listedAt)
     await bury(found.gone, last, listedAt)
     await removeNow(found.orphans, false)
-    await forgetSubmissions()
+    await submissions.clear(new Set(pilots.map(({ pilot }) => pilot)))
 
     if (hasWork()) lastWork = listedAt
     decision = decideNow()
-    avoidNodes = nodes.avoid(listedAt)
+    avoidNodes = experience.avoidNodes(listedAt)
     if (stopping && !(stopping.drain && hasWork())) return
     const surplus = named(decision.remove)
-    for (const { pilot, state } of surplus) if (state === 'pending') asked.add(pilot)
+    for (const { pilot, state } of surplus) if (state === 'pending') experience.askedToLeave(pilot)
     await removeNow(surplus, true)
     decision.drain.forEach(askToLeave)
     for (const { pilot, worker } of records)
@@ -124,41 +102,21 @@ export function startSiteLoop({
   }
 
   function askToLeave(pilot: string) {
-    asked.add(pilot)
+    experience.askedToLeave(pilot)
     registry.drain(pilot)
-  }
-
-  /** What a pilot's worker does tells of its site and of its node. */
-  function learnFrom(record: PilotRecord, now: number) {
-    const { pilot, registeredAt, worker } = record
-    if (worker) workers.set(pilot, worker)
-    nodes.working(record, now)
-    if (registeredAt !== undefined && (worker?.tasksDone || now - registeredAt > USELESS))
-      health = succeeded(health, { registeredAt })
   }
 
   /** @param last what the queue showed when these may still have been in it. */
   async function bury(gone: Reconciled['gone'], last: Job[], now: number) {
     const endings = gone.map(async ({ record, job }) => {
-      const submission = submissions.get(record.pilot)
-      const text = submission ? await tail(pilotLog(submission, record.pilot)) : ''
+      const text = await submissions.logOf(record.pilot)
       const seen = job ?? last.find(({ pilot }) => pilot === record.pilot)
-      const worker = record.worker ?? workers.get(record.pilot)
-      const known = worker ? { ...record, worker } : record
-      return { record, ending: explainEnding(known, seen, text, hasWork(), now) }
+      return { record, ending: explainEnding(experience.recall(record), seen, text, hasWork(), now) }
     })
     const ended = await Promise.all(endings)
     for (const { record, ending } of ended) {
-      workers.delete(record.pilot)
-      const expected = asked.delete(record.pilot) || record.blackHole !== undefined
-      if (expected || !ending.failure || stopping) continue
-      health = failed(
-        health,
-        { submittedAt: record.submittedAt ?? record.createdAt, reason: ending.reason },
-        now,
-      )
-      if (ending.node && record.registeredAt === undefined) nodes.stillborn(ending.node, record.pilot, now)
-      log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
+      if (experience.ended(record, ending, stopping !== undefined, now))
+        log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
     }
     if (ended.length > 0)
       registry.ended(ended.map(({ record, ending }) => ({ pilot: record.pilot, reason: ending.reason })))
@@ -170,7 +128,14 @@ export function startSiteLoop({
   }
 
   const decideNow = () =>
-    decide({ config, pilots, demand: registry.demand(), lastWork, health, now: Date.now() })
+    decide({
+      config,
+      pilots,
+      demand: registry.demand(),
+      lastWork,
+      health: experience.health,
+      now: Date.now(),
+    })
 
   /** Submits what is wanted now, which may be another number than when its turn was asked for. */
   async function submit(): Promise<void> {
@@ -182,10 +147,9 @@ export function startSiteLoop({
       created.map(({ pilot }) => pilot),
       avoidNodes,
     )
-    for (const pilot of submission.pilots) {
-      submissions.set(pilot, submission)
+    submissions.add(submission)
+    for (const pilot of submission.pilots)
       pilots.push({ pilot, state: 'submitting', registered: false, idle: false, since: Date.now() })
-    }
     try {
       await writeSubmission(
         submission,
@@ -201,7 +165,7 @@ export function startSiteLoop({
     } catch (error) {
       if (error instanceof SubmitRefused) return refused(submission, error)
       // The batch system may have them or not: they count until its queue has had time to show them.
-      health = failed(health, { submittedAt: Date.now(), reason: (error as Error).message }, Date.now())
+      experience.notSubmitted((error as Error).message, Date.now())
       throw error
     }
   }
@@ -211,20 +175,7 @@ export function startSiteLoop({
     log.warn({ submission: submission.id }, reason)
     pilots = pilots.filter(({ pilot }) => !submission.pilots.includes(pilot))
     registry.ended(submission.pilots.map((pilot) => ({ pilot, reason })))
-    health = failed(health, { submittedAt: Date.now(), reason }, Date.now())
-  }
-
-  async function forgetSubmissions() {
-    const present = new Set(pilots.map(({ pilot }) => pilot))
-    const over = [...new Set(submissions.values())].filter(
-      (s) => !s.pilots.some((pilot) => present.has(pilot)),
-    )
-    for (const submission of over.slice(0, -KEPT_SUBMISSIONS)) {
-      // It stays while somebody has a file of it open on a shared filesystem: nothing to stop work for.
-      const error = await removeSubmission(submission).catch((error: unknown) => error)
-      if (error) log.warn({ err: error, submission: submission.id }, 'its folder cannot be removed yet')
-      else submission.pilots.forEach((pilot) => submissions.delete(pilot))
-    }
+    experience.notSubmitted(reason, Date.now())
   }
 
   /** Runs one turn; what goes wrong with the batch system is the site's state, not the factory's end. */
@@ -240,10 +191,7 @@ export function startSiteLoop({
     })
 
   async function run(): Promise<void> {
-    await turn(async () => {
-      for (const submission of await readSubmissions(siteFolder))
-        for (const pilot of submission.pilots) submissions.set(pilot, submission)
-    })
+    await turn(() => submissions.read())
     const shortest = config.kind === 'local' ? 50 : 1000
     while (!stopping) {
       await turn(look)
@@ -293,35 +241,5 @@ export function startSiteLoop({
       bell.ring()
       return (stopped ??= finish())
     },
-  }
-}
-
-function siteStatus(
-  config: SiteConfig,
-  pilots: PilotView[],
-  jobs: Job[],
-  { wanted, paused }: Decision,
-  trouble: string | undefined,
-): SiteStatus {
-  const count = (...states: PilotView['state'][]) =>
-    pilots.filter(({ state }) => states.includes(state)).length
-  const reasons = Map.groupBy(
-    jobs.filter(({ state, reason }) => (state === 'pending' || state === 'held') && reason !== undefined),
-    ({ reason }) => reason!,
-  )
-  const pause = paused && `${paused.reason}; next try at ${new Date(paused.until).toISOString()}`
-  const why = trouble ?? pause
-  return {
-    name: config.name,
-    kind: config.kind,
-    policy: config.policy,
-    max: config.max,
-    wanted,
-    pending: count('submitting', 'pending'),
-    running: count('running'),
-    held: count('held'),
-    registered: pilots.filter(({ registered }) => registered).length,
-    ...(why !== undefined && { paused: why }),
-    reasons: [...reasons].map(([reason, held]) => ({ reason, pilots: held.length })),
   }
 }
