@@ -19,15 +19,23 @@ export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
 started=$(date +%s)
 here=$(cd "$(dirname "$0")" && pwd)
 node=${SLURMD_NODENAME:-$(uname -n)}
-child='' lock='' partial=''
+child='' lock='' partial='' receivers=''
 
 fail() { # CODE NAME MESSAGE
   trap '' TERM INT HUP
   if [ -n "$child" ]; then kill "$child" 2>/dev/null; fi
+  end_receivers
   if [ -n "$partial" ]; then rm -rf "$partial"; fi
   if [ -n "$lock" ]; then rm -rf "$lock"; fi
   echo "gleaner: $pilot on $node: error $1 $2: $3" >&3
   exit "$1"
+}
+# Descriptor 4 holds their pipe open until they have opened it, whatever has become of who was to write to it.
+end_receivers() {
+  exec 4>&-
+  # shellcheck disable=SC2086 # One or several.
+  if [ -n "$receivers" ]; then wait $receivers; fi
+  receivers=''
 }
 trap 'fail 143 evicted "told to leave before the worker was up"' TERM INT HUP
 
@@ -115,67 +123,106 @@ mkdir -p "$scratch" || fail 68 no-space "cannot make the scratch folder $scratch
 sha256=$GLEANER_RUNTIME_SHA256
 runtime=$cache/runtime/$sha256
 
-hash_is_right() { # FILE
+take_hash() {
   if command -v sha256sum >/dev/null; then
-    sum=$(sha256sum <"$1")
+    sha256sum
   elif command -v shasum >/dev/null; then
-    sum=$(shasum -a 256 <"$1")
+    shasum -a 256
   else
-    sum=$(openssl dgst -sha256 -r <"$1")
+    openssl dgst -sha256 -r
   fi
-  [ "${sum%% *}" = "$sha256" ]
 }
 
+# Takes all that comes, also after an error: whether the bytes were right is for their hash to say.
+unpack() {
+  tar -xzf - -C "$partial/runtime" 2>"$partial/complaint"
+  echo $? >"$partial/unpacked"
+  cat >/dev/null
+}
+
+# Has a command write the archive to $partial/archive, and hashes and unpacks it while it comes. What comes out stays in
+# this pilot's own folder, where nothing is run from, until the hash has turned out to be right.
+receive() { # COMMAND...: 0 done, 1 the command has failed, 2 it has sent something else
+  rm -rf "$partial"
+  mkdir "$partial" "$partial/runtime" || fail 68 no-space "cannot write to $cache/runtime"
+  if mkfifo "$partial/archive" "$partial/copy" 2>/dev/null; then
+    exec 4<>"$partial/archive"
+    { exec 4>&- && take_hash <"$partial/copy" >"$partial/hash"; } &
+    receivers=$!
+    { exec <"$partial/archive" 4>&- && tee "$partial/copy" | unpack; } &
+    receivers="$receivers $!"
+    attended "$@"
+    failed=$?
+  else # A filesystem without pipes: one after the other.
+    : >"$partial/archive"
+    attended "$@"
+    failed=$?
+    take_hash <"$partial/archive" >"$partial/hash" &
+    receivers=$!
+    unpack <"$partial/archive" &
+    receivers="$receivers $!"
+  fi
+  end_receivers
+  if [ "$failed" != 0 ]; then return 1; fi
+  read -r sum _ 2>/dev/null <"$partial/hash" || fail 68 no-space "cannot write to $partial ($(free_mb) MB left; quota?)"
+  if [ "$sum" != "$sha256" ]; then return 2; fi
+  if [ "$(cat "$partial/unpacked")" = 0 ]; then return 0; fi
+  complaint=$(tail -n 1 "$partial/complaint")
+  fail 68 no-space "cannot unpack the runtime in $cache ($(free_mb) MB left; quota?): $complaint"
+}
+
+free_mb() { df -Pk "$cache" | awk 'NR == 2 { print int($4 / 1024) }'; }
+
+from_file() { exec cat "$GLEANER_RUNTIME_FILE" >"$partial/archive"; }
+
 # The token travels in a file only its owner can read, never as an argument that `ps` would show to everybody.
-download() { # URL FILE: 0 done, 1 try again, 2 refused
-  if command -v curl >/dev/null; then
+from_url() { # URL
+  if [ "$downloader" = curl ]; then
     {
       printf 'header = "Authorization: Bearer %s"\n' "$(cat "$token_file")"
-      printf 'url = "%s"\noutput = "%s"\n' "$1" "$2"
+      printf 'url = "%s"\n' "$1"
       if [ -s "$here/ca.pem" ]; then printf 'cacert = "%s"\n' "$here/ca.pem"; fi
     } >"$scratch/request"
-    attended curl --config "$scratch/request" --silent --show-error --fail --connect-timeout 15 \
-      --speed-limit 1024 --speed-time 60 --write-out '%{http_code}\n' >"$scratch/answer" 2>&1
-    answer=$?
-    code=$(grep -E '^[0-9]+$' "$scratch/answer" | tail -n 1)
-  elif wget --version 2>/dev/null | grep -q '^GNU Wget'; then
-    {
-      printf 'header = Authorization: Bearer %s\n' "$(cat "$token_file")"
-      if [ -s "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
-    } >"$scratch/request"
-    attended wget --config="$scratch/request" --no-verbose --server-response --tries=1 --timeout=60 \
-      --output-document="$2" "$1" >"$scratch/answer" 2>&1
-    answer=$?
-    code=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' "$scratch/answer" | tail -n 1)
-  else
-    fail 67 no-downloader "neither curl nor GNU wget on this node, and $GLEANER_RUNTIME_FILE cannot be read here"
+    exec curl --config "$scratch/request" --silent --show-error --fail --connect-timeout 15 \
+      --speed-limit 1024 --speed-time 60 --dump-header "$scratch/headers" >"$partial/archive" 2>"$scratch/answer"
   fi
-  rm -f "$scratch/request"
-  if [ "$answer" = 0 ]; then return 0; fi
-  case $code in 4??) return 2 ;; esac
-  return 1
+  {
+    printf 'header = Authorization: Bearer %s\n' "$(cat "$token_file")"
+    if [ -s "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
+  } >"$scratch/request"
+  exec wget --config="$scratch/request" --no-verbose --server-response --tries=1 --timeout=60 \
+    --output-document=- "$1" >"$partial/archive" 2>"$scratch/headers"
 }
 
 # Waits out a manager that restarts, about four minutes in all.
-from_manager() { # FILE
+from_manager() {
+  if command -v curl >/dev/null; then
+    downloader=curl
+  elif wget --version 2>/dev/null | grep -q '^GNU Wget'; then
+    downloader=wget
+  else
+    fail 67 no-downloader "neither curl nor GNU wget on this node, and $GLEANER_RUNTIME_FILE cannot be read here"
+  fi
   for pause in 1 2 4 8 15 30 30 30 30 30 0; do
     for manager in $GLEANER_MANAGER; do
-      download "${manager%/}/v1/runtime/$sha256" "$1"
-      case $? in
+      : >"$scratch/headers"
+      receive from_url "${manager%/}/v1/runtime/$sha256"
+      received=$?
+      rm -f "$scratch/request"
+      case $received in
         0) return 0 ;;
-        2) fail 70 refused "$manager answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
+        2) fail 65 bad-hash "the runtime from the manager does not have SHA-256 $sha256" ;;
+      esac
+      code=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' "$scratch/headers" | tail -n 1)
+      case $code in
+        4??) fail 70 refused "$manager answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
       esac
     done
     attended sleep "$pause"
   done
-  free=$(df -Pk "$partial" | awk 'NR == 2 { print int($4 / 1024) }')
+  free=$(free_mb)
   if [ "$free" -lt 300 ]; then fail 68 no-space "$cache has $free MB left"; fi
-  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $(grep -v '^[0-9]*$' "$scratch/answer" | tail -n 1)"
-}
-
-unpack() { # ARCHIVE
-  mkdir "$partial/runtime" && attended tar -xzf "$1" -C "$partial/runtime" && return 0
-  fail 68 no-space "cannot unpack the runtime in $cache ($(df -Pk "$partial" | awk 'NR == 2 { print int($4 / 1024) }') MB left; quota?)"
+  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $(cat "$scratch/answer" "$scratch/headers" 2>/dev/null | tail -n 1)"
 }
 
 have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }
@@ -200,14 +247,7 @@ install_runtime() {
   if ! have_runtime; then
     find "$cache/runtime" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null
     partial=$cache/runtime/partial.$pilot.$$
-    mkdir "$partial" || fail 68 no-space "cannot write to $cache/runtime"
-    if [ -r "${GLEANER_RUNTIME_FILE:-}" ] && hash_is_right "$GLEANER_RUNTIME_FILE"; then
-      unpack "$GLEANER_RUNTIME_FILE"
-    else
-      from_manager "$partial/runtime.tar.gz"
-      hash_is_right "$partial/runtime.tar.gz" || fail 65 bad-hash "the runtime from the manager does not have SHA-256 $sha256"
-      unpack "$partial/runtime.tar.gz"
-    fi
+    { [ -r "${GLEANER_RUNTIME_FILE:-}" ] && receive from_file; } || from_manager
     [ -x "$partial/runtime/node" ] || fail 72 bad-archive "the runtime holds no node binary"
     rm -rf "$runtime"
     mv "$partial/runtime" "$runtime"

@@ -12,14 +12,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { type RequestListener, createServer } from 'node:http'
+import { type RequestListener, type ServerResponse, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { type TestContext, after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../src/protocol/pilot.ts'
 import { eventually } from './support/eventually.ts'
-import { TOKEN, bootPilot, workerEnvironment } from './support/pilot.ts'
+import { TOKEN, bootPilot, settingsFor, workerEnvironment } from './support/pilot.ts'
 import { tinyRuntime } from './support/runtime.ts'
 
 const worker = 'env | grep ^GLEANER_\necho "worker of $(id -u) in $PWD"\n'
@@ -39,15 +39,7 @@ function fresh(name: string) {
 }
 
 /** Settings for a pilot that finds the runtime's archive on its node's own file system. */
-const shared = (cache: string, archive = runtime) => ({
-  GLEANER_MANAGER: 'http://127.0.0.1:9',
-  GLEANER_RUNTIME_SHA256: archive.sha256,
-  GLEANER_RUNTIME_FILE: archive.path,
-  GLEANER_CACHE: cache,
-  GLEANER_GRACE: '10',
-  GLEANER_CPUS: '2',
-  GLEANER_MEMORY_MB: '1024',
-})
+const shared = (cache: string, archive = runtime) => settingsFor(cache, archive)
 
 /** The same for one that has to ask the manager. */
 const remote = (cache: string, manager: string, archive = runtime) => ({
@@ -71,6 +63,11 @@ const sendRuntime: RequestListener = (request, response) => {
   if (request.headers.authorization !== `Bearer ${TOKEN}`) return response.writeHead(401).end()
   if (request.url !== `/v1/runtime/${runtime.sha256}`) return response.writeHead(404).end()
   return response.end(readFileSync(runtime.path))
+}
+
+function sendHalf(response: ServerResponse, then?: () => void) {
+  const bytes = readFileSync(runtime.path)
+  response.write(bytes.subarray(0, bytes.length >> 1), then)
 }
 
 /** A folder that can stand for PATH, with the usual commands but for some. */
@@ -210,20 +207,57 @@ describe('pilot.sh', () => {
     assert.equal(code, 0, output)
   })
 
-  test('leaves nothing behind and says so when it is evicted while it fetches', async (t) => {
-    const { folder, cache } = fresh('evicted')
-    const { promise: asked, resolve } = Promise.withResolvers<void>()
-    const manager = await serve(t, (_, response) => {
-      response.writeHead(200).write('x')
-      resolve()
+  const slow: Record<string, { missing: string[]; send: (response: ServerResponse) => void }> = {
+    'curl, and nothing has come yet': { missing: ['wget'], send: () => {} },
+    'wget, and nothing has come yet': { missing: ['curl'], send: () => {} },
+    'curl, and half has come': { missing: ['wget'], send: sendHalf },
+    'wget, and half has come': { missing: ['curl'], send: sendHalf },
+    'curl on a filesystem without pipes': { missing: ['mkfifo'], send: sendHalf },
+  }
+  for (const [how, { missing, send }] of Object.entries(slow))
+    test(`leaves nothing behind and says so when it is evicted while it fetches with ${how}`, async (t) => {
+      const { folder, cache } = fresh('evicted')
+      const { promise: asked, resolve } = Promise.withResolvers<void>()
+      const manager = await serve(t, (_, response) => {
+        send(response)
+        resolve()
+      })
+      const env = { PATH: pathWithout(folder, ...missing) }
+      const { child, done } = bootPilot({ folder, settings: remote(cache, manager), env })
+      await asked
+      child.kill('SIGTERM')
+      // Resolves once no process has its output open any more.
+      const { code, output } = await done
+      assert.equal(code, 143)
+      assert.match(output, /^gleaner: p7 on \S+: error 143 evicted: /m)
+      assert.deepEqual(readdirSync(join(cache, 'runtime')), [])
     })
-    const { child, done } = bootPilot({ folder, settings: remote(cache, manager) })
-    await asked
-    child.kill('SIGTERM')
-    const { code, output } = await done
-    assert.equal(code, 143)
-    assert.match(output, /^gleaner: p7 on \S+: error 143 evicted: /m)
-    assert.deepEqual(readdirSync(join(cache, 'runtime')), [])
+
+  test('begins anew when a download breaks off', async (t) => {
+    const { folder, cache } = fresh('broken')
+    let requests = 0
+    const manager = await serve(t, (request, response) => {
+      requests++
+      if (requests > 1) return sendRuntime(request, response)
+      response.setHeader('content-length', readFileSync(runtime.path).length)
+      sendHalf(response, () => response.destroy())
+    })
+    const { code, output } = await bootPilot({
+      folder,
+      settings: remote(cache, manager),
+      env: impatient(folder),
+    }).done
+    assert.equal(code, 0, output)
+    assert.equal(requests, 2)
+    assert.deepEqual(readdirSync(join(cache, 'runtime')), [runtime.sha256])
+  })
+
+  test('does without pipes where the filesystem has none', async (t) => {
+    const { folder, cache } = fresh('pipeless')
+    const manager = await serve(t, sendRuntime)
+    const env = { PATH: pathWithout(folder, 'mkfifo') }
+    const { code, output } = await bootPilot({ folder, settings: remote(cache, manager), env }).done
+    assert.equal(code, 0, output)
   })
 
   test('prefers the manager to a shared archive that is damaged', async (t) => {
@@ -251,6 +285,34 @@ describe('pilot.sh', () => {
         const other = { ...runtime, sha256: createHash('sha256').update('other').digest('hex') }
         const manager = await serve(t, (_, response) => response.end(readFileSync(runtime.path)))
         return { folder, settings: remote(cache, manager, other) }
+      },
+    },
+    {
+      name: 'the manager sends something else, on a filesystem without pipes',
+      error: '65 bad-hash',
+      boot: async ({ folder, cache }, t) => {
+        const other = { ...runtime, sha256: createHash('sha256').update('other').digest('hex') }
+        const manager = await serve(t, (_, response) => response.end(readFileSync(runtime.path)))
+        const env = { PATH: pathWithout(folder, 'mkfifo') }
+        return { folder, settings: remote(cache, manager, other), env }
+      },
+    },
+    {
+      name: 'the manager sends the runtime with a byte changed',
+      error: '65 bad-hash',
+      boot: async ({ folder, cache }, t) => {
+        const bytes = readFileSync(runtime.path)
+        bytes[bytes.length >> 1]! ^= 1
+        const manager = await serve(t, (_, response) => response.end(bytes))
+        return { folder, settings: remote(cache, manager) }
+      },
+    },
+    {
+      name: 'the manager sends half the runtime as if it were all',
+      error: '65 bad-hash',
+      boot: async ({ folder, cache }, t) => {
+        const manager = await serve(t, (_, response) => sendHalf(response, () => response.end()))
+        return { folder, settings: remote(cache, manager) }
       },
     },
     {
@@ -312,66 +374,6 @@ describe('pilot.sh', () => {
       const runtimes = join(place.cache, 'runtime')
       if (!error.startsWith('71')) assert.deepEqual(existsSync(runtimes) ? readdirSync(runtimes) : [], [])
     })
-
-  test("runs the site's own lines first", async () => {
-    const { folder, cache } = fresh('setup')
-    const setup = 'GLEANER_EXTRA="$NEVER_SET from setup"; export GLEANER_EXTRA'
-    const { output } = await bootPilot({ folder, settings: shared(cache), setup }).done
-    assert.equal(workerEnvironment(output)['GLEANER_EXTRA'], ' from setup')
-  })
-
-  test('finds job, deadline, GPUs, size and node in what Slurm sets', async () => {
-    const { folder, cache } = fresh('slurm')
-    const env = {
-      SLURM_JOB_ID: '1240',
-      SLURM_ARRAY_JOB_ID: '1234',
-      SLURM_ARRAY_TASK_ID: '5',
-      SLURM_RESTART_COUNT: '2',
-      SLURM_JOB_END_TIME: '1800000000',
-      SLURM_CPUS_ON_NODE: '8',
-      SLURM_MEM_PER_NODE: '16384',
-      SLURMD_NODENAME: 'gpu07',
-      CUDA_VISIBLE_DEVICES: '0,2',
-    }
-    const { output } = await bootPilot({ folder, settings: shared(cache), env }).done
-    const environment = PilotEnvironment.parse(workerEnvironment(output))
-    assert.partialDeepStrictEqual(environment, {
-      GLEANER_JOB_ID: '1234_5',
-      GLEANER_RESTARTS: 2,
-      GLEANER_DEADLINE: 1_800_000_000,
-      GLEANER_CPUS: 8,
-      GLEANER_MEMORY_MB: 16384,
-      GLEANER_NODE: 'gpu07',
-      GLEANER_GPUS: '0,2',
-    })
-  })
-
-  test('finds the same in what HTCondor sets, and takes the deadline from the walltime', async () => {
-    const { folder, cache } = fresh('htcondor')
-    const jobAd = join(folder, '.job.ad')
-    const machineAd = join(folder, '.machine.ad')
-    writeFileSync(jobAd, 'ClusterId = 88\nProcId = 3\nNumShadowStarts = 4\nCmd = "pilot.sh"\n')
-    writeFileSync(machineAd, 'Cpus = 4\nMemory = 4096\nMachine = "node3.example"\nTotalCpus = 32\n')
-    const env = {
-      _CONDOR_JOB_AD: jobAd,
-      _CONDOR_MACHINE_AD: machineAd,
-      _CONDOR_SCRATCH_DIR: folder,
-      _CONDOR_AssignedGPUs: 'GPU-1a2b3c4d',
-    }
-    const settings = { ...shared(cache), GLEANER_WALLTIME: '3600' }
-    const { output } = await bootPilot({ folder, settings, env }).done
-    const environment = PilotEnvironment.parse(workerEnvironment(output))
-    assert.partialDeepStrictEqual(environment, {
-      GLEANER_JOB_ID: '88.3',
-      GLEANER_RESTARTS: 3,
-      GLEANER_DEADLINE: environment.GLEANER_STARTED + 3600,
-      GLEANER_CPUS: 4,
-      GLEANER_MEMORY_MB: 4096,
-      GLEANER_NODE: 'node3.example',
-      GLEANER_GPUS: 'GPU-1a2b3c4d',
-    })
-    assert.ok(environment.GLEANER_SCRATCH.startsWith(join(folder, 'p7.')))
-  })
 })
 
 /** A node whose clock flies: `sleep` returns soon. */

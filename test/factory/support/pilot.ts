@@ -20,6 +20,17 @@ export type BootOptions = {
   shell?: string
 }
 
+/** pilot.env of a pilot that finds this archive on its node's own file system. */
+export const settingsFor = (cache: string, archive: { path: string; sha256: string }) => ({
+  GLEANER_MANAGER: 'http://127.0.0.1:9',
+  GLEANER_RUNTIME_SHA256: archive.sha256,
+  GLEANER_RUNTIME_FILE: archive.path,
+  GLEANER_CACHE: cache,
+  GLEANER_GRACE: '10',
+  GLEANER_CPUS: '2',
+  GLEANER_MEMORY_MB: '1024',
+})
+
 /** Starts pilot.sh as a batch system would; `done` gives what it said and how it ended. */
 export function bootPilot({ folder, settings, env, setup, shell = '/bin/sh' }: BootOptions) {
   mkdirSync(join(folder, 'tokens'), { recursive: true })
