@@ -171,13 +171,15 @@ function shareOf(account: Account, kind: keyof Account): number {
 
 function plot(folder: string, runs: Map<ContextMode, PoolRun>): void {
   writeChart(`${folder}/context-claims.svg`, {
-    title: 'Claims done',
-    x: { name: 'seconds' },
+    title: 'Claims done, by context mode',
+    x: { name: 'seconds since the submission' },
+    y: { name: 'claims' },
     lines: [...runs].map(([name, { done }]) => ({ name, points: done })),
   })
   writeChart(`${folder}/context-pilots.svg`, {
-    title: 'Pilots with a worker',
-    x: { name: 'seconds' },
+    title: 'Pilots with a worker, by context mode',
+    x: { name: 'seconds since the submission' },
+    y: { name: 'pilots', whole: true },
     lines: [...runs].map(([name, run]) => ({ name, points: pilotsOver(run) })),
   })
 }
@@ -188,9 +190,9 @@ function plotCurve(folder: string, points: Point[]): void {
   writeChart(`${folder}/context-curve.svg`, {
     title: 'Speedup by keeping a context',
     x: { name: 'time to rebuild a context / inference of a task', log: true },
-    y: { log: true },
+    y: { name: 'times as fast', log: true },
     lines: [
-      { name: 'measured', points: points.map(({ ratio, speedup }) => [ratio, speedup]) },
+      { name: 'measured', marks: true, points: points.map(({ ratio, speedup }) => [ratio, speedup]) },
       { name: 'ideal, 1 + ratio', points: steps.map((ratio) => [ratio, 1 + ratio]) },
     ],
   })

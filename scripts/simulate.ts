@@ -97,7 +97,8 @@ function scale(): void {
     writeChart(`${values.svg}/scale.svg`, {
       title: 'Scheduler time per task',
       x: { name: 'pilots', log: true },
-      lines: [{ name: 'microseconds', points: rows.map((row) => [row.pilots, row['us/task']]) }],
+      y: { name: 'microseconds' },
+      lines: [{ name: 'measured', marks: true, points: rows.map((row) => [row.pilots, row['us/task']]) }],
     })
   }
   console.log(JSON.stringify({ rows }))
@@ -107,6 +108,7 @@ function plot(name: string, title: string, { points }: PoolResult): void {
   writeChart(`${values.svg!}/${name}.svg`, {
     title,
     x: { name: 'minutes' },
+    y: { name: 'pilots', whole: true },
     lines: [
       { name: 'pilots', points: points.map(({ at, pilots }) => [at / 60, pilots]) },
       { name: 'inferences done', points: points.map(({ at, done }) => [at / 60, done]), right: true },
