@@ -17,14 +17,15 @@ export interface Serving {
   config: Config
   /** Names of the contexts that the configuration lists. */
   contexts: string[]
-  /** Resolves when a client asks the factory to stop. */
-  stopRequested: Promise<StopOptions>
-  /** Removes the pilots, after the queued work is done if `drain`, and closes everything. */
-  stop(options: StopOptions): Promise<void>
-}
-
-interface StopOptions {
-  drain: boolean
+  /** Resolves when a client asks the factory to stop when the queued work is done. */
+  drainRequested: Promise<void>
+  /** Resolves when a client asks it to stop at once. */
+  stopRequested: Promise<void>
+  /**
+   * Removes the pilots, after the queued work is done if `drain`, and closes everything. Called again without `drain`, it waits
+   * for work no longer.
+   */
+  stop(options: { drain: boolean }): Promise<void>
 }
 
 /**
@@ -44,7 +45,8 @@ export async function serve(
       `no site is configured: "factory init" writes ${join(state, 'factory.yaml')} to begin with`,
     )
   }
-  const stopRequested = Promise.withResolvers<StopOptions>()
+  const drainRequested = Promise.withResolvers<void>()
+  const stopRequested = Promise.withResolvers<void>()
 
   await using opened = new AsyncDisposableStack()
   // A client may come before the factory is up, which looks at everything when it starts.
@@ -59,7 +61,7 @@ export async function serve(
     runtime,
     version,
     log,
-    onStop: stopRequested.resolve,
+    onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
     onWork: () => wake(),
   })
   opened.defer(() => manager.close())
@@ -80,14 +82,22 @@ export async function serve(
   manager.showSites(() => factory.status())
 
   const rest = opened.move()
+  async function finish(pilotsGone: Promise<void>): Promise<void> {
+    await using _rest = rest
+    await pilotsGone
+  }
+  let finished: Promise<void> | undefined
   return {
     url: manager.url,
     config,
     contexts,
+    drainRequested: drainRequested.promise,
     stopRequested: stopRequested.promise,
-    async stop(options) {
-      await using _rest = rest
-      await factory.stop(options)
+    stop(options) {
+      const pilotsGone = factory.stop(options)
+      // It ends as it does for the first who asked.
+      pilotsGone.catch(() => {})
+      return (finished ??= finish(pilotsGone))
     },
   }
 }

@@ -22,7 +22,8 @@ export type Factory = {
   /** Tells every site that something has changed, e.g. that there is work. */
   wake(): void
   /**
-   * Ends all pilots and resolves once no queue holds any; rejects, naming them, if some cannot be got rid of.
+   * Ends all pilots and resolves once no queue holds any; rejects, naming them, if some cannot be got rid of. Called again
+   * without `drain`, it waits for work no longer.
    * @param drain let them finish the work that is queued first.
    */
   stop(options: { drain: boolean }): Promise<void>

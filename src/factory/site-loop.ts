@@ -21,7 +21,7 @@ export type SiteLoop = {
   /** Looks at the queue soon, because something has changed. */
   wake(): void
   /**
-   * Ends the site's pilots and resolves once its queue is empty.
+   * Ends the site's pilots and resolves once its queue is empty. Called again without `drain`, it waits for work no longer.
    * @param drain let them finish the work that is queued first.
    */
   stop(options: { drain: boolean }): Promise<void>
@@ -237,7 +237,7 @@ export function startSiteLoop({
     wake: bell.ring,
     status: () => siteStatus(config, pilots, jobs, decision, trouble),
     stop(options) {
-      stopping ??= options
+      stopping = { drain: options.drain && (stopping?.drain ?? true) }
       bell.ring()
       return (stopped ??= finish())
     },

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { connect } from '../../src/client/index.ts'
 import { isGone } from '../../src/client/endpoint.ts'
 import { Endpoint } from '../../src/protocol/client.ts'
 import { until } from '../support/until.ts'
@@ -77,6 +78,22 @@ describe('by hand', () => {
     assert.equal((await run.ended).code, 0, (await run.ended).stderr)
     assert.equal((await here.pilots()).size, 0, 'no pilot was needed for that')
     assert.equal(new Set(await readIds(join(here.folder, 'results.jsonl'))).size, 1_000)
+  })
+
+  test('stop cuts short a stop --drain that takes too long', async () => {
+    await using here = await plant('sites: { here: { kind: local, grace: 1s } }')
+    await writeTasks(join(here.folder, 'tasks.jsonl'), 5, { ms: 3_600_000 })
+    const running = await here.start()
+    const run = here.begin(...RUN)
+    await until(async () => (await here.status()).tasks.leased > 0, 60_000)
+    await using client = connect({ state: here.state, patienceMs: 0 })
+    await client.stop({ drain: true })
+    const stop = await here.factory('stop')
+    assert.equal(stop.code, 0, stop.stderr)
+    assert.equal((await running.ended).code, 0)
+    assert.equal((await here.pilots()).size, 0)
+    run.child.kill('SIGTERM')
+    assert.match((await run.ended).stderr, /job 1 goes on/)
   })
 
   test('tasks that fail are lines too, and make the run exit with 1', async () => {

@@ -54,6 +54,15 @@ describe('the loop of a site', { concurrency: true }, () => {
     assert.equal(loop.status().pending, 5)
   })
 
+  test('waits for the end of the work until it is told to stop without', async (t) => {
+    const { batch, loop, waiting } = startLoop(t, { count: 2 })
+    await waiting(2)
+    const drained = loop.stop({ drain: true })
+    await loop.stop({ drain: false })
+    await drained
+    assert.equal(batch.queue.size, 0)
+  })
+
   test('gives up a submission that got lost, and submits again', async (t) => {
     const { batch, registry } = startLoop(t, { count: 2 })
     batch.faults = ['lose']

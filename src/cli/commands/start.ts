@@ -68,9 +68,15 @@ async function start(state: string, logFile: string, overrides: Overrides): Prom
   reportStart({ ready: announcement })
 
   const interruption = interrupted.aborted ? Promise.resolve() : once(interrupted, 'abort')
-  const { drain } = await Promise.race([serving.stopRequested, interruption.then(() => ({ drain: false }))])
-  console.log(drain ? 'stopping when the queued work is done' : 'stopping')
-  await serving.stop({ drain })
+  const stop = Promise.race([serving.stopRequested, interruption]).then(() => {
+    console.log('stopping')
+    return serving.stop({ drain: false })
+  })
+  const drain = serving.drainRequested.then(() => {
+    console.log('stopping when the queued work is done')
+    return serving.stop({ drain: true })
+  })
+  await Promise.race([stop, drain])
 }
 
 async function begin(state: string, logFile: string, overrides: Overrides): Promise<Serving> {
