@@ -43,11 +43,14 @@ const TRIES = 3
 export function createBlobs({ folder, maxBytes, get, put }: BlobsOptions): Blobs {
   /** Those used last are at the end. */
   const kept = new Map<string, Kept>()
+  /** Files on their way out. */
+  const going = new Map<string, Promise<void>>()
   let bytes = 0
 
-  function use(ref: BlobRef, come: () => Promise<void>): Promise<void> {
+  function use(ref: BlobRef, come: (ref: BlobRef) => Promise<void>): Promise<void> {
     const { sha256 } = ref
-    const known = kept.get(sha256) ?? { bytes: ref.bytes, users: 0, here: come() }
+    const gone = going.get(sha256) ?? Promise.resolve()
+    const known = kept.get(sha256) ?? { bytes: ref.bytes, users: 0, here: gone.then(() => come(ref)) }
     if (!kept.delete(sha256)) bytes += ref.bytes
     kept.set(sha256, known)
     known.users++
@@ -68,7 +71,9 @@ export function createBlobs({ folder, maxBytes, get, put }: BlobsOptions): Blobs
   function forget(sha256: string, its: number): void {
     kept.delete(sha256)
     bytes -= its
-    void rm(blobFile(folder, sha256), { force: true }).catch(() => {})
+    const gone = rm(blobFile(folder, sha256), { force: true }).catch(() => {})
+    going.set(sha256, gone)
+    void gone.then(() => going.get(sha256) === gone && going.delete(sha256))
   }
 
   async function fetch(ref: BlobRef): Promise<void> {
@@ -82,9 +87,18 @@ export function createBlobs({ folder, maxBytes, get, put }: BlobsOptions): Blobs
     }
   }
 
-  /** One that did not come is asked for again by the next who wants it. */
-  async function bring(blobs: readonly BlobRef[]): Promise<void> {
-    const coming = blobs.map((ref) => use(ref, () => fetch(ref)))
+  /** Has what a library left here; what it found here, and was let go of since, the manager has. */
+  async function find(ref: BlobRef): Promise<void> {
+    await access(blobFile(folder, ref.sha256)).catch((missing: unknown) =>
+      fetch(ref).catch(() => {
+        throw explain('a result', missing)
+      }),
+    )
+  }
+
+  /** Has these in use; one that does not come is tried again by the next who wants it. */
+  async function hold(blobs: readonly BlobRef[], come: (ref: BlobRef) => Promise<void>): Promise<void> {
+    const coming = blobs.map((ref) => use(ref, come))
     const ends = await Promise.allSettled(coming)
     const failed = ends.find((end) => end.status === 'rejected')
     if (!failed) return
@@ -96,21 +110,14 @@ export function createBlobs({ folder, maxBytes, get, put }: BlobsOptions): Blobs
     throw failed.reason
   }
 
-  async function give(ref: BlobRef): Promise<void> {
-    const file = blobFile(folder, ref.sha256)
-    // A file that is missing would look like a manager that is.
-    await access(file)
-    await put(ref, () => createReadStream(file))
-  }
-
   return {
     folder,
-    bring,
+    bring: (blobs) => hold(blobs, fetch),
     letGo,
     async send(blobs) {
-      for (const ref of blobs) void use(ref, () => Promise.resolve())
+      await hold(blobs, find)
       try {
-        for (const ref of blobs) await give(ref)
+        for (const ref of blobs) await put(ref, () => createReadStream(blobFile(folder, ref.sha256)))
       } catch (error) {
         throw explain('a result', error)
       } finally {

@@ -97,5 +97,35 @@ describe('the blobs of a worker', () => {
     await here.blobs.bring([d.ref])
     assert.deepEqual(here.got, [])
     await assert.rejects(here.blobs.send([blob('never left here').ref]), /no such file/)
+    await assert.rejects(
+      here.blobs.send([blob('never left here').ref]),
+      /no such file/,
+      'it is not taken for here',
+    )
+  })
+
+  test('of results that a library found here, and were let go of before it said so, are got again', async () => {
+    await using here = await begin(4)
+    await here.blobs.bring([a.ref])
+    await here.blobs.bring([b.ref])
+    writeBlobSync(here.blobs.folder, a.ref, Buffer.from(a.text))
+    here.blobs.letGo([a.ref])
+    await here.blobs.send([a.ref])
+    assert.deepEqual(
+      here.got,
+      [a, b, a].map(({ ref }) => ref.sha256),
+    )
+  })
+
+  test('that are wanted again while they go are here when they have come', async () => {
+    await using here = await begin(4)
+    for (let i = 0; i < 20; i++) {
+      await here.blobs.bring([b.ref])
+      await here.blobs.bring([a.ref])
+      here.blobs.letGo([a.ref])
+      await here.blobs.bring([a.ref])
+      assert.ok(here.has(a))
+      here.blobs.letGo([a.ref, b.ref])
+    }
   })
 })
