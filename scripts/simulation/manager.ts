@@ -115,6 +115,7 @@ export class SimManager {
       const lateMs = this.now - tickedAt - TICK_MS
       tickedAt = this.now
       if (lateMs > 0) excuseSilence(this.state, lateMs)
+      this.state.coming = this.listPilots().filter(({ worker }) => !worker).length
       this.apply(this.#core.tick(this.state, this.now))
       return true
     })

@@ -22,7 +22,7 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
   for (const [id, room] of worker.want) {
     const context = state.contexts.get(id)
     if (!context) continue
-    let left = Math.min(room, fairShare(context, worker), allowance(state, worker, context, now))
+    let left = Math.min(room, fairShare(context, worker), allowance(state, worker, now))
     for (const job of byPriority(context.jobs)) {
       if (left <= 0) break
       const tasks = takeFor(state, worker, job, left)

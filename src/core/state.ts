@@ -19,8 +19,9 @@ export interface SchedulerConfig {
   blackHoleFailures: number
   /** A worker on trial is given a task this often. */
   trialMs: number
-  /** For this long even if no other worker manages. */
+  /** For this long at least, as others may come any moment; and this long at most. */
   doubtMs: number
+  longDoubtMs: number
   /** A worker works for one context at least this long before it turns to another one of as much priority. */
   turnMs: number
   /** A lease is slow after this many times the time that a worker of its context takes for as much, on the average. */
@@ -38,6 +39,7 @@ export const defaultConfig: SchedulerConfig = {
   blackHoleFailures: 10,
   trialMs: 1_000,
   doubtMs: 10_000,
+  longDoubtMs: 600_000,
   turnMs: 5_000,
   slowFactor: 3,
   slowMs: 10_000,
@@ -183,6 +185,8 @@ export interface SchedulerState {
   /** Contexts whose files a user wants on all workers that have nothing else to fetch. */
   ahead: Set<string>
   workers: Map<string, Worker>
+  /** Pilots whose workers have not registered yet. */
+  coming: number
   /** The lease under which each leased task runs. */
   holders: Map<number, LeaseRecord>
   /** The second lease of those that run twice, on another worker: see `speculate.ts`. */
@@ -203,6 +207,7 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
     waiting: new Set(),
     ahead: new Set(),
     workers: new Map(),
+    coming: 0,
     holders: new Map(),
     copies: new Map(),
     nextLease: firstLease,

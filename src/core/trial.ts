@@ -1,12 +1,12 @@
 import { dequeue, enqueue } from './backlog.ts'
-import type { ContextState, Faults, Job, SchedulerState, Worker } from './state.ts'
+import type { Faults, Job, SchedulerState, Worker } from './state.ts'
 import { inHand, takesWork } from './worker.ts'
 
 /*
  * A black hole fails whatever it is given, and so fast that it is given everything. What its tasks lack is another worker's
  * try, so it must not use them up first. A worker that fails ten in a row loses what else it has in hand and is on trial: a
  * task at a time, once a second, while others manage, or, if there are none, until some may have come. The first it finishes
- * ends the trial. Where everybody fails, the tasks are at fault, and nobody is held back for long.
+ * ends the trial. Where others fail too, the tasks are at fault, and nobody is held back for long.
  */
 
 /** A task's errors on doubtful workers are excused this often; then they count wherever they happen. */
@@ -52,19 +52,31 @@ export function isBlackHole({ config }: SchedulerState, worker: Worker, job: Job
   return worker.done === 0 ? job.done > 0 : worker.contradicted >= CONTRADICTIONS
 }
 
-/** How many more tasks of a context a worker may be given now. */
-export function allowance(state: SchedulerState, worker: Worker, context: ContextState, now: number): number {
+/** How many more tasks a worker may be given now. */
+export function allowance(state: SchedulerState, worker: Worker, now: number): number {
   const { trial } = worker
-  if (!trial) return Infinity
-  if (now - trial.since >= state.config.doubtMs && !othersManage(state, worker, context, now)) return Infinity
+  if (!trial || !isHeldBack(state, worker, trial.since, now)) return Infinity
   return now >= trial.nextAt && inHand(worker) === 0 ? 1 : 0
 }
 
-/** Whether another worker has the context loaded that is not on trial itself. */
-function othersManage(state: SchedulerState, worker: Worker, { id }: ContextState, now: number): boolean {
-  for (const other of state.workers.values()) {
-    if (other !== worker && !other.trial && other.ready.includes(id) && takesWork(other, now)) return true
-  }
+/** Whether a worker on trial should wait for what others make of its tasks: those there are, or those that come. */
+function isHeldBack(state: SchedulerState, worker: Worker, since: number, now: number): boolean {
+  const { doubtMs, longDoubtMs } = state.config
+  if (now - since >= longDoubtMs) return false
+  if (now - since < doubtMs || isProvenElsewhere(state, worker, now)) return true
+  return state.coming > 0 && !othersFail(state, worker)
+}
+
+/** Whether there is another worker that did finish tasks, of whatever context, and is not on trial itself. */
+function isProvenElsewhere(state: SchedulerState, worker: Worker, now: number): boolean {
+  return [...state.workers.values()].some(
+    (other) => other !== worker && !other.trial && other.done > 0 && takesWork(other, now),
+  )
+}
+
+/** Whether a worker on another node is on trial too. */
+function othersFail(state: SchedulerState, { node }: Worker): boolean {
+  for (const other of state.workers.values()) if (other.trial && other.node !== node) return true
   return false
 }
 

@@ -31,6 +31,8 @@ export class Pilots implements PilotRegistry {
   readonly #sessions = new Map<string, Session>()
   /** Pilots whose workers turned out to be black holes, and their nodes. */
   readonly #blackHoles = new Map<string, string>()
+  /** Pilots that have not ended. */
+  #open: number
 
   constructor(ledger: Ledger, dispatcher: Dispatcher) {
     this.#ledger = ledger
@@ -49,6 +51,8 @@ export class Pilots implements PilotRegistry {
          WHERE workers.ended_at IS NULL AND pilots.ended_at IS NULL`,
       )
       .all()
+    const count = ledger.db.prepare('SELECT count(*) AS open FROM pilots WHERE ended_at IS NULL')
+    this.#open = count.get()!.open as number
     for (const row of rows) {
       this.#remember({
         worker: `w${row.id as number}`,
@@ -69,6 +73,11 @@ export class Pilots implements PilotRegistry {
 
   #remember(session: Session): void {
     this.#sessions.set(session.worker, session)
+    this.#tellComing()
+  }
+
+  #tellComing(): void {
+    this.#dispatcher.state.coming = Math.max(0, this.#open - this.#sessions.size)
   }
 
   /** Sessions that are valid: workers that run, or may come back. */
@@ -84,7 +93,7 @@ export class Pilots implements PilotRegistry {
 
   /** Records pilots before they are submitted and returns their one-time tokens. Durable on return. */
   create(site: string, count: number): { pilot: string; token: string }[] {
-    return this.#transaction(() =>
+    const created = this.#transaction(() =>
       Array.from({ length: count }, () => {
         const { lastInsertRowid } = this.#ledger
           .sql(`INSERT INTO pilots (site, token_hash, created_at) VALUES (?, x'', ?)`)
@@ -95,6 +104,9 @@ export class Pilots implements PilotRegistry {
         return { pilot, token }
       }),
     )
+    this.#open += count
+    this.#tellComing()
+    return created
   }
 
   /** Notes which batch job runs each pilot. */
@@ -155,14 +167,16 @@ export class Pilots implements PilotRegistry {
   ended(pilots: { pilot: string; reason: string }[]): void {
     this.#transaction(() => {
       for (const { pilot, reason } of pilots) {
-        this.#ledger
+        const { changes } = this.#ledger
           .sql('UPDATE pilots SET ended_at = ?, end_reason = ? WHERE id = ? AND ended_at IS NULL')
           .run(this.#dispatcher.now, reason.slice(0, 1000), numberOf(pilot))
+        this.#open -= Number(changes)
       }
     })
     for (const { pilot } of pilots) this.#blackHoles.delete(pilot)
     const gone = new Set(pilots.map(({ pilot }) => pilot))
     for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
+    this.#tellComing()
   }
 
   demand(): Demand {
@@ -260,6 +274,7 @@ export class Pilots implements PilotRegistry {
 
   #end(worker: string): void {
     this.#sessions.delete(worker)
+    this.#tellComing()
     this.#ledger
       .sql('UPDATE workers SET ended_at = ? WHERE id = ?')
       .run(this.#dispatcher.now, numberOf(worker))

@@ -257,6 +257,20 @@ test('a worker that failed many tasks in a row goes on at full speed once it fin
   assert.ok([worker, other].every(({ actions }) => !actions.some(({ type }) => type === 'black-hole')))
 })
 
+test('a node that fails everything waits for the pilots that are on their way, if nobody else failed', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  addTasks(state, 1, 0, 500, 0)
+  state.coming = 1
+  const bad = player(state, 'bad', () => error)
+  for (let now = 0; now < 60_000; now += 100) bad.turn(now)
+  assert.ok(bad.tried < 80, `${bad.tried} tasks tried in a minute`)
+  assert.deepEqual(bad.recorded(), [])
+  const worse = player(state, 'worse', () => error)
+  for (let now = 60_000; now < 100_000; now += 100) for (const { turn } of [bad, worse]) turn(now)
+  assert.equal(bad.recorded().length + worse.recorded().length, 500)
+})
+
 test('where everybody fails, the tasks are at fault, and soon all have their errors', () => {
   const state = createScheduler(1)
   addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
