@@ -73,10 +73,11 @@ export interface Client extends AsyncDisposable {
   /** Has all workers let go of a context, in memory and on disk. Refused while a job needs it. */
   dropContext(name: string, options?: CallOptions): Promise<ContextSpec>
   /**
-   * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on.
-   * @returns its size in bytes
+   * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on. Large arguments and results
+   * are not in it: tasks that need them fail in a factory that does not have the folder `blobs` of the state folder, too.
+   * @returns its size, and that of `blobs`, in bytes
    */
-  backup(file: string, options?: CallOptions): Promise<number>
+  backup(file: string, options?: CallOptions): Promise<BackupResponse>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   /** Ends the jobs of its apps, and all connections. */
@@ -145,7 +146,7 @@ export function connect({
     warmContext: (name, options) => tellOf(name, 'warm', options),
     dropContext: (name, options) => tellOf(name, 'drop', options),
     async backup(file, { signal } = {}) {
-      const { bytes } = await transport.call({
+      return await transport.call({
         method: 'POST',
         path: '/v1/backup',
         body: JSON.stringify({ file } satisfies BackupRequest),
@@ -155,7 +156,6 @@ export function connect({
         repeatable: false,
         signal,
       })
-      return bytes
     },
     async stop({ drain = false, signal } = {}) {
       const body = JSON.stringify({ drain })

@@ -51,6 +51,11 @@ export class Blobs {
     return this.#options.folder
   }
 
+  /** What they take in all. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   #touch(sha256: string): Kept | undefined {
     const kept = this.#kept.get(sha256)
     if (kept) kept.touchedAt = this.#options.now()

@@ -285,6 +285,8 @@ export type BackupRequest = z.infer<typeof BackupRequest>
 export const BackupResponse = z.object({
   /** Its size. */
   bytes: z.int(),
+  /** Of the large arguments and results that jobs have now, which are not in it but in the state folder's `blobs`. */
+  blobBytes: z.int(),
 })
 export type BackupResponse = z.infer<typeof BackupResponse>
 

@@ -3,6 +3,8 @@ import { mkdtemp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { request } from 'undici'
+import { refOf } from '../../src/bundle/blobs.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
 import { ask, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
@@ -24,7 +26,8 @@ afterEach(async () => {
 })
 
 const user = <T>(path: string, body?: unknown) => ask<T>(manager.url, manager.token, path, body)
-const backUp = (file: string) => user<{ bytes: number; error: { message: string } }>('/v1/backup', { file })
+const backUp = (file: string) =>
+  user<{ bytes: number; blobBytes: number; error: { message: string } }>('/v1/backup', { file })
 
 describe('a backup', () => {
   test('made under load is one moment of the ledger, and a factory goes on from it', async () => {
@@ -64,6 +67,18 @@ describe('a backup', () => {
     assert.equal(results.length, tasks.done + tasks.queued + 1)
     await worker.die()
     await next.die()
+  })
+
+  test('says how much it leaves out', async () => {
+    assert.equal((await backUp(join(elsewhere, 'one'))).body.blobBytes, 0)
+    const blob = Buffer.from('a large argument')
+    const answer = await request(`${manager.url}/v1/blobs/${refOf(blob).sha256}`, {
+      method: 'PUT',
+      headers: { authorization: `Bearer ${manager.token}`, 'content-type': 'application/octet-stream' },
+      body: blob,
+    })
+    await answer.body.dump()
+    assert.equal((await backUp(join(elsewhere, 'two'))).body.blobBytes, blob.length)
   })
 
   test('never replaces a file', async () => {

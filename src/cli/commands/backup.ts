@@ -1,7 +1,7 @@
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { size } from '../format.ts'
-import { clientFor } from '../options.ts'
+import { clientFor, stateOf } from '../options.ts'
 
 export function addBackup(program: Command): void {
   program
@@ -9,6 +9,7 @@ export function addBackup(program: Command): void {
     .summary('copy the ledger to a file, while the factory runs')
     .description(
       'Copies the ledger (jobs, tasks, results) to a new file while work goes on. It holds secrets: only its owner can read it. ' +
+        'Large arguments and results are not in it: to keep them, copy the folder "blobs" of the state folder, too. ' +
         'To go on from it: stop the factory, replace ledger.db in the state folder by the copy, remove ledger.db-wal if there ' +
         'is one, and start the factory. Pilots of the time between are turned away and leave.',
     )
@@ -16,6 +17,12 @@ export function addBackup(program: Command): void {
     .action(async (file: string, _options: object, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
       const path = resolve(file)
-      console.log(`${path}: ${size(await client.backup(path))}`)
+      const { bytes, blobBytes } = await client.backup(path)
+      console.log(`${path}: ${size(bytes)}`)
+      if (blobBytes === 0) return
+      const blobs = join(stateOf(command), 'blobs')
+      console.error(
+        `large arguments and results are not in it: to keep them, copy ${blobs} (${size(blobBytes)}) too`,
+      )
     })
 }

@@ -116,7 +116,8 @@ export function clientRoutes(
   })
 
   server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
-    return { bytes: await backUp(parse(BackupRequest, body).file) }
+    const bytes = await backUp(parse(BackupRequest, body).file)
+    return { bytes, blobBytes: blobs.bytes }
   })
 
   server.post('/v1/stop', small, ({ body = {} }) => {
