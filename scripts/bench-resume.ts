@@ -144,14 +144,14 @@ async function site(own: string, name: string, node: Node, before: string) {
     template,
     cacheFolder: cacheOf(own, name),
     // As if the node saw none of the submit node's files: what it lacks comes over its link.
-    setup: 'GLEANER_RUNTIME_FILE=',
+    setup: 'GLEANER_RUNTIME_FILE= GLEANER_RUNTIME_ZSTD_FILE=',
   }
 }
 
 async function account(state: string, endedAt: number): Promise<Start> {
   const [submission] = await readdir(join(state, 'submissions', 'fresh'))
   const settings = await readFile(join(state, 'submissions', 'fresh', submission!, 'pilot.env'), 'utf8')
-  const [, archive] = /^GLEANER_RUNTIME_FILE='?(.*?)'?$/m.exec(settings)!
+  const [, archive] = /^GLEANER_RUNTIME_ZSTD_FILE='?(.*?)'?$/m.exec(settings)!
   const [pilot] = (await readFile(join(state, 'submissions', 'fresh', submission!, 'pilots'), 'utf8')).split(
     '\n',
   )

@@ -120,8 +120,13 @@ mkdir -p "$scratch" || fail 68 no-space "cannot make the scratch folder $scratch
 
 # --- 2. The runtime -----------------------------------------------------------------------------------------------
 
-sha256=$GLEANER_RUNTIME_SHA256
-runtime=$cache/runtime/$sha256
+runtime=$cache/runtime/$GLEANER_RUNTIME_SHA256
+if [ -n "${GLEANER_RUNTIME_ZSTD_SHA256:-}" ] && zstd --version >/dev/null 2>&1; then
+  # The same, and unpacked in a fifth of the time.
+  sha256=$GLEANER_RUNTIME_ZSTD_SHA256 archive=${GLEANER_RUNTIME_ZSTD_FILE:-} expand='zstd -dcq'
+else
+  sha256=$GLEANER_RUNTIME_SHA256 archive=${GLEANER_RUNTIME_FILE:-} expand='gzip -dcq'
+fi
 
 take_hash() {
   if command -v sha256sum >/dev/null; then
@@ -135,7 +140,8 @@ take_hash() {
 
 # Takes all that comes, also after an error: whether the bytes were right is for their hash to say.
 unpack() {
-  tar -xzf - -C "$partial/runtime" 2>"$partial/complaint"
+  # shellcheck disable=SC2086 # A command and its flags.
+  { $expand | tar -xf - -C "$partial/runtime"; } 2>"$partial/complaint"
   echo $? >"$partial/unpacked"
   cat >/dev/null
 }
@@ -173,7 +179,7 @@ receive() { # COMMAND...: 0 done, 1 the command has failed, 2 it has sent someth
 
 free_mb() { df -Pk "$cache" | awk 'NR == 2 { print int($4 / 1024) }'; }
 
-from_file() { exec cat "$GLEANER_RUNTIME_FILE" >"$partial/archive"; }
+from_file() { exec cat "$archive" >"$partial/archive"; }
 
 # The token travels in a file only its owner can read, never as an argument that `ps` would show to everybody.
 from_url() { # URL
@@ -201,7 +207,7 @@ from_manager() {
   elif wget --version 2>/dev/null | grep -q '^GNU Wget'; then
     downloader=wget
   else
-    fail 67 no-downloader "neither curl nor GNU wget on this node, and $GLEANER_RUNTIME_FILE cannot be read here"
+    fail 67 no-downloader "neither curl nor GNU wget on this node, and $archive cannot be read here"
   fi
   for pause in 1 2 4 8 15 30 30 30 30 30 0; do
     for manager in $GLEANER_MANAGER; do
@@ -229,25 +235,25 @@ have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }
 
 # One pilot of a node fetches, the others wait for it: a lock is left behind only by a pilot that was killed.
 lock_is_stale() {
-  read -r owner_node owner_pid 2>/dev/null <"$cache/runtime/$sha256.lock/owner"
+  read -r owner_node owner_pid 2>/dev/null <"$runtime.lock/owner"
   if [ "${owner_node:-}" = "$(uname -n)" ] && ! kill -0 "$owner_pid" 2>/dev/null; then return 0; fi
-  [ -z "$(find "$cache/runtime/$sha256.lock" -prune -mmin -15 2>/dev/null)" ]
+  [ -z "$(find "$runtime.lock" -prune -mmin -15 2>/dev/null)" ]
 }
 
 install_runtime() {
   mkdir -p "$cache/runtime" || fail 68 no-space "cannot write to $cache"
-  until mkdir "$cache/runtime/$sha256.lock" 2>/dev/null; do
-    if lock_is_stale; then rm -rf "$cache/runtime/$sha256.lock"; fi
+  until mkdir "$runtime.lock" 2>/dev/null; do
+    if lock_is_stale; then rm -rf "$runtime.lock"; fi
     attended sleep 1
     if have_runtime; then return 0; fi
     [ -w "$cache/runtime" ] || fail 68 no-space "cannot write to $cache/runtime"
   done
-  lock=$cache/runtime/$sha256.lock
+  lock=$runtime.lock
   echo "$(uname -n) $$" >"$lock/owner"
   if ! have_runtime; then
     find "$cache/runtime" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null
     partial=$cache/runtime/partial.$pilot.$$
-    { [ -r "${GLEANER_RUNTIME_FILE:-}" ] && receive from_file; } || from_manager
+    { [ -r "$archive" ] && receive from_file; } || from_manager
     [ -x "$partial/runtime/node" ] || fail 72 bad-archive "the runtime holds no node binary"
     rm -rf "$runtime"
     mv "$partial/runtime" "$runtime"

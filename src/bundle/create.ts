@@ -8,7 +8,7 @@ import { PIECE_MIN } from '../protocol/bundle.ts'
 import type { Manifest, ManifestFile } from '../protocol/bundle.ts'
 import { BundleError, explainDisk } from './errors.ts'
 import { bundleIdOf } from './manifest.ts'
-import { pack } from './pack.ts'
+import { GZIP, pack } from './pack.ts'
 import { assertUnchanged, scan } from './scan.ts'
 import type { ScannedFile } from './scan.ts'
 import type { Store } from './store.ts'
@@ -24,8 +24,6 @@ const PIECE_LARGEST = 1 << 20
 /** Files, and pieces of one file, that are read at once. */
 const FILES_AT_ONCE = 4
 const PIECES_AT_ONCE = 4
-/** For tarballs: weights and binaries hardly shrink further beyond 1, which is several times as fast as 6. */
-const GZIP_LEVEL = 1
 
 export type CreateOptions = {
   store: Store
@@ -90,7 +88,7 @@ async function packed({ paths, signal }: CreateOptions, draft: string): Promise<
     throw new BundleError('bad-input', 'a tarball is made of one folder')
   }
   const source = path.join(draft, 'packed')
-  await pack(folder, source, GZIP_LEVEL, signal)
+  await pack(folder, source, GZIP, signal)
   const stats = await stat(source)
   return { path: 'bundle.tar.gz', source, size: stats.size, executable: false, stats }
 }

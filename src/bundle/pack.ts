@@ -6,17 +6,22 @@ import { assertUnchanged, scan } from './scan.ts'
 /** Modification time of everything in a tarball, so that equal contents make equal bytes. */
 const MTIME = new Date(1_000_000_000_000)
 
+/** How a tar file is compressed; gzip's level is 0 to 9. */
+export type Compression = { gzip: { level: number } } | { zstd: true }
+
+/** For gzip: weights and binaries hardly shrink further beyond 1, which is several times as fast as 6. */
+export const GZIP: Compression = { gzip: { level: 1 } }
+
 /**
- * Packs what is in a folder into a gzipped tar file. The same contents give the same bytes: in order of paths, with fixed
+ * Packs what is in a folder into a compressed tar file. The same contents give the same bytes: in order of paths, with fixed
  * times and modes and no owners.
  *
- * @param level gzip's, 0 to 9. Weights and binaries hardly shrink further beyond 1, which is several times as fast as 6.
  * @throws {BundleError} `bad-input` or `changed`, naming the offending file.
  */
 export async function pack(
   folder: string,
   target: string,
-  level: number,
+  compression: Compression,
   signal?: AbortSignal,
 ): Promise<void> {
   const { files, links, folders } = await scan(folder, 'keep')
@@ -26,7 +31,7 @@ export async function pack(
   const archive = create(
     {
       cwd: folder,
-      gzip: { level },
+      ...compression,
       portable: true,
       mtime: MTIME,
       noDirRecurse: true,

@@ -9,19 +9,24 @@ import type { Logger } from 'pino'
 import { createBundle } from './create.ts'
 import { BundleError } from './errors.ts'
 import { forNodes } from './esbuild.ts'
+import { GZIP, pack } from './pack.ts'
 import { isRuntimeName, runtimeName } from './runtime-name.ts'
 import type { Store } from './store.ts'
 
-/** What a pilot boots: a .tar.gz with `node` and `worker.js` at its top. */
-export type Runtime = {
-  /** Its bundle, a tarball in the store. */
+/** A file in the store, read-only: its path, SHA-256 and size in bytes. */
+export type Archive = { path: string; sha256: string; bytes: number }
+
+/**
+ * What a pilot boots: a .tar.gz with `node` and `worker.js` at its top; and the same as a .tar.zst, which is unpacked in a
+ * fifth of the time where a node has zstd.
+ */
+export type Runtime = Archive & {
+  /** The bundle of both archives. */
   id: string
-  /** Of the .tar.gz as a whole. */
-  sha256: string
-  bytes: number
-  /** Where the .tar.gz is, in the store. Read-only. */
-  path: string
+  zstd: Archive
 }
+
+const ARCHIVES = { gzip: 'runtime.tar.gz', zstd: 'runtime.tar.zst' }
 
 export type PackRuntimeOptions = {
   store: Store
@@ -66,12 +71,18 @@ export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime>
 
   log.info('packing the runtime for pilots')
   const folder = path.join(store.temporary, randomUUID())
+  const [content, archives] = [path.join(folder, 'content'), path.join(folder, 'archives')]
   try {
-    for (const part of parts) await place(part, path.join(folder, part.path))
+    for (const part of parts) await place(part, path.join(content, part.path))
+    await mkdir(archives)
+    await Promise.all([
+      pack(content, path.join(archives, ARCHIVES.gzip), GZIP, signal),
+      pack(content, path.join(archives, ARCHIVES.zstd), { zstd: true }, signal),
+    ])
     const { id } = await createBundle({
       store,
-      paths: [folder],
-      kind: 'tarball',
+      paths: [archives],
+      kind: 'files',
       name,
       ...(signal && { signal }),
     })
@@ -85,7 +96,7 @@ export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime>
  * Removes the runtimes of earlier versions from which no pilot boots any more.
  *
  * @param current the runtime that new pilots boot
- * @param isBooted whether there are pilots that boot from the .tar.gz at this path
+ * @param isBooted whether there are pilots that boot from the archive at this path
  */
 export async function removeOldRuntimes(
   store: Store,
@@ -94,8 +105,8 @@ export async function removeOldRuntimes(
 ): Promise<void> {
   const names = [...(await store.names())].filter(([name]) => isRuntimeName(name))
   for (const id of new Set(names.map(([, id]) => id))) {
-    const [file] = (await store.manifest(id))?.files ?? []
-    if (id === current || (file && isBooted(store.fileOf(file)))) continue
+    const files = (await store.manifest(id))?.files ?? []
+    if (id === current || files.some((file) => isBooted(store.fileOf(file)))) continue
     await store.remove(id).catch((error: unknown) => {
       // In use, or removed by another process.
       if (!(error instanceof BundleError)) throw error
@@ -192,7 +203,7 @@ async function cacheKey(parts: Part[]): Promise<string> {
       return [part.path, size, mtimeMs]
     }),
   )
-  return hash('sha256', JSON.stringify(described.sort())).slice(0, 16)
+  return hash('sha256', JSON.stringify([ARCHIVES, described.sort()])).slice(0, 16)
 }
 
 async function place(part: Part, target: string): Promise<void> {
@@ -203,11 +214,14 @@ async function place(part: Part, target: string): Promise<void> {
 
 async function describe(store: Store, id: string): Promise<Runtime> {
   const manifest = await store.manifest(id)
-  const [file] = manifest?.files ?? []
-  if (!manifest || !file)
-    throw new BundleError('not-found', `the runtime's bundle ${id} was removed; start again`)
-  const where = store.fileOf(file)
-  const sum = createHash('sha256')
-  await pipeline(createReadStream(where), sum)
-  return { id, sha256: sum.digest('hex'), bytes: file.size, path: where }
+  const archive = async (name: string): Promise<Archive> => {
+    const file = manifest?.files.find((file) => file.path === name)
+    if (!file) throw new BundleError('not-found', `the runtime's bundle ${id} was removed; start again`)
+    const where = store.fileOf(file)
+    const sum = createHash('sha256')
+    await pipeline(createReadStream(where), sum)
+    return { path: where, sha256: sum.digest('hex'), bytes: file.size }
+  }
+  const [gzip, zstd] = await Promise.all([archive(ARCHIVES.gzip), archive(ARCHIVES.zstd)])
+  return { id, ...gzip, zstd }
 }

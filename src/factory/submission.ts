@@ -23,8 +23,11 @@ export type Boot = {
   managerUrl: string
   /** PEM file with the manager's certificate, when it uses TLS. */
   caFile?: string
-  /** The runtime: a gzipped tar with `node` and `worker.js` at its top. Read in place where nodes see that path. */
-  runtime: { path: string; sha256: string }
+  /**
+   * The runtime: a gzipped tar with `node` and `worker.js` at its top, and the same for nodes that have zstd. Read in place
+   * where nodes see those paths.
+   */
+  runtime: { path: string; sha256: string; zstd?: { path: string; sha256: string } }
 }
 
 export type SubmissionFile = JobFile & { mode: number }
@@ -61,9 +64,12 @@ export function submissionFiles(
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
 function pilotSettings(site: SiteConfig, boot: Boot): string {
+  const { path, sha256, zstd } = boot.runtime
   const settings: [name: string, word: string | undefined][] = [
     ['GLEANER_MANAGER', shellQuote(boot.managerUrl)],
-    ['GLEANER_RUNTIME_SHA256', shellQuote(boot.runtime.sha256)],
+    ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
+    ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
+    ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
     ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
     ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
     ['GLEANER_WALLTIME', site.walltime?.toString()],
@@ -72,7 +78,7 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_MEMORY_MB', site.memory.toString()],
   ]
   const lines = settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : []))
-  return runtimeSetting(boot.runtime.path) + lines.join('')
+  return runtimeSetting(path) + lines.join('')
 }
 
 /** Writes a submission's folder. Whoever reads the folder can act as its pilots, so only its owner can. */

@@ -21,7 +21,7 @@ import { Pilots } from './pilots.ts'
 import { TaskProgress } from './progress.ts'
 import { blobRoutes } from './routes/blobs.ts'
 import { clientRoutes, userOnly } from './routes/clients.ts'
-import { ownOnly, workerRoutes } from './routes/workers.ts'
+import { type BootedRuntime, ownOnly, workerRoutes } from './routes/workers.ts'
 import { createServer } from './server.ts'
 import { StatusBoard } from './status.ts'
 import { isLoopback, ownCertificate } from './tls.ts'
@@ -41,8 +41,7 @@ export interface ManagerOptions {
   advertise?: string
   /** Holds the bundles of the contexts. */
   store: Store
-  /** What pilots boot: a .tar.gz, its SHA-256 and size in bytes. */
-  runtime: { path: string; sha256: string; bytes: number }
+  runtime: BootedRuntime
   /** Shown in the status. */
   version: string
   log: Logger

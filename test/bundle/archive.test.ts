@@ -4,7 +4,7 @@ import path from 'node:path'
 import { describe, test } from 'node:test'
 import { Header } from 'tar'
 import type { HeaderData } from 'tar'
-import { pack } from '../../src/bundle/pack.ts'
+import { GZIP, pack } from '../../src/bundle/pack.ts'
 import { unpack } from '../../src/bundle/unpack.ts'
 import { temporaryFolder, writeTree } from './cluster.ts'
 
@@ -39,7 +39,7 @@ describe('an archive', () => {
     await symlink('lib/a.js', path.join(source, 'link.js'))
     await writeFile(path.join(source, 'run'), '#!/bin/sh\n', { mode: 0o755 })
     const archive = path.join(temporary.folder, 'a.tar.gz')
-    await pack(source, archive, 1)
+    await pack(source, archive, GZIP)
     const target = path.join(temporary.folder, 'target')
     const files = await unpack(archive, target, LIMITS)
     assert.deepEqual(

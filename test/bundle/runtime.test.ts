@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
+import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { packRuntime, removeOldRuntimes } from '../../src/bundle/runtime.ts'
 import { openStore } from '../../src/bundle/store.ts'
 import { log, temporaryFolder, writeTree } from './cluster.ts'
@@ -38,6 +40,19 @@ test('the runtime is the same from whatever folder the factory is started', asyn
   const first = packFrom('/', 'one')
   assert.match(first, /^[0-9a-f]{64}$/)
   assert.equal(packFrom(folder, 'two'), first)
+})
+
+test('both archives of a runtime hold the same', async () => {
+  await using temporary = await temporaryFolder()
+  const { folder } = temporary
+  await using store = await openStore({ folder: path.join(folder, 'store'), log })
+  await writeTree(folder, { 'worker.ts': 'export const answer: number = 42\n', node: 'a binary' })
+  const programs = { 'worker.js': path.join(folder, 'worker.ts') }
+  const { zstd, ...gzip } = await packRuntime({ store, log, node: path.join(folder, 'node'), programs })
+  const [gzipped, zstandard] = [await readFile(gzip.path), await readFile(zstd.path)]
+  assert.deepEqual(gunzipSync(gzipped), zstdDecompressSync(zstandard))
+  assert.deepEqual([gzip.bytes, zstd.bytes], [gzipped.length, zstandard.length])
+  assert.equal(zstd.sha256, createHash('sha256').update(zstandard).digest('hex'))
 })
 
 test('old runtimes go once no pilot boots from them', async () => {

@@ -14,7 +14,11 @@ after(() => rmSync(root, { recursive: true }))
 
 const boot = {
   managerUrl: 'https://submit:9700',
-  runtime: { path: '/shared/runtime.tar.gz', sha256: 'a'.repeat(64) },
+  runtime: {
+    path: '/shared/runtime.tar.gz',
+    sha256: 'a'.repeat(64),
+    zstd: { path: '/shared/runtime.tar.zst', sha256: 'b'.repeat(64) },
+  },
 }
 const show = (site: object, count = 3) => {
   const config = resolveConfig(ConfigFile.parse({ sites: { gpu: site } }))
@@ -105,12 +109,15 @@ describe('a dry run', () => {
     const shown = show({ kind: 'slurm', cacheFolder: '/scratch/$USER/g', setup: 'module load cuda\n' })
     const env = join(root, 'pilot.env')
     writeFileSync(env, shown['pilot.env']!)
-    const script = `. ${env} && printf '%s\\n' "$GLEANER_MANAGER" "$GLEANER_CACHE" "$GLEANER_RUNTIME_FILE"`
+    const names = ['MANAGER', 'CACHE', 'RUNTIME_FILE', 'RUNTIME_ZSTD_FILE', 'RUNTIME_ZSTD_SHA256']
+    const script = `. ${env} && printf '%s\\n' ${names.map((name) => `"$GLEANER_${name}"`).join(' ')}`
     const said = execFileSync('/bin/sh', ['-c', script], { env: { USER: 'me' }, encoding: 'utf8' })
     assert.deepEqual(said.trim().split('\n'), [
       'https://submit:9700',
       '/scratch/me/g',
       '/shared/runtime.tar.gz',
+      '/shared/runtime.tar.zst',
+      'b'.repeat(64),
     ])
     assert.equal(shown['setup.sh'], 'module load cuda\n')
   })

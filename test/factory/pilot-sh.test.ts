@@ -149,6 +149,29 @@ describe('pilot.sh', () => {
       assert.deepEqual(left, [join(folder, 'tokens', 'p7.token')])
     })
 
+  for (const [what, asked] of Object.entries({ 'has zstd': 'zstd', 'has no zstd': 'gzip' }))
+    test(`asks for the archive that it can unpack fastest: ${what}`, async (t) => {
+      const { folder, cache } = fresh(asked)
+      const urls: (string | undefined)[] = []
+      const manager = await serve(t, (request, response) => {
+        urls.push(request.url)
+        response.end(readFileSync(runtime.path))
+      })
+      const bin = pathWithout(folder, 'zstd')
+      // A stand-in, as not every machine has it: its archive is gzipped, too.
+      if (asked === 'zstd') writeFileSync(join(bin, 'zstd'), '#!/bin/sh\nexec gzip "$@"\n', { mode: 0o755 })
+      const gzip = createHash('sha256').update('gzipped').digest('hex')
+      const sums =
+        asked === 'zstd'
+          ? { GLEANER_RUNTIME_SHA256: gzip, GLEANER_RUNTIME_ZSTD_SHA256: runtime.sha256 }
+          : { GLEANER_RUNTIME_ZSTD_SHA256: gzip }
+      const settings = { ...remote(cache, manager), ...sums }
+      const { code, output } = await bootPilot({ folder, settings, env: { PATH: bin } }).done
+      assert.equal(code, 0, output)
+      assert.deepEqual(urls, [`/v1/runtime/${runtime.sha256}`])
+      assert.deepEqual(readdirSync(join(cache, 'runtime')), [settings.GLEANER_RUNTIME_SHA256])
+    })
+
   test('keeps trying while the manager is away, at each of its addresses', async (t) => {
     const { folder, cache } = fresh('retry')
     let requests = 0

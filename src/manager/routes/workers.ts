@@ -19,6 +19,16 @@ const WorkerParams = z.object({ worker: WorkerId })
 const ContextParams = z.object({ context: Sha256 })
 const RuntimeParams = z.object({ sha256: Sha256 })
 
+interface Archive {
+  path: string
+  sha256: string
+  /** Size. */
+  bytes: number
+}
+
+/** What pilots boot: a .tar.gz, and the same as a .tar.zst for nodes that can unpack it. */
+export type BootedRuntime = Archive & { zstd?: Archive }
+
 export interface WorkerRoutes {
   dispatcher: Dispatcher
   pilots: Pilots
@@ -26,8 +36,7 @@ export interface WorkerRoutes {
   board: StatusBoard
   progress: TaskProgress
   neighbours: Neighbours
-  /** What pilots boot. */
-  runtime: { path: string; sha256: string; bytes: number }
+  runtime: BootedRuntime
   terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
 }
 
@@ -40,13 +49,15 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
   const workerOnly = ownOnly(pilots)
 
   server.get('/v1/runtime/:sha256', { onRequest: pilotOnly }, ({ params }, reply) => {
-    if (parse(RuntimeParams, params).sha256 !== runtime.sha256) {
+    const { sha256 } = parse(RuntimeParams, params)
+    const archive = [runtime, runtime.zstd].find((each) => each?.sha256 === sha256)
+    if (!archive) {
       throw notFound('this runtime is not served any more: the pilot was submitted by an older factory')
     }
     return reply
-      .header('content-type', 'application/gzip')
-      .header('content-length', runtime.bytes)
-      .send(createReadStream(runtime.path))
+      .header('content-type', archive === runtime ? 'application/gzip' : 'application/zstd')
+      .header('content-length', archive.bytes)
+      .send(createReadStream(archive.path))
   })
 
   const small = { bodyLimit: limits.smallBody }
