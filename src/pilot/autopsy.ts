@@ -64,9 +64,10 @@ function endOf({ phase, cause }: Death, error: TaskError, blamed: readonly Call[
   return { how: 'died', idle: blamed.length === 0 && cause?.name !== MEMORY_LIMIT, error }
 }
 
-function crash({ task, overdue }: Call, error: TaskError): Outcome {
+function crash({ task, overdue, endBy }: Call, error: TaskError): Outcome {
   if (!overdue) return { status: 'crash', error }
-  const message = `still running after ${task.timeLimitMs} ms, its time limit: its library was ended`
+  const after = endBy === undefined ? `${task.timeLimitMs} ms, its time limit` : 'it was cancelled'
+  const message = `still running after ${after}: its library was ended`
   return { status: 'crash', error: { name: 'TimeLimit', message } }
 }
 

@@ -189,7 +189,7 @@ export function createCrew(options: CrewOptions): Crew {
     take({ leases, cancel, revoke, warm, ahead: early, discard }) {
       if (cancel.length + revoke.length > 0) {
         forget(hand, cancel, revoke)
-        for (const slot of slots) slot.forget(among(cancel, revoke))
+        for (const slot of slots) slot.forget(among(cancel, revoke), among(cancel, []))
       }
       // Leases that came too late are not taken up: the next request does not name them, which gives them back.
       if (windingDown) return

@@ -11,6 +11,8 @@ export interface Call {
   begunAt?: number
   /** It met its time limit. */
   overdue?: boolean
+  /** It was cancelled after it had begun; it may go on until then. */
+  endBy?: number
   /** How far it says that it is. */
   progress?: Progress
   /** The blobs of its input are here, and stay until they are let go. */
@@ -76,6 +78,20 @@ export function recall(flight: Flight, isGone: (task: HeldTask) => boolean): Cal
   const recalled = [...flight.calls.values()].filter((c) => c.begunAt === undefined && isGone(c.task))
   for (const { id } of recalled) flight.calls.delete(id)
   return recalled
+}
+
+/** Notes that nobody needs such calls that have begun; they should end by that time. */
+export function abandon(flight: Flight, isUnwanted: (task: HeldTask) => boolean, endBy: number): void {
+  for (const call of flight.calls.values())
+    if (call.begunAt !== undefined && isUnwanted(call.task)) call.endBy ??= endBy
+}
+
+/** Cancelled calls that should have ended, if nothing else runs beside them; and when to look again, if some may yet. */
+export function stuckIn(flight: Flight, now: number): { stuck: Call[]; next: number } {
+  const begun = [...flight.calls.values()].filter(({ begunAt }) => begunAt !== undefined)
+  const latest = begun.reduce((latest, { endBy = Infinity }) => Math.max(latest, endBy), 0)
+  const next = Math.min(...begun.map(({ endBy = Infinity }) => endBy))
+  return latest <= now ? { stuck: begun, next } : { stuck: [], next }
 }
 
 /** When a call must have ended; never, if it has no limit or has not begun. */

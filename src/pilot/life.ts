@@ -7,6 +7,7 @@ import { createAlarm } from './alarm.ts'
 import { judge, type LifeEnd, MEMORY_LIMIT, type Phase } from './autopsy.ts'
 import type { Blobs } from './blobs.ts'
 import {
+  abandon,
   begin,
   type Call,
   emptyFlight,
@@ -18,6 +19,7 @@ import {
   note,
   recall,
   reportsOf,
+  stuckIn,
 } from './flight.ts'
 import {
   close,
@@ -25,6 +27,7 @@ import {
   type Hand,
   type HeldTask,
   putBack,
+  queuedIn,
   takeAlone,
   takeTogether,
   waitsAlone,
@@ -36,8 +39,11 @@ import type { Usage } from './residents.ts'
 export interface Life {
   /** Gives it calls from the hand, if it has room for any. */
   feed(): void
-  /** Forgets calls that have not begun and are nobody's business any more. */
-  forget(isGone: (task: HeldTask) => boolean): void
+  /**
+   * Forgets calls that have not begun and are nobody's business any more. Those that have begun go on; if they are cancelled,
+   * not for ever.
+   */
+  forget(isGone: (task: HeldTask) => boolean, isCancelled: (task: HeldTask) => boolean): void
   /** Lets it end what it has, and no more. */
   retire(): void
   /** Ends it now; its calls go back to the manager. */
@@ -59,6 +65,8 @@ export interface LifeOptions extends LibraryOptions {
   window: () => number
   /** Longest its setup may take, milliseconds. */
   setupLimitMs: number
+  /** A call that was cancelled may go on at least this long, milliseconds. Default: 10 s. */
+  cancelledMs?: number
   /** Aborts when the batch system takes the node back. */
   evicted: AbortSignal
   onReady: (level: Level, memory: number) => void
@@ -71,6 +79,9 @@ export interface LifeOptions extends LibraryOptions {
 }
 
 const MEMORY_CHECK_MS = 1_000
+const CANCELLED_MS = 10_000
+/** How often it is looked at whether anything waits for a call that was cancelled, milliseconds. */
+const CANCELLED_CHECK_MS = 1_000
 
 /** A window's part that must be free before it is filled up again: calls travel in groups. */
 const REFILL = 1 / 4
@@ -83,6 +94,9 @@ export function beginLife(options: LifeOptions): Life {
   let phase: Phase = 'setup'
   let cause: { name: string; message: string } | undefined
   let busySince = 0
+  const begunAt = performance.now()
+  /** What it takes to bring up another one. */
+  let setupMs = 0
 
   const setupTimer = setTimeout(() => {
     kill('SetupTimeLimit', `setup was not done after ${setupLimitMs / 1000} s, its time limit`)
@@ -191,6 +205,7 @@ export function beginLife(options: LifeOptions): Life {
     }
     if (phase !== 'setup') return
     phase = 'ready'
+    setupMs = performance.now() - begunAt
     options.onReady(level, memory)
     options.onUsage(usage)
     feed()
@@ -216,6 +231,17 @@ export function beginLife(options: LifeOptions): Life {
       else limits.set(limitOf(call))
       if (call.overdue) kill('TimeLimit', 'a call met its time limit')
     }
+    checkCancelled(now)
+  }
+
+  /** What is stuck in a call that nobody needs is ended once something waits for it: then another one is worth its setup. */
+  function checkCancelled(now: number) {
+    const { stuck, next } = stuckIn(flight, now)
+    if (next === Infinity) return
+    const waits = flight.calls.size > stuck.length || queuedIn(hand, context) > 0 || phase === 'retiring'
+    if (stuck.length === 0 || !waits) return limits.set(Math.max(next, now + CANCELLED_CHECK_MS))
+    for (const call of stuck) call.overdue = true
+    kill('Cancelled', 'a call that was cancelled did not end')
   }
 
   /** Between calls, a library that has grown too large is let go; its slot starts another. */
@@ -257,11 +283,14 @@ export function beginLife(options: LifeOptions): Life {
 
   return {
     feed,
-    forget(isGone) {
+    forget(isGone, isCancelled) {
+      const now = performance.now()
+      abandon(flight, isCancelled, now + Math.max(setupMs, options.cancelledMs ?? CANCELLED_MS))
       const calls = recall(flight, isGone)
       release(calls)
       if (calls.length > 0) library.cancel(calls.map(({ id }) => id))
       for (const { task } of calls) close(hand, task)
+      checkCancelled(now)
       closeIfDone()
     },
     retire() {

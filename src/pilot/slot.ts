@@ -4,7 +4,7 @@ import type { ContextSpec } from '../protocol/context.ts'
 import type { Blobs } from './blobs.ts'
 import type { ContextEvent } from './context.ts'
 import type { DeviceMemory } from './device-memory.ts'
-import type { Hand, HeldTask } from './hand.ts'
+import type { Hand } from './hand.ts'
 import { overflow, type Resident, roomFor, type Usage } from './residents.ts'
 import type { SlotPlan } from './slot-plan.ts'
 import { admit, type Loadable, type Tenant } from './tenant.ts'
@@ -27,7 +27,7 @@ export interface SlotRunner {
   release(context: string): void
   /** Gives its libraries calls from the hand, if there is room for any. */
   feed(): void
-  forget(isGone: (task: HeldTask) => boolean): void
+  forget: Tenant['forget']
   /** Ends its libraries at once and hands back what they had. Resolves when the slot is empty. */
   stop(): Promise<void>
 }
@@ -163,8 +163,8 @@ export function createSlot(options: SlotOptions): SlotRunner {
       if (tenant && !isBusy(id, tenant)) tenant.retire()
     },
     feed: () => tenants.get(turn ?? '')?.feed(),
-    forget(isGone) {
-      for (const tenant of tenants.values()) tenant.forget(isGone)
+    forget(isGone, isCancelled) {
+      for (const tenant of tenants.values()) tenant.forget(isGone, isCancelled)
     },
     async stop() {
       for (const tenant of tenants.values()) tenant.stop()

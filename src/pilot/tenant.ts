@@ -6,7 +6,6 @@ import type { TaskError } from '../protocol/task.ts'
 import type { LifeEnd } from './autopsy.ts'
 import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
-import type { HeldTask } from './hand.ts'
 import { beginLife, type Life, type LifeOptions } from './life.ts'
 import type { Usage } from './residents.ts'
 
@@ -36,7 +35,7 @@ export interface Tenant {
   /** How far those of its tasks are that say so. */
   readonly progress: Life['progress']
   feed(): void
-  forget(isGone: (task: HeldTask) => boolean): void
+  forget: Life['forget']
   /** Lets its library end what it has, and then goes. */
   retire(): void
   /** Ends its library at once and hands back what it had. */
@@ -165,7 +164,7 @@ export function admit(options: TenantOptions): Tenant {
       return life?.progress ?? []
     },
     feed: () => life?.feed(),
-    forget: (isGone) => life?.forget(isGone),
+    forget: (isGone, isCancelled) => life?.forget(isGone, isCancelled),
     retire() {
       leaving = true
       stopping.abort()

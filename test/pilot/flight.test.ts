@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import {
+  abandon,
   begin,
   emptyFlight,
   end,
@@ -11,6 +12,7 @@ import {
   type Call,
   note,
   reportsOf,
+  stuckIn,
 } from '../../src/pilot/flight.ts'
 import type { HeldTask } from '../../src/pilot/hand.ts'
 
@@ -28,6 +30,22 @@ function held(task: number, more: Partial<HeldTask> = {}): HeldTask {
 }
 
 describe('the calls inside a library', () => {
+  test('are stuck once all that have begun are cancelled and past their time', () => {
+    const flight = emptyFlight()
+    const [first, second, waiting] = launch(flight, [held(1), held(2), held(3)]) as [Call, Call, Call]
+    begin(flight, [first.id, second.id], 0)
+    const isOne =
+      (...tasks: number[]) =>
+      (task: HeldTask) =>
+        tasks.includes(task.task)
+    abandon(flight, isOne(1, 3), 10)
+    assert.deepEqual(stuckIn(flight, 20), { stuck: [], next: 10 })
+    assert.equal(waiting.endBy, undefined, 'it has not begun')
+    abandon(flight, isOne(1, 2), 30)
+    assert.deepEqual(stuckIn(flight, 29), { stuck: [], next: 10 })
+    assert.deepEqual(stuckIn(flight, 30).stuck, [first, second])
+  })
+
   test('end once, each with what was said of it', () => {
     const flight = emptyFlight()
     const [first] = launch(flight, [held(1)])

@@ -1,128 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
-import { pino } from 'pino'
-import type { Lease, Outcome } from '../../src/protocol/task.ts'
-import type { LibrarySpec } from '../../src/protocol/context.ts'
-import {
-  addLease,
-  among,
-  emptyHand,
-  type Hand,
-  queuedIn,
-  report,
-  unfinishedIn,
-} from '../../src/pilot/hand.ts'
-import { beginLife, type Life, type LifeOptions } from '../../src/pilot/life.ts'
+import { addLease, among, queuedIn, report, unfinishedIn } from '../../src/pilot/hand.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './process.ts'
-import { withoutBlobs } from './no-blobs.ts'
-
-const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
-const CONTEXT = 'c'.repeat(64)
-
-type Functions = Extract<LibrarySpec, { library: 'module' }>['functions']
-
-interface Stage extends AsyncDisposable {
-  hand: Hand
-  life: Life
-  /** Its folder, for what tasks leave behind. */
-  folder: string
-  ready: Promise<{ level: string; memory: number }>
-  evict(): void
-}
-
-/** A real library that holds a module with this source, fed from a hand with these leases. */
-async function begin(
-  source: string,
-  leases: Lease[] = [],
-  {
-    functions = { run: { export: 'run' } },
-    call,
-    ...options
-  }: Partial<LifeOptions> & { functions?: Functions; call?: string } = {},
-): Promise<Stage> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-life-'))
-  await writeFile(path.join(folder, 'index.mjs'), source)
-  const hand = emptyHand()
-  for (const lease of leases) addLease(hand, lease)
-  const ready = Promise.withResolvers<{ level: string; memory: number }>()
-  const eviction = new AbortController()
-  const setup = { bundle: 'code', file: 'index.mjs', args: [], ...(call !== undefined && { call }) }
-  const bundles = { code: 'b'.repeat(64) }
-  const life = beginLife({
-    setup: {
-      type: 'setup',
-      context: { id: CONTEXT, name: 'test', bundles, spec: { library: 'module', setup, functions } },
-      bundles: { code: folder },
-      blobs: '/nowhere',
-      threads: 1,
-      device: 'cpu',
-    },
-    env: {},
-    folder,
-    memoryLimit: 2 ** 31,
-    log,
-    hand,
-    ...withoutBlobs,
-    window: () => 16,
-    setupLimitMs: 30_000,
-    evicted: eviction.signal,
-    devices: () => Promise.resolve(new Map()),
-    isTurn: () => true,
-    onUsage: () => {},
-    onReady: (level, memory) => ready.resolve({ level, memory }),
-    onEnded: () => {},
-    ...options,
-  })
-  return {
-    hand,
-    life,
-    folder,
-    ready: ready.promise,
-    evict: () => eviction.abort(),
-    async [Symbol.asyncDispose]() {
-      life.stop()
-      await life.over
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
-}
-
-function lease(tasks: unknown[], more: Partial<Lease> & { alone?: boolean } = {}): Lease {
-  const { alone, ...rest } = more
-  const inputs = tasks as Lease['tasks'][number]['input'][]
-  return {
-    lease: 1,
-    context: CONTEXT,
-    function: 'run',
-    tasks: inputs.map((input, i) => ({ task: i + 1, input, ...(alone && { alone }) })),
-    ...rest,
-  }
-}
-
-/** A module whose function waits until the file that is its input is there, and leaves a mark for each run. */
-const WAIT_FOR_FILE = `
-  import { appendFileSync, existsSync } from 'node:fs'
-  export const run = (file) => new Promise((done) => {
-    const timer = setInterval(() => {
-      if (!existsSync(file)) return
-      clearInterval(timer)
-      appendFileSync(file + '.runs', 'x')
-      done('ran')
-    }, 10)
-  })`
-
-/** The outcome of each task that has one. */
-function outcomes({ hand }: Stage): Map<number, Outcome> {
-  return new Map(hand.results.map(({ result }) => [result.task, result.outcome]))
-}
-
-const logs = ({ hand }: Stage) => new Map(hand.results.map(({ result }) => [result.task, result.log]))
-
-const ended = (stage: Stage, count: number) => until(() => stage.hand.results.length >= count)
+import { begin, CONTEXT, ended, lease, logs, outcomes, WAIT_FOR_FILE } from './life-stage.ts'
 
 describe('a library', () => {
   test('runs its setup once, says so, and answers calls with what the setup made', async () => {
@@ -253,7 +136,7 @@ describe('a library', () => {
     addLease(stage.hand, lease([go, go, go, go]))
     stage.life.feed()
     assert.equal(stage.life.calls, 4)
-    stage.life.forget(among([2, 3], []))
+    stage.life.forget(among([2, 3], []), among([2, 3], []))
     assert.equal(stage.life.calls, 2)
     await writeFile(go, '')
     await ended(stage, 2)
@@ -380,35 +263,6 @@ describe('a library that dies', () => {
     assert.ok(end.how === 'died')
     assert.equal(outcomes(stage).get(1)?.status, 'crash')
     assert.match(end.error.message, /not JSON/)
-  })
-})
-
-describe('a call that hangs', () => {
-  test('meets its time limit, and the calls that wait behind it run elsewhere', async () => {
-    await using stage = await begin(
-      `export function run(x) {
-        while (x === 'hang');
-        return new Promise((done) => setTimeout(done, 20, x))
-      }`,
-      [lease(['a', 'hang', 'b'], { timeLimitMs: 400 })],
-    )
-    const end = await stage.life.over
-    assert.ok(end.how === 'died' && !end.idle)
-    const found = outcomes(stage)
-    const hung = found.get(2)
-    assert.ok(hung?.status === 'crash')
-    assert.equal(hung.error.name, 'TimeLimit')
-    assert.equal(queuedIn(stage.hand, CONTEXT), 3 - found.size)
-    assert.ok(found.size < 3)
-  })
-
-  test('counts from its beginning, not from when it was sent', async () => {
-    await using stage = await begin(
-      `export const run = (x) => new Promise((done) => setTimeout(done, 150, x))`,
-      [lease([1, 2, 3, 4], { timeLimitMs: 400 })],
-    )
-    await ended(stage, 4)
-    assert.ok([...outcomes(stage).values()].every(({ status }) => status === 'done'))
   })
 })
 
