@@ -27,7 +27,6 @@ import {
   type Hand,
   type HeldTask,
   putBack,
-  queuedIn,
   takeAlone,
   takeTogether,
   waitsAlone,
@@ -80,7 +79,7 @@ export interface LifeOptions extends LibraryOptions {
 
 const MEMORY_CHECK_MS = 1_000
 const CANCELLED_MS = 10_000
-/** How often it is looked at whether anything waits for a call that was cancelled, milliseconds. */
+/** How often it is looked at whether others still run beside a call that was cancelled, milliseconds. */
 const CANCELLED_CHECK_MS = 1_000
 
 /** A window's part that must be free before it is filled up again: calls travel in groups. */
@@ -234,12 +233,11 @@ export function beginLife(options: LifeOptions): Life {
     checkCancelled(now)
   }
 
-  /** What is stuck in a call that nobody needs is ended once something waits for it: then another one is worth its setup. */
+  /** What is stuck in calls that nobody needs is ended: nobody knows for how long, and another one takes no longer to set up. */
   function checkCancelled(now: number) {
     const { stuck, next } = stuckIn(flight, now)
     if (next === Infinity) return
-    const waits = flight.calls.size > stuck.length || queuedIn(hand, context) > 0 || phase === 'retiring'
-    if (stuck.length === 0 || !waits) return limits.set(Math.max(next, now + CANCELLED_CHECK_MS))
+    if (stuck.length === 0) return limits.set(Math.max(next, now + CANCELLED_CHECK_MS))
     for (const call of stuck) call.overdue = true
     kill('Cancelled', 'a call that was cancelled did not end')
   }
