@@ -33,12 +33,17 @@ export type Claims = {
   claim(bundle: string, kind: ClaimKind, signal?: AbortSignal): Promise<Claim>
   /** Kinds of the claims that live owners have on the bundle. */
   current(bundle: string): Promise<ClaimKind[]>
+  /** The same of other owners alone. */
+  elsewhere(bundle: string): Promise<ClaimKind[]>
 }
 
 export function openClaims(folder: string, owner: Owner): Claims {
   let serial = 0
 
-  const others = async (bundle: string, own?: string): Promise<ClaimKind[]> => {
+  const present = async (
+    bundle: string,
+    isLeftOut: (name: string) => boolean = () => false,
+  ): Promise<ClaimKind[]> => {
     const dir = path.join(folder, bundle)
     const names = await readdir(dir).catch((error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return []
@@ -46,7 +51,7 @@ export function openClaims(folder: string, owner: Owner): Claims {
     })
     const kinds = await Promise.all(
       names.map(async (name) => {
-        if (name === own) return []
+        if (isLeftOut(name)) return []
         const [token = '', kind] = [name.split('-')[0], name.split('.')[1] as ClaimKind]
         if (await owner.lives(token)) return [kind]
         // Its owner is dead and tokens are never used again, so anyone may clear it away at any time.
@@ -64,8 +69,8 @@ export function openClaims(folder: string, owner: Owner): Claims {
     await writeFile(file, '', { flag: 'wx' })
     const release = () => rm(file, { force: true })
     try {
-      const present = await others(bundle, name)
-      if (!present.some((other) => conflicts[kind].includes(other))) return { release }
+      const others = await present(bundle, (other) => other === name)
+      if (!others.some((other) => conflicts[kind].includes(other))) return { release }
     } catch (error) {
       await release()
       throw error
@@ -84,6 +89,7 @@ export function openClaims(folder: string, owner: Owner): Claims {
         await sleep(5 + Math.random() * 45, undefined, signal && { signal })
       }
     },
-    current: (bundle) => others(bundle),
+    current: (bundle) => present(bundle),
+    elsewhere: (bundle) => present(bundle, (name) => name.startsWith(`${owner.token}-`)),
   }
 }

@@ -59,7 +59,7 @@ export type Store = AsyncDisposable & {
   isComplete(bundle: string, signal?: AbortSignal): Promise<boolean>
   /** Its pieces, to serve them: of the fetch that this process runs, or of the complete bundle. */
   pieces(bundle: string): Promise<Pieces | undefined>
-  /** The same, waiting up to `ms` milliseconds for a fetch to begin. */
+  /** The same, waiting up to `ms` milliseconds for a fetch to begin; not while another process fetches it into this store. */
   awaitPieces(bundle: string, ms: number, signal: AbortSignal): Promise<Pieces | undefined>
   /** The right to add to the bundle; undefined while another process has it. */
   claimFetch(bundle: string): Promise<Claim | undefined>
@@ -165,6 +165,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     async awaitPieces(bundle, ms, signal) {
       const found = (await pieces(bundle)) ?? fetching.get(bundle)
       if (found) return found
+      // A process that shares the store fetches it: very likely the one that asks, which must not wait for itself.
+      if ((await claims.elsewhere(bundle)).includes('fetch')) return undefined
       const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
       await once(begun, bundle, { signal: within }).catch(() => {})
       return fetching.get(bundle)

@@ -135,6 +135,19 @@ describe('a fetch in trouble', () => {
     assert.deepEqual((await fetchAndCompare(folder, id, source, sources)).from, [])
   })
 
+  test('a process does not wait for another one that waits for it to fetch into the cache of both', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = path.join(temporary.folder, 'cache')
+    await using fetcher = await openStore({ folder, log })
+    await using waiting = await openStore({ folder, log })
+    const bundle = 'a'.repeat(64)
+    const claim = await fetcher.claimFetch(bundle)
+    const tooLong = AbortSignal.timeout(5_000)
+    assert.equal(await waiting.awaitPieces(bundle, 60_000, tooLong), undefined)
+    assert.equal(tooLong.aborted, false)
+    await claim!.release()
+  })
+
   test('a bundle that is being fetched cannot be removed, and can be afterwards', async () => {
     await using temporary = await temporaryFolder()
     const { open, pass } = gate(8)
