@@ -46,6 +46,8 @@ process.on('uncaughtException', (error) => {
   die(`an error outside of any call ended the library; catch it where it arises: ${inspect(error)}`)
 })
 
+// What user code starts need not fill the node's cache of compiled programs.
+delete process.env['NODE_COMPILE_CACHE']
 noteOutput()
 const channel = openChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
 const status = await serve(channel, loadContext).catch((error: unknown) =>

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
+import { flushCompileCache } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { type Logger, pino } from 'pino'
@@ -24,6 +25,11 @@ import { work } from './worker.ts'
 
 /** How long the manager may be away, milliseconds. Results are kept that long. */
 const PATIENCE_MS = 600_000
+/**
+ * When what was compiled is kept for the next worker of this node, milliseconds after registration: when it does not hold up
+ * this one's start, and not only at the end, which may come without a warning.
+ */
+const SETTLED_MS = 5_000
 /** Longest the setup of a library may take, milliseconds: large models on slow disks. */
 const SETUP_LIMIT_MS = 900_000
 /** Disk for large arguments and results that may be wanted again, bytes. */
@@ -48,6 +54,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   link.authorise(terms.session)
   pieces?.trust(terms.ticketKey, terms.clock)
   log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
+  setTimeout(flushCompileCache, SETTLED_MS).unref()
 
   const blobsPath = `/v1/workers/${worker}/blobs`
   const blobs = createBlobs({

@@ -22,7 +22,7 @@ import { eventually } from './support/eventually.ts'
 import { TOKEN, bootPilot, settingsFor, workerEnvironment } from './support/pilot.ts'
 import { tinyRuntime } from './support/runtime.ts'
 
-const worker = 'env | grep ^GLEANER_\necho "worker of $(id -u) in $PWD"\n'
+const worker = 'env | grep -e ^GLEANER_ -e ^NODE_\necho "worker of $(id -u) in $PWD"\n'
 let root: string
 let runtime: { path: string; sha256: string }
 
@@ -115,8 +115,9 @@ describe('pilot.sh', () => {
     const { folder, cache } = fresh('cached')
     await bootPilot({ folder, settings: shared(cache) }).done
     const began = performance.now()
-    const { code } = await bootPilot({ folder, settings: remote(cache, 'http://127.0.0.1:9') }).done
+    const { code, output } = await bootPilot({ folder, settings: remote(cache, 'http://127.0.0.1:9') }).done
     assert.equal(code, 0)
+    assert.match(output, new RegExp(`^NODE_COMPILE_CACHE=${cache}/runtime/${runtime.sha256}/compiled$`, 'm'))
     assert.ok(performance.now() - began < 1000)
   })
 
