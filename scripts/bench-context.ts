@@ -118,7 +118,7 @@ function tasksOf(size: number, count: number): string[][] {
 /** Inference for each pilot: enough for what a pilot does once to be small against it, and for a curve in five minutes. */
 function inferenceSeconds(ratio: number): number {
   if (values.seconds !== undefined) return Number(values.seconds)
-  return isCurve ? Math.min(6, Math.max(2.5, 44 / (2 + ratio))) : 30
+  return isCurve ? Math.min(6, Math.max(2, 44 / (2 + ratio))) : 30
 }
 
 /** Tasks that were run in mode none, and what they have cost. */
