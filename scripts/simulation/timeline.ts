@@ -23,6 +23,11 @@ export class Timeline {
     })
   }
 
+  /** When the next event is; Infinity if there is none. */
+  get nextAt(): number {
+    return this.#events[0]?.at ?? Infinity
+  }
+
   /** Goes on to the next event; false if there is none. */
   step(): boolean {
     const events = this.#events

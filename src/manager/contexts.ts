@@ -12,7 +12,7 @@ import type { TaskError } from '../protocol/task.ts'
 import type { UploadContextRequest } from '../protocol/client.ts'
 import type { Blobs } from './blobs.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { conflict, invalid, notFound } from './errors.ts'
+import { ApiError, conflict, invalid, notFound } from './errors.ts'
 import { addContext, forgetName, knownContexts, passingContexts } from './known-contexts.ts'
 import type { Ledger } from './ledger.ts'
 import { layOut } from './upload.ts'
@@ -186,7 +186,12 @@ export class Contexts {
     blobs.assertAll(refs, 'the context')
     const folder = join(this.#store.temporary, randomUUID())
     await using _laidOut = await layOut(folder, blobs.folder, request)
-    return await this.register(folder, request.keepMs)
+    return await this.register(folder, request.keepMs).catch((error: unknown) => {
+      // It never had such a file as far as its user knows.
+      if (!(error instanceof ApiError)) throw error
+      const message = error.message.replace(join(folder, 'context.yaml'), 'the context')
+      throw new ApiError(error.status, error.code, message)
+    })
   }
 
   async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
@@ -196,7 +201,8 @@ export class Contexts {
     const bundles: Record<string, string> = {}
     for (const [key, folder] of Object.entries(folders)) {
       const source = resolve(dirname(file), folder)
-      if (!(await isFolder(source))) throw invalid(`${file}: bundles.${key}: there is no folder ${source}`)
+      if (!(await isFolder(source)))
+        throw invalid(`${file}: bundles.${key}: there is no folder ${source} on the factory's machine`)
       const options = {
         store: this.#store,
         paths: [source],

@@ -1,3 +1,4 @@
+import { Timeline } from '../../scripts/simulation/timeline.ts'
 import { bitmap, has } from '../../src/bundle/bitmap.ts'
 import {
   choose,
@@ -90,40 +91,9 @@ export function simulate(options: SimOptions): SimResult {
   let repeats = 0
   let frames = 0
   const news = Array.from({ length: workers }, () => [] as number[])
-  let now = 0
   let finished = 0
 
-  // A heap of what happens when.
-  const heap: { at: number; order: number; run: () => void }[] = []
-  let order = 0
-  const before = (a: number, b: number) =>
-    heap[a]!.at < heap[b]!.at || (heap[a]!.at === heap[b]!.at && heap[a]!.order < heap[b]!.order)
-  const swap = (a: number, b: number) => ([heap[a], heap[b]] = [heap[b]!, heap[a]!])
-  const at = (time: number, run: () => void) => {
-    heap.push({ at: time, order: order++, run })
-    for (let i = heap.length - 1; i > 0;) {
-      const parent = (i - 1) >> 1
-      if (!before(i, parent)) break
-      swap(i, parent)
-      i = parent
-    }
-  }
-  const pop = () => {
-    const top = heap[0]
-    const last = heap.pop()
-    if (heap.length > 0 && last) {
-      heap[0] = last
-      for (let i = 0; ;) {
-        let least = i
-        for (const child of [2 * i + 1, 2 * i + 2])
-          if (child < heap.length && before(child, least)) least = child
-        if (least === i) break
-        swap(i, least)
-        i = least
-      }
-    }
-    return top
-  }
+  const timeline = new Timeline()
 
   /** Max-min fair shares: what one link leaves of a transfer's share, the others on its links get. */
   const share = () => {
@@ -156,14 +126,14 @@ export function simulate(options: SimOptions): SimResult {
     }
   }
   const progress = (until: number) => {
-    for (const transfer of transfers) transfer.left -= transfer.rate * (until - now)
-    now = until
+    for (const transfer of transfers) transfer.left -= transfer.rate * (until - timeline.now)
+    timeline.now = until
   }
   const nextEnd = () => {
     let first: Transfer | undefined
     let when = Infinity
     for (const transfer of transfers) {
-      const end = now + Math.max(0, transfer.left) / transfer.rate
+      const end = timeline.now + Math.max(0, transfer.left) / transfer.rate
       if (end < when) [first, when] = [transfer, end]
     }
     return { first, when }
@@ -172,12 +142,12 @@ export function simulate(options: SimOptions): SimResult {
   const pump = (worker: number) => {
     const swarm = swarms[worker]
     if (!swarm || heldCount[worker] === pieces) return
-    for (let ask = choose(swarm, now, chance); ask; ask = choose(swarm, now, chance)) {
-      const flight = flightBegins(swarm, ask, now)
+    for (let ask = choose(swarm, timeline.now, chance); ask; ask = choose(swarm, timeline.now, chance)) {
+      const flight = flightBegins(swarm, ask, timeline.now)
       if (ask.kind === 'run' && swarm.requests[ask.first]! > 1) repeats++
       const request = { ask, flight, by: worker }
       const server = ask.source === 'manager' ? manager : Number(ask.source)
-      at(now + latencyMs, () => {
+      timeline.after(latencyMs, () => {
         queues[server]!.push(request)
         serve(server)
       })
@@ -193,20 +163,20 @@ export function simulate(options: SimOptions): SimResult {
       if (ask.kind === 'any') {
         run = spread.choose(
           (piece) => has(ask.want, piece),
-          now,
+          timeline.now,
           (_, count) => count * pieceSize <= ask.bytes,
         )
       }
       if (!run) {
-        at(now + latencyMs, () => {
-          sourceSpread(swarm, 'manager', now + 150 * (1 + chance()))
+        timeline.after(latencyMs, () => {
+          sourceSpread(swarm, 'manager', timeline.now + 150 * (1 + chance()))
           flightEnds(swarm, flight)
           pump(by)
         })
         continue
       }
       const { first, count } = run
-      if (server === manager) spread.sent(first, count, now)
+      if (server === manager) spread.sent(first, count, timeline.now)
       if (ask.kind === 'any') flightBrings(swarm, flight, first, count)
       fresh[server]!++
       let young = true
@@ -215,7 +185,7 @@ export function simulate(options: SimOptions): SimResult {
         young = false
         serve(server)
       }
-      at(now + ageMs, age)
+      timeline.after(ageMs, age)
       const bytes = count * pieceSize
       const since = flight.since
       transfers.add({
@@ -226,7 +196,7 @@ export function simulate(options: SimOptions): SimResult {
         done: () => {
           if (server === manager) managerBytes += bytes
           else peerBytes += bytes
-          flightEnds(swarm, flight, { bytes, ms: now - since })
+          flightEnds(swarm, flight, { bytes, ms: timeline.now - since })
           for (let piece = first; piece < first + count; piece++) arrive(by, piece)
           age()
           pump(by)
@@ -242,7 +212,7 @@ export function simulate(options: SimOptions): SimResult {
     pieceArrives(swarms[worker]!, piece)
     heldCount[worker]!++
     if (heldCount[worker] === pieces) {
-      doneMs[worker] = now
+      doneMs[worker] = timeline.now
       finished++
     }
     news[worker]!.push(piece)
@@ -250,7 +220,7 @@ export function simulate(options: SimOptions): SimResult {
       const told = news[worker]!.splice(0)
       if (told.length === 0) return
       frames++
-      at(now + latencyMs, () => {
+      timeline.after(latencyMs, () => {
         for (const follower of followers[worker]!) {
           for (const each of told) sourceHas(swarms[follower]!, String(worker), each)
           pump(follower)
@@ -258,11 +228,11 @@ export function simulate(options: SimOptions): SimResult {
       })
     }
     if (news[worker]!.length >= pieces / newsShare) tell()
-    else if (news[worker]!.length === 1) at(now + newsMs, tell)
+    else if (news[worker]!.length === 1) timeline.after(newsMs, tell)
   }
 
   for (let worker = 0; worker < workers; worker++) {
-    at(startAt(worker), () => {
+    timeline.after(startAt(worker), () => {
       const swarm = newSwarm(bitmap(pieces), pieces, () => pieceSize, tuning)
       swarms[worker] = swarm
       sourceJoins(swarm, 'manager', 'manager')
@@ -273,7 +243,7 @@ export function simulate(options: SimOptions): SimResult {
         .slice(0, neighbours)
       for (const { other } of others) {
         sourceJoins(swarm, String(other), 'neighbour')
-        at(now + 2 + chance() * 3, () => {
+        timeline.after(2 + chance() * 3, () => {
           followers[other]!.push(worker)
           for (let piece = 0; piece < pieces; piece++) {
             if (has(heldBy[other]!, piece)) sourceHas(swarm, String(other), piece)
@@ -284,7 +254,7 @@ export function simulate(options: SimOptions): SimResult {
       const tick = () => {
         if (heldCount[worker] === pieces) return
         pump(worker)
-        at(now + 50, tick)
+        timeline.after(50, tick)
       }
       tick()
     })
@@ -292,16 +262,16 @@ export function simulate(options: SimOptions): SimResult {
 
   while (finished < workers) {
     const { first, when } = nextEnd()
-    const next = heap[0]
-    if (first && (!next || when <= next.at)) {
+    const next = timeline.nextAt
+    if (first && when <= next) {
       progress(when)
       transfers.delete(first)
       first.done()
       share()
-    } else if (next) {
-      progress(next.at)
-      pop()!.run()
-    } else throw new Error('the simulation is stuck')
+    } else {
+      progress(next)
+      if (!timeline.step()) throw new Error('the simulation is stuck')
+    }
   }
   return { allMs: Math.max(...doneMs), doneMs, managerBytes, peerBytes, repeats, frames: frames / workers }
 }

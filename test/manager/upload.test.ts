@@ -48,6 +48,16 @@ test('a context may come as blobs, with no folder that client and manager both s
     assert.equal(both.status, 400, both.body.error?.message)
     assert.match((await upload({ other: fine.code })).body.error.message, /names the bundle "code"/)
 
+    const elsewhere = { ...context, bundles: { model: '/on/another/machine' } }
+    const refused = await ask(manager.url, manager.token, '/v1/contexts/upload', {
+      context: elsewhere,
+      files: fine,
+    })
+    assert.equal(
+      (refused.body as { error: { message: string } }).error.message,
+      "the context: bundles.model: there is no folder /on/another/machine on the factory's machine",
+    )
+
     const { status, body } = await upload(fine)
     assert.deepEqual([status, body.name], [200, 'uploaded'])
     const manifest = await store.manifest(body.bundles.code!)
