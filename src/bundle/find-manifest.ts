@@ -4,18 +4,12 @@ import { BundleError } from './errors.ts'
 import { bundleIdOf, parseManifest } from './manifest.ts'
 import type { PieceSource } from './source.ts'
 
-/**
- * How long a source is given to answer before the next one is asked as well, milliseconds: by chance between these, so that
- * workers that wait for each other do not turn to the manager all at once.
- */
-const HEAD_START_LEAST_MS = 250
-const HEAD_START_MOST_MS = 1_000
-/** Share of workers that ask the manager first. */
-const MANAGER_FIRST = 1 / 8
+/** How long a source is given to answer before the next one is asked as well, milliseconds. */
+const HEAD_START_MS = 50
 
 /**
- * In which order to ask for a manifest: by chance, but the manager second at the latest. Of many workers that begin together
- * only few ask it at once, and the others get the manifest from these.
+ * In which order to ask for a manifest: the manager first, the others by chance. Of many workers that begin together few have
+ * their turn at the manager soon, and the others get the manifest from these and leave its queue.
  *
  * @param chance as Math.random
  */
@@ -23,14 +17,10 @@ export function orderForManifest<T extends Pick<PieceSource, 'kind'>>(
   sources: T[],
   chance: () => number,
 ): T[] {
-  const shuffled = sources
-    .map((source) => ({ source, order: chance() }))
+  return sources
+    .map((source) => ({ source, order: source.kind === 'manager' ? -1 : chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
-  const managers = shuffled.filter(({ kind }) => kind === 'manager')
-  const others = shuffled.filter(({ kind }) => kind !== 'manager')
-  const before = chance() < MANAGER_FIRST ? 0 : 1
-  return [...others.slice(0, before), ...managers, ...others.slice(before)]
 }
 
 /**
@@ -48,8 +38,7 @@ export async function raceForManifest(
   try {
     for (const source of sources) {
       attempts.push(askManifest(source, bundle, AbortSignal.any([signal, over.signal])))
-      const ms = HEAD_START_LEAST_MS + Math.random() * (HEAD_START_MOST_MS - HEAD_START_LEAST_MS)
-      const headStart = sleep(ms, undefined, { signal: over.signal }).catch(() => undefined)
+      const headStart = sleep(HEAD_START_MS, undefined, { signal: over.signal }).catch(() => undefined)
       const found = await Promise.race([firstOf(), headStart])
       if (found) return found
     }

@@ -33,6 +33,12 @@ const TURN_MS = 3_000
  * this source gets only such a share of its link.
  */
 const SPREADING_AT_ONCE = 12
+/**
+ * Manifests that are on their way together, and how long one counts, milliseconds. Few, so that of workers that begin together
+ * some have it soon and pass it on, before the others had their turn.
+ */
+const MANIFESTS_AT_ONCE = 2
+const MANIFEST_PATIENCE_MS = 100
 /** A client that takes less than this, in bytes per second, is cut off; after so many milliseconds at first. */
 const SLOWEST = 64 << 10
 const SLOWEST_GRACE_MS = 10_000
@@ -50,6 +56,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
   const { store, authorise } = options
   const uploads = limitUploads(options.uploads)
   const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: DELIVERY_MS })
+  const manifests = limitUploads({ atOnce: MANIFESTS_AT_ONCE, patienceMs: MANIFEST_PATIENCE_MS })
   const deliveries = trackDeliveries()
   const buffers = keepBuffers()
   const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
@@ -89,6 +96,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     return refuse(reply, 500, 'failed', 'this source cannot read its pieces; ask another one')
   })
   scope.addHook('onRequest', async (request, reply) => {
+    deliveries.arrived(request.socket)
     const bundle = BundleId.safeParse((request.params as { bundle?: string }).bundle)
     const [, ticket] = /^Bearer (\S{1,1000})$/.exec(request.headers.authorization ?? '') ?? []
     if (bundle.success && ticket !== undefined && (await isAccepted(ticket, bundle.data))) return
@@ -100,9 +108,12 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     )
   })
 
-  scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params }, reply) => {
+  scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params, socket }, reply) => {
     const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, closing(reply.raw))
     if (!pieces) return notHere(reply, params.bundle)
+    const endTurn = await awaitTurn(manifests, reply.raw)
+    if (!endTurn) return busy(reply)
+    deliveries.begins(socket, endTurn)
     return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
   })
   scope.get<BundleParams>('/v1/pieces/:bundle/holdings', async ({ params }, reply) => {
@@ -136,7 +147,6 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     return send(pieces, reply, { first, count })
   })
   scope.post<BundleParams>('/v1/pieces/:bundle', async (request, reply) => {
-    deliveries.arrived(request.socket)
     const query = RunQuery.safeParse(request.query)
     if (!query.success) return refuse(reply, 400, 'bad-request', explain(query.error))
     const pieces = await store.pieces(request.params.bundle)

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import path from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import { createBundle } from '../../src/bundle/create.ts'
 import { orderForManifest, raceForManifest } from '../../src/bundle/find-manifest.ts'
+import { httpSource } from '../../src/bundle/http-source.ts'
 import { bundleIdOf, canonicalJson } from '../../src/bundle/manifest.ts'
 import type { PieceSource } from '../../src/bundle/source.ts'
 import type { Manifest } from '../../src/protocol/bundle.ts'
+import { sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
 
 const MANIFEST: Manifest = {
   version: 1,
@@ -52,7 +56,7 @@ describe('finding a manifest', () => {
     assert.equal(await find([never, never], AbortSignal.timeout(10)), undefined)
   })
 
-  test('asks everyone, the manager second at the latest', () => {
+  test('asks everyone, the manager first', () => {
     const kinds = fc.shuffledSubarray(['manager', 'neighbour', 'neighbour', 'neighbour', 'folder'] as const)
     fc.assert(
       fc.property(kinds, fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true })), (kinds, chances) => {
@@ -60,8 +64,21 @@ describe('finding a manifest', () => {
         const order = orderForManifest(sources, () => chances.next().value as number)
         assert.deepEqual(new Set(order), new Set(sources))
         assert.equal(order.length, sources.length)
-        assert.ok(order.findIndex(({ kind }) => kind === 'manager') <= 1)
+        assert.ok(order.findIndex(({ kind }) => kind === 'manager') <= 0)
       }),
     )
+  })
+
+  test('all that ask at once have their turn, also if they never ask for anything else', async () => {
+    await using temporary = await temporaryFolder()
+    await writeTree(temporary.folder, { 'source/weights.bin': 100_000 })
+    await using node = await startNode(path.join(temporary.folder, 'node'))
+    const paths = [path.join(temporary.folder, 'source')]
+    const { id, manifest } = await createBundle({ store: node.store, paths, kind: 'files' })
+    const sources = Array.from({ length: 7 }, () => httpSource(id, sourceOf('manager', node, id)))
+    const signal = AbortSignal.timeout(10_000)
+    const answers = await Promise.all(sources.map((source) => source.manifest(signal)))
+    for (const answer of answers) assert.equal(answer.toString(), canonicalJson(manifest))
+    await Promise.all(sources.map((source) => source.close()))
   })
 })
