@@ -17,6 +17,8 @@ export interface Serving {
   config: Config
   /** Names of the contexts that the configuration lists. */
   contexts: string[]
+  /** Names of sites that are not configured any more, but may have pilots in their queues. */
+  lostSites: string[]
   /** Resolves when a client asks the factory to stop when the queued work is done. */
   drainRequested: Promise<void>
   /** Resolves when a client asks it to stop at once. */
@@ -66,6 +68,9 @@ export async function serve(
   })
   opened.defer(() => manager.close())
   await removeOldRuntimes(store, runtime.id, await bootedRuntimes(state, manager.registry))
+  const lostSites = manager.registry
+    .sites()
+    .filter((name) => !config.sites.some((site) => site.name === name))
   const contexts: string[] = []
   for (const path of config.contexts) contexts.push((await manager.registerContext(path)).name)
 
@@ -91,6 +96,7 @@ export async function serve(
     url: manager.url,
     config,
     contexts,
+    lostSites,
     drainRequested: drainRequested.promise,
     stopRequested: stopRequested.promise,
     stop(options) {

@@ -146,6 +146,12 @@ export class Pilots implements PilotRegistry {
     })
   }
 
+  /** Sites that have pilots that have not ended, as far as is known. */
+  sites(): string[] {
+    const rows = this.#ledger.sql('SELECT DISTINCT site FROM pilots WHERE ended_at IS NULL').all()
+    return rows.map(({ site }) => site as string)
+  }
+
   #workerOf(session: Session): PilotRecord['worker'] {
     const worker = this.#dispatcher.state.workers.get(session.worker)
     if (!worker) return undefined

@@ -80,6 +80,26 @@ describe('by hand', () => {
     assert.equal(new Set(await readIds(join(here.folder, 'results.jsonl'))).size, 1_000)
   })
 
+  test('start tells of a site that was taken out of the configuration with its pilots still there', async () => {
+    await using here = await plant('sites: { here: { kind: local, count: 1 } }')
+    await writeTasks(join(here.folder, 'tasks.jsonl'), 1, { ms: 3_600_000 })
+    const running = await here.start()
+    const run = here.begin(...RUN)
+    await until(async () => (await here.status()).sites[0]?.running === 1, 60_000)
+    for (const { child } of [run, running]) child.kill('SIGKILL')
+    await running.ended
+    const sites = 'sites: { here: { kind: local, enabled: false }, there: { kind: local, count: 0 } }'
+    await writeFile(join(here.state, 'factory.yaml'), `${sites}\n`)
+    const again = await here.factory('start', '--detach')
+    assert.match(again.stdout, /^site here had pilots .* put it back, with max: 0/m, again.stderr)
+    await here.factory('stop')
+    await writeFile(join(here.state, 'factory.yaml'), 'sites: { here: { kind: local, max: 0, grace: 1s } }\n')
+    const back = await here.factory('start', '--detach')
+    assert.doesNotMatch(back.stdout, /had pilots/)
+    assert.equal((await here.factory('stop')).code, 0)
+    assert.equal((await here.pilots()).size, 0)
+  })
+
   test('stop cuts short a stop --drain that takes too long', async () => {
     await using here = await plant('sites: { here: { kind: local, grace: 1s } }')
     await writeTasks(join(here.folder, 'tasks.jsonl'), 5, { ms: 3_600_000 })
