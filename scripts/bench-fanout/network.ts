@@ -7,6 +7,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
  */
 const QUEUE = '1250k'
 
+/**
+ * How TCP shares the links: the same on every machine, whatever its default is. CUBIC, the default of most, may not be chosen in
+ * a namespace everywhere; Reno may, and like it fills a link until it loses something.
+ */
+const CONGESTION_CONTROL = 'net.ipv4.tcp_congestion_control=reno'
+
 /** How many addresses of neighbours the kernel keeps, in all namespaces together. */
 const NEIGHBOURS_KEPT = '/proc/sys/net/ipv4/neigh/default/gc_thresh3'
 
@@ -44,6 +50,7 @@ export function buildNetwork(nodes: number, rate: string): Network {
     ip('netns', 'add', name)
     made.push(name)
     ip('-n', name, 'link', 'set', 'lo', 'up')
+    ip('netns', 'exec', name, 'sysctl', '--quiet', '--write', CONGESTION_CONTROL)
   }
   const forgetNeighbours = keepNeighbours(nodes)
   const remove = () => {
