@@ -2,6 +2,7 @@ import { InvalidArgumentError, type Command } from 'commander'
 import {
   connect,
   InputError,
+  latestRun,
   stateFolder,
   type Client,
   type ConnectOptions,
@@ -19,9 +20,10 @@ export function clientFor(command: Command, options: ConnectOptions = {}): Clien
   return connect({ state: stateOf(command), ...options })
 }
 
-/** The job of that number or name. @throws InputError if there is none */
+/** The job of that number, or the latest one of that name. @throws InputError if there is none */
 export async function findJob(client: Client, wanted: string): Promise<Job> {
-  const found = (await client.jobs()).find(({ id, name }) => String(id) === wanted || name === wanted)
+  const jobs = await client.jobs()
+  const found = jobs.find(({ id }) => String(id) === wanted) ?? latestRun(jobs, wanted).latest
   if (!found) throw new InputError(`there is no job ${wanted}: "factory jobs" lists them`)
   return client.job(found.id)
 }

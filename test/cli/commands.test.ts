@@ -136,6 +136,8 @@ describe('other commands', () => {
       (await here.run('cancel', 'mine')).stdout,
       /^job 1 had ended already: 2 of 2 tasks have results\n$/,
     )
+    await here.run(...RUN, '--name', 'mine', '--restart')
+    assert.match((await here.run('forget', 'mine')).stdout, /^job 2 is forgotten, with 2 tasks\n$/)
     assert.match((await here.run('forget', 'mine')).stdout, /^job 1 is forgotten, with 2 tasks\n$/)
     assert.match((await here.run('forget', 'mine')).stderr, /^factory: there is no job mine: /)
     assert.match((await here.run('context', 'list')).stdout, /^echo +module +echo, shout +aaaaaaaaaaaa$/m)
