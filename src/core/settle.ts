@@ -53,13 +53,13 @@ function charge(
   const faults = job.faults.get(result.task) ?? { errors: 0, crashes: 0, excuses: 0 }
   job.faults.set(result.task, faults)
   const onTrial = noteFailure(state, worker, now)
-  const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(state, worker, job, faults)
+  const final = result.outcome.status === 'crash' ? crashed(state, faults) : erred(worker, job, faults)
   faults.failedOn = worker.id
   if (final) finish(state, worker.id, job, result, actions)
   else giveUp(state, lease, result.task)
   // What else it has in hand is for others to try.
   if (onTrial) for (const held of [...worker.leases.values()]) revoke(state, held)
-  if (isBlackHole(state, worker, job)) {
+  if (isBlackHole(worker, job)) {
     worker.draining = true
     actions.push({ type: 'black-hole', worker: worker.id, node: worker.node, failures: worker.failures })
   }
@@ -69,8 +69,8 @@ function crashed(state: SchedulerState, faults: Faults): boolean {
   return ++faults.crashes >= state.config.maxCrashes
 }
 
-function erred(state: SchedulerState, worker: Worker, job: Job, faults: Faults): boolean {
-  return !excuse(state, worker, faults) && ++faults.errors > job.retries
+function erred(worker: Worker, job: Job, faults: Faults): boolean {
+  return !excuse(worker, faults) && ++faults.errors > job.retries
 }
 
 function finish(

@@ -17,8 +17,8 @@ const CONTRADICTIONS = 3
 const LOOK_PAST = 64
 
 /** Whether its failures may be its own fault rather than its tasks'. */
-export function isDoubtful({ config }: SchedulerState, worker: Worker): boolean {
-  return worker.done === 0 || worker.failures >= config.blackHoleFailures
+function isDoubtful(worker: Worker): boolean {
+  return worker.done === 0 || worker.trial !== undefined
 }
 
 /** Takes note of a failure; true if that puts the worker on trial. */
@@ -40,15 +40,15 @@ export function noteSuccess(state: SchedulerState, worker: Worker, faults: Fault
 }
 
 /** The error of a task on a doubtful worker is not counted, if the task did not just fail there before. */
-export function excuse(state: SchedulerState, worker: Worker, faults: Faults): boolean {
-  if (!isDoubtful(state, worker) || faults.failedOn === worker.id || faults.excuses >= EXCUSES) return false
+export function excuse(worker: Worker, faults: Faults): boolean {
+  if (!isDoubtful(worker) || faults.failedOn === worker.id || faults.excuses >= EXCUSES) return false
   faults.excuses++
   return true
 }
 
 /** It only ever failed, where the same job succeeds on others; or fails again and again what others then manage. */
-export function isBlackHole({ config }: SchedulerState, worker: Worker, job: Job): boolean {
-  if (worker.draining || worker.failures < config.blackHoleFailures) return false
+export function isBlackHole(worker: Worker, job: Job): boolean {
+  if (worker.draining || !worker.trial) return false
   return worker.done === 0 ? job.done > 0 : worker.contradicted >= CONTRADICTIONS
 }
 
@@ -76,13 +76,12 @@ function isProvenElsewhere(state: SchedulerState, worker: Worker, now: number): 
 
 /** Whether a worker on another node is on trial too. */
 function othersFail(state: SchedulerState, { node }: Worker): boolean {
-  for (const other of state.workers.values()) if (other.trial && other.node !== node) return true
-  return false
+  return [...state.workers.values()].some((other) => other.trial && other.node !== node)
 }
 
 /** Takes queued tasks for a worker. What just failed on a doubtful one it gets again only if there is little else. */
 export function takeFor(state: SchedulerState, worker: Worker, job: Job, count: number): number[] {
-  if (job.faults.size === 0 || !isDoubtful(state, worker)) return dequeue(state, job, count)
+  if (job.faults.size === 0 || !isDoubtful(worker)) return dequeue(state, job, count)
   const seen = dequeue(state, job, count + LOOK_PAST)
   const failedHere = (task: number) => job.faults.get(task)?.failedOn === worker.id
   const ordered = [...seen.filter((task) => !failedHere(task)), ...seen.filter(failedHere)]
