@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { SiteStatus } from '../protocol/client.ts'
 import type { Config, SiteConfig } from './config.ts'
 import type { PilotRegistry } from '../core/registry.ts'
-import { startSiteLoop } from './site-loop.ts'
+import { SiteLoop } from './site-loop.ts'
 import { htcondorSite } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
@@ -31,15 +31,16 @@ export type Factory = {
 
 /** Starts to keep pilots at all sites. Those of an earlier run that are still in the queues are found and kept. */
 export function startFactory({ config, registry, stateFolder, log, ...boot }: FactoryOptions): Factory {
-  const loops = config.sites.map((site) =>
-    startSiteLoop({
-      config: site,
-      site: (onChange) => makeSite(site, registry.factoryId, stateFolder, onChange),
-      siteFolder: submissionsFolder(stateFolder, site.name),
-      registry,
-      boot,
-      log: log.child({ site: site.name }),
-    }),
+  const loops = config.sites.map(
+    (site) =>
+      new SiteLoop({
+        config: site,
+        site: (onChange) => makeSite(site, registry.factoryId, stateFolder, onChange),
+        siteFolder: submissionsFolder(stateFolder, site.name),
+        registry,
+        boot,
+        log: log.child({ site: site.name }),
+      }),
   )
   return {
     status: () => loops.map((loop) => loop.status()),

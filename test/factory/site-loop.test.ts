@@ -6,7 +6,7 @@ import { type TestContext, describe, test } from 'node:test'
 import pino from 'pino'
 import { ConfigFile, resolveConfig } from '../../src/factory/config.ts'
 import type { PilotRecord } from '../../src/core/registry.ts'
-import { startSiteLoop } from '../../src/factory/site-loop.ts'
+import { SiteLoop } from '../../src/factory/site-loop.ts'
 import { BatchSystem } from './support/batch-system.ts'
 import { eventually } from './support/eventually.ts'
 import { testRegistry } from './support/registry.ts'
@@ -24,7 +24,7 @@ function startLoop(t: TestContext, site: object, observe?: (record: PilotRecord)
   registry.setDemand({ queued: 1000 })
   const boot = { managerUrl: 'http://127.0.0.1:9', runtime: { path: '/nowhere', sha256: '0'.repeat(64) } }
   const log = pino({ level: 'silent' })
-  const loop = startSiteLoop({ config, site: () => batch.site, siteFolder, registry, boot, log })
+  const loop = new SiteLoop({ config, site: () => batch.site, siteFolder, registry, boot, log })
   t.after(async () => {
     await loop.stop({ drain: false })
     rmSync(siteFolder, { recursive: true })
