@@ -22,6 +22,8 @@ node=${SLURMD_NODENAME:-$(uname -n)}
 child='' lock='' partial='' receivers=''
 
 fail() { # CODE NAME MESSAGE
+  # A command that such a signal ended did not fail for any reason of its own.
+  case $? in 129 | 130 | 143) set -- 143 evicted "$told_to_leave" ;; esac
   trap '' TERM INT HUP
   if [ -n "$child" ]; then kill "$child" 2>/dev/null; fi
   end_receivers
@@ -30,19 +32,30 @@ fail() { # CODE NAME MESSAGE
   echo "gleaner: $pilot on $node: error $1 $2: $3" >&3
   exit "$1"
 }
-# Descriptor 4 holds their pipe open until they have opened it, whatever has become of who was to write to it.
+# They wait for each other's ends of the pipes, so no signal may take one of them alone. Descriptor 4 holds their pipe open
+# until they have opened it, whatever has become of who was to write to it.
 end_receivers() {
   exec 4>&-
   # shellcheck disable=SC2086 # One or several.
   if [ -n "$receivers" ]; then wait $receivers; fi
   receivers=''
 }
-trap 'fail 143 evicted "told to leave before the worker was up"' TERM INT HUP
+told_to_leave='told to leave before the worker was up'
+told=''
+# What must not be done by half stands between these two: a signal that comes meanwhile is acted upon at its end.
+hold_signals() { trap 'told=yes' TERM INT HUP; }
+heed_signals() {
+  trap 'fail 143 evicted "$told_to_leave"' TERM INT HUP
+  if [ -n "$told" ]; then fail 143 evicted "$told_to_leave"; fi
+}
+heed_signals
 
 # Runs a command so that a signal is acted upon at once, not when the command is done.
 attended() {
+  hold_signals
   "$@" &
   child=$!
+  heed_signals
   wait "$child"
   set -- $?
   child=
@@ -80,7 +93,8 @@ if [ -n "${SLURM_JOB_ID:-}" ]; then
   memory=${SLURM_MEM_PER_NODE:-$memory}
   gpus=${gpus:-${SLURM_JOB_GPUS:-}}
 elif [ -n "${_CONDOR_JOB_AD:-}" ]; then
-  job=$(ad "$_CONDOR_JOB_AD" ClusterId).$(ad "$_CONDOR_JOB_AD" ProcId)
+  job=$(ad "$_CONDOR_JOB_AD" ClusterId)
+  job=$job.$(ad "$_CONDOR_JOB_AD" ProcId)
   starts=$(ad "$_CONDOR_JOB_AD" NumShadowStarts)
   restarts=$((${starts:-1} - 1))
   if [ "$restarts" -lt 0 ]; then restarts=0; fi
@@ -96,14 +110,17 @@ fi
 # Slurm's word for "no GPU was asked for".
 if [ "$gpus" = NoDevFiles ]; then gpus=''; fi
 
+# Bash 5.2 misreads a command with two substitutions if a trapped signal comes during the first: hence a line for each.
+uid=$(id -u)
+
 # The first of these folders that this user can write to, and nobody else can, is the node's cache.
 usable() {
   if [ -z "$1" ]; then return 1; fi
   mkdir -p "$1" 2>/dev/null
-  [ -d "$1" ] && [ -w "$1" ] && [ -n "$(find "$1" -prune -user "$(id -u)" ! -perm -0020 ! -perm -0002 2>/dev/null)" ]
+  [ -d "$1" ] && [ -w "$1" ] && [ -n "$(find "$1" -prune -user "$uid" ! -perm -0020 ! -perm -0002 2>/dev/null)" ]
 }
 cache=''
-for folder in "${GLEANER_CACHE:-}" "/tmp/gleaner-$(id -u)" "/var/tmp/gleaner-$(id -u)" \
+for folder in "${GLEANER_CACHE:-}" "/tmp/gleaner-$uid" "/var/tmp/gleaner-$uid" \
   "${TMPDIR:+$TMPDIR/gleaner}" "${scratch:+$scratch/cache}"; do
   if [ -n "${GLEANER_CACHE:-}" ] && [ "$folder" != "$GLEANER_CACHE" ]; then break; fi
   if usable "$folder"; then cache=$folder && break; fi
@@ -153,10 +170,12 @@ receive() { # COMMAND...: 0 done, 1 the command has failed, 2 it has sent someth
   mkdir "$partial" "$partial/runtime" || fail 68 no-space "cannot write to $cache/runtime"
   if mkfifo "$partial/archive" "$partial/copy" 2>/dev/null; then
     exec 4<>"$partial/archive"
-    { exec 4>&- && take_hash <"$partial/copy" >"$partial/hash"; } &
+    hold_signals
+    { trap '' TERM INT HUP && exec 4>&- && take_hash <"$partial/copy" >"$partial/hash"; } &
     receivers=$!
-    { exec <"$partial/archive" 4>&- && tee "$partial/copy" | unpack; } &
+    { trap '' TERM INT HUP && exec <"$partial/archive" 4>&- && tee "$partial/copy" | unpack; } &
     receivers="$receivers $!"
+    heed_signals
     attended "$@"
     failed=$?
   else # A filesystem without pipes: one after the other.
@@ -235,21 +254,30 @@ have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }
 
 # One pilot of a node fetches, the others wait for it: a lock is left behind only by a pilot that was killed.
 lock_is_stale() {
+  owner_node='' owner_pid=''
   read -r owner_node owner_pid 2>/dev/null <"$runtime.lock/owner"
-  if [ "${owner_node:-}" = "$(uname -n)" ] && ! kill -0 "$owner_pid" 2>/dev/null; then return 0; fi
+  if [ "$owner_node" = "$(uname -n)" ] && ! kill -0 "$owner_pid" 2>/dev/null; then return 0; fi
   [ -z "$(find "$runtime.lock" -prune -mmin -15 2>/dev/null)" ]
+}
+
+take_lock() {
+  hold_signals
+  if (trap '' TERM INT HUP && exec mkdir "$runtime.lock") 2>/dev/null; then
+    lock=$runtime.lock
+    echo "$(uname -n) $$" >"$lock/owner"
+  fi
+  heed_signals
+  [ -n "$lock" ]
 }
 
 install_runtime() {
   mkdir -p "$cache/runtime" || fail 68 no-space "cannot write to $cache"
-  until mkdir "$runtime.lock" 2>/dev/null; do
+  until take_lock; do
     if lock_is_stale; then rm -rf "$runtime.lock"; fi
     attended sleep 1
     if have_runtime; then return 0; fi
     [ -w "$cache/runtime" ] || fail 68 no-space "cannot write to $cache/runtime"
   done
-  lock=$runtime.lock
-  echo "$(uname -n) $$" >"$lock/owner"
   if ! have_runtime; then
     find "$cache/runtime" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null
     partial=$cache/runtime/partial.$pilot.$$
@@ -270,8 +298,10 @@ if have_runtime; then
 else
   install_runtime
 fi
+newline='
+'
 version=$("$runtime/node" -v 2>&1) ||
-  fail 71 unusable-node "the runtime's node does not run here: $(echo "$version" | tail -n 1)"
+  fail 71 unusable-node "the runtime's node does not run here: ${version##*"$newline"}"
 
 # --- 3. Become the worker -----------------------------------------------------------------------------------------
 

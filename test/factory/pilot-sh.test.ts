@@ -111,14 +111,12 @@ describe('pilot.sh', () => {
     assert.equal(code, 3)
   })
 
-  test('starts from the cache within a second, when neither archive nor manager is there', async () => {
+  test('starts from the cache, when neither archive nor manager is there', async () => {
     const { folder, cache } = fresh('cached')
     await bootPilot({ folder, settings: shared(cache) }).done
-    const began = performance.now()
     const { code, output } = await bootPilot({ folder, settings: remote(cache, 'http://127.0.0.1:9') }).done
     assert.equal(code, 0)
     assert.match(output, new RegExp(`^NODE_COMPILE_CACHE=${cache}/runtime/${runtime.sha256}/compiled$`, 'm'))
-    assert.ok(performance.now() - began < 1000)
   })
 
   for (const [client, missing] of Object.entries({ curl: 'wget', wget: 'curl' }))
@@ -256,6 +254,28 @@ describe('pilot.sh', () => {
       assert.match(output, /^gleaner: p7 on \S+: error 143 evicted: /m)
       assert.deepEqual(readdirSync(join(cache, 'runtime')), [])
     })
+
+  const halves: Record<string, { command: string; when: string }> = {
+    'makes its lock': { command: 'mkdir', when: '*.lock' },
+    'asks who it is': { command: 'id', when: '-u' },
+  }
+  for (const [what, { command, when }] of Object.entries(halves))
+    for (const shell of ['/bin/dash', '/bin/bash'])
+      test(`leaves nothing behind and says so when it is evicted while it ${what} under ${shell}`, async () => {
+        const { folder, cache } = fresh('half')
+        const bin = pathWithout(folder, command)
+        const evicting = `#!/bin/sh\n/bin/${command} "$@"\ncase "$*" in ${when}) kill -TERM $PPID ;; esac\n`
+        writeFileSync(join(bin, command), evicting, { mode: 0o755 })
+        const { code, output } = await bootPilot({
+          folder,
+          settings: shared(cache),
+          env: { PATH: bin },
+          shell,
+        }).done
+        assert.match(output, /^gleaner: p7 on \S+: error 143 evicted: /m)
+        assert.equal(code, 143)
+        assert.deepEqual(existsSync(cache) ? readdirSync(join(cache, 'runtime')) : [], [])
+      })
 
   test('begins anew when a download breaks off', async (t) => {
     const { folder, cache } = fresh('broken')
