@@ -75,9 +75,10 @@ function workersTable(workers: Status['workers']): string {
     worker.state,
     `${rate(worker.rate)}/s`,
     count(worker.leased),
+    worker.oldestMs === undefined ? '' : duration(worker.oldestMs),
     worker.contexts.map(contextOnWorker).join(', '),
   ])
-  return table(['WORKER', 'SITE', 'NODE', 'STATE', 'RATE', 'TASKS', 'CONTEXTS'], rows)
+  return table(['WORKER', 'SITE', 'NODE', 'STATE', 'RATE', 'TASKS', 'OLDEST', 'CONTEXTS'], rows)
 }
 
 function contextOnWorker({

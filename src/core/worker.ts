@@ -7,6 +7,13 @@ export function inHand({ leases }: Worker): number {
   return open
 }
 
+/** When it was given the oldest task that it has not ended; undefined if it has none. */
+export function busySince({ leases }: Worker): number | undefined {
+  let oldest: number | undefined
+  for (const { grantedAt } of leases.values()) oldest = Math.min(oldest ?? grantedAt, grantedAt)
+  return oldest
+}
+
 /** How a worker stands, as people and the factory are told. */
 export function standingOf({ draining, leaving, suspectSince }: Worker): 'active' | 'suspect' | 'draining' {
   if (draining || leaving) return 'draining'

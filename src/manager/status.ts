@@ -1,4 +1,4 @@
-import { inHand, standingOf } from '../core/worker.ts'
+import { busySince, inHand, standingOf } from '../core/worker.ts'
 import type { JobInfo, SiteStatus, Status } from '../protocol/client.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
@@ -137,6 +137,7 @@ export class StatusBoard {
       const worker = this.#dispatcher.state.workers.get(id)
       if (!worker) continue
       const reports = [...(this.#reports.get(id)?.values() ?? [])]
+      const since = busySince(worker)
       workers.push({
         id,
         site,
@@ -145,6 +146,7 @@ export class StatusBoard {
         state: standingOf(worker),
         rate: worker.rate,
         leased: inHand(worker),
+        ...(since === undefined ? {} : { oldestMs: Math.max(0, this.#dispatcher.now - since) }),
         contexts: reports.map(({ context, level, doing, bytesHeld, bytesTotal, error }) => ({
           context: this.#nameOf(context),
           level,

@@ -170,6 +170,8 @@ const WorkerStatus = z.object({
   state: z.enum(['active', 'suspect', 'draining']),
   rate: z.number(),
   leased: z.int(),
+  /** For how long it has had the oldest of the tasks in its hands, milliseconds. */
+  oldestMs: z.number().nonnegative().optional(),
   contexts: z.array(
     z.object({
       context: z.string(),

@@ -38,6 +38,7 @@ const STATUS: Status = {
       state: 'active',
       rate: 150,
       leased: 88,
+      oldestMs: 1_500_000,
       contexts: [{ context: 'fact-verification', level: 'memory' }],
     },
     {
@@ -148,7 +149,7 @@ test('the status of a factory has tasks, jobs, sites, workers, contexts and who 
     /^evictions: 1, which gave 64 tasks back to the queue$/m,
     /^3 +claims.jsonl-abc +fact-verification +open +4,000 +12 +10,000$/m,
     /^here +local +fixed +3 +1 +2 +0$/m,
-    /^w1 +here +node1 +active +150\/s +88 +fact-verification memory$/m,
+    /^w1 +here +node1 +active +150\/s +88 +25 min +fact-verification memory$/m,
     /^w2 .* fact-verification fetching 4 MB of 8 MB$/m,
     /^fact-verification +1 memory +2 +800 ms +3 s +4,012 +1 min 2 s$/m,
     /^w2 +b{12} +4 MB of 8 MB +w1 2 MB, w3 600 kB, manager 500 kB, w4 400 kB, 2 others 500 kB$/m,

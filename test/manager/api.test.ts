@@ -251,6 +251,14 @@ describe('an exchange', () => {
     await submit(6)
     const [doomed, other] = [await HttpWorker.register(manager), await HttpWorker.register(manager)]
     assert.equal((await doomed.exchange({ room: 6 })).body.leases[0]?.tasks.length, 6)
+    const { workers } = (await user<Status>('/v1/status')).body
+    assert.deepEqual(
+      workers.map(({ leased, oldestMs }) => [leased, oldestMs !== undefined && oldestMs >= 0]),
+      [
+        [6, true],
+        [0, false],
+      ],
+    )
     const waiting = other.exchange({ room: 6, waitMs: 30_000 })
     await doomed.die()
     const first = (await waiting).body.leases
