@@ -13,16 +13,21 @@ import type { Call } from './flight.ts'
 import { deviceMemoryOf, memoryOf } from './memory.ts'
 import type { Usage } from './residents.ts'
 
-/** What a library's process is given. */
-export interface LibraryOptions {
-  /** The first message. */
-  setup: Extract<ToLibrary, { type: 'setup' }>
+/** What a library's process is started with. */
+export interface ProcessOptions {
   /** Variables that tell it of its slot's devices. */
   env: Readonly<Record<string, string>>
   /** Its working and temporary folder. */
   folder: string
   /** Memory after which it should be restarted, bytes. */
   memoryLimit: number
+}
+
+export interface LibraryOptions extends ProcessOptions {
+  /** The first message. */
+  setup: Extract<ToLibrary, { type: 'setup' }>
+  /** May have a process that was started with the same options before. */
+  early?: { take(): ChildProcess | undefined } | undefined
   /** What the node's GPUs are used for. */
   devices: () => Promise<DeviceMemory>
   log: Logger
@@ -67,17 +72,22 @@ const STDERR_TAIL = 8 << 10
 const LOGGED_LINES = 1_000
 const LOGGED_LENGTH = 1_000
 
-/** Starts the process of a library and sends it its setup. */
-export function startLibrary(options: LibraryOptions): LibraryProcess {
-  const { setup, env, folder, memoryLimit, devices, log } = options
+/** Starts the process of a library, which waits for its setup. It ends when this process does. */
+export function spawnLibrary({ env, folder, memoryLimit }: ProcessOptions): ChildProcess {
   const heapMb = Math.ceil(memoryLimit / 2 ** 20)
   // A process group of its own, so that what user code starts can be ended with it.
-  const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
+  return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
     cwd: folder,
     env: { ...publicEnvironment(process.env), ...env, TMPDIR: folder },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     detached: true,
   })
+}
+
+/** Starts a library: its process, unless there is one already, and its setup. */
+export function startLibrary(options: LibraryOptions): LibraryProcess {
+  const { setup, early, memoryLimit, devices, log } = options
+  const child = early?.take() ?? spawnLibrary(options)
   const channel = openChannel<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
   const written = watchOutput(child, log.child({ library: child.pid }))
   const exited = whenGone(child).then((end) => ({ ...end, ...written() }))
@@ -143,7 +153,8 @@ async function whenGone(child: ChildProcess): Promise<Omit<Exit, keyof Written>>
   return { code: child.exitCode, signal: child.signalCode }
 }
 
-function killGroup({ pid }: ChildProcess): void {
+/** Kills a library's process and all that it has started. */
+export function killGroup({ pid }: ChildProcess): void {
   if (pid === undefined) return
   try {
     process.kill(-pid, 'SIGKILL')

@@ -4,6 +4,7 @@ import type { ContextSpec } from '../protocol/context.ts'
 import type { Blobs } from './blobs.ts'
 import type { ContextEvent } from './context.ts'
 import type { DeviceMemory } from './device-memory.ts'
+import { startEarly } from './early-process.ts'
 import type { Hand } from './hand.ts'
 import { overflow, type Resident, roomFor, type Usage } from './residents.ts'
 import type { SlotPlan } from './slot-plan.ts'
@@ -65,6 +66,10 @@ export function createSlot(options: SlotOptions): SlotRunner {
   const { index, plan, oneTask, isOwed, onContext, onEnded, onTaskNews, window, ...rest } = options
   const { slot, memoryLimit, deviceLimit, env } = plan
   const budget: Usage = { memory: memoryLimit, device: deviceLimit }
+  /** For the first library, which may be long in coming. With one task for each, it has no more than the others. */
+  let early = oneTask
+    ? undefined
+    : startEarly({ env, memoryLimit, folder: path.join(options.scratch, `slot-${index}`) })
   const tenants = new Map<string, Tenant>()
   /** The most that a library of each context was seen to take. */
   const seen = new Map<string, Usage>()
@@ -106,7 +111,8 @@ export function createSlot(options: SlotOptions): SlotRunner {
       memoryLimit,
       env,
       slot: index,
-      folder: path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
+      early,
+      folder: early?.folder ?? path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
       threads: Math.max(1, Math.floor(slot.cpus)),
       device: slot.device,
       isTurn: () => turn === id && (id === next || isOwed(id)),
@@ -116,6 +122,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
       onEnded: (calls, busyMs, longestMs) => onEnded(id, calls, busyMs, longestMs),
       onTaskNews: () => onTaskNews(id),
     })
+    early = undefined
     tenants.set(id, tenant)
     void tenant.gone.then((error) => {
       tenants.delete(id)
@@ -167,6 +174,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
       for (const tenant of tenants.values()) tenant.forget(isGone, isCancelled)
     },
     async stop() {
+      early?.close()
       for (const tenant of tenants.values()) tenant.stop()
       await Promise.all([...tenants.values()].map(({ gone }) => gone))
     },

@@ -6,6 +6,7 @@ import type { TaskError } from '../protocol/task.ts'
 import type { LifeEnd } from './autopsy.ts'
 import { createBell } from './bell.ts'
 import type { ContextEvent } from './context.ts'
+import type { EarlyProcess } from './early-process.ts'
 import { beginLife, type Life, type LifeOptions } from './life.ts'
 import type { Usage } from './residents.ts'
 
@@ -44,8 +45,10 @@ export interface Tenant {
   gone: Promise<TaskError | undefined>
 }
 
-export interface TenantOptions extends Omit<LifeOptions, 'setup' | 'onReady' | 'onUsage'> {
+export interface TenantOptions extends Omit<LifeOptions, 'setup' | 'early' | 'onReady' | 'onUsage'> {
   slot: number
+  /** A process for its first library. */
+  early?: EarlyProcess | undefined
   context: Loadable
   /** Threads and accelerator for its libraries. */
   threads: number
@@ -78,6 +81,7 @@ export function admit(options: TenantOptions): Tenant {
 
   async function stay(): Promise<TaskError | undefined> {
     const error = await keepAlive().catch(toTaskError)
+    options.early?.close()
     await rm(folder, { recursive: true, force: true }).catch(() => {})
     if (error) log.error({ context: spec.id, slot, error }, 'the context cannot be loaded')
     return error

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import type { ContextMode } from '../../src/protocol/context.ts'
 import { until } from '../support/until.ts'
 import { startTestManager, type TestManager } from './manager.ts'
-import { startWorker } from './process.ts'
+import { isAlive, startWorker } from './process.ts'
 import { loaded } from './stage.ts'
 
 /** Its function says in which process and with which copy of the file it ran. */
@@ -46,7 +46,9 @@ async function runIn(mode: ContextMode, env: Record<string, string> = {}) {
   manager.wake()
   await loaded(manager, other)
   const scratch = () => readdir(path.join(worker.folder, 'scratch'))
-  const isGone = async () => (await scratch()).every((name) => !name.includes(context.slice(0, 12)))
+  const isGone = async () =>
+    places.every(({ process }) => !isAlive(process)) &&
+    (await scratch()).every((name) => !name.includes(context.slice(0, 12)))
   if (mode !== 'pervasive') await until(isGone)
   return {
     libraries: new Set(places.map(({ process }) => process)).size,

@@ -6,15 +6,20 @@ import { describe, test } from 'node:test'
 import { pino } from 'pino'
 import type { ContextEvent } from '../../src/pilot/context.ts'
 import { addLease, emptyHand, unfinishedInAll } from '../../src/pilot/hand.ts'
-import { createSlot } from '../../src/pilot/slot.ts'
+import { createSlot, type SlotRunner } from '../../src/pilot/slot.ts'
 import { until } from '../support/until.ts'
 import { withoutBlobs } from './no-blobs.ts'
+import { childrenOf, isAlive } from './process.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const CONTEXT = 'c'.repeat(64)
 
-/** A slot with a context of a module with this source, and tasks in hand. */
-async function occupy(source: string, inputs: string[] = []) {
+/** A slot with a context of a module with this source, and tasks in hand; `before` it is given the context it can be seen empty. */
+async function occupy(
+  source: string,
+  inputs: string[] = [],
+  before: (slot: SlotRunner) => Promise<void> = () => Promise.resolve(),
+) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-slot-'))
   await writeFile(path.join(folder, 'index.mjs'), source)
   const hand = emptyHand()
@@ -42,6 +47,7 @@ async function occupy(source: string, inputs: string[] = []) {
     onContext: (_context, event) => void events.push(event),
     onEnded: () => {},
   })
+  await before(slot)
   slot.assign({
     spec: {
       id: CONTEXT,
@@ -70,7 +76,46 @@ async function occupy(source: string, inputs: string[] = []) {
   }
 }
 
+/** The one process that an empty slot has. */
+async function onlyChild(): Promise<number> {
+  const [child, ...others] = await childrenOf(process.pid)
+  assert.ok(child !== undefined && others.length === 0)
+  return child
+}
+
+const PID = 'export const run = () => process.pid'
+
 describe('a slot', () => {
+  test('has a process that waits for its first context', async () => {
+    let early: number | undefined
+    await using stage = await occupy(PID, ['a'], async () => void (early = await onlyChild()))
+    await until(() => unfinishedInAll(stage.hand) === 0)
+    assert.deepEqual(stage.hand.results[0]?.result.outcome, { status: 'done', value: early })
+  })
+
+  test('starts another process if the one that waited has ended', async () => {
+    let early: number | undefined
+    await using stage = await occupy(PID, ['a'], async () => {
+      early = await onlyChild()
+      process.kill(early, 'SIGKILL')
+      await until(async () => (await childrenOf(process.pid)).length === 0)
+    })
+    await until(() => unfinishedInAll(stage.hand) === 0)
+    const [ended] = stage.hand.results
+    assert.ok(ended?.result.outcome.status === 'done' && ended.result.outcome.value !== early)
+    assert.ok(!stage.happened().includes('unloaded'))
+  })
+
+  test('stopped before it had a context, leaves no process behind', async () => {
+    let early = 0
+    await using _stage = await occupy(PID, [], async (slot) => {
+      early = await onlyChild()
+      await slot.stop()
+      await until(() => !isAlive(early))
+    })
+    assert.ok(early > 0)
+  })
+
   test('starts a library that has died once more, and loses no task over it', async () => {
     await using stage = await occupy(
       `export async function run(x) { if (x === 'fatal') process.exit(1); return x }`,
