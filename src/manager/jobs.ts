@@ -19,7 +19,10 @@ import type { JobRow, Ledger, NewTask } from './ledger.ts'
 const PAGE_LENGTH = 16 << 20
 /** Most requests that may wait for results at once. */
 const MAX_READERS = 1_000
-/** A job that has nothing to run is closed when no client has had to do with it for this long, milliseconds. */
+/**
+ * A job that has nothing to run is closed when no client has had to do with it for this long, milliseconds; one that belongs
+ * to its client is deleted this long after it has ended.
+ */
 const FORGOTTEN_MS = 7 * 24 * 3_600_000
 
 interface Job {
@@ -117,11 +120,16 @@ export class Jobs {
 
   /**
    * Ends the open jobs whose clients are gone: what has nothing to run is closed, and a client that comes back after all can
-   * add to it; what has is cancelled, if it was to be given up with its client.
+   * add to it; what has is cancelled, if it was to be given up with its client. Such jobs are deleted in the end: every start
+   * of a program leaves one, and nobody asks for it again.
    */
   async sweep(): Promise<void> {
-    for (const job of this.#jobs.values()) {
-      if (stateOf(job) !== 'open') continue
+    for (const job of [...this.#jobs.values()]) {
+      if (stateOf(job) !== 'open') {
+        const belongs = job.row.options.abandonMs !== undefined
+        if (belongs && this.#dispatcher.now - job.touchedAt >= FORGOTTEN_MS) await this.forget(job.row.id)
+        continue
+      }
       const isIdle = job.done + job.failed === job.tasks
       const { abandonMs = isIdle ? FORGOTTEN_MS : Infinity } = job.row.options
       if (this.#dispatcher.now - job.heardAt < abandonMs) continue

@@ -21,7 +21,10 @@ export const JobOptions = z.object({
   priority: z.int().min(-1000).max(1000).default(0),
   /** How long the blobs of its tasks and results stay after it has ended and was last looked at, milliseconds. */
   keepMs: KeepMs.default(7 * 24 * 3_600_000),
-  /** It is given up once no client has had to do with it for this long, milliseconds. Default: it never is. */
+  /**
+   * It is given up once no client has had to do with it for this long, milliseconds, and deleted a week after its end.
+   * Default: it never is.
+   */
   abandonMs: z.int().positive().max(limits.taskTime).optional(),
 })
 export type JobOptions = z.infer<typeof JobOptions>

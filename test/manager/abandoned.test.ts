@@ -14,8 +14,8 @@ describe('a job whose client is gone', () => {
 
   afterEach(() => here[Symbol.asyncDispose]())
 
-  async function make(options: Partial<JobOptions>, tasks: number): Promise<number> {
-    const { id } = await here.jobs.create({ name: 'job', context: 'ctx', options: JobOptions.parse(options) })
+  async function make(options: Partial<JobOptions>, tasks: number, name = 'job'): Promise<number> {
+    const { id } = await here.jobs.create({ name, context: 'ctx', options: JobOptions.parse(options) })
     await here.jobs.addTasks(
       id,
       Array.from({ length: tasks }, (_, i) => ({ key: `${i}`, input: i })),
@@ -44,6 +44,20 @@ describe('a job whose client is gone', () => {
     assert.equal(await stateAfter(id, 100), 'finished')
     assert.deepEqual(await here.jobs.addTasks(id, [{ key: 'late', input: 1 }]), { added: 1, known: 0 })
     assert.equal(here.jobs.info(id).state, 'open')
+  })
+
+  test('is forgotten a week after its end if it belongs to its client, and else never', async () => {
+    const passing = await make({ abandonMs: 100 }, 1)
+    assert.equal(await stateAfter(passing, 100), 'cancelled')
+    const kept = await make({}, 0, 'kept')
+    await here.jobs.close(kept)
+    assert.equal(await stateAfter(passing, 7 * DAY - 1), 'cancelled')
+    here.pass(1)
+    await here.jobs.sweep()
+    assert.deepEqual(
+      here.jobs.list().map(({ id }) => id),
+      [kept],
+    )
   })
 
   test('has its time again when the manager was away', async () => {
