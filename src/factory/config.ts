@@ -107,7 +107,9 @@ const needsMax = (config: { policy: string; max?: number | undefined }) =>
 
 /** One site as factory.yaml has it. Memory and disk in MiB, times in seconds. */
 const SiteFile = z
-  .discriminatedUnion('kind', [local, htcondor, slurm])
+  .discriminatedUnion('kind', [local, htcondor, slurm], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor or slurm' : undefined),
+  })
   .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
 
 /** The whole of factory.yaml. */

@@ -121,7 +121,11 @@ describe('factory.yaml', () => {
       'sites: { a: { kind: local, walltime: 3 weeks } }',
       /sites\.a\.walltime: expected a time like/,
     ],
-    ['a kind of site there is not', 'sites: { a: { kind: pbs } }', /sites\.a\.kind: /],
+    [
+      'a kind of site there is not',
+      'sites: { a: { kind: pbs } }',
+      /sites\.a\.kind: expected local, htcondor or slurm$/,
+    ],
     [
       'a policy that needs a maximum and has none',
       'sites: { a: { kind: local, policy: demand } }',
