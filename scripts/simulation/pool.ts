@@ -23,6 +23,8 @@ export const Scenario = z.strictObject({
     inferences: z.int().positive(),
     /** Inferences in one task. */
     perTask: z.int().positive().default(1),
+    /** Tasks take times from an exponential distribution, as texts of any length do, instead of all the same. */
+    varied: z.boolean().default(false),
     mode: z.enum(['none', 'disk', 'pervasive']).default('pervasive'),
   }),
   context: z.strictObject({
@@ -91,6 +93,8 @@ interface PoolWorker {
   results: TaskResult[]
   ready: boolean
   startedAt: number
+  /** It asks for more when no more than so many tasks are left of what it had. */
+  refillAt: number
   /** A request is open. */
   waiting: boolean
   /** When its last task ended. */
@@ -221,6 +225,7 @@ class Pool {
       queue: [],
       results: [],
       ready: false,
+      refillAt: 0,
       startedAt: this.#time.now,
       waiting: false,
       endedAt: -Infinity,
@@ -317,7 +322,7 @@ class Pool {
           contexts: [{ context: CONTEXT, level: 'device', attempts: 1 }],
           want: [{ context: CONTEXT, tasks: room }],
           rate: tasksPerSecond,
-          waitMs: 20_000,
+          waitMs: worker.queue.length === 0 ? 20_000 : 0,
         },
         this.#time.now,
       )
@@ -330,18 +335,21 @@ class Pool {
     worker.waiting = false
     for (const { lease, tasks } of reply.leases)
       for (const { task } of tasks) worker.queue.push({ task, lease })
+    worker.refillAt = Math.floor(worker.queue.length / 2)
     this.#work(worker)
   }
 
   #work(worker: PoolWorker): void {
     const next = worker.queue[0]
     if (!next) return this.#time.after(0, () => this.#exchange(worker))
+    const { perTask, varied } = this.#scenario.job
+    const length = varied ? -Math.log(1 - this.#random.next()) : 1
     const run = () =>
-      this.#after(worker, this.#scenario.job.perTask / worker.gpu.rate, 'inference', () => {
+      this.#after(worker, (length * perTask) / worker.gpu.rate, 'inference', () => {
         worker.queue.shift()
         worker.endedAt = this.#time.now
         worker.results.push({ ...next, outcome: { status: 'done', value: 0 }, ms: 0 })
-        if (worker.queue.length === 0) this.#exchange(worker)
+        if (worker.queue.length <= worker.refillAt) this.#exchange(worker)
         else this.#work(worker)
       })
     const { mode } = this.#scenario.job

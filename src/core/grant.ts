@@ -2,7 +2,7 @@ import type { Level } from '../protocol/context.ts'
 import { isAnyQueued } from './backlog.ts'
 import { placement, placementAhead } from './placement.ts'
 import { allowance, takeFor } from './trial.ts'
-import { inHand, takesWork } from './worker.ts'
+import { inHand, inHandOf, takesWork } from './worker.ts'
 import {
   type Action,
   type ContextState,
@@ -31,22 +31,32 @@ export function grant(state: SchedulerState, worker: Worker, now: number): Grant
       const record = lease(state, worker, job, tasks, now)
       for (const task of tasks) state.holders.set(task, record)
       job.leased += tasks.length
+      context.leased += tasks.length
       grants.push(toGrant(record))
     }
   }
   return grants
 }
 
+/** Of the work that is left, a worker has this much of its part in hand at most: the other half is shared out later, by what is known then. */
+const PART_IN_HAND = 1 / 2
+/** So much it may always have, milliseconds at its measured rate: time for several exchanges. */
+const LEAST_MS = 500
+
 /**
- * At most this worker's part of what waits, by measured speed, so that at the end of a job fast and slow workers finish
- * together. Far from the end the room a worker asks for is the smaller of the two.
+ * At most this worker's part of what waits, by measured speed, and no more in hand than half its part of all that is left: at
+ * the end of the work, leases get shorter and shorter, so that fast and slow workers finish together, also those that came
+ * late or turned out slower than they were. Far from the end the room a worker asks for is the smallest of the three.
  */
 function fairShare(context: ContextState, worker: Worker): number {
-  const known = context.rate > 0 && worker.rate > 0
-  const part = known
-    ? worker.rate / Math.max(1, worker.ready.length) / context.rate
-    : 1 / Math.max(1, context.ready)
-  return Math.ceil(context.queued * Math.min(1, part))
+  const { queued, leased, rate, ready } = context
+  const ownRate = worker.rate / Math.max(1, worker.ready.length)
+  // One that is not measured yet asks for little.
+  if (rate === 0 || ownRate === 0) return Math.ceil(queued / Math.max(1, ready))
+  const part = Math.min(1, ownRate / rate)
+  const least = Math.max(1, worker.least.get(context.id) ?? 0, (ownRate * LEAST_MS) / 1000)
+  const most = Math.max(least, (queued + leased) * part * PART_IN_HAND)
+  return Math.ceil(Math.min(queued * part, most - inHandOf(worker, context.id)))
 }
 
 function byPriority(jobs: Job[]): Job[] {

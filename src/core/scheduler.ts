@@ -116,6 +116,7 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     leases: new Map(),
     levels: new Map(),
     want: new Map(),
+    least: new Map(),
     ready: [],
     broughtUp: new Set(),
     turns: new Map(),
@@ -153,6 +154,7 @@ export function exchange(
   reconcileLeases(state, worker, request.leases)
   noteContexts(state, worker, request, now, actions)
   worker.want = new Map(request.want.map(({ context, tasks }) => [context, tasks]))
+  worker.least = new Map(request.want.map(({ context, least = 0 }) => [context, least]))
   if (request.leaving) worker.leaving = true
   worker.parkedUntil = request.leaving ? now : now + request.waitMs
   answer(state, worker, now, actions)

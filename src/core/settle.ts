@@ -1,6 +1,14 @@
 import type { TaskResult } from '../protocol/task.ts'
 import { enqueue, withdraw } from './backlog.ts'
-import type { Action, Faults, Job, LeaseRecord, SchedulerState, Worker } from './state.ts'
+import {
+  type Action,
+  contextOf,
+  type Faults,
+  type Job,
+  type LeaseRecord,
+  type SchedulerState,
+  type Worker,
+} from './state.ts'
 import { excuse, isBlackHole, noteFailure, noteSuccess } from './trial.ts'
 
 /**
@@ -126,6 +134,7 @@ function end(state: SchedulerState, lease: LeaseRecord, task: number): void {
   if (copy === undefined) {
     state.holders.delete(task)
     lease.job.leased--
+    contextOf(state, lease.job.context).leased--
   } else if (copy !== lease) state.holders.set(task, copy)
   if (--lease.open === 0) state.workers.get(lease.worker)?.leases.delete(lease.id)
 }

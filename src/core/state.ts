@@ -92,6 +92,8 @@ export interface ContextState {
   jobs: Job[]
   /** Tasks that wait, in all jobs; `backlog.ts` keeps this. */
   queued: number
+  /** Tasks in workers' hands, in all jobs. */
+  leased: number
   /** Workers told to work for it. */
   assigned: number
   /** Workers that hold it loaded and work for it, and their measured rates summed, tasks/s. */
@@ -134,6 +136,8 @@ export interface Worker extends WorkerInfo {
   levels: Map<string, Level>
   /** Room for tasks by context, as last reported, less what was granted since. */
   want: Map<string, number>
+  /** Tasks that its libraries must have to be busy, by context. */
+  least: Map<string, number>
   /** Contexts it holds loaded and works for; each gets an equal part of its rate. */
   ready: string[]
   /** Contexts that it has had loaded. */
@@ -223,6 +227,7 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
       id,
       jobs: [],
       queued: 0,
+      leased: 0,
       assigned: 0,
       ready: 0,
       rate: 0,

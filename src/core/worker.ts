@@ -7,6 +7,13 @@ export function inHand({ leases }: Worker): number {
   return open
 }
 
+/** The same of one context. */
+export function inHandOf({ leases }: Worker, context: string): number {
+  let open = 0
+  for (const lease of leases.values()) if (lease.job.context === context) open += lease.open
+  return open
+}
+
 /** When it was given the oldest task that it has not ended; undefined if it has none. */
 export function busySince({ leases }: Worker): number | undefined {
   let oldest: number | undefined

@@ -23,6 +23,7 @@ import {
   oneForEach,
   observe,
   rateOf,
+  toBeBusy,
   unmeasured,
   windowSize,
 } from './sizing.ts'
@@ -206,6 +207,7 @@ export function createCrew(options: CrewOptions): Crew {
         : ready().map(({ context, ...known }) => ({
             context,
             tasks: oneTask ? oneForEach(known) : moreTasks({ ...known, leaseTargetMs, leftMs }),
+            least: oneTask ? known.slots : toBeBusy(known),
           })),
     isHungry: () =>
       unfinishedInAll(hand) === 0 || ready().some(({ inHand, slots, batch }) => inHand <= slots * batch),

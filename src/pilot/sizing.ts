@@ -77,17 +77,20 @@ export interface Demand {
 
 /** How many more tasks of one context to ask for. */
 export function moreTasks(demand: Demand): number {
-  const { meter, inHand, slots, batch, leaseTargetMs, leftMs } = demand
+  const { meter, inHand, slots, leaseTargetMs, leftMs } = demand
   if (slots === 0) return 0
   const earned = slots * FIRST_TASKS + GROWTH * meter.ended
-  // One batch running and the next one ready, however slow they are: a library that starves in between never gets fast.
-  const busy = 2 * slots * batch
-  const target = Math.min(earned, Math.max(busy, (slots * rateOf(meter) * leaseTargetMs) / 1000))
+  const target = Math.min(earned, Math.max(toBeBusy(demand), (slots * rateOf(meter) * leaseTargetMs) / 1000))
   const more = Math.floor(Math.min(target, fitting(meter, slots, leftMs))) - inHand
   return Math.max(0, Math.min(more, limits.batch))
 }
 
-/** The same where each task has a library of its own: one for each that is ready and has none. */
+/** One batch running and the next one ready, however slow they are: a library that starves in between never gets fast. */
+export function toBeBusy({ slots, batch }: Pick<Demand, 'slots' | 'batch'>): number {
+  return Math.min(2 * slots * batch, limits.batch)
+}
+
+/** The same as {@link moreTasks} where each task has a library of its own: one for each that is ready and has none. */
 export function oneForEach({ slots, inHand }: Pick<Demand, 'slots' | 'inHand'>): number {
   return Math.max(0, slots - inHand)
 }

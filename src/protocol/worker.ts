@@ -103,8 +103,19 @@ export const ExchangeRequest = z.object({
     .array(Progress.extend({ task: Serial }))
     .max(1000)
     .optional(),
-  /** How many more tasks it could take, per context that is loaded and ready. */
-  want: z.array(z.object({ context: Sha256, tasks: z.int().nonnegative().max(limits.batch) })).max(1000),
+  /**
+   * How many more tasks it could take, per context that is loaded and ready; and how many it must have in hand, at `least`,
+   * for its libraries to be busy.
+   */
+  want: z
+    .array(
+      z.object({
+        context: Sha256,
+        tasks: z.int().nonnegative().max(limits.batch),
+        least: z.int().nonnegative().max(limits.batch).optional(),
+      }),
+    )
+    .max(1000),
   /** Tasks it finishes per second, measured over the last while; 0 if unknown. */
   rate: z.number().nonnegative().max(1e9),
   /** How long the manager may hold the answer back while there is nothing to say, milliseconds. */

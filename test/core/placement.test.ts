@@ -58,7 +58,7 @@ test('contexts without work cost nothing, however many there are', () => {
   state.contexts[Symbol.iterator] = unread
   for (const all of ['keys', 'values', 'entries', 'forEach'] as const) state.contexts[all] = unread
   const [worker, idle] = [driver(state, 'w1'), driver(state, 'w2')]
-  const [lease] = worker({ rate: 1 }).leases
+  const [lease] = worker({ rate: 10 }).leases
   assert.equal(lease?.tasks.length, 5)
   idle({ rate: 1 })
   idle({ rate: 1, waitMs: 100_000 })

@@ -288,9 +288,37 @@ test('work is shared by measured speed when little is left', () => {
   const slow = driver(state, 'w2')
   fast({ rate: 80, room: 0 })
   slow({ rate: 10, room: 0 })
-  addTasks(state, 1, 0, 90, 0)
-  assert.equal(slow({ rate: 10, room: 90 }).leases[0]?.tasks.length, 10)
-  assert.equal(fast({ rate: 80, room: 90 }).leases[0]?.tasks.length, 72)
+  addTasks(state, 1, 0, 45, 0)
+  assert.equal(slow({ rate: 10, room: 90 }).leases[0]?.tasks.length, 5)
+  assert.equal(fast({ rate: 80, room: 90 }).leases[0]?.tasks.length, 36)
+})
+
+test('of the work that is left, a worker has no more than half its part in hand, so that what is not known yet can be made good', () => {
+  const state = createScheduler(1)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const first = driver(state, 'w1')
+  const late = driver(state, 'w2')
+  first({ rate: 10, room: 0 })
+  late({ rate: 10, room: 0 })
+  addTasks(state, 1, 0, 80, 0)
+  const [lease] = first({ rate: 10, room: 50 }).leases
+  assert.equal(lease?.tasks.length, 20)
+  assert.equal(first({ rate: 10, room: 30, leases: [lease.lease] }).leases.length, 0)
+  assert.equal(late({ rate: 10, room: 50 }).leases[0]?.tasks.length, 20)
+})
+
+test('however little is left, a worker may have what its libraries need to be busy', () => {
+  const shareOf = (least?: number) => {
+    const state = createScheduler(1)
+    addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+    const worker = driver(state, 'w1')
+    worker({ rate: 10, room: 0 })
+    addTasks(state, 1, 0, 20, 0)
+    return worker({ rate: 10, want: [{ context: CONTEXT, tasks: 20, ...(least && { least }) }] }).leases[0]
+      ?.tasks.length
+  }
+  assert.equal(shareOf(), 10)
+  assert.equal(shareOf(16), 16)
 })
 
 test('a worker past its deadline gets nothing, whatever it asks', () => {

@@ -87,7 +87,7 @@ export class World {
         results: [...worker.results],
         leases: [...new Set(worker.hand.values())],
         contexts: [{ context: CONTEXT, level: 'memory', attempts: 1 }],
-        want: [{ context: CONTEXT, tasks: worker.leaving ? 0 : this.room }],
+        want: [{ context: CONTEXT, tasks: worker.leaving ? 0 : this.room, least: 5 }],
         rate: this.rate,
         waitMs,
         ...(worker.leaving ? { leaving: 'drain' as const } : {}),
@@ -179,6 +179,10 @@ export class World {
     for (const context of contexts.values()) {
       const queued = context.jobs.reduce((sum, { queue }) => sum + queue.size, 0)
       assert.deepEqual([context.queued, waiting.has(context)], [queued, queued > 0])
+      assert.equal(
+        context.leased,
+        context.jobs.reduce((sum, { leased }) => sum + leased, 0),
+      )
     }
     if (!job) return
     assert.equal(job.leased, held.size)

@@ -8,6 +8,7 @@ import {
   moreTasks,
   observe,
   rateOf,
+  toBeBusy,
   unmeasured,
   windowSize,
 } from '../../src/pilot/sizing.ts'
@@ -90,6 +91,8 @@ describe('how much to ask for', () => {
 
   test('however slow, a library has one batch to run and one ready', () => {
     assert.equal(moreTasks({ ...typical, meter: steady(0.5), batch: 8 }), 16)
+    assert.equal(toBeBusy({ slots: 1, batch: 8 }), 16)
+    assert.ok(toBeBusy({ slots: 16, batch: 4096 }) <= limits.batch)
   })
 
   test('near the end it asks only for what can end in time', () => {

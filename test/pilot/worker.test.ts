@@ -39,7 +39,7 @@ describe('a worker', () => {
     await using manager = await startTestManager()
     manager.terms.leaseTargetMs = 1_000
     await using warm = await warmWorker(manager, SLEEP)
-    assert.deepEqual(manager.exchanges.at(-1)?.want, [{ context: warm.context, tasks: 2 }])
+    assert.deepEqual(manager.exchanges.at(-1)?.want, [{ context: warm.context, tasks: 2, least: 2 }])
     const tasks = manager.submit(warm.context, Array<number>(150).fill(10))
     await manager.ended(tasks)
     const inHand: number[] = []

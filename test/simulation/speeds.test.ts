@@ -29,3 +29,23 @@ test('in any pool whose GPUs differ up to eightfold in speed, the first idle one
     { numRuns: 20 },
   )
 })
+
+test('where tasks take times that nobody knows beforehand, the first idle one waits an eighth of a lease on the average', () => {
+  const tails = Array.from({ length: 10 }, (_, i) => {
+    const scenario = Scenario.parse({
+      title: 'lengths',
+      seed: i + 1,
+      job: { inferences: 30_000, varied: true },
+      context: { bytes: 0, load: 0 },
+      link: { node: 1e9, source: 1e9 },
+      gpus: [
+        { kind: 'slow', count: 1 + 2 * i, rate: 10 },
+        { kind: 'fast', count: 20 - i, rate: 80 },
+      ],
+      pilots: { policy: 'fixed', count: 21 + i, max: 21 + i },
+    })
+    return runPool(scenario).tail / scenario.leaseTarget
+  })
+  const mean = tails.reduce((sum, tail) => sum + tail, 0) / tails.length
+  assert.ok(mean <= 1 / 8, `${mean} leases`)
+})
