@@ -80,7 +80,8 @@ function describe(issue: z.core.$ZodIssue, layers: Layer[], merged: Tree): strin
   const path = unknown === undefined ? issue.path : [...issue.path, unknown]
   const place = whereIs(path, layers)
   const key = path.join('.')
-  if (unknown === undefined) return `${place}: ${key}: ${issue.message}`
+  const problem = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined
+  if (unknown === undefined) return `${place}: ${key}: ${problem ?? issue.message}`
   const valid = keysAt(issue.path, merged)
   const meant = nearest(unknown, valid)
   return `${place}: unknown key ${key}; ${meant ? `did you mean ${meant}?` : `valid here: ${valid.join(', ')}`}`

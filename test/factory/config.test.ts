@@ -126,6 +126,7 @@ describe('factory.yaml', () => {
       'sites: { a: { kind: pbs } }',
       /sites\.a\.kind: expected local, htcondor or slurm$/,
     ],
+    ['a name that cannot be one', 'sites: { "a b": { kind: local } }', /sites\.a b: use letters, digits/],
     [
       'a policy that needs a maximum and has none',
       'sites: { a: { kind: local, policy: demand } }',
