@@ -111,10 +111,12 @@ export async function serve(
 function managerSettings({ manager }: Config) {
   const { listen, url, lease, leaseTarget, idle, contextMode, blobs } = manager
   const colon = listen.lastIndexOf(':')
-  const host = listen.slice(0, colon).replace(/^\[|\]$/g, '')
+  const port = Number(listen.slice(colon + 1))
+  const advertised = url === undefined ? undefined : new URL(url)
   return {
-    listen: { host, port: Number(listen.slice(colon + 1)) },
-    ...(url !== undefined && { advertise: new URL(url).hostname }),
+    listen: { host: bareHost(listen.slice(0, colon)), port },
+    // What has another port is a proxy, which commands on this machine need not go through.
+    ...(advertised?.port === String(port) && { advertise: bareHost(advertised.hostname) }),
     scheduler: { leaseMs: lease * 1000 },
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
@@ -122,3 +124,6 @@ function managerSettings({ manager }: Config) {
     blobBytes: blobs * 2 ** 20,
   }
 }
+
+/** Without the brackets around an IPv6 address. */
+const bareHost = (host: string) => host.replace(/^\[|\]$/g, '')

@@ -49,8 +49,10 @@ export function fetchContexts({ link, store, worker, shared, mode, log }: FilesO
           const body = JSON.stringify(request)
           const call = { method: 'POST', path, body, answer: SourcesResponse, signal } as const
           const { sources } = await link.call(call)
+          // By which address the manager is reached from here, only we know: a proxy may stand between.
+          const own = sources.map((each) => (each.kind === 'manager' ? { ...each, url: link.origin } : each))
           // Where nothing outlives a task, neighbours have nothing to give.
-          return mode === 'none' ? sources.filter(({ kind }) => kind === 'manager') : sources
+          return mode === 'none' ? own.filter(({ kind }) => kind === 'manager') : own
         },
       })
 
