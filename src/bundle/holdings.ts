@@ -7,14 +7,19 @@ import { SourceError } from './source.ts'
  * then the number (u32) of each further piece. It ends when the source holds them all.
  */
 
-/**
- * News of further pieces are gathered, until they are this share of the bundle or this old (milliseconds): told one by one to
- * every neighbour they would cost more than the pieces.
- */
+/** News of further pieces are gathered, but not for longer than this. Milliseconds. */
+export const NEWS_MS = 200
+/** Told one by one to every neighbour they would cost more than the pieces: so large a share of the bundle is told together. */
 const NEWS_SHARE = 1 / 32
-const NEWS_MS = 200
+/** Who holds little tells sooner, when it is such a share of that: its neighbours have little else to ask for. */
+const EARLY_SHARE = 1 / 4
 /** A listener that takes nothing for this many bytes of news is cut off. */
 const BACKLOG_MAX = 1 << 20
+
+/** Whether so many pieces that were not told yet are to be told now, of `held` in all and a bundle of `pieces`. */
+export function isNewsDue(untold: number, held: number, pieces: number): boolean {
+  return held === pieces || untold >= Math.min(pieces * NEWS_SHARE, held * EARLY_SHARE)
+}
 
 /** Where one listener's bytes go. */
 export type NewsSink = {
@@ -73,7 +78,7 @@ export function holdingsTeller(pieces: Pieces): HoldingsTeller {
       sinks.add(sink)
       unwatch ??= pieces.watch((piece) => {
         news.push(piece)
-        if (news.length >= layout.pieces * NEWS_SHARE || pieces.heldPieces() === layout.pieces) flush()
+        if (isNewsDue(news.length, pieces.heldPieces(), layout.pieces)) flush()
         else timer ??= setTimeout(flush, NEWS_MS)
       })
       return () => leave(sink)

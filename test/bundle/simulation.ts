@@ -1,5 +1,6 @@
 import { Timeline } from '../../scripts/simulation/timeline.ts'
 import { bitmap, has } from '../../src/bundle/bitmap.ts'
+import { isNewsDue, NEWS_MS } from '../../src/bundle/holdings.ts'
 import {
   choose,
   defaultTuning,
@@ -26,9 +27,6 @@ export type SimOptions = {
   pieceSize: number
   /** Bytes per millisecond, of each node's link, each way. */
   rate: number
-  /** From a piece being held to its being known. */
-  newsMs: number
-  newsShare: number
   /** From one end to the other, for a request. */
   latencyMs: number
   /** Neighbours each worker knows. */
@@ -71,7 +69,7 @@ type Transfer = { from: number; to: number; left: number; rate: number; done: ()
 type Request = { ask: Ask; flight: Flight; by: number }
 
 export function simulate(options: SimOptions): SimResult {
-  const { workers, pieces, pieceSize, rate, newsMs, newsShare, latencyMs, neighbours, seed } = options
+  const { workers, pieces, pieceSize, rate, latencyMs, neighbours, seed } = options
   const { uploadsAtOnce = 4, patienceMs = 20, startAt = () => 0 } = options
   const { spreadingAtOnce = 12, deliveryMs = 1000 } = options
   const chance = chanceOf(seed)
@@ -227,8 +225,8 @@ export function simulate(options: SimOptions): SimResult {
         }
       })
     }
-    if (news[worker]!.length >= pieces / newsShare) tell()
-    else if (news[worker]!.length === 1) timeline.after(newsMs, tell)
+    if (isNewsDue(news[worker]!.length, heldCount[worker]!, pieces)) tell()
+    else if (news[worker]!.length === 1) timeline.after(NEWS_MS, tell)
   }
 
   for (let worker = 0; worker < workers; worker++) {
