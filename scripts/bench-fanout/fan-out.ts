@@ -48,7 +48,7 @@ const NOWHERE = 'http://10.213.250.250:9'
  * What every worker fetches before the clock starts, millions of bytes: a pilot that gets a context has run for a while, and
  * its code is compiled. A cluster compiles on each node at once; here, all nodes would do so on the same few processors.
  */
-const WARM_UP_MB = 1
+const WARM_UP_MB = 8
 
 /**
  * Needs root.
