@@ -192,5 +192,8 @@ function checkLeases(world: World, state: SchedulerState): void {
     const queued = context.jobs.reduce((sum, { queue }) => sum + queue.size, 0)
     if (queued !== context.queued || state.waiting.has(context) !== queued > 0)
       world.fail(`context ${context.id} has ${queued} tasks that wait, but ${context.queued} are counted`)
+    const leased = context.jobs.reduce((sum, job) => sum + job.leased, 0)
+    if (leased !== context.leased)
+      world.fail(`context ${context.id} has ${leased} tasks in hand, but ${context.leased} are counted`)
   }
 }

@@ -164,7 +164,8 @@ export function setReady(state: SchedulerState, worker: Worker, ready: string[],
   for (const id of worker.ready) {
     const context = contextOf(state, id)
     context.ready--
-    context.rate = context.ready === 0 ? 0 : context.rate - worker.rate / worker.ready.length
+    // Rounding must not leave less than nothing.
+    context.rate = context.ready === 0 ? 0 : Math.max(0, context.rate - worker.rate / worker.ready.length)
   }
   for (const id of ready) {
     const context = contextOf(state, id)

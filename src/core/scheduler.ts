@@ -77,11 +77,11 @@ export function cancelJob(state: SchedulerState, jobId: number, now: number): Ac
   withdrawAll(state, job)
   for (const worker of state.workers.values()) {
     for (const lease of [...worker.leases.values()]) {
-      if (lease.job === job) worker.cancel.push(...abandon(state, lease))
+      if (lease.job === job) abandon(state, lease)
     }
   }
   forget(state, job)
-  tellCancelled(state, now, actions)
+  tellOvertaken(state, now, actions)
   return actions
 }
 
@@ -91,14 +91,14 @@ export function cancelTasks(state: SchedulerState, jobId: number, tasks: number[
   const job = state.jobs.get(jobId)
   if (!job) return actions
   for (const task of tasks) cancel(state, job, task, actions)
-  tellCancelled(state, now, actions)
+  tellOvertaken(state, now, actions)
   return actions
 }
 
-function tellCancelled(state: SchedulerState, now: number, actions: Action[]): void {
-  for (const worker of state.workers.values()) {
-    if (worker.cancel.length > 0) answer(state, worker, now, actions)
-  }
+/** Those that wait are told at once, as their slots may be busy for nothing; the others with their next answer. */
+function tellOvertaken(state: SchedulerState, now: number, actions: Action[]): void {
+  for (const worker of state.overtaken) answer(state, worker, now, actions)
+  state.overtaken.clear()
 }
 
 /** A worker registered, or came back after the manager was restarted or had given it up. */
@@ -162,6 +162,7 @@ export function exchange(
     if (request.leaving === 'eviction') state.counts.evictions++
     dismiss(state, worker, 'left', now, actions)
   } else if (state.counts.requeued > waiting) offer(state, now, actions)
+  tellOvertaken(state, now, actions)
   return actions
 }
 

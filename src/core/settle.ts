@@ -90,7 +90,7 @@ function finish(
 ): void {
   for (const lease of leasesOf(state, result.task)) {
     end(state, lease, result.task)
-    if (lease.id !== result.lease) state.workers.get(lease.worker)?.cancel.push(result.task)
+    if (lease.id !== result.lease) drop(state, lease, [result.task])
   }
   withdraw(state, job, result.task)
   job.faults.delete(result.task)
@@ -158,9 +158,17 @@ export function revoke(state: SchedulerState, lease: LeaseRecord, tasks = lease.
   return openOf(state, lease, tasks).filter((task) => giveUp(state, lease, task)).length
 }
 
-/** Ends a lease whose tasks nobody needs any more, and says which they are. */
-export function abandon(state: SchedulerState, lease: LeaseRecord): number[] {
+/** Ends a lease whose tasks nobody needs any more. */
+export function abandon(state: SchedulerState, lease: LeaseRecord): void {
   const open = openOf(state, lease)
   for (const task of open) end(state, lease, task)
-  return open
+  drop(state, lease, open)
+}
+
+/** Has a worker told that it need not run these any more. */
+function drop(state: SchedulerState, lease: LeaseRecord, tasks: number[]): void {
+  const worker = state.workers.get(lease.worker)
+  if (!worker) return
+  worker.cancel.push(...tasks)
+  state.overtaken.add(worker)
 }

@@ -195,6 +195,8 @@ export interface SchedulerState {
   holders: Map<number, LeaseRecord>
   /** The second lease of those that run twice, on another worker: see `speculate.ts`. */
   copies: Map<number, LeaseRecord>
+  /** Workers that have tasks in hand which ended elsewhere, or were cancelled: to be told before anything else happens. */
+  overtaken: Set<Worker>
   nextLease: number
   counts: { duplicates: number; requeued: number; evictions: number }
 }
@@ -214,6 +216,7 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
     coming: 0,
     holders: new Map(),
     copies: new Map(),
+    overtaken: new Set(),
     nextLease: firstLease,
     counts: { duplicates: 0, requeued: 0, evictions: 0 },
   }

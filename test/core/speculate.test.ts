@@ -45,6 +45,18 @@ describe('at the tail', () => {
     assert.equal(world.state.counts.duplicates, 0)
   })
 
+  test('the other is told at once if it waits for an answer, and gets of what was queued meanwhile', () => {
+    becomeSlow()
+    world.submit(4)
+    world.send(slow)
+    world.send(slow, { waitMs: 500_000 })
+    assert.deepEqual([...slow.hand.keys()], [0, 1, 2, 3, 4])
+    world.work(idle, 5, () => done)
+    world.send(idle)
+    assert.deepEqual([...slow.hand.keys()], [7])
+    assert.deepEqual([...idle.hand.keys()], [5, 6])
+  })
+
   test('nothing runs twice before it takes clearly longer than it takes others', () => {
     world.wait(SLOW_MS - 1_000)
     assert.equal(idle.hand.size, 0)
