@@ -57,7 +57,10 @@ export type Store = AsyncDisposable & {
 
   /** Whether every piece is here. */
   isComplete(bundle: string, signal?: AbortSignal): Promise<boolean>
-  /** Its pieces, to serve them: of the fetch that this process runs, or of the complete bundle. */
+  /**
+   * Its pieces, to serve them: of the fetch that this process runs, or of the complete bundle. That another process removed it
+   * is noticed within a second.
+   */
   pieces(bundle: string): Promise<Pieces | undefined>
   /** The same, waiting up to `ms` milliseconds for a fetch to begin; not while another process fetches it into this store. */
   awaitPieces(bundle: string, ms: number, signal: AbortSignal): Promise<Pieces | undefined>
@@ -74,6 +77,9 @@ export type Store = AsyncDisposable & {
   end(pieces: Pieces): Promise<void>
 }
 
+/** A bundle that is served is looked for this often, milliseconds: another process may have removed it, or found it damaged. */
+const LOOK_AGAIN_MS = 1_000
+
 /** @throws {BundleError} `disk` when the folder cannot be used. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { log, budget } = options
@@ -85,8 +91,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const parts: StoreParts = { places, owner, claims, catalog, temporary, log }
   /** Pieces of the fetches of this process. */
   const fetching = new Map<string, Pieces>()
-  /** Pieces of complete bundles that were asked for. */
-  const serving = new Map<string, Promise<Pieces | undefined>>()
+  /** Pieces of complete bundles that were asked for, and when it was last looked whether they are there. */
+  const serving = new Map<string, { pieces: Promise<Pieces | undefined>; seenAt: number }>()
   const begun = new EventTarget()
   // Every neighbour that is early waits for it.
   setMaxListeners(0, begun)
@@ -101,18 +107,21 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     if (!(await isBundleComplete(parts, bundle))) return undefined
     return openPieces(places, bundle, (await catalog.manifest(bundle))!, 'all')
   }
+  const isStillHere = async (bundle: string, known: { seenAt: number }): Promise<boolean> => {
+    if (performance.now() - known.seenAt < LOOK_AGAIN_MS) return true
+    known.seenAt = performance.now()
+    return await catalog.hasRecord(bundle)
+  }
   const pieces = async (bundle: string): Promise<Pieces | undefined> => {
     const fetched = fetching.get(bundle)
     if (fetched) return fetched
-    // Another process may have removed it, or found it damaged.
-    if (!(await catalog.hasRecord(bundle))) serving.delete(bundle)
     const known = serving.get(bundle)
-    if (known) return known
-    const opening = openComplete(bundle)
+    if (known && (await isStillHere(bundle, known))) return known.pieces
+    const opening = { pieces: openComplete(bundle), seenAt: performance.now() }
     serving.set(bundle, opening)
-    const opened = await opening.catch(() => undefined)
+    const opened = await opening.pieces.catch(() => undefined)
     if (!opened && serving.get(bundle) === opening) serving.delete(bundle)
-    return opening
+    return opening.pieces
   }
 
   /** Says first that the bundle's files are needed, then makes room for them. */
@@ -197,7 +206,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         if (ended.heldPieces() < layout.pieces) return
         await catalog.saveRecord(bundle, { boots: [owner.boot] })
         await rm(places.partials(bundle), { recursive: true, force: true })
-        serving.set(bundle, Promise.resolve(ended))
+        serving.set(bundle, { pieces: Promise.resolve(ended), seenAt: performance.now() })
       } catch (error) {
         explainDisk(error, places.folder)
       } finally {

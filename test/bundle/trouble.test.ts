@@ -165,13 +165,15 @@ describe('a fetch in trouble', () => {
     assert.equal(await store.isComplete(id), false)
   })
 
-  test('a bundle that another process removed is not offered any more', async () => {
+  test('a bundle that another process removed is not offered any more, a second later', async (context) => {
     await using temporary = await temporaryFolder()
     const { manager, id } = await startManager(temporary.folder)
     await using _manager: Node = manager
     assert.equal((await manager.store.pieces(id))?.heldBytes(), BYTES)
     await using other = await openStore({ folder: manager.store.folder, log })
     await other.remove(id)
+    const later = performance.now() + 1_000
+    context.mock.method(performance, 'now', () => later)
     assert.equal(await manager.store.pieces(id), undefined)
   })
 
