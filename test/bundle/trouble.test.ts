@@ -216,7 +216,7 @@ describe('a fetch in trouble', () => {
     const partials = path.join(folder, 'partial', id)
     const [partial] = await readdir(partials)
     await using file = await open(path.join(partials, partial!), 'r+')
-    const [{ pieceSize }] = (await manager.store.manifest(id))!.files as [{ pieceSize: number }]
+    const { pieceSize } = (await manager.store.manifest(id))!.files[0]!
     for (let piece = 0; piece < 8; piece++)
       await file.write(Buffer.from([1, 2, 3, 4]), 0, 4, piece * pieceSize)
     const { foundBytes } = await fetchAndCompare(folder, id, source, sources)
