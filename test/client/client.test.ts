@@ -20,12 +20,6 @@ const REQUEST = { name: 'a job', context: 'echo' }
 
 const connectTo = ({ state }: FakeManager, options: ConnectOptions = {}) => connect({ state, ...options })
 
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = []
-  for await (const item of items) all.push(item)
-  return all
-}
-
 describe('a client', () => {
   test('submits a job and reads every result in order, from any cursor', async () => {
     await using manager = await fakeManager()
@@ -36,13 +30,13 @@ describe('a client', () => {
     assert.deepEqual(await job.add([{ key: 'k3', input: 'k3' }]), { added: 0, known: 1 })
     assert.equal((await job.close()).state, 'finished')
 
-    const rows = await collect(job.results({ limit: 10 }))
+    const rows = await Array.fromAsync(job.results({ limit: 10 }))
     assert.deepEqual(
       rows.map(({ key }) => key),
       keys,
     )
     assert.deepEqual(rows[3]?.value, { echo: 'k3' })
-    const rest = await collect(client.job(job.id).results({ after: rows[19]?.cursor ?? 0 }))
+    const rest = await Array.fromAsync(client.job(job.id).results({ after: rows[19]?.cursor ?? 0 }))
     assert.deepEqual(rest, rows.slice(20))
   })
 
@@ -53,7 +47,7 @@ describe('a client', () => {
     const job = await client.createJob(REQUEST)
     await job.add([{ key: 'late', input: 1 }])
     await job.close()
-    const rows = collect(job.results())
+    const rows = Array.fromAsync(job.results())
     manager.run = () => ({ status: 'done', value: 'here' })
     manager.release()
     assert.deepEqual(
@@ -114,7 +108,7 @@ describe('a client', () => {
     const job = await client.createJob(REQUEST)
     await job.add([{ key: 'a', input: 1 }])
     await job.close()
-    const rows = collect(job.results())
+    const rows = Array.fromAsync(job.results())
     await manager.stop()
     await back.promise
     manager.run = (input) => ({ status: 'done', value: input as number })

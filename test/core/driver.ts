@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { exchange, join } from '../../src/core/scheduler.ts'
-import type { Action, Reply, SchedulerState } from '../../src/core/state.ts'
+import { addJob, createScheduler, exchange, join } from '../../src/core/scheduler.ts'
+import type { Action, Reply, SchedulerConfig, SchedulerState } from '../../src/core/state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { CONTEXT } from './world.ts'
@@ -31,6 +31,13 @@ export function request({
     waitMs: 0,
     ...rest,
   }
+}
+
+/** A scheduler with job 1, of which nothing is tried again. */
+export function withJob(config: Partial<SchedulerConfig> = {}): SchedulerState {
+  const state = createScheduler(1, config)
+  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  return state
 }
 
 export function replyOf(actions: ReturnType<typeof exchange>): Reply | undefined {

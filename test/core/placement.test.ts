@@ -12,7 +12,7 @@ import {
   warmAhead,
 } from '../../src/core/scheduler.ts'
 import type { Level } from '../../src/protocol/context.ts'
-import { driver, replyOf, request } from './driver.ts'
+import { driver, replyOf, request, withJob } from './driver.ts'
 import { CONTEXT } from './world.ts'
 
 test('what users want ahead is told to workers that have nothing else to fetch, also to those yet to come', () => {
@@ -34,8 +34,7 @@ test('what users want ahead is told to workers that have nothing else to fetch, 
 })
 
 test('a context that users drop is let go of though nothing else is wanted, and comes back with the next work', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 1, 0)
   const worker = driver(state, 'w1')
   assert.deepEqual(worker({ room: 0, contexts: [] }).warm, [CONTEXT])
@@ -70,8 +69,7 @@ test('contexts without work cost nothing, however many there are', () => {
 test('a worker changes its context only for work that lasts longer than loading takes', () => {
   const other = 'b'.repeat(64)
   const warmWhen = (waiting: number) => {
-    const state = createScheduler(1)
-    addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+    const state = withJob()
     addTasks(state, 1, 0, 3_000, 0)
     const [first] = ['w1', 'w2', 'w3'].map((id) => driver(state, id)).filter((worker) => worker({ room: 0 }))
     addJob(state, { id: 2, context: other, function: 'f', priority: 0, retries: 0 })
@@ -91,8 +89,7 @@ const held = (level: Level, context = OTHER) => ({ context, level, attempts: 1, 
 
 /** Work without end for two contexts. */
 function twoJobs(priority = 0) {
-  const state = createScheduler(1, { turnMs: 5_000 })
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob({ turnMs: 5_000 })
   addTasks(state, 1, 0, 1_000, 0)
   const add = () => {
     addJob(state, { id: 2, context: OTHER, function: 'f', priority, retries: 0 })

@@ -15,7 +15,7 @@ import {
 import type { Action } from '../../src/core/state.ts'
 import type { ContextReport } from '../../src/protocol/worker.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
-import { driver, player, quiet, replyOf, request } from './driver.ts'
+import { driver, player, quiet, replyOf, request, withJob } from './driver.ts'
 import { CONTEXT, World } from './world.ts'
 
 const done: Outcome = { status: 'done', value: 1 }
@@ -185,8 +185,7 @@ test('a task that crashes its library three times is set aside and runs alone af
 })
 
 test('an error on a worker that never finished anything is tried once more for free', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 1, 0)
   const worker = driver(state, 'w1')
   const first = worker({}).leases[0]!
@@ -214,8 +213,7 @@ test('a node that only fails where others succeed is drained and told once', () 
 })
 
 test('a node that fails everything before others come uses up no task', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 200, 0)
   const bad = player(state, 'bad', () => error)
   for (let now = 0; now < 5000; now += 100) bad.turn(now)
@@ -228,8 +226,7 @@ test('a node that fails everything before others come uses up no task', () => {
 })
 
 test('a node that worked and then fails everything is found out before it has used up much', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 1500, 0)
   let broken = false
   const bad = player(state, 'bad', () => (broken ? error : done))
@@ -247,8 +244,7 @@ test('a node that worked and then fails everything is found out before it has us
 })
 
 test('a worker that failed many tasks in a row goes on at full speed once it finishes one', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 500, 0)
   const worker = player(state, 'w1', (task) => (task >= 100 && task < 112 ? error : done))
   const other = player(state, 'w2', (task) => (task >= 100 && task < 112 ? error : done))
@@ -258,8 +254,7 @@ test('a worker that failed many tasks in a row goes on at full speed once it fin
 })
 
 test('a node that fails everything waits for the pilots that are on their way, if nobody else failed', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 500, 0)
   state.coming = 1
   const bad = player(state, 'bad', () => error)
@@ -272,8 +267,7 @@ test('a node that fails everything waits for the pilots that are on their way, i
 })
 
 test('where everybody fails, the tasks are at fault, and soon all have their errors', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 500, 0)
   const workers = ['w1', 'w2'].map((id) => player(state, id, () => error))
   for (let now = 0; now < 30_000; now += 100) for (const { turn } of workers) turn(now)
@@ -282,8 +276,7 @@ test('where everybody fails, the tasks are at fault, and soon all have their err
 })
 
 test('work is shared by measured speed when little is left', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   const fast = driver(state, 'w1')
   const slow = driver(state, 'w2')
   fast({ rate: 80, room: 0 })
@@ -294,8 +287,7 @@ test('work is shared by measured speed when little is left', () => {
 })
 
 test('of the work that is left, a worker has no more than half its part in hand, so that what is not known yet can be made good', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   const first = driver(state, 'w1')
   const late = driver(state, 'w2')
   first({ rate: 10, room: 0 })
@@ -309,8 +301,7 @@ test('of the work that is left, a worker has no more than half its part in hand,
 
 test('however little is left, a worker may have what its libraries need to be busy', () => {
   const shareOf = (least?: number) => {
-    const state = createScheduler(1)
-    addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+    const state = withJob()
     const worker = driver(state, 'w1')
     worker({ rate: 10, room: 0 })
     addTasks(state, 1, 0, 20, 0)
@@ -322,8 +313,7 @@ test('however little is left, a worker may have what its libraries need to be bu
 })
 
 test('a worker past its deadline gets nothing, whatever it asks', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 9, 0)
   join(state, { id: 'w1', node: 'n', slots: 1, deadline: 500 }, 0)
   assert.equal(replyOf(exchange(state, 'w1', request({ room: 3 }), 499))?.leases.length, 1)
@@ -334,8 +324,7 @@ test('a worker past its deadline gets nothing, whatever it asks', () => {
 })
 
 test('a setup that fails everywhere is tried a few times with pauses, then reported once', () => {
-  const state = createScheduler(1, { setupRetryMs: 1_000 })
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob({ setupRetryMs: 1_000 })
   addTasks(state, 1, 0, 9, 0)
   join(state, { id: 'w1', node: 'n', slots: 1 }, 0)
   const failure = { name: 'Error', message: 'no such file' }
@@ -365,8 +354,7 @@ test('a setup that fails everywhere is tried a few times with pauses, then repor
 })
 
 test('a cancelled job is forgotten and its workers are told', () => {
-  const state = createScheduler(1)
-  addJob(state, { id: 1, context: CONTEXT, function: 'f', priority: 0, retries: 0 })
+  const state = withJob()
   addTasks(state, 1, 0, 9, 0)
   const worker = driver(state, 'w1')
   worker({ room: 3 })

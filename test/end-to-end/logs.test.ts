@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { plant } from './plant.ts'
+import { plant, plantContext } from './plant.ts'
 
 const FILES = {
   'context.yaml': `
@@ -31,12 +31,7 @@ export async function talk({ word }) {
 describe('what a task printed', () => {
   test('is shown by its key, with where it ran, and goes with the results of those that failed', async () => {
     await using here = await plant()
-    for (const [name, text] of Object.entries(FILES)) {
-      await mkdir(join(here.folder, 'talk', name, '..'), { recursive: true })
-      await writeFile(join(here.folder, 'talk', name), text)
-    }
-    const config = `contexts: [${join(here.folder, 'talk')}]\nsites: { here: { kind: local, count: 1 } }\n`
-    await writeFile(join(here.state, 'factory.yaml'), config)
+    await plantContext(here, 'talk', FILES)
     await here.start()
     const run = await here.factory(
       'run',

@@ -132,6 +132,20 @@ export function kill(pid: number): boolean {
   }
 }
 
+/** Writes a context's files, by their paths in its folder, and has a site with one pilot work for it alone. */
+export async function plantContext(
+  { folder, state }: Plant,
+  name: string,
+  files: Record<string, string>,
+): Promise<void> {
+  for (const [file, text] of Object.entries(files)) {
+    await mkdir(join(folder, name, file, '..'), { recursive: true })
+    await writeFile(join(folder, name, file), text)
+  }
+  const config = `contexts: [${join(folder, name)}]\nsites: { here: { kind: local, count: 1 } }\n`
+  await writeFile(join(state, 'factory.yaml'), config)
+}
+
 /** Writes a file of tasks for the context `words`. */
 export async function writeTasks(file: string, count: number, fields: object = {}): Promise<void> {
   const lines = Array.from({ length: count }, (_, i) =>

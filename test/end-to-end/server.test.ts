@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { isAlive } from '../pilot/process.ts'
 import { until } from '../support/until.ts'
-import { plant } from './plant.ts'
+import { plant, plantContext } from './plant.ts'
 
 /** Python's own server of files, which also tells its process id. */
 const SERVER = `
@@ -38,12 +38,7 @@ functions:
 describe('a context that is a server', () => {
   test('is run by pilots, and gone when they are', async () => {
     await using here = await plant()
-    for (const [name, text] of Object.entries(FILES)) {
-      await mkdir(join(here.folder, 'files', name, '..'), { recursive: true })
-      await writeFile(join(here.folder, 'files', name), text)
-    }
-    const config = `contexts: [${join(here.folder, 'files')}]\nsites: { here: { kind: local, count: 1 } }\n`
-    await writeFile(join(here.state, 'factory.yaml'), config)
+    await plantContext(here, 'files', FILES)
     await here.start()
     const args = ['tasks.jsonl', '--context', 'files', '--out', 'out.jsonl']
     const { stdout, stderr } = await here.factory('run', ...args)

@@ -15,12 +15,6 @@ function openPair() {
   return { left, channel: openChannel<Message, Message>(right, Message) }
 }
 
-async function collect<T>(messages: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = []
-  for await (const message of messages) all.push(message)
-  return all
-}
-
 describe('a channel', () => {
   test('delivers what was sent, in order, whatever the characters', async () => {
     const [left, right] = duplexPair()
@@ -29,7 +23,7 @@ describe('a channel', () => {
     const sent = ['plain', 'new\nline', '\u2028 ü 語 🙂 \ud800', ''].map((text) => ({ text }))
     for (const message of sent) await sender.send(message)
     sender.close()
-    assert.deepEqual(await collect(receiver.messages), sent)
+    assert.deepEqual(await Array.fromAsync(receiver.messages), sent)
   })
 
   test('puts lines together however the stream cut them', async () => {
@@ -47,7 +41,7 @@ describe('a channel', () => {
           }
           left.end()
           assert.deepEqual(
-            await collect(channel.messages),
+            await Array.fromAsync(channel.messages),
             texts.map((text) => ({ text })),
           )
         },
@@ -59,20 +53,20 @@ describe('a channel', () => {
   test('drops a line that its sender did not live to finish', async () => {
     const { left, channel } = openPair()
     left.end('{"text":"whole"}\n{"text":"ha')
-    assert.deepEqual(await collect(channel.messages), [{ text: 'whole' }])
+    assert.deepEqual(await Array.fromAsync(channel.messages), [{ text: 'whole' }])
   })
 
   test('refuses a line that is not JSON, and one that fits no message', async () => {
     for (const line of ['nonsense', '{"text":1}', '[]', '']) {
       const { left, channel } = openPair()
       left.end(line + '\n')
-      await assert.rejects(collect(channel.messages), ChannelError, line)
+      await assert.rejects(Array.fromAsync(channel.messages), ChannelError, line)
     }
   })
 
   test('refuses a line longer than the limit before it has arrived whole', async () => {
     const { left, channel } = openPair()
-    const reading = assert.rejects(collect(channel.messages), /longer than/)
+    const reading = assert.rejects(Array.fromAsync(channel.messages), /longer than/)
     const piece = Buffer.alloc(8 << 20, 'x')
     for (let sent = 0; sent <= LIBRARY_LINE_MAX; sent += piece.length) left.write(piece)
     await reading
