@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Endpoint } from '../protocol/client.ts'
-import { explain } from '../protocol/common.ts'
+import { explain, parseJson } from '../protocol/common.ts'
 import { InputError, NotRunningError } from './errors.ts'
 
 /** Where a manager listens, and the secret that opens it. */
@@ -75,11 +75,3 @@ function isZombie(pid: number): boolean {
 
 export const notRunning = (state: string) =>
   new NotRunningError(`no factory is running on ${state}: start one with "factory start"`)
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Agent, errors, request } from 'undici'
 import type { z } from 'zod'
 import { trustOnly } from '../bundle/pinning.ts'
-import { ApiErrorBody, explain, limits } from '../protocol/common.ts'
+import { ApiErrorBody, explain, limits, parseJson } from '../protocol/common.ts'
 import type { Address } from './endpoint.ts'
 import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
 
@@ -190,12 +190,4 @@ function refusal(call: Sent, status: number, text: string): Error {
     ? parsed.data.error
     : { code: 'unknown', message: `${call.method} ${call.path} was answered with HTTP status ${status}` }
   return PASSING.includes(status) ? new UnreachableError(message) : new ApiError(status, code, message)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

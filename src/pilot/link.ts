@@ -5,7 +5,7 @@ import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici
 import type { z } from 'zod'
 import type { Connect } from '../bundle/http-source.ts'
 import { trustOnly } from '../bundle/pinning.ts'
-import { ApiErrorBody, explain, limits } from '../protocol/common.ts'
+import { ApiErrorBody, explain, limits, parseJson } from '../protocol/common.ts'
 import { PilotError } from './errors.ts'
 
 /** One request to the manager. */
@@ -194,14 +194,6 @@ function refusal(call: Sent, status: number, text: string): Error {
   if (status === NO_ROOM && call.method === 'PUT') return new PilotError('refused', message)
   if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
   return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 function createDispatcher(certificate: string | undefined, given: Pool.Options): Dispatcher {

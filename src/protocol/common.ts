@@ -47,6 +47,15 @@ export const ApiErrorBody = z.object({
 })
 export type ApiErrorBody = z.infer<typeof ApiErrorBody>
 
+/** What a text says that somebody sent; undefined if it is not JSON, which no schema takes. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** Turns a validation error into one line that names the offending key. */
 export function explain(error: z.ZodError): string {
   const [issue] = error.issues
