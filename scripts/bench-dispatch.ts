@@ -1,11 +1,16 @@
-import { readFileSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Client, Job } from '../src/client/index.ts'
+import type { Job } from '../src/client/index.ts'
+import { Gate } from './bench-dispatch/gate.ts'
 import { runFactory } from './support/running-factory.ts'
 
 /*
  * What a call costs when the call itself costs nothing: no-op calls on a retained context, submitted and answered over the
  * public API, each result on disk before it is acknowledged. Two pilots of one CPU each, as the peers were measured.
+ *
+ * Then what a call costs that goes first while many others wait, and what each of these adds to the manager's memory. Two
+ * workers do calls that do nothing about as fast as one client submits them, so that hardly any would wait: those that are to
+ * wait are of a context that cannot be loaded until all calls are there and the memory has been measured.
  */
 
 const { values } = parseArgs({
@@ -15,57 +20,62 @@ const { values } = parseArgs({
   },
 })
 const tasks = Number(values.tasks)
-
-const context = {
-  'context.yaml': `
-name: noop
-library: module
-bundles: { app: ./app }
-setup: { bundle: app, file: noop.js }
-functions: { noop: { export: noop, batch: 4096 } }
-`,
-  'app/noop.js': 'export const noop = (inputs) => inputs\n',
-}
-const config = {
-  sites: { here: { kind: 'local', policy: 'fixed', count: 2, cpus: 1 } },
-  manager: { idle: '10m' },
-}
-
-await using factory = await runFactory(config, { noop: context })
-const { client } = factory
-
-await run(client, 'warm-up', 2_000)
-const memoryBefore = rss()
-const { seconds, latencies } = await run(client, 'measured', tasks)
-const sorted = latencies.sort((a, b) => a - b)
-const at = (share: number) => Math.round(sorted[Math.floor(share * (sorted.length - 1))]! * 10) / 10
-console.table({ [`${tasks} calls`]: { seconds: seconds.toFixed(2), 'calls/s': Math.round(tasks / seconds) } })
-
-const costs: Record<string, { 'us/call': number; 'bytes/queued task': number }> = {}
-for (const queued of values.queued
+const queues = values.queued
   .split(',')
   .map(Number)
-  .filter((n) => n > 0)) {
-  costs[`${queued} queued`] = await costWith(client, queued)
+  .filter((n) => n > 0)
+
+const PILOTS = 2
+const config = {
+  sites: { here: { kind: 'local', policy: 'fixed', count: PILOTS, cpus: 1 } },
+  manager: { idle: '10m' },
 }
+const context = (name: string, gate?: Gate) => ({
+  'context.yaml': `
+name: ${name}
+library: module
+bundles: { app: ./app }
+setup: { bundle: app, file: noop.js${gate ? `, call: pass, args: ['${gate.url}']` : ''} }
+functions: { noop: { export: noop, batch: 4096 } }
+`,
+  'app/noop.js': `
+export const pass = async (gate) => void (await fetch(gate))
+export const noop = (inputs) => inputs
+`,
+})
+const gated = (queued: number) => `gated-${queued}`
+
+await using gate = await Gate.create()
+await using factory = await runFactory(config, {
+  noop: context('noop'),
+  ...Object.fromEntries(queues.map((queued) => [gated(queued), context(gated(queued), gate)])),
+})
+const { client } = factory
+
+await run('warm-up', 2_000)
+const memoryBefore = await factory.memory()
+const { seconds, latencies } = await run('measured', tasks)
+const sorted = latencies.sort((a, b) => a - b)
+const at = (share: number) => round(sorted[Math.floor(share * (sorted.length - 1))]!)
+console.table({ [`${tasks} calls`]: { seconds: seconds.toFixed(2), 'calls/s': Math.round(tasks / seconds) } })
+
+const costs: Record<string, Cost> = {}
+for (const queued of queues) costs[`${queued} queued`] = await costWith(queued)
 console.table(costs)
+const memoryAfter = await factory.memory()
 console.log(
   JSON.stringify({
     tasks_per_s: Math.round(tasks / seconds),
     p50_ms: at(0.5),
     p99_ms: at(0.99),
-    rss_mb: Math.round(rss() / 1e6),
-    grown_mb: Math.round((rss() - memoryBefore) / 1e6),
+    rss_mb: Math.round(memoryAfter.rss / 1e6),
+    grown_mb: Math.round((memoryAfter.rss - memoryBefore.rss) / 1e6),
     costs,
   }),
 )
 
 /** Submits so many calls and reads all results; a call's latency is from its submission to its result being read. */
-async function run(
-  client: Client,
-  name: string,
-  count: number,
-): Promise<{ seconds: number; latencies: number[] }> {
+async function run(name: string, count: number): Promise<{ seconds: number; latencies: number[] }> {
   const startedAt = performance.now()
   const submittedAt = new Float64Array(count)
   const job = await client.createJob({ name, context: 'noop' })
@@ -80,7 +90,7 @@ async function run(
   return { seconds: (performance.now() - startedAt) / 1000, latencies }
 }
 
-function submit(job: Job, count: number, submittedAt: Float64Array) {
+function submit(job: Job, count: number, submittedAt = new Float64Array(count)) {
   return job.add(
     (function* () {
       for (let i = 0; i < count; i++) {
@@ -91,23 +101,68 @@ function submit(job: Job, count: number, submittedAt: Float64Array) {
   )
 }
 
-/** Time per call of a short job that goes first while many other calls wait behind it, and what one that waits weighs. */
-async function costWith(client: Client, queued: number) {
-  const before = rss()
-  const waiting = await client.createJob({
-    name: `waiting ${queued}`,
-    context: 'noop',
-    options: { priority: -1 },
-  })
-  await submit(waiting, queued, new Float64Array(queued))
-  const weight = Math.max(0, rss() - before) / queued
-  const { seconds } = await run(client, `beside ${queued}`, 20_000)
-  await waiting.cancel()
-  return { 'us/call': Math.round((seconds / 20_000) * 1e6), 'bytes/queued task': Math.round(weight) }
+interface Cost {
+  /**
+   * Time of a call of a job that goes first, microseconds: to submit it and then, with the workers at full speed, to run it, its
+   * result on disk.
+   */
+  'us/call': number
+  /**
+   * What the manager's process grows by for each call that waits, as the operating system counts it, without garbage. That is
+   * nearly all cache of the ledger's pages, which has a limit of 64 MiB: less for each where more wait; for few it says nothing.
+   */
+  'bytes/queued task': number
+  /** The part of it that is objects and buffers of JavaScript. */
+  'live bytes/queued task': number
+  /** The same as the first with garbage, and with the room that V8 keeps for new objects: has a limit too, and varies. */
+  'bytes/queued task with garbage': number
+  /** How many still wait when the job that goes first has ended. */
+  'left queued': number
 }
 
-/** Resident memory of the factory's process, bytes. */
-function rss(): number {
-  const kb = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${factory.process.pid}/status`, 'utf8'))?.[1]
-  return Number(kb) * 1024
+/** The cost of calls that go first while many other calls wait behind them, and of one that waits. */
+async function costWith(queued: number): Promise<Cost> {
+  const before = await factory.memory()
+  const waiting = await createGated(`waiting ${queued}`, queued, -1)
+  await submit(waiting, queued)
+  const after = await factory.memory()
+  const first = await createGated(`first of ${queued}`, queued, 0)
+  const startedAt = performance.now()
+  await submit(first, tasks)
+  await first.close()
+  const submitMs = (performance.now() - startedAt) / tasks
+  await gate.reached(PILOTS)
+  gate.open()
+  const runMs = await finish(first)
+  const { done } = await waiting.cancel()
+  gate.shut()
+  const each = (grown: number) => Math.max(0, round(grown / queued))
+  return {
+    'us/call': Math.round((submitMs + runMs) * 1000),
+    'bytes/queued task': each(after.rss - before.rss),
+    'live bytes/queued task': each(after.live - before.live),
+    'bytes/queued task with garbage': each(after.rssWithGarbage - before.rss),
+    'left queued': queued - done,
+  }
+}
+
+function createGated(name: string, queued: number, priority: number) {
+  return client.createJob({ name, context: gated(queued), options: { priority } })
+}
+
+/** Waits until all calls of a job are done, and tells how long each one after the first tenth takes, milliseconds. */
+async function finish(job: Job): Promise<number> {
+  let full = { at: performance.now(), done: 0 }
+  for (;;) {
+    const { done, failed } = await job.info()
+    const at = performance.now()
+    if (failed > 0) throw new Error(`${failed} calls failed`)
+    if (done === tasks) return (at - full.at) / (done - full.done)
+    if (full.done < tasks / 10) full = { at, done }
+    await setTimeout(10)
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10
 }

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { makeState, removeState } from '../test/support/manager.ts'
-import { fuzz, type Memory } from './fuzz/fuzz.ts'
+import { fuzz } from './fuzz/fuzz.ts'
+import type { Memory } from './support/memory.ts'
 
 /*
  * Sends malformed requests to every route of a manager. Each must be answered with a 4xx; none may crash it, make it hang,
@@ -18,7 +19,7 @@ if (!Number.isInteger(requests) || requests < 100 || !Number.isInteger(seed)) {
 }
 
 const mb = (bytes: number) => Math.round(bytes / 1e5) / 10
-const show = ({ heap, rss }: Memory) => `${mb(heap)} MB of objects, ${mb(rss)} MB in all`
+const show = ({ live, rss }: Memory) => `${mb(live)} MB of objects, ${mb(rss)} MB in all`
 const folder = await makeState()
 const startedAt = performance.now()
 try {
@@ -33,8 +34,8 @@ try {
   for (const problem of problems) console.log(`WRONG ${problem}`)
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   const memory = {
-    heap_before_mb: mb(before.heap),
-    heap_after_mb: mb(after.heap),
+    heap_before_mb: mb(before.live),
+    heap_after_mb: mb(after.live),
     rss_before_mb: mb(before.rss),
     rss_after_mb: mb(after.rss),
   }

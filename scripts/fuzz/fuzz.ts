@@ -10,6 +10,7 @@ import type { SourcesResponse } from '../../src/protocol/sources.ts'
 import { ask, HttpWorker, registration } from '../../test/support/manager.ts'
 import { Random } from '../claims/random.ts'
 import { ManagerProcess } from '../support/manager-process.ts'
+import type { Memory } from '../support/memory.ts'
 import { kinds } from './cases.ts'
 import { BLOB, type Known, type Route, routes } from './routes.ts'
 import { Wire } from './wire.ts'
@@ -20,12 +21,6 @@ export interface FuzzOptions {
   requests: number
   seed: number
   onProgress?: (requests: number, memory: Memory) => void
-}
-
-export interface Memory {
-  /** Live objects after a garbage collection, and what the process takes, bytes. */
-  heap: number
-  rss: number
 }
 
 export interface FuzzReport {
@@ -79,7 +74,7 @@ export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions):
   await Promise.all(Array.from({ length: CONNECTIONS }, work))
   const cuts = await Promise.all(slow)
   const after = await manager.memory()
-  if (after.heap > before!.heap + HEAP_SLACK) report.problems.push('the manager’s memory grew')
+  if (after.live > before!.live + HEAP_SLACK) report.problems.push('the manager’s memory grew')
   const strange = cuts.filter(({ answer }) => !answer.startsWith('HTTP/1.1 408'))
   if (strange.length > 0) report.problems.push(`a slow client was answered with ${strange[0]!.answer}`)
   report.problems.push(...(await checkHealth(manager, known)))

@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { pino } from 'pino'
 import { startOn } from '../../test/support/manager.ts'
+import { memoryInUse } from './memory.ts'
 import type { FromManager, ToManager } from './manager-process.ts'
 
 /* A manager in a process of its own, for scripts and tests that kill, stop or load it. See manager-process.ts. */
@@ -9,16 +8,11 @@ import type { FromManager, ToManager } from './manager-process.ts'
 const [folder, options] = process.argv.slice(2) as [string, string]
 const log = pino({ level: process.env.TEST_LOG ?? 'fatal' }, pino.destination({ fd: 2, sync: true }))
 const manager = await startOn(folder, { ...(JSON.parse(options) as object), log })
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 const say = (message: FromManager) => process.send!(message)
 
 process.on('message', (message: ToManager) => {
-  if (message === 'memory') {
-    collectGarbage()
-    const { heapUsed, rss } = process.memoryUsage()
-    say({ type: 'memory', heap: heapUsed, rss })
-  } else say({ type: 'pilots', pilots: manager.registry.create('test', message.pilots) })
+  if (message === 'memory') say({ type: 'memory', ...memoryInUse() })
+  else say({ type: 'pilots', pilots: manager.registry.create('test', message.pilots) })
 })
 // Whoever started it is gone, or wants it to stop.
 for (const event of ['disconnect', 'SIGTERM']) {

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { ManagerOptions } from '../../src/manager/manager.ts'
+import type { Memory } from './memory.ts'
 
 const CHILD = fileURLToPath(new URL('manager-child.ts', import.meta.url))
 
@@ -11,7 +12,7 @@ export type ToManager = { pilots: number } | 'memory'
 export type FromManager =
   | ({ type: 'ready' } & Reached)
   | { type: 'pilots'; pilots: { pilot: string; token: string }[] }
-  | { type: 'memory'; heap: number; rss: number }
+  | ({ type: 'memory' } & Memory)
 
 /** How a manager is reached. */
 export interface Reached {
@@ -72,12 +73,11 @@ export class ManagerProcess implements AsyncDisposable {
     return (await made).pilots
   }
 
-  /** Live objects after a garbage collection, and what the process takes, bytes. */
-  async memory(): Promise<{ heap: number; rss: number }> {
+  /** What the process has in memory after its garbage has been collected. */
+  async memory(): Promise<Memory> {
     const measured = this.#hear('memory')
     this.#child!.send('memory' satisfies ToManager)
-    const { heap, rss } = await measured
-    return { heap, rss }
+    return measured
   }
 
   async #hear<T extends FromManager['type']>(type: T): Promise<Extract<FromManager, { type: T }>> {

@@ -4,10 +4,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type Client, connect } from '../../src/client/index.ts'
+import type { Memory } from './memory.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/factory.js', import.meta.url))
+const PROBE = new URL('memory-probe.ts', import.meta.url).href
 const START_MS = 120_000
 
 /** A real factory, in a process and a temporary folder of its own, for a measurement. */
@@ -15,6 +18,8 @@ export interface RunningFactory extends AsyncDisposable {
   client: Client
   /** The factory's own process. */
   process: ChildProcess
+  /** What that process has in memory after its garbage has been collected. */
+  memory: () => Promise<Memory>
   state: string
   /** The cache folder of its pilots' nodes, which are all this machine. */
   cache: string
@@ -47,20 +52,26 @@ export async function runFactory(
   )
   // JSON is YAML.
   await writeFile(join(state, 'factory.yaml'), JSON.stringify({ ...config, sites, contexts: paths }))
-  const child = spawn(process.execPath, [BIN, 'start', '--state', state], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  const child = spawn(process.execPath, ['--import', PROBE, BIN, 'start', '--state', state], {
+    stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
   })
   const exit = once(child, 'exit')
-  const lines = createInterface({ input: child.stdout })
-  await Promise.race([
-    once(lines, 'line', { signal: AbortSignal.timeout(START_MS) }),
-    exit.then(() => Promise.reject(new Error('factory start ended at once'))),
-  ])
-  child.stdout.resume()
+  const lines = createInterface({ input: child.stdout! })
+  const unlessEnded = <T>(what: Promise<T>) =>
+    Promise.race([what, exit.then(() => Promise.reject<T>(new Error('the factory has ended')))])
+  await unlessEnded(once(lines, 'line', { signal: AbortSignal.timeout(START_MS) }))
+  child.stdout!.resume()
+  const measured = createInterface({ input: child.stdio[3] as Readable })
   const client = connect({ state })
   return {
     client,
     process: child,
+    async memory() {
+      const said = once(measured, 'line')
+      child.kill('SIGUSR2')
+      const [line] = (await unlessEnded(said)) as [string]
+      return JSON.parse(line) as Memory
+    },
     state,
     cache: cacheFolder,
     async [Symbol.asyncDispose]() {
