@@ -49,8 +49,11 @@ export function rateOf({ tasks, busyMs }: Meter): number {
   return tasks === 0 ? 0 : (tasks / Math.max(busyMs, SHORTEST_MEASURE_MS)) * 1000
 }
 
-/** Tasks a slot is given before anything is known of them. */
-const FIRST_TASKS = 4
+/**
+ * Tasks a slot is given before anything is known of them, or as many as its library runs at once: long ones would have the
+ * rest of it idle until the first ends, and what waits behind them would be kept from others.
+ */
+const FIRST_TASKS = 2
 
 /** Each task that ended earns this many: the work in hand multiplies with each answer until the rate bounds it. */
 const GROWTH = 4
@@ -77,9 +80,9 @@ export interface Demand {
 
 /** How many more tasks of one context to ask for. */
 export function moreTasks(demand: Demand): number {
-  const { meter, inHand, slots, leaseTargetMs, leftMs } = demand
+  const { meter, inHand, slots, batch, leaseTargetMs, leftMs } = demand
   if (slots === 0) return 0
-  const earned = slots * FIRST_TASKS + GROWTH * meter.ended
+  const earned = slots * Math.max(FIRST_TASKS, batch) + GROWTH * meter.ended
   const target = Math.min(earned, Math.max(toBeBusy(demand), (slots * rateOf(meter) * leaseTargetMs) / 1000))
   const more = Math.floor(Math.min(target, fitting(meter, slots, leftMs))) - inHand
   return Math.max(0, Math.min(more, limits.batch))

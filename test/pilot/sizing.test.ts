@@ -67,9 +67,10 @@ describe('measuring', () => {
 })
 
 describe('how much to ask for', () => {
-  test('it starts with a few per slot', () => {
-    assert.equal(moreTasks({ ...typical, batch: 64, meter: unmeasured }), 4)
-    assert.equal(moreTasks({ ...typical, batch: 64, slots: 4, meter: unmeasured }), 16)
+  test('it starts with what its libraries run at once, or one more where that is one', () => {
+    assert.equal(moreTasks({ ...typical, slots: 4, meter: unmeasured }), 8)
+    assert.equal(moreTasks({ ...typical, batch: 64, slots: 2, meter: unmeasured }), 128)
+    assert.equal(moreTasks({ ...typical, batch: 64, inHand: 60, meter: unmeasured }), 4)
   })
 
   test('it reaches twenty thousand in a handful of answers when tasks take no time', () => {
