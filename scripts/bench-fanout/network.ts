@@ -19,6 +19,9 @@ const CONGESTION_CONTROL = 'net.ipv4.tcp_congestion_control=reno'
  */
 const SEGMENTS = 'net.ipv4.tcp_min_tso_segs=40'
 
+/** Connections begin without what the kernel learnt of others before them, whose losses would slow them down. */
+const NO_METRICS = 'net.ipv4.tcp_no_metrics_save=1'
+
 /** How many addresses of neighbours the kernel keeps, in all namespaces together. */
 const NEIGHBOURS_KEPT = '/proc/sys/net/ipv4/neigh/default/gc_thresh3'
 
@@ -56,7 +59,7 @@ export function buildNetwork(nodes: number, rate: string): Network {
     ip('netns', 'add', name)
     made.push(name)
     ip('-n', name, 'link', 'set', 'lo', 'up')
-    ip('netns', 'exec', name, 'sysctl', '--quiet', '--write', CONGESTION_CONTROL, SEGMENTS)
+    ip('netns', 'exec', name, 'sysctl', '--quiet', '--write', CONGESTION_CONTROL, SEGMENTS, NO_METRICS)
   }
   const forgetNeighbours = keepNeighbours(nodes)
   const remove = () => {

@@ -40,11 +40,14 @@ export function httpSource(
   connect: Connect = connectDirectly,
   ticket: () => string = () => source.ticket,
 ): PieceSource {
-  const dispatcher = connect(source, {
-    connectTimeout: CONNECT_MS,
-    headersTimeout: ANSWER_MS,
-    bodyTimeout: PAUSE_MS,
-  })
+  let dispatcher: Dispatcher | undefined
+  // Most sources that a manager names are known already, and never asked for anything.
+  const connected = () =>
+    (dispatcher ??= connect(source, {
+      connectTimeout: CONNECT_MS,
+      headersTimeout: ANSWER_MS,
+      bodyTimeout: PAUSE_MS,
+    }))
   const { origin, pathname } = new URL(source.url)
   const base = `${pathname === '/' ? '' : pathname}/v1/pieces/${bundle}`
 
@@ -57,7 +60,7 @@ export function httpSource(
     const headers = { authorization: `Bearer ${ticket()}`, 'content-type': 'application/octet-stream' }
     try {
       await exchange(
-        dispatcher,
+        connected(),
         { origin, method: 'GET', path: base + path, headers, ...more },
         signal,
         answer,
@@ -99,7 +102,7 @@ export function httpSource(
       )
       return outcome
     },
-    close: () => dispatcher.destroy(),
+    close: async () => dispatcher?.destroy(),
   }
 }
 
