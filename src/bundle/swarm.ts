@@ -27,8 +27,11 @@ const BUSY_MS = 50
 const SPREAD_MS = 150
 /** Pause before the manager is tried again after it failed. Milliseconds. */
 const MANAGER_PAUSE_MS = 1_000
-/** Neighbours that are used together: enough for full speed, few enough that their news cost little. */
-const NEIGHBOURS_ENOUGH = 16
+/**
+ * Neighbours that are used together: enough for full speed and for pieces to get around, few enough that their connections
+ * and news cost little. The manager names more, in place of those that fail.
+ */
+const NEIGHBOURS_ENOUGH = 8
 /** The manager's copy counts as damaged after so many wrong pieces. */
 const MANAGER_CORRUPT_MAX = 3
 
