@@ -1,9 +1,11 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { request } from 'undici'
 import { refOf } from '../../src/bundle/blobs.ts'
+import { signTicket } from '../../src/bundle/ticket.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
@@ -140,7 +142,10 @@ async function makeKnown(manager: ManagerProcess, url: string, user: string): Pr
     context: spec.id,
     bundle,
     ticket,
-    foreignTicket: `${ticket.slice(0, -2)}AA`,
+    foreignTicket: signTicket(generateKeyPairSync('ed25519').privateKey, {
+      bundle,
+      notAfter: Date.now() + 3_600_000,
+    }),
   }
 }
 
