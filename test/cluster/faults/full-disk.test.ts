@@ -38,8 +38,9 @@ async function fill(): Promise<void> {
 const makeRoom = () => rm(join(disk, 'ballast'))
 
 describe('on a full disk', () => {
-  test('tasks are refused, results wait until there is room, and nothing acknowledged is lost', async () => {
+  test('tasks are refused, results wait until there is room, and nothing acknowledged is lost', async (t) => {
     const manager = await startOn(state)
+    t.after(() => manager.close())
     const user = <T>(path: string, body?: unknown) => ask<T>(manager.url, manager.token, path, body)
     const { body: job } = await user<JobInfo>('/v1/jobs', { name: 'job', context: 'ctx' })
     let added = 0
@@ -51,7 +52,7 @@ describe('on a full disk', () => {
     }
     assert.equal(await add('small'), 200)
     const worker = await HttpWorker.register(manager)
-    const { lease, tasks } = (await worker.exchange({ room: 20 })).body.leases[0]!
+    const { lease, tasks: leased } = (await worker.exchange({ room: 20 })).body.leases[0]!
 
     await fill()
     let status = 200
@@ -59,7 +60,7 @@ describe('on a full disk', () => {
     assert.equal(status, 507)
     const value = 'y'.repeat(10_000)
     let acknowledged = false
-    const results = tasks.map(({ task }) => ({
+    const results = leased.map(({ task }) => ({
       task,
       lease,
       outcome: { status: 'done' as const, value },
@@ -71,7 +72,7 @@ describe('on a full disk', () => {
 
     await makeRoom()
     await reporting
-    assert.equal(await worker.workUntilIdle(), added - 20)
+    assert.equal(await worker.workUntilIdle(), added - leased.length)
     await manager.close()
     const again = await startOn(state)
     const { body } = await ask<ResultsResponse>(
@@ -81,7 +82,7 @@ describe('on a full disk', () => {
     )
     assert.equal(new Set(body.results.map(({ key }) => key)).size, added)
     assert.equal(body.results.length, added)
-    assert.equal(body.results.filter((row) => row.value === value).length, 20)
+    assert.equal(body.results.filter((row) => row.value === value).length, leased.length)
     await worker.die()
     await again.close()
   })
