@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Job } from '../src/client/index.ts'
 import { Gate } from './bench-dispatch/gate.ts'
@@ -163,7 +163,7 @@ async function finish(job: Job): Promise<number> {
     if (failed > 0) throw new Error(`${failed} calls failed`)
     if (done === tasks) return (at - full.at) / (done - full.done)
     if (full.done < tasks / 10) full = { at, done }
-    await setTimeout(10)
+    await sleep(10)
   }
 }
 

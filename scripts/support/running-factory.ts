@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,9 +16,7 @@ const START_MS = 120_000
 /** A real factory, in a process and a temporary folder of its own, for a measurement. */
 export interface RunningFactory extends AsyncDisposable {
   client: Client
-  /** The factory's own process. */
-  process: ChildProcess
-  /** What that process has in memory after its garbage has been collected. */
+  /** What the factory's process has in memory after its garbage has been collected. */
   memory: () => Promise<Memory>
   state: string
   /** The cache folder of its pilots' nodes, which are all this machine. */
@@ -65,7 +63,6 @@ export async function runFactory(
   const client = connect({ state })
   return {
     client,
-    process: child,
     async memory() {
       const said = once(measured, 'line')
       child.kill('SIGUSR2')
