@@ -32,6 +32,7 @@ function request(route: Route, known: Known, parts: Parts = {}): Case {
     host: 'manager',
     authorization: `Bearer ${known[route.token]}`,
     ...(route.method !== 'GET' ? { 'content-type': type, 'content-length': body.length } : {}),
+    ...route.headers,
     ...parts.headers,
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)

@@ -11,6 +11,7 @@ import {
   StopRequest,
   UploadContextRequest,
 } from '../../src/protocol/client.ts'
+import { CHANNEL } from '../../src/protocol/channel.ts'
 import { SourcesRequest } from '../../src/protocol/sources.ts'
 import { ExchangeRequest, RegisterRequest } from '../../src/protocol/worker.ts'
 import { registration } from '../../test/support/manager.ts'
@@ -45,6 +46,7 @@ export interface Route {
   binary?: boolean
   /** The one that it takes. */
   bytes?: Buffer
+  headers?: Record<string, string>
   /** Query strings that it refuses. */
   badQueries?: string[]
   /** Parts of its path stand for something that must exist. */
@@ -146,28 +148,12 @@ export function routes(known: Known): Route[] {
     { method: 'GET', path: `/v1/contexts/${context}`, token: 'session', named: true },
     { method: 'GET', path: `/v1/runtime/${'0'.repeat(64)}`, token: 'pilot', named: true },
     { method: 'GET', path: `${pieces}/manifest`, token: 'ticket', named: true },
-    { method: 'GET', path: `${pieces}/holdings`, token: 'ticket', named: true },
     {
       method: 'GET',
       path: pieces,
       token: 'ticket',
       named: true,
-      badQueries: [
-        '',
-        'first=0',
-        'first=-1&count=1',
-        'first=0&count=0',
-        'first=9999999&count=1',
-        'first=a&count=b',
-      ],
-    },
-    {
-      method: 'POST',
-      path: pieces,
-      token: 'ticket',
-      named: true,
-      binary: true,
-      badQueries: ['', 'bytes=0', 'bytes=-1', 'bytes=1e12', 'bytes=x'],
+      headers: { connection: 'upgrade', upgrade: CHANNEL },
     },
   ]
 }

@@ -20,7 +20,7 @@ import type { Store } from './store.ts'
  * of each would otherwise hold up the many that wait for it. For larger ones it would save less time than it costs work: a
  * request costs both sides about a millisecond of a processor, whatever its size.
  */
-const PIECES_AIM = 256
+const PIECES_AIM = 512
 const SMALL_PIECES_AIM = 512
 const SMALL_PIECE = 32 << 10
 const PIECE_SMALLEST = PIECE_MIN

@@ -1,28 +1,22 @@
 import { errors, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 import { limits } from '../protocol/common.ts'
-import { PIECES_HEADER } from '../protocol/sources.ts'
 import type { FaultReason, Source } from '../protocol/sources.ts'
-import { has } from './bitmap.ts'
-import { cutPieces } from './cut.ts'
+import { openChannel } from './channel.ts'
+import type { Channel, ChannelRequest } from './channel.ts'
 import { errnoOf } from './errors.ts'
-import { exchange } from './exchange.ts'
-import type { BodyReader, Flow } from './exchange.ts'
-import { holdingsReader } from './holdings.ts'
-import type { Layout } from './layout.ts'
+import { followRequest, takeRequest } from './requests.ts'
 import { SourceError } from './source.ts'
-import type { PieceSource, Take, TakeOptions, TakeOutcome } from './source.ts'
+import type { PieceSource, TakeOutcome } from './source.ts'
 
 /** A neighbour in the same cluster answers at once or not at all, milliseconds. */
 const CONNECT_MS = 3_000
 /** Longest wait for an answer to begin: a source that has too much to do says so sooner. Milliseconds. */
 const ANSWER_MS = 8_000
-/** Longest pause within an answer, milliseconds. */
+/** Longest pause within a manifest, milliseconds. */
 const PAUSE_MS = 5_000
-/** Largest error body that is kept, bytes. */
-const ERROR_MAX = 4 << 10
-/** Pieces of one answer that may be on their way to the disk before it is held back. */
-const STORING_MAX = 4
+/** Longest error body that is kept, characters. */
+const ERROR_MAX = 400
 
 /** Makes the connections to a source. */
 export type Connect = (source: Source, options: Pool.Options) => Dispatcher
@@ -49,22 +43,31 @@ export function httpSource(
       bodyTimeout: PAUSE_MS,
     }))
   const { origin, pathname } = new URL(source.url)
-  const base = `${pathname === '/' ? '' : pathname}/v1/pieces/${bundle}`
+  const path = `${pathname === '/' ? '' : pathname}/v1/pieces/${bundle}`
+  const headers = () => ({ authorization: `Bearer ${ticket()}` })
+  const channels = new Set<Channel>()
 
-  const ask = async (
-    path: string,
-    signal: AbortSignal,
-    answer: Parameters<typeof exchange>[3],
-    more: Partial<Dispatcher.DispatchOptions> = {},
-  ): Promise<void> => {
-    const headers = { authorization: `Bearer ${ticket()}`, 'content-type': 'application/octet-stream' }
+  const ask = async (request: ChannelRequest): Promise<void> => {
+    const idle = channels.values().find((channel) => channel.isIdle())
+    const channel =
+      idle ?? (await openChannel(connected(), { origin, path, headers: headers() }, request.signal))
+    channels.add(channel)
     try {
-      await exchange(
-        connected(),
-        { origin, method: 'GET', path: base + path, headers, ...more },
-        signal,
-        answer,
-      )
+      await channel.request(request)
+    } finally {
+      if (!channel.isOpen()) channels.delete(channel)
+    }
+  }
+  const getManifest = async (signal: AbortSignal): Promise<Buffer> => {
+    const request = { origin, path: `${path}/manifest`, method: 'GET', headers: headers(), signal } as const
+    const { statusCode, body } = await connected().request(request)
+    const text = await whole(body)
+    if (statusCode === 200) return text
+    throw new SourceError('refused', `it answered ${statusCode}: ${text.toString().slice(0, ERROR_MAX)}`)
+  }
+  const blaming = async <T>(signal: AbortSignal, work: Promise<T>): Promise<T> => {
+    try {
+      return await work
     } catch (error) {
       throw signal.aborted ? error : blame(error)
     }
@@ -73,101 +76,29 @@ export function httpSource(
   return {
     name: source.name,
     kind: source.kind,
-    async manifest(signal) {
-      let manifest: Buffer = Buffer.alloc(0)
-      await ask('/manifest', signal, (status) =>
-        status === 200 ? whole(limits.body, (data) => (manifest = data)) : refusal(status),
-      )
-      return manifest
-    },
-    follow: (layout, onHeld, signal) =>
-      ask(
-        '/holdings',
-        signal,
-        (status) => (status === 200 ? holdingsReader(layout.pieces, onHeld) : refusal(status)),
-        { bodyTimeout: 0 },
-      ),
+    manifest: (signal) => blaming(signal, getManifest(signal)),
+    follow: (layout, onHeld, signal) => blaming(signal, ask(followRequest(layout.pieces, onHeld, signal))),
     async take(take, options) {
       let outcome: TakeOutcome = 'done'
-      await ask(
-        pathOf(take),
-        options.signal,
-        (status, headers, flow) => {
-          if (status === 200) return readRun(take, String(headers[PIECES_HEADER]), options, flow)
-          if (status !== 503 && status !== 204) return refusal(status)
-          outcome = status === 503 ? 'busy' : 'none'
-          return ignored
-        },
-        'want' in take ? { method: 'POST', body: Buffer.from(take.want) } : {},
-      )
+      await blaming(options.signal, ask(takeRequest(take, options, (came) => (outcome = came))))
       return outcome
     },
-    close: async () => dispatcher?.destroy(),
-  }
-}
-
-function pathOf(take: Take): string {
-  return 'want' in take ? `?bytes=${take.bytes}` : `?first=${take.first}&count=${take.count}`
-}
-
-/** Reads the pieces of an answer; holds it back while they cannot be stored as fast as they come. */
-function readRun(take: Take, header: string, options: TakeOptions, flow: Flow): BodyReader {
-  const { layout, onRun, onPiece } = options
-  const [, first, count] = /^(\d{1,9})-(\d{1,9})$/.exec(header) ?? []
-  const run = { first: Number(first), count: Number(count) }
-  if (!mayCome(take, run, layout))
-    throw new SourceError('protocol', 'it sends pieces that were not asked for')
-  onRun(run.first, run.count)
-
-  const storing = new Set<Promise<void>>()
-  const cutter = cutPieces(layout, run, (piece, parts) => {
-    const stored = onPiece(piece, parts)
-    storing.add(stored)
-    if (storing.size === STORING_MAX) flow.pause()
-    stored.then(
-      () => {
-        storing.delete(stored)
-        if (storing.size === STORING_MAX - 1) flow.resume()
-      },
-      (error: unknown) => flow.fail(error),
-    )
-  })
-  return {
-    push: (chunk) => cutter.push(chunk),
-    async end() {
-      cutter.end()
-      await Promise.all(storing)
+    async close() {
+      for (const channel of channels) channel.close()
+      await dispatcher?.destroy()
     },
   }
 }
 
-/** Whether the run that a source announces is one that was asked for. */
-function mayCome(take: Take, { first, count }: { first: number; count: number }, layout: Layout): boolean {
-  if (!('want' in take)) return first === take.first && count === take.count
-  if (!(first >= 0 && count > 0 && first + count <= layout.pieces)) return false
-  for (let piece = first; piece < first + count; piece++) if (!has(take.want, piece)) return false
-  return true
-}
-
-const ignored: BodyReader = { push: () => {}, end: () => {} }
-
-function whole(most: number, onWhole: (data: Buffer) => void): BodyReader {
+async function whole(body: AsyncIterable<Buffer>): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
-  return {
-    push(chunk) {
-      bytes += chunk.length
-      if (bytes > most) throw new SourceError('protocol', `it sent more than ${most} bytes`)
-      chunks.push(chunk)
-    },
-    end: () => onWhole(Buffer.concat(chunks)),
+  for await (const chunk of body) {
+    bytes += chunk.length
+    if (bytes > limits.body) throw new SourceError('protocol', `it sent more than ${limits.body} bytes`)
+    chunks.push(chunk)
   }
-}
-
-function refusal(status: number): BodyReader {
-  return whole(ERROR_MAX, (text) => {
-    throw new SourceError('refused', `it answered ${status}: ${text.toString()}`.slice(0, 500))
-  })
+  return Buffer.concat(chunks)
 }
 
 /** What a failure says about the source. */

@@ -31,7 +31,7 @@ const MANAGER_PAUSE_MS = 1_000
  * Neighbours that are used together: enough for full speed and for pieces to get around, few enough that their connections
  * and news cost little. The manager names more, in place of those that fail.
  */
-const NEIGHBOURS_ENOUGH = 8
+const NEIGHBOURS_ENOUGH = 12
 /** The manager's copy counts as damaged after so many wrong pieces. */
 const MANAGER_CORRUPT_MAX = 3
 

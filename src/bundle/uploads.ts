@@ -72,3 +72,27 @@ export function limitUploads(limits: UploadLimits = {}): Uploads {
     },
   }
 }
+
+/** How long a request waits for its turn before it is told to ask elsewhere, milliseconds. */
+const TURN_MS = 3_000
+
+/** Waits for a turn. Returns how to end it; undefined if there is none in time, or the client is gone. */
+export async function awaitTurn(uploads: Uploads, gone: AbortSignal): Promise<(() => void) | undefined> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  let begun = false
+  const end = uploads.turn(() => {
+    begun = true
+    resolve(true)
+  })
+  if (begun || !end) return end
+  const giveUp = () => resolve(false)
+  const timer = setTimeout(giveUp, TURN_MS)
+  gone.addEventListener('abort', giveUp)
+  if (gone.aborted) giveUp()
+  const came = await promise
+  clearTimeout(timer)
+  gone.removeEventListener('abort', giveUp)
+  if (came) return end
+  end()
+  return undefined
+}

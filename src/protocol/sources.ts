@@ -60,31 +60,8 @@ export const SourcesResponse = z.object({ sources: z.array(Source).max(100) })
 export type SourcesResponse = z.infer<typeof SourcesResponse>
 
 /*
- * The routes of a source, authorised by a ticket for the bundle (`authorization: Bearer …`). Bodies are binary.
+ * The routes of a source, authorised by a ticket for the bundle (`authorization: Bearer …`).
  *
- * GET  /v1/pieces/:bundle/manifest   the manifest's canonical JSON
- * GET  /v1/pieces/:bundle/holdings   a stream: the number of pieces (u32, little endian), a bitmap of those held (piece i is
- *                                    bit i % 8 of byte i / 8), then the number (u32) of each further piece as it is
- *                                    checked. It ends when the source holds them all.
- * GET  /v1/pieces/:bundle?first=&count=   those pieces, one after the other
- * POST /v1/pieces/:bundle?bytes=     the body is a bitmap of pieces the asker wants; the source answers with a run of its
- *                                    choice, of at most so many bytes, those it has sent least often first.
- *                                    204: it has sent them all before, ask neighbours.
- *
- * An answer with pieces names them in the header `pieces: FIRST-COUNT`. 404: not held here. 503: busy, ask again soon.
+ * GET /v1/pieces/:bundle/manifest   the manifest's canonical JSON. 404: not held here. 503: busy, ask again soon.
+ * GET /v1/pieces/:bundle            opens a channel, over which pieces come; see `protocol/channel.ts`.
  */
-
-/** Header of an answer with pieces: the first one and how many, as `FIRST-COUNT`. */
-export const PIECES_HEADER = 'pieces'
-
-/** Most bytes of pieces in one answer, unless a single piece is larger. */
-export const RUN_MAX = 4 << 20
-
-/** Query of `GET /v1/pieces/:bundle`. */
-export const PieceRange = z.object({
-  first: z.coerce.number().int().nonnegative(),
-  count: z.coerce.number().int().min(1).max(10_000),
-})
-
-/** Query of `POST /v1/pieces/:bundle`. */
-export const RunQuery = z.object({ bytes: z.coerce.number().int().min(1).max(RUN_MAX) })

@@ -17,7 +17,7 @@ function spread(workers: number, seed: number, more: Partial<SimOptions> = {}) {
     pieceSize: PIECE,
     rate: RATE,
     latencyMs: 0.5,
-    neighbours: 8,
+    neighbours: 12,
     seed,
     ...more,
   })

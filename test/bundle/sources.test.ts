@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
@@ -8,7 +7,9 @@ import { describe, test } from 'node:test'
 import { Pool } from 'undici'
 import { createBundle } from '../../src/bundle/create.ts'
 import { fetchBundle } from '../../src/bundle/fetch.ts'
+import { FrameKind, frame } from '../../src/protocol/channel.ts'
 import type { FaultReason } from '../../src/protocol/sources.ts'
+import { startSource } from './channels.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
 
 /** A TCP server of which each connection is treated so. */
@@ -34,32 +35,16 @@ async function startServer(treat: (socket: Socket) => void): Promise<AsyncDispos
 /** A neighbour that says it holds everything, and of each answer sends a byte now and then. */
 async function startDripper(pieces: number): Promise<AsyncDisposable & { url: string; asked: Set<number> }> {
   const asked = new Set<number>()
-  const server = createHttpServer((request, response) => {
-    const { pathname, searchParams } = new URL(request.url!, 'http://dripper')
-    if (pathname.endsWith('/holdings')) {
-      const held = Buffer.alloc(4 + Math.ceil(pieces / 8))
-      held.writeUInt32LE(pieces)
-      for (let piece = 0; piece < pieces; piece++) held[4 + (piece >> 3)]! |= 1 << (piece & 7)
-      return response.end(held)
-    }
-    const [first, count] = [Number(searchParams.get('first')), Number(searchParams.get('count'))]
-    if (count > 0) asked.add(first)
-    response.writeHead(200, { pieces: `${first}-${count}` })
-    const dripping = setInterval(() => response.write('x'), 50)
-    response.once('close', () => clearInterval(dripping))
-    return undefined
+  const held = Buffer.alloc(Math.ceil(pieces / 8))
+  for (let piece = 0; piece < pieces; piece++) held[piece >> 3]! |= 1 << (piece & 7)
+  const source = await startSource((kind, first, count, socket) => {
+    if (kind === FrameKind.FOLLOW) return socket.write(frame(FrameKind.HELD, pieces, held.length, held))
+    asked.add(first)
+    socket.write(frame(FrameKind.RUN, first, count))
+    const dripping = setInterval(() => socket.write('x'), 50)
+    return socket.once('close', () => clearInterval(dripping))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    asked,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-      await once(server, 'close')
-    },
-  }
+  return Object.assign(source, { asked })
 }
 
 const spoil = (data: Buffer) => {

@@ -9,7 +9,7 @@ import type { PieceSource } from '../../src/bundle/source.ts'
 import { runSwarm } from '../../src/bundle/swarm.ts'
 import { log } from './cluster.ts'
 
-const ENOUGH = 8
+const ENOUGH = 12
 
 /** A neighbour that tells nothing until it is closed, or made to fail. */
 function neighbour(name: string) {

@@ -1,0 +1,133 @@
+import type { Duplex } from 'node:stream'
+import { FrameKind, RUN_MAX, frame } from '../protocol/channel.ts'
+import { has, isBitmap } from './bitmap.ts'
+import { keepBuffers } from './buffers.ts'
+import { DELIVERY_MS, trackDeliveries } from './deliveries.ts'
+import { BundleError } from './errors.ts'
+import { holdingsTeller } from './holdings.ts'
+import type { Pieces } from './pieces.ts'
+import { createSpread } from './spread.ts'
+import type { Store } from './store.ts'
+import { awaitTurn, limitUploads } from './uploads.ts'
+import type { UploadLimits, Uploads } from './uploads.ts'
+
+/** What a worker asks over a channel; see `protocol/channel.ts`. */
+export type Asked =
+  | { what: 'run'; first: number; count: number }
+  | { what: 'any'; most: number; want: Buffer }
+  | { what: 'follow' }
+
+/** A source's end of a channel, while something that was asked over it is answered. */
+export type Line = {
+  connection: Duplex
+  /** Fires when the worker is gone. */
+  gone: AbortSignal
+  /** Sends a frame whose bytes are `data`; resolves when they have left, or cannot any more: false. */
+  send(head: Buffer, data: Buffer): Promise<boolean>
+}
+
+/** How long a worker that asks about a bundle that is not here waits for a fetch of it to begin, milliseconds. */
+export const APPEAR_MS = 5_000
+/**
+ * Runs of this source's choice that are on their way together. Nobody else has these pieces yet: few at once, each arrives
+ * early and whole and can be passed on, rather than all at the same late time. As many as a worker has requests in hand, for
+ * this source gets only such a share of its link.
+ */
+const SPREADING_AT_ONCE = 12
+
+/** Answers what workers ask. Only pieces that were checked leave, also while the rest of their bundle is being fetched. */
+export type Giver = (bundle: string, asked: Asked, line: Line) => Promise<void>
+
+export function createGiver(store: Store, limits?: UploadLimits): Giver {
+  const uploads = limitUploads(limits)
+  const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: DELIVERY_MS })
+  const deliveries = trackDeliveries()
+  const buffers = keepBuffers()
+  const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
+  const tellerOf = perPieces(holdingsTeller)
+
+  const takeTurn = async (turns: Uploads, line: Line): Promise<boolean> => {
+    const endTurn = await awaitTurn(turns, line.gone)
+    if (endTurn) deliveries.begins(line.connection, endTurn)
+    else line.connection.write(frame(FrameKind.BUSY))
+    return endTurn !== undefined
+  }
+  const give = async (pieces: Pieces, { first, count }: Run, line: Line): Promise<void> => {
+    spreadOf(pieces).sent(first, count, Date.now())
+    const data = await pieces.read(first, count, (bytes) => buffers.take(bytes))
+    // If it has not left, the connection may still be reading it.
+    if (await line.send(frame(FrameKind.RUN, first, count), data)) buffers.give(data)
+  }
+  const giveRun = async (pieces: Pieces, run: Run, line: Line): Promise<void> => {
+    const { layout } = pieces
+    if (run.count < 1 || run.first + run.count > layout.pieces)
+      return refuse(line, 'there are no such pieces')
+    if (run.count > 1 && layout.bytes(run.first, run.count) > RUN_MAX)
+      return refuse(line, `ask for at most ${RUN_MAX} bytes at once`)
+    if (await takeTurn(uploads, line)) await give(pieces, run, line)
+  }
+  const giveAny = async (pieces: Pieces, want: Buffer, most: number, line: Line): Promise<void> => {
+    const { layout, held } = pieces
+    if (!isBitmap(want, layout.pieces)) return refuse(line, 'that is no bitmap of the bundle’s pieces')
+    if (!(await takeTurn(spreading, line))) return
+    const run = spreadOf(pieces).choose(
+      (piece) => has(want, piece) && has(held, piece),
+      Date.now(),
+      (first, count) => layout.bytes(first, count) <= Math.min(most, RUN_MAX),
+    )
+    if (run) return give(pieces, run, line)
+    deliveries.arrived(line.connection)
+    line.connection.write(frame(FrameKind.NONE))
+  }
+  const tell = (pieces: Pieces, { connection, gone }: Line): Promise<void> =>
+    new Promise((resolve) => {
+      const over = () => {
+        stop()
+        gone.removeEventListener('abort', over)
+        resolve()
+      }
+      const stop = tellerOf(pieces).tell({
+        write: (data) => connection.write(data),
+        backlog: () => connection.writableLength,
+        end(done) {
+          if (!done) connection.destroy()
+          queueMicrotask(over)
+        },
+      })
+      gone.addEventListener('abort', over)
+    })
+
+  return async (bundle, asked, line) => {
+    deliveries.arrived(line.connection)
+    const pieces = await (asked.what === 'follow'
+      ? store.awaitPieces(bundle, APPEAR_MS, line.gone)
+      : store.pieces(bundle))
+    if (!pieces) return refuse(line, `bundle ${bundle} is not held here`)
+    try {
+      if (asked.what === 'run') await giveRun(pieces, asked, line)
+      else if (asked.what === 'any') await giveAny(pieces, asked.want, asked.most, line)
+      else await tell(pieces, line)
+    } catch (error) {
+      if (!(error instanceof BundleError && error.code === 'not-found')) throw error
+      refuse(line, error.message)
+    }
+  }
+}
+
+type Run = { first: number; count: number }
+
+/** Says that it cannot be had here, and why. */
+export function refuse({ connection }: Pick<Line, 'connection'>, why: string): void {
+  const text = Buffer.from(why)
+  connection.write(frame(FrameKind.REFUSED, 0, text.length, text))
+}
+
+/** Something kept beside each bundle's pieces for as long as these are in use. */
+function perPieces<T>(make: (pieces: Pieces) => T): (pieces: Pieces) => T {
+  const made = new WeakMap<Pieces, T>()
+  return (pieces) => {
+    const one = made.get(pieces) ?? make(pieces)
+    made.set(pieces, one)
+    return one
+  }
+}

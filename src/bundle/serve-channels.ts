@@ -1,0 +1,132 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import type { ApiErrorBody } from '../protocol/common.ts'
+import { CHANNEL, FrameKind, frameReader, noBody, wholeBody } from '../protocol/channel.ts'
+import type { FrameBody } from '../protocol/channel.ts'
+import { refuse } from './giving.ts'
+import type { Asked, Giver, Line } from './giving.ts'
+
+export type ServeChannelsOptions = {
+  give: Giver
+  /** Whether a request with this `authorization` header may have pieces of this bundle. Asked again for each frame. */
+  mayHave: (authorization: string | undefined, bundle: string) => Promise<boolean>
+}
+
+/** A client that takes less than this, in bytes per second, is cut off; after so many milliseconds at first. */
+const SLOWEST = 64 << 10
+const SLOWEST_GRACE_MS = 10_000
+/** A channel over which nothing is asked for so long is closed, milliseconds. Workers close them sooner. */
+const IDLE_MS = 60_000
+/** Largest bitmap of wanted pieces, bytes. */
+const WANT_MAX = 1 << 20
+
+/** Lets workers open channels (see `protocol/channel.ts`) at the server of this scope. */
+export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeChannelsOptions): void {
+  const open = new Set<Duplex>()
+
+  const admit = async (
+    { method, url, headers }: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+  ): Promise<void> => {
+    const { authorization, upgrade } = headers
+    const [, bundle] = /^\/v1\/pieces\/([0-9a-f]{64})$/.exec(url ?? '') ?? []
+    if (bundle === undefined || method !== 'GET' || upgrade !== CHANNEL)
+      return turnAway(socket, '404 Not Found', 'not-found', 'there is no such channel')
+    if (!(await mayHave(authorization, bundle)))
+      return turnAway(socket, '403 Forbidden', 'forbidden', 'this needs a ticket for the bundle')
+    if (socket.destroyed) return
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
+    if (head.length > 0) socket.unshift(head)
+    answerAll(socket, async (asked, line) => {
+      if (await mayHave(authorization, bundle)) await give(bundle, asked, line)
+      else refuse(line, 'this ticket is not good any more; ask the manager for sources again')
+    })
+  }
+  const answerAll = (socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>) => {
+    const gone = new AbortController()
+    let answering = false
+    let limit: NodeJS.Timeout | undefined
+    const endWithin = (ms: number) => {
+      clearTimeout(limit)
+      limit = setTimeout(() => socket.destroy(), ms).unref()
+    }
+    const line: Line = {
+      connection: socket,
+      gone: gone.signal,
+      send(head, data) {
+        endWithin(SLOWEST_GRACE_MS + (data.length / SLOWEST) * 1000)
+        return new Promise((resolve) => {
+          socket.cork()
+          socket.write(head)
+          socket.write(data, (error) => resolve(!error))
+          socket.uncork()
+        })
+      },
+    }
+    const begin = async (asked: Asked): Promise<void> => {
+      if (answering) throw new Error('it asks before it has its answer')
+      answering = true
+      clearTimeout(limit)
+      try {
+        await answer(asked, line)
+      } catch (error) {
+        scope.log.error({ err: error }, 'serving pieces failed')
+        refuse(line, 'this source cannot read its pieces; ask another one')
+      }
+      answering = false
+      if (!socket.destroyed) endWithin(IDLE_MS)
+    }
+    const reader = frameReader((kind, first, second) =>
+      readAsked(kind, first, second, (asked) => void begin(asked).catch(() => socket.destroy())),
+    )
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk)
+      } catch {
+        socket.destroy()
+      }
+    })
+    socket.once('end', () => socket.destroy())
+    socket.once('close', () => {
+      clearTimeout(limit)
+      gone.abort()
+    })
+    endWithin(IDLE_MS)
+  }
+
+  // Whoever asks for another protocol is answered in this one, as if it had not asked.
+  Object.assign(scope.server, {
+    shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade === CHANNEL,
+  })
+  scope.server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => socket.destroy())
+    admit(request, socket, head).catch((error: unknown) => {
+      scope.log.error({ err: error }, 'opening a channel failed')
+      socket.destroy()
+    })
+  })
+  scope.addHook('preClose', (done) => {
+    for (const socket of open) socket.destroy()
+    done()
+  })
+}
+
+/** @throws when it is nothing that a worker asks. */
+function readAsked(kind: number, first: number, second: number, onAsked: (asked: Asked) => void): FrameBody {
+  if (kind === FrameKind.FOLLOW) return noBody(() => onAsked({ what: 'follow' }))
+  if (kind === FrameKind.RUN) return noBody(() => onAsked({ what: 'run', first, count: second }))
+  if (kind !== FrameKind.ANY || second > WANT_MAX) throw new Error('no worker sends this')
+  return wholeBody(second, (want) => onAsked({ what: 'any', most: first, want }))
+}
+
+function turnAway(socket: Duplex, status: string, code: string, message: string): void {
+  const body = JSON.stringify({ error: { code, message } } satisfies ApiErrorBody)
+  const type = 'content-type: application/json'
+  socket.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\n${type}\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  )
+}
