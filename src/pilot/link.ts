@@ -120,7 +120,10 @@ export function createLink({ origins, certificate, patienceMs, log }: LinkOption
       secret = bearer
     },
     connect: ({ kind, url }, options) =>
-      kind === 'manager' ? createDispatcher(certificate, options) : new Pool(new URL(url).origin, options),
+      // A proxy that forwards requests would not let them become channels.
+      kind === 'manager'
+        ? createDispatcher(certificate, { ...options, proxyTunnel: true })
+        : new Pool(new URL(url).origin, options),
     get origin() {
       return origin()
     },
@@ -196,7 +199,10 @@ function refusal(call: Sent, status: number, text: string): Error {
   return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
 }
 
-function createDispatcher(certificate: string | undefined, given: Pool.Options): Dispatcher {
+function createDispatcher(
+  certificate: string | undefined,
+  given: Pool.Options & { proxyTunnel?: boolean },
+): Dispatcher {
   const connect = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnly(certificate)) }
   const options = { maxResponseSize: limits.body, ...given, connect }
   const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
