@@ -4,6 +4,8 @@ import { CHANNEL, frameReader } from '../protocol/channel.ts'
 import type { FrameBody } from '../protocol/channel.ts'
 import { SourceError } from './source.ts'
 
+/** Longest pause before an answer and within it, milliseconds: a source that has too much to do says so sooner. */
+const PAUSE_MS = 8_000
 /** Longest body of a refusal to open a channel that is kept, characters. */
 const REFUSAL_MAX = 500
 
@@ -21,8 +23,8 @@ export type Flow = {
 export type ChannelRequest = {
   frame: Buffer
   signal: AbortSignal
-  /** Longest pause before the answer and within it, milliseconds: a source that has too much to do says so sooner. */
-  pauseMs?: number
+  /** There may be nothing to answer for long. */
+  mayPause?: boolean
   /** Called with the head of each frame of the answer. What it or the bodies throw ends the channel. */
   answer(kind: number, first: number, second: number, flow: Flow): FrameBody
 }
@@ -45,6 +47,7 @@ export function openChannel(
   dispatcher: Dispatcher,
   request: Pick<Dispatcher.DispatchOptions, 'origin' | 'path' | 'headers'>,
   signal: AbortSignal,
+  pauseMs = PAUSE_MS,
 ): Promise<Channel> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error)
@@ -68,7 +71,7 @@ export function openChannel(
           if (signal.aborted) started.abort(signal.reason as Error)
         },
         onRequestUpgrade: (_controller, _status, _headers, socket) =>
-          settle(() => resolve(channelOn(socket))),
+          settle(() => resolve(channelOn(socket, pauseMs))),
         onResponseStart: (_controller, status) => void (refusal = `it answered ${status}: `),
         onResponseData(_controller, chunk) {
           if (refusal.length < REFUSAL_MAX) refusal += chunk.toString()
@@ -80,9 +83,9 @@ export function openChannel(
   })
 }
 
-type UnderWay = { request: ChannelRequest; flow: Flow; watch: NodeJS.Timeout | undefined }
+type UnderWay = { request: ChannelRequest; flow: Flow }
 
-function channelOn(socket: Duplex): Channel {
+function channelOn(socket: Duplex, pauseMs: number): Channel {
   let current: UnderWay | undefined
 
   const reader = frameReader((kind, first, second) => {
@@ -93,20 +96,18 @@ function channelOn(socket: Duplex): Channel {
     current?.flow.fail(error)
     socket.destroy()
   }
-  const stalled = (pauseMs: number) => {
+  const watch = setTimeout(() => {
     // Held back by us, it can send nothing.
-    if (socket.isPaused()) current?.watch?.refresh()
+    if (!current || current.request.mayPause === true || socket.isPaused()) watch.refresh()
     else fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
-  }
+  }, pauseMs).unref()
   const begin = (request: ChannelRequest, resolve: () => void, reject: (error: Error) => void) => {
-    const { frame, signal, pauseMs } = request
+    const { frame, signal } = request
     const abort = () => fail(signal.reason)
-    const watch = pauseMs === undefined ? undefined : setTimeout(() => stalled(pauseMs), pauseMs)
     const settle = (action: () => void) => {
       if (current?.flow !== flow) return
       current = undefined
       signal.removeEventListener('abort', abort)
-      clearTimeout(watch)
       action()
     }
     const flow: Flow = {
@@ -118,14 +119,15 @@ function channelOn(socket: Duplex): Channel {
         socket.destroy()
       },
     }
-    current = { request, flow, watch }
+    current = { request, flow }
+    watch.refresh()
     signal.addEventListener('abort', abort)
     if (signal.aborted) abort()
     else socket.write(frame)
   }
 
   socket.on('data', (chunk: Buffer) => {
-    current?.watch?.refresh()
+    watch.refresh()
     try {
       reader.push(chunk)
     } catch (error) {
@@ -133,8 +135,11 @@ function channelOn(socket: Duplex): Channel {
     }
   })
   socket.on('error', fail)
-  for (const event of ['end', 'close'])
-    socket.on(event, () => fail(new SourceError('reset', 'it closed the connection')))
+  socket.on('end', () => fail(new SourceError('reset', 'it closed the connection')))
+  socket.on('close', () => {
+    clearTimeout(watch)
+    fail(new SourceError('reset', 'it closed the connection'))
+  })
 
   return {
     request: (request) => new Promise((resolve, reject) => begin(request, resolve, reject)),

@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream'
 import { FrameKind, RUN_MAX, frame } from '../protocol/channel.ts'
 import { has, isBitmap } from './bitmap.ts'
 import { keepBuffers } from './buffers.ts'
-import { DELIVERY_MS, trackDeliveries } from './deliveries.ts'
 import { BundleError } from './errors.ts'
 import { holdingsTeller } from './holdings.ts'
 import type { Pieces } from './pieces.ts'
@@ -24,6 +23,11 @@ export type Line = {
   gone: AbortSignal
   /** Sends a frame whose bytes are `data`; resolves when they have left, or cannot any more: false. */
   send(head: Buffer, data: Buffer): Promise<boolean>
+  /**
+   * Called when what was sent has been delivered. That it has left says little: a whole piece may wait in the queues of the
+   * kernel. So it has when its worker asks for more, or is gone.
+   */
+  onDelivered: (() => void) | undefined
 }
 
 /** How long a worker that asks about a bundle that is not here waits for a fetch of it to begin, milliseconds. */
@@ -34,21 +38,21 @@ export const APPEAR_MS = 5_000
  * this source gets only such a share of its link.
  */
 const SPREADING_AT_ONCE = 12
+const SPREADING_PATIENCE_MS = 1_000
 
 /** Answers what workers ask. Only pieces that were checked leave, also while the rest of their bundle is being fetched. */
 export type Giver = (bundle: string, asked: Asked, line: Line) => Promise<void>
 
 export function createGiver(store: Store, limits?: UploadLimits): Giver {
   const uploads = limitUploads(limits)
-  const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: DELIVERY_MS })
-  const deliveries = trackDeliveries()
+  const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: SPREADING_PATIENCE_MS })
   const buffers = keepBuffers()
   const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
   const tellerOf = perPieces(holdingsTeller)
 
   const takeTurn = async (turns: Uploads, line: Line): Promise<boolean> => {
     const endTurn = await awaitTurn(turns, line.gone)
-    if (endTurn) deliveries.begins(line.connection, endTurn)
+    if (endTurn) line.onDelivered = endTurn
     else line.connection.write(frame(FrameKind.BUSY))
     return endTurn !== undefined
   }
@@ -76,7 +80,7 @@ export function createGiver(store: Store, limits?: UploadLimits): Giver {
       (first, count) => layout.bytes(first, count) <= Math.min(most, RUN_MAX),
     )
     if (run) return give(pieces, run, line)
-    deliveries.arrived(line.connection)
+    line.onDelivered?.()
     line.connection.write(frame(FrameKind.NONE))
   }
   const tell = (pieces: Pieces, { connection, gone }: Line): Promise<void> =>
@@ -98,7 +102,6 @@ export function createGiver(store: Store, limits?: UploadLimits): Giver {
     })
 
   return async (bundle, asked, line) => {
-    deliveries.arrived(line.connection)
     const pieces = await (asked.what === 'follow'
       ? store.awaitPieces(bundle, APPEAR_MS, line.gone)
       : store.pieces(bundle))

@@ -11,8 +11,6 @@ import type { Take, TakeOptions, TakeOutcome } from './source.ts'
  * What a worker asks of a source over a channel, and how it reads the answers. Nothing that comes is believed.
  */
 
-/** Longest pause before an answer with pieces and within it, milliseconds. */
-const PAUSE_MS = 8_000
 /** Longest text of a refusal, bytes. */
 const REFUSAL_MAX = 4 << 10
 /** Pieces of one answer that may be on their way to the disk before it is held back. */
@@ -36,7 +34,6 @@ export function takeRequest(
         ? frame(FrameKind.ANY, take.bytes, take.want.length, take.want)
         : frame(FrameKind.RUN, take.first, take.count),
     signal: options.signal,
-    pauseMs: PAUSE_MS,
     answer(kind, first, second, flow) {
       if (answered) throw new SourceError('protocol', 'it answers twice')
       answered = true
@@ -106,6 +103,7 @@ export function followRequest(
   return {
     frame: frame(FrameKind.FOLLOW),
     signal,
+    mayPause: true,
     answer(kind, first, second, flow) {
       if (kind === FrameKind.HELD && !begun) {
         begun = true

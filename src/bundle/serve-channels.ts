@@ -13,11 +13,8 @@ export type ServeChannelsOptions = {
   mayHave: (authorization: string | undefined, bundle: string) => Promise<boolean>
 }
 
-/** A client that takes less than this, in bytes per second, is cut off; after so many milliseconds at first. */
-const SLOWEST = 64 << 10
-const SLOWEST_GRACE_MS = 10_000
-/** A channel over which nothing is asked for so long is closed, milliseconds. Workers close them sooner. */
-const IDLE_MS = 60_000
+/** A worker that takes longer for an answer, or has nothing to ask for so long, is cut off: the slowest take 64 KiB/s. */
+const IDLE_MS = 75_000
 /** Largest bitmap of wanted pieces, bytes. */
 const WANT_MAX = 1 << 20
 
@@ -48,40 +45,45 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
   }
   const answerAll = (socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>) => {
     const gone = new AbortController()
-    let answering = false
-    let limit: NodeJS.Timeout | undefined
-    const endWithin = (ms: number) => {
-      clearTimeout(limit)
-      limit = setTimeout(() => socket.destroy(), ms).unref()
-    }
+    let asked: Asked | undefined
+    const limit = setTimeout(() => {
+      // There may be no news for long.
+      if (asked?.what === 'follow') limit.refresh()
+      else socket.destroy()
+    }, IDLE_MS).unref()
     const line: Line = {
       connection: socket,
       gone: gone.signal,
-      send(head, data) {
-        endWithin(SLOWEST_GRACE_MS + (data.length / SLOWEST) * 1000)
-        return new Promise((resolve) => {
+      onDelivered: undefined,
+      send: (head, data) =>
+        new Promise((resolve) => {
           socket.cork()
           socket.write(head)
           socket.write(data, (error) => resolve(!error))
           socket.uncork()
-        })
-      },
+        }),
     }
-    const begin = async (asked: Asked): Promise<void> => {
-      if (answering) throw new Error('it asks before it has its answer')
-      answering = true
-      clearTimeout(limit)
+    const delivered = () => {
+      line.onDelivered?.()
+      line.onDelivered = undefined
+    }
+    const begin = async (ask: Asked): Promise<void> => {
+      asked = ask
+      limit.refresh()
+      delivered()
       try {
-        await answer(asked, line)
+        await answer(ask, line)
       } catch (error) {
         scope.log.error({ err: error }, 'serving pieces failed')
         refuse(line, 'this source cannot read its pieces; ask another one')
       }
-      answering = false
-      if (!socket.destroyed) endWithin(IDLE_MS)
+      asked = undefined
     }
     const reader = frameReader((kind, first, second) =>
-      readAsked(kind, first, second, (asked) => void begin(asked).catch(() => socket.destroy())),
+      readAsked(kind, first, second, (ask) => {
+        if (asked) throw new Error('it asks before it has its answer')
+        void begin(ask)
+      }),
     )
     socket.on('data', (chunk: Buffer) => {
       try {
@@ -94,8 +96,8 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     socket.once('close', () => {
       clearTimeout(limit)
       gone.abort()
+      delivered()
     })
-    endWithin(IDLE_MS)
   }
 
   // Whoever asks for another protocol is answered in this one, as if it had not asked.

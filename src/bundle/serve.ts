@@ -3,7 +3,6 @@ import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { CHANNEL } from '../protocol/channel.ts'
 import type { ApiErrorBody } from '../protocol/common.ts'
 import { BundleId } from '../protocol/bundle.ts'
-import { trackDeliveries } from './deliveries.ts'
 import { APPEAR_MS, createGiver } from './giving.ts'
 import { canonicalJson } from './manifest.ts'
 import { serveChannels } from './serve-channels.ts'
@@ -23,7 +22,7 @@ export type ServePiecesOptions = {
  * some have it soon and pass it on, before the others had their turn.
  */
 const MANIFESTS_AT_ONCE = 2
-const MANIFEST_PATIENCE_MS = 100
+const MANIFEST_MS = 100
 /** A ticket that was good is not checked again for this long, milliseconds: signatures cost more than small pieces. */
 const ACCEPTED_MS = 5_000
 const ACCEPTED_MOST = 1_000
@@ -31,8 +30,7 @@ const ACCEPTED_MOST = 1_000
 /** Fastify plugin with the routes of a piece source (see `protocol/sources.ts`), for the manager and for workers. */
 export function servePieces(scope: FastifyInstance, options: ServePiecesOptions): Promise<void> {
   const { store, authorise, uploads } = options
-  const manifests = limitUploads({ atOnce: MANIFESTS_AT_ONCE, patienceMs: MANIFEST_PATIENCE_MS })
-  const deliveries = trackDeliveries()
+  const manifests = limitUploads({ atOnce: MANIFESTS_AT_ONCE, forgetMs: MANIFEST_MS })
   const isAccepted = rememberAccepted(authorise)
   const mayHave = async (authorization: string | undefined, bundle: string): Promise<boolean> => {
     const [, ticket] = /^Bearer (\S{1,1000})$/.exec(authorization ?? '') ?? []
@@ -46,7 +44,6 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     return refuse(reply, 500, 'failed', 'this source cannot read its pieces; ask another one')
   })
   scope.addHook('onRequest', async (request, reply) => {
-    deliveries.arrived(request.socket)
     const bundle = BundleId.safeParse((request.params as { bundle?: string }).bundle)
     if (bundle.success && (await mayHave(request.headers.authorization, bundle.data))) return
     return refuse(
@@ -57,13 +54,12 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     )
   })
 
-  scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params, socket }, reply) => {
+  scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params }, reply) => {
     const gone = closing(reply.raw)
     const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, gone)
     if (!pieces) return refuse(reply, 404, 'not-found', `bundle ${params.bundle} is not held here`)
     const endTurn = await awaitTurn(manifests, gone)
     if (!endTurn) return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
-    deliveries.begins(socket, endTurn)
     return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
   })
   scope.get<BundleParams>('/v1/pieces/:bundle', (_request, reply) => {

@@ -11,6 +11,8 @@ export type UploadLimits = {
   patienceMs?: number
   /** Most uploads under way, slow ones included. @default 64 */
   most?: number
+  /** One that has not ended after so long counts no more, milliseconds. @default 1000 */
+  forgetMs?: number
   /** Most requests that wait. @default 256 */
   waiting?: number
 }
@@ -24,50 +26,52 @@ export type Uploads = {
   turn(begin: () => void): (() => void) | undefined
 }
 
-export function limitUploads(limits: UploadLimits = {}): Uploads {
-  const { atOnce = 4, patienceMs = 20, most = 64, waiting = 256 } = limits
-  const queue = new Set<() => void>()
-  let young = 0
-  let running = 0
+type Turn = { begin: () => void; since: number }
 
-  const advance = () => {
-    for (const start of queue) {
-      if (young >= atOnce || running >= most) return
-      queue.delete(start)
-      start()
+export function limitUploads(limits: UploadLimits = {}): Uploads {
+  const { atOnce = 4, patienceMs = 20, most = 64, forgetMs = 1_000, waiting = 256 } = limits
+  const queue = new Set<Turn>()
+  /** Those that began first come first. */
+  const underWay = new Set<Turn>()
+  /** Runs only while somebody waits. */
+  let timer: NodeJS.Timeout | undefined
+
+  /** How long until another may begin, milliseconds; 0 if now. */
+  const roomIn = (now: number): number => {
+    let young = 0
+    let oldestYoung = now
+    for (const turn of underWay) {
+      if (now - turn.since >= forgetMs) underWay.delete(turn)
+      else if (now - turn.since < patienceMs && young++ === 0) oldestYoung = turn.since
+    }
+    if (underWay.size >= most) return underWay.values().next().value!.since + forgetMs - now
+    return young < atOnce ? 0 : oldestYoung + patienceMs - now
+  }
+  const advance = (): void => {
+    clearTimeout(timer)
+    for (const turn of queue) {
+      const now = performance.now()
+      const wait = roomIn(now)
+      if (wait > 0) {
+        timer = setTimeout(advance, wait)
+        return
+      }
+      queue.delete(turn)
+      underWay.add(turn)
+      turn.since = now
+      turn.begin()
     }
   }
 
   return {
     turn(begin) {
       if (queue.size >= waiting) return undefined
-      let timer: NodeJS.Timeout | undefined
-      const age = () => {
-        timer = undefined
-        young--
-        advance()
-      }
-      let state: 'waits' | 'runs' | 'over' = 'waits'
-      const start = () => {
-        state = 'runs'
-        young++
-        running++
-        timer = setTimeout(age, patienceMs)
-        begin()
-      }
-      queue.add(start)
+      const turn = { begin, since: 0 }
+      queue.add(turn)
       advance()
       return () => {
-        queue.delete(start)
-        if (state === 'runs') {
-          running--
-          if (timer) {
-            clearTimeout(timer)
-            young--
-          }
-          advance()
-        }
-        state = 'over'
+        queue.delete(turn)
+        if (underWay.delete(turn)) advance()
       }
     },
   }
