@@ -105,7 +105,8 @@ function nameSources(worker: string, { bundle, faults }: SourcesRequest): Source
   for (const { source, reason } of faults) if (reason === 'corrupt') accuse(known, source, worker)
   const ticket = signTicket(keys.privateKey, { bundle, notAfter: Date.now() + TICKET_MS })
   for (const other of urls.keys()) holds(known, other, bundle)
-  const neighbours = neighboursFor(known, worker, bundle, new Set(), Math.random)
+  const left = new Set(faults.map(({ source }) => source))
+  const neighbours = neighboursFor(known, worker, bundle, left, Math.random)
   return [
     { name: 'manager', url, ticket, kind: 'manager' },
     ...neighbours.map((other): Source => ({ name: other, url: urls.get(other)!, ticket, kind: 'neighbour' })),

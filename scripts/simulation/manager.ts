@@ -1,4 +1,4 @@
-import { createNeighbourhood, holds, leaves } from '../../src/core/neighbourhood.ts'
+import { createNeighbourhood, endsFetch, holds, leaves } from '../../src/core/neighbourhood.ts'
 import {
   addJob,
   addTasks,
@@ -196,7 +196,10 @@ export class SimManager {
     const session = this.sessions.get(worker)
     if (!session) return answered({ status: 410 })
     if (!this.state.workers.has(worker)) join(this.state, session, this.now)
-    if (request.contexts.some(({ level }) => level !== 'absent')) holds(this.#neighbourhood, worker, BUNDLE)
+    if (request.contexts.some(({ level }) => level !== 'absent')) {
+      holds(this.#neighbourhood, worker, BUNDLE)
+      endsFetch(this.#neighbourhood, worker, BUNDLE)
+    }
     this.#waiting.get(worker)?.({ status: 409 })
     this.#waiting.set(worker, answered)
     const actions = this.#core.exchange(this.state, worker, request, this.now)

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { NEIGHBOURS } from '../protocol/sources.ts'
 import type { Fault } from '../protocol/sources.ts'
 import { has } from './bitmap.ts'
 import { BundleError } from './errors.ts'
@@ -27,11 +28,6 @@ const BUSY_MS = 50
 const SPREAD_MS = 150
 /** Pause before the manager is tried again after it failed. Milliseconds. */
 const MANAGER_PAUSE_MS = 1_000
-/**
- * Neighbours that are used together: enough for full speed and for pieces to get around, few enough that their connections
- * and news cost little. The manager names more, in place of those that fail.
- */
-const NEIGHBOURS_ENOUGH = 12
 /** The manager's copy counts as damaged after so many wrong pieces. */
 const MANAGER_CORRUPT_MAX = 3
 
@@ -189,7 +185,7 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
 
   const hasEnough = () => {
     const neighbours = [...sources.values()].filter(({ kind }) => kind === 'neighbour')
-    return neighbours.length >= NEIGHBOURS_ENOUGH
+    return neighbours.length >= NEIGHBOURS
   }
 
   const offer = (offered: PieceSource[]) => {

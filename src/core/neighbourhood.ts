@@ -1,24 +1,45 @@
-/** Neighbours named to one worker: enough for full speed and for a few that fail, few enough for each to serve well. */
-const NEIGHBOURS = 16
+import { NEIGHBOURS } from '../protocol/sources.ts'
+
+/*
+ * Who fetches a bundle from whom. While many fetch it, each piece goes through many hands, and whoever gets less than its
+ * link carries ends last. So everybody is named equally often: chosen by chance alone, of 64 workers some are followed by
+ * twice as many as others, and those who follow them wait.
+ */
+
 /** A worker that this many others caught with wrong bytes is named to nobody any more. */
 const ACCUSERS = 2
 
-/** Who holds which bundle, and who is not to be trusted with it. */
+/** Who holds which bundle, who fetches it from whom, and who is not to be trusted with it. */
 export interface Neighbourhood {
-  /** By bundle, the workers that hold it, whole or in part. */
-  holders: Map<string, Set<string>>
+  bundles: Map<string, Sharers>
   /** By accused worker, who says that it sent wrong bytes. */
   accusers: Map<string, Set<string>>
 }
 
+/** The workers that hold one bundle, whole or in part. */
+interface Sharers {
+  /** To how many that fetch it each of them is named. */
+  holders: Map<string, number>
+  /** By worker that fetches it, who was named to it, and whether that one failed it. */
+  named: Map<string, Map<string, 'good' | 'failed'>>
+}
+
 export function createNeighbourhood(): Neighbourhood {
-  return { holders: new Map(), accusers: new Map() }
+  return { bundles: new Map(), accusers: new Map() }
 }
 
 /** Notes that a worker holds some or all of a bundle. */
-export function holds({ holders }: Neighbourhood, worker: string, bundle: string): void {
-  const known = holders.get(bundle) ?? new Set()
-  holders.set(bundle, known.add(worker))
+export function holds({ bundles }: Neighbourhood, worker: string, bundle: string): void {
+  const known = bundles.get(bundle) ?? { holders: new Map(), named: new Map() }
+  bundles.set(bundle, known)
+  if (!known.holders.has(worker)) known.holders.set(worker, 0)
+}
+
+/** Notes that a worker no longer fetches a bundle: those that were named to it are free for others. */
+export function endsFetch({ bundles }: Neighbourhood, worker: string, bundle: string): void {
+  const sharers = bundles.get(bundle)
+  for (const name of sharers?.named.get(worker)?.keys() ?? []) release(sharers!, name)
+  sharers?.named.delete(worker)
 }
 
 /** Notes that a worker got wrong bytes from another. */
@@ -28,33 +49,71 @@ export function accuse({ accusers }: Neighbourhood, accused: string, accuser: st
 }
 
 /** The worker is gone, and what it held. What it said of others stays: it may have had to leave over it. */
-export function leaves({ holders, accusers }: Neighbourhood, worker: string): void {
-  for (const [bundle, workers] of holders)
-    if (workers.delete(worker) && workers.size === 0) holders.delete(bundle)
-  accusers.delete(worker)
+export function leaves(known: Neighbourhood, worker: string): void {
+  for (const [bundle, { holders }] of known.bundles) {
+    endsFetch(known, worker, bundle)
+    if (holders.delete(worker) && holders.size === 0) known.bundles.delete(bundle)
+  }
+  known.accusers.delete(worker)
 }
 
 /**
- * Neighbours from whom a worker may fetch a bundle, at most a few, at random: the load spreads, and no two workers depend
- * on the same ones.
- * @param without workers that have just failed the one that asks
+ * Neighbours from whom a worker may fetch a bundle: at most a few, the same ones each time while they are there and do not
+ * fail it, and otherwise those that are named to fewest; by chance among equals.
+ *
+ * @param without workers that have failed the one that asks since it asked last
  * @param random as Math.random
  */
 export function neighboursFor(
-  { holders, accusers }: Neighbourhood,
+  { bundles, accusers }: Neighbourhood,
   worker: string,
   bundle: string,
   without: Set<string>,
   random: () => number,
 ): string[] {
-  const all = [...(holders.get(bundle) ?? [])].filter(
-    (name) => name !== worker && !without.has(name) && (accusers.get(name)?.size ?? 0) < ACCUSERS,
-  )
-  for (let i = 0; i < Math.min(NEIGHBOURS, all.length); i++) {
-    const j = i + Math.floor(random() * (all.length - i))
-    const swapped = all[i]!
-    all[i] = all[j]!
-    all[j] = swapped
+  const sharers = bundles.get(bundle)
+  if (!sharers) return []
+  const { holders } = sharers
+  const named = sharers.named.get(worker) ?? new Map<string, 'good' | 'failed'>()
+  sharers.named.set(worker, named)
+  const isTrusted = (name: string) => (accusers.get(name)?.size ?? 0) < ACCUSERS
+  for (const name of named.keys()) {
+    if (!holders.has(name)) named.delete(name)
+    // It still counts as named: who fails everybody is not to be tried first by whoever comes next.
+    else if (without.has(name) || !isTrusted(name)) named.set(name, 'failed')
   }
-  return all.slice(0, NEIGHBOURS)
+  const good = () => [...named].filter(([, state]) => state === 'good').map(([name]) => name)
+  const missing = NEIGHBOURS - good().length
+  if (missing > 0) {
+    const isUsable = (name: string) =>
+      name !== worker && !named.has(name) && !without.has(name) && isTrusted(name)
+    for (const name of leastNamed(holders, isUsable, missing, random)) {
+      named.set(name, 'good')
+      holders.set(name, holders.get(name)! + 1)
+    }
+  }
+  return good()
+}
+
+/** In one pass and without a list of all: there may be thousands. */
+function leastNamed(
+  holders: Map<string, number>,
+  isUsable: (name: string) => boolean,
+  most: number,
+  random: () => number,
+): string[] {
+  const best: { name: string; order: number }[] = []
+  for (const [name, times] of holders) {
+    const order = times + random()
+    if ((best.length === most && order >= best.at(-1)!.order) || !isUsable(name)) continue
+    const behind = best.findIndex((other) => other.order > order)
+    best.splice(behind < 0 ? best.length : behind, 0, { name, order })
+    if (best.length > most) best.pop()
+  }
+  return best.map(({ name }) => name)
+}
+
+function release({ holders }: Sharers, name: string): void {
+  const times = holders.get(name)
+  if (times !== undefined) holders.set(name, Math.max(0, times - 1))
 }

@@ -1,7 +1,14 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import type { Logger } from 'pino'
 import { signTicket } from '../bundle/ticket.ts'
-import { accuse, createNeighbourhood, holds, leaves, neighboursFor } from '../core/neighbourhood.ts'
+import {
+  accuse,
+  createNeighbourhood,
+  endsFetch,
+  holds,
+  leaves,
+  neighboursFor,
+} from '../core/neighbourhood.ts'
 import type { Transfer } from '../protocol/client.ts'
 import type { Source, SourcesRequest } from '../protocol/sources.ts'
 import type { ContextReport } from '../protocol/worker.ts'
@@ -70,9 +77,13 @@ export class Neighbours {
       const fetching = level === 'absent' && doing === 'fetching'
       for (const bundle of Object.values(this.#contexts.find(context)?.bundles ?? {})) {
         if (level !== 'absent' || fetching) this.#holds(worker, bundle)
-        if (!fetching) this.#transfers.delete(`${worker} ${bundle}`)
+        if (!fetching) this.#endsFetch(worker, bundle)
       }
     }
+  }
+
+  #endsFetch(worker: string, bundle: string): void {
+    if (this.#transfers.delete(`${worker} ${bundle}`)) endsFetch(this.#known, worker, bundle)
   }
 
   #holds(worker: string, bundle: string): void {

@@ -55,7 +55,13 @@ export const SourcesRequest = z.object({
 })
 export type SourcesRequest = z.infer<typeof SourcesRequest>
 
-/** Sources in any order: the manager itself, and a random dozen or so of the neighbours when there are many. */
+/**
+ * Neighbours that a worker fetches a bundle from together: enough for full speed and for pieces to get around, few enough that
+ * their connections and news cost little. The manager names others in place of those that fail.
+ */
+export const NEIGHBOURS = 8
+
+/** Sources in any order: the manager itself, and neighbours. */
 export const SourcesResponse = z.object({ sources: z.array(Source).max(100) })
 export type SourcesResponse = z.infer<typeof SourcesResponse>
 

@@ -14,12 +14,15 @@ import {
   sourceSpread,
 } from '../../src/bundle/picker.ts'
 import type { Ask, Flight, Swarm, Tuning } from '../../src/bundle/picker.ts'
+import { createNeighbourhood, holds, neighboursFor } from '../../src/core/neighbourhood.ts'
 import { createSpread } from '../../src/bundle/spread.ts'
 
 /*
  * A cluster that fetches one bundle, simulated: the production code decides, links are fluid with equal shares, news of
  * pieces take a while. Times in milliseconds, sizes in bytes.
  */
+
+const BUNDLE = 'b'
 
 export type SimOptions = {
   workers: number
@@ -29,8 +32,6 @@ export type SimOptions = {
   rate: number
   /** From one end to the other, for a request. */
   latencyMs: number
-  /** Neighbours each worker knows. */
-  neighbours: number
   seed: number
   tuning?: Partial<Tuning>
   /** What a neighbour sends at once, and how long one takes that counts. */
@@ -69,7 +70,7 @@ type Transfer = { from: number; to: number; left: number; rate: number; done: ()
 type Request = { ask: Ask; flight: Flight; by: number }
 
 export function simulate(options: SimOptions): SimResult {
-  const { workers, pieces, pieceSize, rate, latencyMs, neighbours, seed } = options
+  const { workers, pieces, pieceSize, rate, latencyMs, seed } = options
   const { uploadsAtOnce = 4, patienceMs = 20, startAt = () => 0 } = options
   const { spreadingAtOnce = 12, deliveryMs = 1000 } = options
   const chance = chanceOf(seed)
@@ -92,6 +93,8 @@ export function simulate(options: SimOptions): SimResult {
   let finished = 0
 
   const timeline = new Timeline()
+  const neighbourhood = createNeighbourhood()
+  for (let worker = 0; worker < workers; worker++) holds(neighbourhood, String(worker), BUNDLE)
 
   /** Max-min fair shares: what one link leaves of a transfer's share, the others on its links get. */
   const share = () => {
@@ -234,13 +237,10 @@ export function simulate(options: SimOptions): SimResult {
       const swarm = newSwarm(bitmap(pieces), pieces, () => pieceSize, tuning)
       swarms[worker] = swarm
       sourceJoins(swarm, 'manager', 'manager')
-      const others = Array.from({ length: workers }, (_, other) => other)
-        .filter((other) => other !== worker)
-        .map((other) => ({ other, order: chance() }))
-        .sort((a, b) => a.order - b.order)
-        .slice(0, neighbours)
-      for (const { other } of others) {
-        sourceJoins(swarm, String(other), 'neighbour')
+      const named = neighboursFor(neighbourhood, String(worker), BUNDLE, new Set(), chance)
+      for (const name of named) {
+        const other = Number(name)
+        sourceJoins(swarm, name, 'neighbour')
         timeline.after(2 + chance() * 3, () => {
           followers[other]!.push(worker)
           for (let piece = 0; piece < pieces; piece++) {

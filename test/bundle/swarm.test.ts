@@ -7,9 +7,8 @@ import type { Pieces } from '../../src/bundle/pieces.ts'
 import { SourceError } from '../../src/bundle/source.ts'
 import type { PieceSource } from '../../src/bundle/source.ts'
 import { runSwarm } from '../../src/bundle/swarm.ts'
+import { NEIGHBOURS } from '../../src/protocol/sources.ts'
 import { log } from './cluster.ts'
-
-const ENOUGH = 12
 
 /** A neighbour that tells nothing until it is closed, or made to fail. */
 function neighbour(name: string) {
@@ -54,15 +53,15 @@ describe('a swarm', () => {
       onFault: ({ source }) => fault.resolve(source),
       onProgress: () => {},
     })
-    const all = Array.from({ length: ENOUGH + 2 }, (_, index) => neighbour(`n${index}`))
-    run.offer(all.slice(0, ENOUGH - 1).map(({ source }) => source))
+    const all = Array.from({ length: NEIGHBOURS + 2 }, (_, index) => neighbour(`n${index}`))
+    run.offer(all.slice(0, NEIGHBOURS - 1).map(({ source }) => source))
     assert.equal(run.hasEnough(), false)
-    run.offer(all.slice(ENOUGH - 1, ENOUGH + 1).map(({ source }) => source))
+    run.offer(all.slice(NEIGHBOURS - 1, NEIGHBOURS + 1).map(({ source }) => source))
     assert.equal(run.hasEnough(), true)
     await Promise.resolve()
     assert.deepEqual(
       all.filter(({ state }) => state.closed).map(({ source }) => source.name),
-      [`n${ENOUGH}`],
+      [`n${NEIGHBOURS}`],
     )
 
     all[0]!.fail()

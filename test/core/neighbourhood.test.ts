@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { accuse, createNeighbourhood, holds, leaves, neighboursFor } from '../../src/core/neighbourhood.ts'
+import {
+  accuse,
+  createNeighbourhood,
+  endsFetch,
+  holds,
+  leaves,
+  neighboursFor,
+} from '../../src/core/neighbourhood.ts'
+
+import { NEIGHBOURS } from '../../src/protocol/sources.ts'
 
 const nobody = new Set<string>()
 
@@ -43,30 +52,71 @@ describe('neighbours of a worker', () => {
     leaves(known, 'w1')
     assert.deepEqual(neighboursFor(known, 'w0', 'x', nobody, Math.random), ['w2'])
     for (const worker of ['w0', 'w2']) leaves(known, worker)
-    assert.equal(known.holders.size, 0)
+    assert.equal(known.bundles.size, 0)
   })
 
-  test('property: at most 16, none twice, none that does not hold it', () => {
+  test('stay the same while they are of use; others come in place of those that are not', () => {
+    const { known } = neighbourhoodOf(30)
+    const ask = (...without: string[]) => neighboursFor(known, 'w0', 'x', new Set(without), Math.random)
+    const first = ask()
+    assert.deepEqual(ask(), first)
+    const [failed, gone, ...kept] = first
+    leaves(known, gone!)
+    const second = ask(failed!)
+    assert.deepEqual(second.slice(0, kept.length), kept)
+    assert.equal(second.length, NEIGHBOURS)
+    assert.ok(!second.includes(failed!) && !second.includes(gone!))
+    assert.deepEqual(ask(), second, 'who failed once is not named again')
+    endsFetch(known, 'w0', 'x')
+    leaves(known, 'w29')
+    const all = new Set(Array.from({ length: 100 }, () => (endsFetch(known, 'w0', 'x'), ask())).flat())
+    assert.ok(all.has(failed!), 'but for the next fetch')
+  })
+
+  const crowd = fc.record({ count: fc.integer({ min: 0, max: 60 }), seed: fc.integer({ min: 1, max: 1e9 }) })
+
+  test('property: as many as are of use, none twice, none that does not hold it, not itself', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 1, max: 1e9 }), (count, seed) => {
+      fc.property(crowd, ({ count, seed }) => {
         const { known, names } = neighbourhoodOf(count)
-        const named = neighboursFor(known, 'asker', 'x', nobody, chanceOf(seed))
-        assert.equal(named.length, Math.min(16, count))
-        assert.equal(new Set(named).size, named.length)
-        assert.ok(named.every((name) => names.includes(name)))
+        for (const asker of ['asker', ...names]) {
+          const others = names.filter((name) => name !== asker)
+          const named = neighboursFor(known, asker, 'x', nobody, chanceOf(seed))
+          assert.equal(named.length, Math.min(NEIGHBOURS, others.length))
+          assert.equal(new Set(named).size, named.length)
+          assert.ok(named.every((name) => others.includes(name)))
+        }
       }),
     )
   })
 
-  test('are named equally often', () => {
-    const { known, names } = neighbourhoodOf(32)
-    const seen = new Map<string, number>(names.map((name) => [name, 0]))
-    const random = chanceOf(1)
-    for (let i = 0; i < 1_000; i++) {
-      for (const name of neighboursFor(known, 'asker', 'x', nobody, random))
-        seen.set(name, seen.get(name)! + 1)
+  test('property: all are named equally often, to whoever fetches at the time', () => {
+    fc.assert(
+      fc.property(crowd, fc.integer({ min: 0, max: 60 }), ({ count, seed }, ended) => {
+        const { known, names } = neighbourhoodOf(count + 10)
+        const random = chanceOf(seed)
+        const times = new Map<string, number>(names.map((name) => [name, 0]))
+        for (const asker of names) {
+          neighboursFor(known, asker, 'x', nobody, random)
+          if (names.indexOf(asker) < ended) endsFetch(known, asker, 'x')
+        }
+        for (const asker of names.slice(ended))
+          for (const name of neighboursFor(known, asker, 'x', nobody, random))
+            times.set(name, times.get(name)! + 1)
+        const counts = [...times.values()]
+        assert.ok(Math.max(...counts) - Math.min(...counts) <= 2, counts.join(' '))
+      }),
+    )
+  })
+
+  test('one that fails everybody is named no more often than others', () => {
+    const { known, names } = neighbourhoodOf(33)
+    let times = 0
+    for (const asker of names.slice(1)) {
+      if (!neighboursFor(known, asker, 'x', nobody, Math.random).includes('w0')) continue
+      times++
+      neighboursFor(known, asker, 'x', new Set(['w0']), Math.random)
     }
-    for (const [name, times] of seen)
-      assert.ok(times > 400 && times < 600, `${name} was named ${times} times`)
+    assert.ok(times <= NEIGHBOURS + 1, `it was named ${times} times`)
   })
 })
