@@ -46,6 +46,8 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
   const answerAll = (socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>) => {
     const gone = new AbortController()
     let asked: Asked | undefined
+    /** A worker may have its answer before we know that it has left. */
+    let next: Asked | undefined
     const limit = setTimeout(() => {
       // There may be no news for long.
       if (asked?.what === 'follow') limit.refresh()
@@ -69,6 +71,7 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     }
     const begin = async (ask: Asked): Promise<void> => {
       asked = ask
+      next = undefined
       limit.refresh()
       delivered()
       try {
@@ -78,11 +81,13 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
         refuse(line, 'this source cannot read its pieces; ask another one')
       }
       asked = undefined
+      if (next) void begin(next)
     }
     const reader = frameReader((kind, first, second) =>
       readAsked(kind, first, second, (ask) => {
-        if (asked) throw new Error('it asks before it has its answer')
-        void begin(ask)
+        if (!asked) void begin(ask)
+        else if (!next) next = ask
+        else throw new Error('it asks before it has its answer')
       }),
     )
     socket.on('data', (chunk: Buffer) => {

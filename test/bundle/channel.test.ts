@@ -93,6 +93,21 @@ describe('a source', () => {
     assert.match(body.toString(), /no bitmap/)
   })
 
+  test('answers also who asks again as soon as the bytes are there', async () => {
+    await using temporary = await temporaryFolder()
+    await using node = await startGiver(temporary.folder)
+    using opened = await openByHand(node.url, node.id, ticketFor(node.id))
+    opened.socket.write(Buffer.concat([frame(FrameKind.RUN, 0, 1), frame(FrameKind.RUN, 2, 1)]))
+    const expected = 2 * frame(0).length + PIECE_MIN + 1
+    let bytes = 0
+    opened.socket.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
+      if (bytes === expected) opened.socket.destroy()
+    })
+    await once(opened.socket, 'close')
+    assert.equal(bytes, expected)
+  })
+
   test('tells who asks over HTTP how pieces are to be had, and leaves other protocols alone', async () => {
     await using temporary = await temporaryFolder()
     await using node = await startGiver(temporary.folder)
@@ -150,7 +165,7 @@ describe('a source', () => {
     const noise = fc.oneof(
       kinds.filter((kind) => kind < 1 || kind > 3).map((kind) => frame(kind, 1, 2)),
       fc.integer({ min: (1 << 20) + 1, max: 0xffffffff }).map((length) => frame(FrameKind.ANY, 1, length)),
-      fc.constant(Buffer.concat([frame(FrameKind.RUN, 0, 2), frame(FrameKind.RUN, 0, 2)])),
+      fc.constant(Buffer.concat([0, 0, 0].map((first) => frame(FrameKind.RUN, first, 2)))),
     )
     await fc.assert(
       fc.asyncProperty(noise, async (bytes) => {
