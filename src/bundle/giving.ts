@@ -8,7 +8,7 @@ import type { Pieces } from './pieces.ts'
 import { createSpread } from './spread.ts'
 import type { Store } from './store.ts'
 import { awaitTurn, limitUploads } from './uploads.ts'
-import type { UploadLimits, Uploads } from './uploads.ts'
+import type { Uploads } from './uploads.ts'
 
 /** What a worker asks over a channel; see `protocol/channel.ts`. */
 export type Asked =
@@ -40,27 +40,38 @@ export const APPEAR_MS = 5_000
 const SPREADING_AT_ONCE = 12
 const SPREADING_PATIENCE_MS = 1_000
 
+/** Answers with pieces that may wait in memory for slow connections, each of up to {@link RUN_MAX} bytes. */
+const MOST_LEAVING = 64
+
 /** Answers what workers ask. Only pieces that were checked leave, also while the rest of their bundle is being fetched. */
 export type Giver = (bundle: string, asked: Asked, line: Line) => Promise<void>
 
-export function createGiver(store: Store, limits?: UploadLimits): Giver {
-  const uploads = limitUploads(limits)
+/** @param mostLeaving answers with pieces that may be in memory because they have not left yet; beyond that, it is busy. */
+export function createGiver(store: Store, mostLeaving = MOST_LEAVING): Giver {
+  const uploads = limitUploads()
   const spreading = limitUploads({ atOnce: SPREADING_AT_ONCE, patienceMs: SPREADING_PATIENCE_MS })
   const buffers = keepBuffers()
   const spreadOf = perPieces((pieces) => createSpread(pieces.layout.pieces))
   const tellerOf = perPieces(holdingsTeller)
+  let leaving = 0
 
   const takeTurn = async (turns: Uploads, line: Line): Promise<boolean> => {
-    const endTurn = await awaitTurn(turns, line.gone)
-    if (endTurn) line.onDelivered = endTurn
-    else line.connection.write(frame(FrameKind.BUSY))
-    return endTurn !== undefined
+    line.onDelivered = await awaitTurn(turns, line.gone)
+    if (line.onDelivered && leaving < mostLeaving) return true
+    line.onDelivered?.()
+    line.connection.write(frame(FrameKind.BUSY))
+    return false
   }
   const give = async (pieces: Pieces, { first, count }: Run, line: Line): Promise<void> => {
     spreadOf(pieces).sent(first, count, Date.now())
-    const data = await pieces.read(first, count, (bytes) => buffers.take(bytes))
-    // If it has not left, the connection may still be reading it.
-    if (await line.send(frame(FrameKind.RUN, first, count), data)) buffers.give(data)
+    leaving++
+    try {
+      const data = await pieces.read(first, count, (bytes) => buffers.take(bytes))
+      // If it has not left, the connection may still be reading it.
+      if (await line.send(frame(FrameKind.RUN, first, count), data)) buffers.give(data)
+    } finally {
+      leaving--
+    }
   }
   const giveRun = async (pieces: Pieces, run: Run, line: Line): Promise<void> => {
     const { layout } = pieces

@@ -8,13 +8,13 @@ import { canonicalJson } from './manifest.ts'
 import { serveChannels } from './serve-channels.ts'
 import type { Store } from './store.ts'
 import { awaitTurn, limitUploads } from './uploads.ts'
-import type { UploadLimits } from './uploads.ts'
 
 export type ServePiecesOptions = {
   store: Store
   /** Whether this bearer token may fetch this bundle. */
   authorise: (ticket: string, bundle: string) => boolean | Promise<boolean>
-  uploads?: UploadLimits
+  /** Most answers with pieces that are in memory because they have not left yet. */
+  mostLeaving?: number
 }
 
 /**
@@ -29,8 +29,8 @@ const ACCEPTED_MOST = 1_000
 
 /** Fastify plugin with the routes of a piece source (see `protocol/sources.ts`), for the manager and for workers. */
 export function servePieces(scope: FastifyInstance, options: ServePiecesOptions): Promise<void> {
-  const { store, authorise, uploads } = options
-  const manifests = limitUploads({ atOnce: MANIFESTS_AT_ONCE, forgetMs: MANIFEST_MS })
+  const { store, authorise, mostLeaving } = options
+  const manifests = limitUploads({ atOnce: MANIFESTS_AT_ONCE, patienceMs: MANIFEST_MS })
   const isAccepted = rememberAccepted(authorise)
   const mayHave = async (authorization: string | undefined, bundle: string): Promise<boolean> => {
     const [, ticket] = /^Bearer (\S{1,1000})$/.exec(authorization ?? '') ?? []
@@ -66,7 +66,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     const message = `pieces are given over a channel; if something between drops "upgrade: ${CHANNEL}", let it pass`
     return refuse(reply.header('upgrade', CHANNEL), 426, 'bad-request', message)
   })
-  serveChannels(scope, { give: createGiver(store, uploads), mayHave })
+  serveChannels(scope, { give: createGiver(store, mostLeaving), mayHave })
   return Promise.resolve()
 }
 

@@ -9,10 +9,6 @@ export type UploadLimits = {
    * @default 20
    */
   patienceMs?: number
-  /** Most uploads under way, slow ones included. @default 64 */
-  most?: number
-  /** One that has not ended after so long counts no more, milliseconds. @default 1000 */
-  forgetMs?: number
   /** Most requests that wait. @default 256 */
   waiting?: number
 }
@@ -29,35 +25,25 @@ export type Uploads = {
 type Turn = { begin: () => void; since: number }
 
 export function limitUploads(limits: UploadLimits = {}): Uploads {
-  const { atOnce = 4, patienceMs = 20, most = 64, forgetMs = 1_000, waiting = 256 } = limits
+  const { atOnce = 4, patienceMs = 20, waiting = 256 } = limits
   const queue = new Set<Turn>()
-  /** Those that began first come first. */
-  const underWay = new Set<Turn>()
+  /** Those that have not ended, the first that began first; older ones than the patience may be among them. */
+  const young = new Set<Turn>()
   /** Runs only while somebody waits. */
   let timer: NodeJS.Timeout | undefined
 
-  /** How long until another may begin, milliseconds; 0 if now. */
-  const roomIn = (now: number): number => {
-    let young = 0
-    let oldestYoung = now
-    for (const turn of underWay) {
-      if (now - turn.since >= forgetMs) underWay.delete(turn)
-      else if (now - turn.since < patienceMs && young++ === 0) oldestYoung = turn.since
-    }
-    if (underWay.size >= most) return underWay.values().next().value!.since + forgetMs - now
-    return young < atOnce ? 0 : oldestYoung + patienceMs - now
-  }
   const advance = (): void => {
     clearTimeout(timer)
+    const now = performance.now()
+    for (const turn of young) if (now - turn.since >= patienceMs) young.delete(turn)
     for (const turn of queue) {
-      const now = performance.now()
-      const wait = roomIn(now)
-      if (wait > 0) {
-        timer = setTimeout(advance, wait)
+      if (young.size >= atOnce) {
+        const [oldest] = young
+        timer = setTimeout(advance, oldest!.since + patienceMs - now)
         return
       }
       queue.delete(turn)
-      underWay.add(turn)
+      young.add(turn)
       turn.since = now
       turn.begin()
     }
@@ -71,7 +57,7 @@ export function limitUploads(limits: UploadLimits = {}): Uploads {
       advance()
       return () => {
         queue.delete(turn)
-        if (underWay.delete(turn)) advance()
+        if (young.delete(turn)) advance()
       }
     },
   }

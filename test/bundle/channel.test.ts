@@ -14,6 +14,7 @@ import type { TakeOptions } from '../../src/bundle/source.ts'
 import { PIECE_MIN } from '../../src/protocol/bundle.ts'
 import { FrameKind, frame, frameReader, wholeBody } from '../../src/protocol/channel.ts'
 import type { FaultReason } from '../../src/protocol/sources.ts'
+import { until } from '../support/until.ts'
 import { nextFrame, openByHand, startSource } from './channels.ts'
 import { sourceOf, startNode, temporaryFolder, ticketFor, writeTree } from './cluster.ts'
 
@@ -106,6 +107,37 @@ describe('a source', () => {
     })
     await once(opened.socket, 'close')
     assert.equal(bytes, expected)
+  })
+
+  test('has only so many answers in memory, and is busy for whoever asks for more', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { a: PIECE_MIN })
+    const held = Promise.withResolvers<void>()
+    let reads = 0
+    const hold = async (data: Buffer) => {
+      reads++
+      await held.promise
+      return data
+    }
+    await using node = await startNode(folder('node'), hold, 2)
+    const { id } = await createBundle({ store: node.store, paths: [folder('source')], kind: 'files' })
+    const ask = async () => {
+      const opened = await openByHand(node.url, id, ticketFor(id))
+      opened.socket.write(frame(FrameKind.RUN, 0, 1))
+      return opened
+    }
+    using first = await ask()
+    using second = await ask()
+    await until(() => reads === 2)
+    using third = await ask()
+    assert.equal((await nextFrame(third.socket)).kind, FrameKind.BUSY)
+    held.resolve()
+    for (const { socket } of [first, second]) assert.equal((await nextFrame(socket)).kind, FrameKind.RUN)
+    await until(async () => {
+      using fourth = await ask()
+      return (await nextFrame(fourth.socket)).kind === FrameKind.RUN
+    })
   })
 
   test('tells who asks over HTTP how pieces are to be had, and leaves other protocols alone', async () => {

@@ -41,16 +41,20 @@ export function ticketFor(bundle: string, notAfter = Date.now() + 60_000): strin
 /** A store with a server for its pieces, in this process. */
 export type Node = AsyncDisposable & { store: Store; server: FastifyInstance; url: string }
 
-/** @param intercept sees all that is read to be served, before it leaves; to spoil it or hold it up. */
+/**
+ * @param intercept sees all that is read to be served, before it leaves; to spoil it or hold it up.
+ * @param mostLeaving as for `servePieces`
+ */
 export async function startNode(
   folder: string,
   intercept: (data: Buffer) => Promise<Buffer> | Buffer = (data) => data,
+  mostLeaving = 64,
 ): Promise<Node> {
   const store = await openStore({ folder, log })
   const server = fastify({ forceCloseConnections: true, logger: { level: process.env.TEST_LOG ?? 'silent' } })
   const authorise: ServePiecesOptions['authorise'] = (ticket, bundle) =>
     checkTicket(keys.publicKey, ticket, bundle, Date.now())
-  await server.register(servePieces, { store: intercepting(store, intercept), authorise })
+  await server.register(servePieces, { store: intercepting(store, intercept), authorise, mostLeaving })
   const url = await server.listen({ host: '127.0.0.1', port: 0 })
   return {
     store,

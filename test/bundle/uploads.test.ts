@@ -42,16 +42,6 @@ describe('turns to upload', () => {
     assert.deepEqual(asked.begun, [0, 1, 2, 3, 4])
   })
 
-  test('no more than a limit are under way, until they end or are forgotten', () => {
-    const asked = ask(limitUploads({ most: 3, patienceMs: 1, forgetMs: 100 }), 8)
-    pass(50)
-    assert.equal(asked.begun.length, 3)
-    asked.ends[1]!()
-    assert.equal(asked.begun.length, 4)
-    pass(50)
-    assert.deepEqual(asked.begun, [0, 1, 2, 3, 4, 5])
-  })
-
   test('one that is given up before it came, or ended twice, takes nobody else’s', () => {
     const asked = ask(limitUploads({ atOnce: 1 }), 4)
     asked.ends[1]!()
@@ -68,11 +58,11 @@ describe('turns to upload', () => {
     )
   })
 
-  test('whatever happens, all come, in order, and within the limits', () => {
+  test('whatever happens, all come, in order, and few begin together', () => {
     const steps = fc.array(fc.oneof(fc.constant('ask'), fc.nat(30), fc.record({ end: fc.nat(50) })))
     fc.assert(
       fc.property(steps, (steps) => {
-        const uploads = limitUploads({ atOnce: 3, patienceMs: 10, most: 5, forgetMs: 50 })
+        const uploads = limitUploads({ atOnce: 3, patienceMs: 10 })
         const begun: { id: number; at: number; ended: boolean }[] = []
         const ends: (() => void)[] = []
         for (const step of steps) {
@@ -84,11 +74,9 @@ describe('turns to upload', () => {
             begun[step.end]!.ended = true
             ends[begun[step.end]!.id]!()
           }
-          const open = begun.filter(({ at, ended }) => !ended && now - at < 50)
-          assert.ok(open.length <= 5)
-          assert.ok(open.filter(({ at }) => now - at < 10).length <= 3)
+          assert.ok(begun.filter(({ at, ended }) => !ended && now - at < 10).length <= 3)
         }
-        pass(50 * ends.length)
+        pass(10 * ends.length)
         assert.deepEqual(
           begun.map(({ id }) => id),
           ends.map((_, id) => id),
@@ -101,7 +89,7 @@ describe('turns to upload', () => {
 
 describe('waiting for a turn', () => {
   test('ends when the client is gone or it takes too long, and the turn goes to the next', async () => {
-    const uploads = limitUploads({ atOnce: 1, patienceMs: 60_000, forgetMs: 60_000 })
+    const uploads = limitUploads({ atOnce: 1, patienceMs: 60_000 })
     const endFirst = await awaitTurn(uploads, new AbortController().signal)
     const leaves = new AbortController()
     const left = awaitTurn(uploads, leaves.signal)
