@@ -4,7 +4,10 @@ import { CHANNEL, frameReader } from '../protocol/channel.ts'
 import type { FrameBody } from '../protocol/channel.ts'
 import { SourceError } from './source.ts'
 
-/** Longest pause before an answer and within it, milliseconds: a source that has too much to do says so sooner. */
+/**
+ * Longest pause before an answer and within it, milliseconds: a source that has too much to do says so sooner. A channel that
+ * is not used for so long is closed.
+ */
 const PAUSE_MS = 8_000
 /** Longest body of a refusal to open a channel that is kept, characters. */
 const REFUSAL_MAX = 500
@@ -14,6 +17,8 @@ export type Flow = {
   /** Holds the answer back. */
   pause: () => void
   resume: () => void
+  /** All that is due has come: what else there is to do, or comes, may take its time. */
+  received: () => void
   /** It has been answered: the channel is free for the next one. */
   done: () => void
   /** Ends the request with this error, and the channel. */
@@ -23,10 +28,10 @@ export type Flow = {
 export type ChannelRequest = {
   frame: Buffer
   signal: AbortSignal
-  /** There may be nothing to answer for long. */
-  mayPause?: boolean
   /** Called with the head of each frame of the answer. What it or the bodies throw ends the channel. */
   answer(kind: number, first: number, second: number, flow: Flow): FrameBody
+  /** Whether an answer has begun that is no refusal: it must not be asked again. */
+  isAnswered(): boolean
 }
 
 /** A worker's end of a channel (see `protocol/channel.ts`). */
@@ -52,15 +57,18 @@ export function openChannel(
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error)
     let controller: Dispatcher.DispatchController | undefined
-    let refusal = ''
-    const abort = () => {
-      controller?.abort(signal.reason as Error)
-      settle(() => reject(signal.reason as Error))
-    }
+    let status = 0
     const settle = (action: () => void) => {
       signal.removeEventListener('abort', abort)
       action()
     }
+    const fail = (error: Error) => {
+      settle(() => reject(error))
+      controller?.abort(error)
+    }
+    const abort = () => fail(signal.reason as Error)
+    const refused = (why: string) =>
+      fail(new SourceError('refused', `it answered ${status}: ${why}`.slice(0, REFUSAL_MAX)))
     signal.addEventListener('abort', abort)
     dispatcher.dispatch(
       { ...request, method: 'GET', upgrade: CHANNEL },
@@ -68,25 +76,25 @@ export function openChannel(
         onRequestStart(started) {
           controller = started
           // It may have been called off while it waited for a connection.
-          if (signal.aborted) started.abort(signal.reason as Error)
+          if (signal.aborted) abort()
         },
         onRequestUpgrade: (_controller, _status, _headers, socket) =>
           settle(() => resolve(channelOn(socket, pauseMs))),
-        onResponseStart: (_controller, status) => void (refusal = `it answered ${status}: `),
-        onResponseData(_controller, chunk) {
-          if (refusal.length < REFUSAL_MAX) refusal += chunk.toString()
-        },
-        onResponseEnd: () => settle(() => reject(new SourceError('refused', refusal.slice(0, REFUSAL_MAX)))),
-        onResponseError: (_controller, error) => settle(() => reject(error)),
+        onResponseStart: (_controller, code) => void (status = code),
+        // Its beginning says enough.
+        onResponseData: (_controller, chunk) => refused(chunk.toString()),
+        onResponseEnd: () => refused('nothing'),
+        onResponseError: (_controller, error) => fail(error),
       },
     )
   })
 }
 
-type UnderWay = { request: ChannelRequest; flow: Flow }
+type UnderWay = { request: ChannelRequest; flow: Flow; expecting: boolean }
 
 function channelOn(socket: Duplex, pauseMs: number): Channel {
   let current: UnderWay | undefined
+  let chunks = 0
 
   const reader = frameReader((kind, first, second) => {
     if (!current) throw new SourceError('protocol', 'it sends what it was not asked for')
@@ -96,37 +104,51 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
     current?.flow.fail(error)
     socket.destroy()
   }
-  const watch = setTimeout(() => {
+  const looked = (before: number) => {
+    if (!current) return socket.destroy()
     // Held back by us, it can send nothing.
-    if (!current || current.request.mayPause === true || socket.isPaused()) watch.refresh()
-    else fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
-  }, pauseMs).unref()
+    const isLate = current.expecting && !socket.isPaused() && chunks === before
+    if (isLate) fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
+    else watch.refresh()
+    return undefined
+  }
+  // A process that was stopped finds its timer run out and the answer there: it looks for that first.
+  const watch = setTimeout(() => setImmediate(looked, chunks), pauseMs).unref()
+
   const begin = (request: ChannelRequest, resolve: () => void, reject: (error: Error) => void) => {
     const { frame, signal } = request
     const abort = () => fail(signal.reason)
     const settle = (action: () => void) => {
-      if (current?.flow !== flow) return
+      if (current !== underWay) return
       current = undefined
       signal.removeEventListener('abort', abort)
       action()
     }
     const flow: Flow = {
       pause: () => socket.pause(),
-      resume: () => socket.resume(),
+      resume() {
+        watch.refresh()
+        socket.resume()
+      },
+      received: () => void (underWay.expecting = false),
       done: () => settle(resolve),
       fail(error) {
         settle(() => reject(error as Error))
         socket.destroy()
       },
     }
-    current = { request, flow }
-    watch.refresh()
+    const underWay: UnderWay = { request, flow, expecting: true }
+    current = underWay
     signal.addEventListener('abort', abort)
-    if (signal.aborted) abort()
-    else socket.write(frame)
+    if (signal.aborted) return abort()
+    if (socket.destroyed) return fail(closed())
+    watch.refresh()
+    socket.write(frame)
+    return undefined
   }
 
   socket.on('data', (chunk: Buffer) => {
+    chunks++
     watch.refresh()
     try {
       reader.push(chunk)
@@ -135,10 +157,10 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
     }
   })
   socket.on('error', fail)
-  socket.on('end', () => fail(new SourceError('reset', 'it closed the connection')))
+  socket.on('end', () => fail(closed()))
   socket.on('close', () => {
     clearTimeout(watch)
-    fail(new SourceError('reset', 'it closed the connection'))
+    fail(closed())
   })
 
   return {
@@ -147,4 +169,8 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
     isIdle: () => !current && !socket.destroyed,
     close: () => socket.destroy(),
   }
+}
+
+function closed(): SourceError {
+  return new SourceError('reset', 'it closed the connection')
 }

@@ -14,15 +14,11 @@ import type { ScannedFile } from './scan.ts'
 import type { Store } from './store.ts'
 
 /**
- * A file has about so many pieces, within bounds on their size (bytes): enough that workers soon have different ones to give
- * each other, and few enough that the manifest stays small and a request worth while. It depends on the file alone, so that
- * bundles share equal files. Small pieces, of small files, may be twice as many: over a slow link, what a worker has in hand
- * of each would otherwise hold up the many that wait for it. For larger ones it would save less time than it costs work: a
- * request costs both sides about a millisecond of a processor, whatever its size.
+ * A file has at most so many pieces, within bounds on their size (bytes): enough that workers soon have different ones to give
+ * each other, and that what each has in hand does not hold up the others; few enough that the manifest stays small and a
+ * request worth while. It depends on the file alone, so that bundles share equal files.
  */
 const PIECES_AIM = 512
-const SMALL_PIECES_AIM = 512
-const SMALL_PIECE = 32 << 10
 const PIECE_SMALLEST = PIECE_MIN
 const PIECE_LARGEST = 1 << 20
 /** Files, and pieces of one file, that are read at once. */
@@ -98,9 +94,8 @@ async function packed({ paths, signal }: CreateOptions, draft: string): Promise<
 }
 
 function pieceSizeFor(size: number): number {
-  const aim = (pieceSize: number) => (pieceSize <= SMALL_PIECE ? SMALL_PIECES_AIM : PIECES_AIM)
   let pieceSize = PIECE_SMALLEST
-  while (pieceSize < PIECE_LARGEST && size / pieceSize > aim(pieceSize)) pieceSize *= 2
+  while (pieceSize < PIECE_LARGEST && size / pieceSize > PIECES_AIM) pieceSize *= 2
   return pieceSize
 }
 

@@ -137,12 +137,15 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
   const faults: Fault[] = []
   let unreported: Fault[] = []
   let hurry: (() => void) | undefined
+  /** The newest ticket for each source, by its name. */
+  const tickets = new Map<string, string>()
 
   const ask = async (progress: Partial<SourcesRequest> = {}): Promise<PieceSource[]> => {
     const request = { bundle, faults: unreported, heldBytes: 0, totalBytes: 0, from: [], ...progress }
     const answer = await sources(request)
     unreported = unreported.filter((fault) => !request.faults.includes(fault))
-    return answer.map((source) => httpSource(bundle, source, connect))
+    for (const { name, ticket } of answer) tickets.set(name, ticket)
+    return answer.map((source) => httpSource(bundle, source, connect, () => tickets.get(source.name)!))
   }
   const pause = async (ms: number, signal: AbortSignal) => {
     const early = new Promise<void>((resolve) => (hurry = resolve))

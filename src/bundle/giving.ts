@@ -21,7 +21,7 @@ export type Line = {
   connection: Duplex
   /** Fires when the worker is gone. */
   gone: AbortSignal
-  /** Sends a frame whose bytes are `data`; resolves when they have left, or cannot any more: false. */
+  /** Sends a frame whose bytes are `data`; resolves when they have left, or the worker is gone: false, if that was in time. */
   send(head: Buffer, data: Buffer): Promise<boolean>
   /**
    * Called when what was sent has been delivered. That it has left says little: a whole piece may wait in the queues of the
@@ -110,6 +110,7 @@ export function createGiver(store: Store, mostLeaving = MOST_LEAVING): Giver {
         },
       })
       gone.addEventListener('abort', over)
+      if (gone.aborted) over()
     })
 
   return async (bundle, asked, line) => {

@@ -45,6 +45,8 @@ export function holdingsTeller(pieces: Pieces): HoldingsTeller {
     if (sinks.size > 0) return
     unwatch?.()
     unwatch = undefined
+    clearTimeout(timer)
+    timer = undefined
     news = []
   }
   const flush = () => {

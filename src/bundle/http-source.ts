@@ -11,7 +11,7 @@ import type { PieceSource, TakeOutcome } from './source.ts'
 
 /** A neighbour in the same cluster answers at once or not at all, milliseconds. */
 const CONNECT_MS = 3_000
-/** Longest wait for an answer to begin: a source that has too much to do says so sooner. Milliseconds. */
+/** Longest wait for a manifest, or for a channel to open, milliseconds. */
 const ANSWER_MS = 8_000
 /** Longest pause within a manifest, milliseconds. */
 const PAUSE_MS = 5_000
@@ -32,7 +32,7 @@ export function httpSource(
   bundle: string,
   source: Source,
   connect: Connect = connectDirectly,
-  ticket: () => string = () => source.ticket,
+  ticket = () => source.ticket,
 ): PieceSource {
   let dispatcher: Dispatcher | undefined
   // Most sources that a manager names are known already, and never asked for anything.
@@ -47,16 +47,30 @@ export function httpSource(
   const headers = () => ({ authorization: `Bearer ${ticket()}` })
   const channels = new Set<Channel>()
 
-  const ask = async (request: ChannelRequest): Promise<void> => {
-    const idle = channels.values().find((channel) => channel.isIdle())
-    const channel =
-      idle ?? (await openChannel(connected(), { origin, path, headers: headers() }, request.signal))
-    channels.add(channel)
-    try {
-      await channel.request(request)
-    } finally {
+  const takeIdle = (): Channel | undefined => {
+    for (const channel of channels) {
+      if (channel.isIdle()) return channel
       if (!channel.isOpen()) channels.delete(channel)
     }
+    return undefined
+  }
+  /** Asks over a channel that is open; over a new one, if that is being closed or its ticket has become too old. */
+  const ask = async (make: () => ChannelRequest): Promise<void> => {
+    const idle = takeIdle()
+    if (idle) {
+      const request = make()
+      try {
+        return await idle.request(request)
+      } catch (error) {
+        const mayBeStale = error instanceof SourceError && ['reset', 'refused'].includes(error.reason)
+        if (!mayBeStale || request.isAnswered()) throw error
+      }
+    }
+    const request = make()
+    const opening = { origin, path, headers: headers() }
+    const channel = await openChannel(connected(), opening, request.signal)
+    channels.add(channel)
+    await channel.request(request)
   }
   const getManifest = async (signal: AbortSignal): Promise<Buffer> => {
     const request = { origin, path: `${path}/manifest`, method: 'GET', headers: headers(), signal } as const
@@ -77,10 +91,17 @@ export function httpSource(
     name: source.name,
     kind: source.kind,
     manifest: (signal) => blaming(signal, getManifest(signal)),
-    follow: (layout, onHeld, signal) => blaming(signal, ask(followRequest(layout.pieces, onHeld, signal))),
+    follow: (layout, onHeld, signal) =>
+      blaming(
+        signal,
+        ask(() => followRequest(layout.pieces, onHeld, signal)),
+      ),
     async take(take, options) {
       let outcome: TakeOutcome = 'done'
-      await blaming(options.signal, ask(takeRequest(take, options, (came) => (outcome = came))))
+      await blaming(
+        options.signal,
+        ask(() => takeRequest(take, options, (came) => (outcome = came))),
+      )
       return outcome
     },
     async close() {

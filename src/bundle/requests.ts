@@ -36,12 +36,13 @@ export function takeRequest(
     signal: options.signal,
     answer(kind, first, second, flow) {
       if (answered) throw new SourceError('protocol', 'it answers twice')
-      answered = true
+      answered = kind !== FrameKind.REFUSED
       if (kind === FrameKind.RUN) return runBody(take, { first, count: second }, options, flow)
       if (kind === FrameKind.NONE) return ends('none', flow)
       if (kind === FrameKind.BUSY) return ends('busy', flow)
       return refusal(kind, second)
     },
+    isAnswered: () => answered,
   }
 }
 
@@ -56,7 +57,7 @@ function runBody(
     throw new SourceError('protocol', 'it sends pieces that were not asked for')
   onRun(run.first, run.count)
   const storing = new Set<Promise<void>>()
-  const cutter = cutPieces(layout, run, (piece, parts) => {
+  const push = cutPieces(layout, run, (piece, parts) => {
     const stored = onPiece(piece, parts)
     storing.add(stored)
     if (storing.size === STORING_MAX) flow.pause()
@@ -70,8 +71,11 @@ function runBody(
   })
   return {
     length: layout.bytes(run.first, run.count),
-    push: (chunk) => cutter.push(chunk),
-    end: () => void Promise.all(storing).then(flow.done, flow.fail),
+    push,
+    end() {
+      flow.received()
+      Promise.all(storing).then(flow.done, flow.fail)
+    },
   }
 }
 
@@ -91,19 +95,22 @@ export function followRequest(
 ): ChannelRequest {
   const told = bitmap(pieces)
   let left = pieces
+  let repeats = 0
   let begun = false
   const tell = (held: number[], flow: Flow) => {
-    // Some may be told twice.
+    // What it gets just as it is asked, it tells twice; but not again and again.
     const news = held.filter((piece) => !has(told, piece))
+    repeats += held.length - news.length
+    if (repeats > pieces) throw new SourceError('protocol', 'it tells the same again and again')
     for (const piece of news) add(told, piece)
     left -= news.length
     onHeld(news.length === pieces ? 'all' : news)
+    flow.received()
     if (left === 0) flow.done()
   }
   return {
     frame: frame(FrameKind.FOLLOW),
     signal,
-    mayPause: true,
     answer(kind, first, second, flow) {
       if (kind === FrameKind.HELD && !begun) {
         begun = true
@@ -115,13 +122,14 @@ export function followRequest(
         })
       }
       if (kind !== FrameKind.NEWS || !begun) return refusal(kind, second)
-      if (second > 4 * pieces || second % 4 > 0) throw notOurs()
+      if (second === 0 || second > 4 * pieces || second % 4 > 0) throw notOurs()
       return wholeBody(second, (news) => {
         const held = Array.from({ length: second / 4 }, (_, index) => news.readUInt32LE(index * 4))
         if (held.some((piece) => piece >= pieces)) throw notOurs()
         tell(held, flow)
       })
     },
+    isAnswered: () => begun,
   }
 }
 

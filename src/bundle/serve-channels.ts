@@ -13,113 +13,123 @@ export type ServeChannelsOptions = {
   mayHave: (authorization: string | undefined, bundle: string) => Promise<boolean>
 }
 
-/** A worker that takes longer for an answer, or has nothing to ask for so long, is cut off: the slowest take 64 KiB/s. */
-const IDLE_MS = 75_000
+/**
+ * A worker that takes longer for an answer is cut off, milliseconds: the largest come to 64 KiB/s. So is one that asks nothing
+ * for as long after it.
+ */
+const LIMIT_MS = 75_000
+/** Answers that may wait to be taken when another is asked for, bytes. */
+const UNTAKEN_MAX = 1 << 20
 /** Largest bitmap of wanted pieces, bytes. */
 const WANT_MAX = 1 << 20
 
 /** Lets workers open channels (see `protocol/channel.ts`) at the server of this scope. */
 export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeChannelsOptions): void {
   const open = new Set<Duplex>()
+  let closing = false
 
-  const admit = async (
-    { method, url, headers }: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-  ): Promise<void> => {
+  const admit = async ({ method, url, headers }: IncomingMessage, socket: Duplex): Promise<void> => {
     const { authorization, upgrade } = headers
     const [, bundle] = /^\/v1\/pieces\/([0-9a-f]{64})$/.exec(url ?? '') ?? []
     if (bundle === undefined || method !== 'GET' || upgrade !== CHANNEL)
       return turnAway(socket, '404 Not Found', 'not-found', 'there is no such channel')
     if (!(await mayHave(authorization, bundle)))
       return turnAway(socket, '403 Forbidden', 'forbidden', 'this needs a ticket for the bundle')
-    if (socket.destroyed) return
-    open.add(socket)
-    socket.once('close', () => open.delete(socket))
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
-    if (head.length > 0) socket.unshift(head)
     answerAll(socket, async (asked, line) => {
-      if (await mayHave(authorization, bundle)) await give(bundle, asked, line)
-      else refuse(line, 'this ticket is not good any more; ask the manager for sources again')
-    })
-  }
-  const answerAll = (socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>) => {
-    const gone = new AbortController()
-    let asked: Asked | undefined
-    /** A worker may have its answer before we know that it has left. */
-    let next: Asked | undefined
-    const limit = setTimeout(() => {
-      // There may be no news for long.
-      if (asked?.what === 'follow') limit.refresh()
-      else socket.destroy()
-    }, IDLE_MS).unref()
-    const line: Line = {
-      connection: socket,
-      gone: gone.signal,
-      onDelivered: undefined,
-      send: (head, data) =>
-        new Promise((resolve) => {
-          socket.cork()
-          socket.write(head)
-          socket.write(data, (error) => resolve(!error))
-          socket.uncork()
-        }),
-    }
-    const delivered = () => {
-      line.onDelivered?.()
-      line.onDelivered = undefined
-    }
-    const begin = async (ask: Asked): Promise<void> => {
-      asked = ask
-      next = undefined
-      limit.refresh()
-      delivered()
       try {
-        await answer(ask, line)
+        if (await mayHave(authorization, bundle)) await give(bundle, asked, line)
+        else refuse(line, 'this ticket is not good any more; ask the manager for sources again')
       } catch (error) {
         scope.log.error({ err: error }, 'serving pieces failed')
         refuse(line, 'this source cannot read its pieces; ask another one')
       }
-      asked = undefined
-      if (next) void begin(next)
-    }
-    const reader = frameReader((kind, first, second) =>
-      readAsked(kind, first, second, (ask) => {
-        if (!asked) void begin(ask)
-        else if (!next) next = ask
-        else throw new Error('it asks before it has its answer')
-      }),
-    )
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        reader.push(chunk)
-      } catch {
-        socket.destroy()
-      }
-    })
-    socket.once('end', () => socket.destroy())
-    socket.once('close', () => {
-      clearTimeout(limit)
-      gone.abort()
-      delivered()
     })
   }
 
-  // Whoever asks for another protocol is answered in this one, as if it had not asked.
+  // Whoever asks for another protocol is answered as if it had not; but before Node 24.9, that it is unknown.
   Object.assign(scope.server, {
     shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade === CHANNEL,
   })
   scope.server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy())
-    admit(request, socket, head).catch((error: unknown) => {
+    if (closing) return socket.destroy()
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+    if (head.length > 0) socket.unshift(head)
+    admit(request, socket).catch((error: unknown) => {
       scope.log.error({ err: error }, 'opening a channel failed')
       socket.destroy()
     })
+    return undefined
   })
   scope.addHook('preClose', (done) => {
+    closing = true
     for (const socket of open) socket.destroy()
     done()
   })
+}
+
+/** Answers what is asked over a connection, one after the other, until it is closed. `answer` does not throw. */
+function answerAll(socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>): void {
+  const gone = new AbortController()
+  let asked: Asked | undefined
+  /** A worker may have its answer before we know that it has left. */
+  let next: Asked | undefined
+  const limit = setTimeout(() => {
+    // There may be no news for long.
+    if (asked?.what === 'follow') limit.refresh()
+    else socket.destroy()
+  }, LIMIT_MS).unref()
+  const line: Line = {
+    connection: socket,
+    gone: gone.signal,
+    onDelivered: undefined,
+    send: (head, data) =>
+      new Promise((resolve) => {
+        socket.cork()
+        socket.write(head)
+        socket.write(data, (error) => resolve(!error))
+        socket.uncork()
+      }),
+  }
+  const delivered = () => {
+    line.onDelivered?.()
+    line.onDelivered = undefined
+  }
+  const begin = async (ask: Asked): Promise<void> => {
+    if (gone.signal.aborted) return
+    if (socket.writableLength > UNTAKEN_MAX) return void socket.destroy()
+    asked = ask
+    next = undefined
+    limit.refresh()
+    delivered()
+    await answer(ask, line)
+    limit.refresh()
+    asked = undefined
+    if (next) void begin(next)
+  }
+  const reader = frameReader((kind, first, second) =>
+    readAsked(kind, first, second, (ask) => {
+      if (!asked) void begin(ask)
+      else if (!next) next = ask
+      else throw new Error('it asks before it has its answer')
+    }),
+  )
+  socket.on('data', (chunk: Buffer) => {
+    try {
+      reader.push(chunk)
+    } catch {
+      socket.destroy()
+    }
+  })
+  socket.once('end', () => socket.destroy())
+  socket.once('close', () => {
+    clearTimeout(limit)
+    gone.abort()
+    delivered()
+  })
+  if (socket.destroyed) socket.emit('close')
 }
 
 /** @throws when it is nothing that a worker asks. */
@@ -133,7 +143,9 @@ function readAsked(kind: number, first: number, second: number, onAsked: (asked:
 function turnAway(socket: Duplex, status: string, code: string, message: string): void {
   const body = JSON.stringify({ error: { code, message } } satisfies ApiErrorBody)
   const type = 'content-type: application/json'
+  // Who does not close its side would keep the connection: nothing else looks after it any more.
   socket.end(
     `HTTP/1.1 ${status}\r\nconnection: close\r\n${type}\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    () => socket.destroy(),
   )
 }

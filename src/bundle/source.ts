@@ -10,7 +10,7 @@ export type TakeOptions = {
   signal: AbortSignal
   /** Called once, when it is known which pieces come. */
   onRun: (first: number, count: number) => void
-  /** Called with each piece's bytes as it arrives, unchecked. The next waits for the promise. */
+  /** Called with each piece's bytes as it arrives, unchecked. Few are called before the promises of earlier ones resolve. */
   onPiece: (piece: number, parts: Buffer[]) => Promise<void>
 }
 

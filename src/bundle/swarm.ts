@@ -57,6 +57,7 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
   const swarm = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length)
   const sources = new Map<string, PieceSource>()
   const leftOut = new Set<string>()
+  const refused = new Set<string>()
   const flights = new Map<Flight, AbortController>()
   const from = new Map<string, number>()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
@@ -151,8 +152,8 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
       return
     }
     leave(source)
-    // It may only not have begun yet, and is welcome when it is offered again.
-    if (reason === 'refused') return
+    // It may only not have begun yet, and is welcome when it is offered again; once.
+    if (reason === 'refused' && !refused.has(source.name)) return void refused.add(source.name)
     leftOut.add(source.name)
     log.warn({ source: source.name, reason, detail: message }, 'left out a source of pieces')
     onFault({ source: source.name, reason, detail: message })

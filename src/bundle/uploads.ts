@@ -68,6 +68,7 @@ const TURN_MS = 3_000
 
 /** Waits for a turn. Returns how to end it; undefined if there is none in time, or the client is gone. */
 export async function awaitTurn(uploads: Uploads, gone: AbortSignal): Promise<(() => void) | undefined> {
+  if (gone.aborted) return undefined
   const { promise, resolve } = Promise.withResolvers<boolean>()
   let begun = false
   const end = uploads.turn(() => {
@@ -78,7 +79,6 @@ export async function awaitTurn(uploads: Uploads, gone: AbortSignal): Promise<((
   const giveUp = () => resolve(false)
   const timer = setTimeout(giveUp, TURN_MS)
   gone.addEventListener('abort', giveUp)
-  if (gone.aborted) giveUp()
   const came = await promise
   clearTimeout(timer)
   gone.removeEventListener('abort', giveUp)

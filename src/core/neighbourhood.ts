@@ -50,8 +50,9 @@ export function accuse({ accusers }: Neighbourhood, accused: string, accuser: st
 
 /** The worker is gone, and what it held. What it said of others stays: it may have had to leave over it. */
 export function leaves(known: Neighbourhood, worker: string): void {
-  for (const [bundle, { holders }] of known.bundles) {
+  for (const [bundle, { holders, named }] of known.bundles) {
     endsFetch(known, worker, bundle)
+    for (const names of named.values()) names.delete(worker)
     if (holders.delete(worker) && holders.size === 0) known.bundles.delete(bundle)
   }
   known.accusers.delete(worker)
@@ -78,9 +79,8 @@ export function neighboursFor(
   sharers.named.set(worker, named)
   const isTrusted = (name: string) => (accusers.get(name)?.size ?? 0) < ACCUSERS
   for (const name of named.keys()) {
-    if (!holders.has(name)) named.delete(name)
     // It still counts as named: who fails everybody is not to be tried first by whoever comes next.
-    else if (without.has(name) || !isTrusted(name)) named.set(name, 'failed')
+    if (without.has(name) || !isTrusted(name)) named.set(name, 'failed')
   }
   const good = () => [...named].filter(([, state]) => state === 'good').map(([name]) => name)
   const missing = NEIGHBOURS - good().length

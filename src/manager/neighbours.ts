@@ -73,11 +73,15 @@ export class Neighbours {
 
   /** Notes where a worker holds its contexts. */
   note(worker: string, reports: ContextReport[]): void {
-    for (const { context, level, doing } of reports) {
-      const fetching = level === 'absent' && doing === 'fetching'
-      for (const bundle of Object.values(this.#contexts.find(context)?.bundles ?? {})) {
-        if (level !== 'absent' || fetching) this.#holds(worker, bundle)
-        if (!fetching) this.#endsFetch(worker, bundle)
+    const bundlesOf = (context: string) => Object.values(this.#contexts.find(context)?.bundles ?? {})
+    const isFetching = ({ level, doing }: ContextReport) => level === 'absent' && doing === 'fetching'
+    // Contexts share bundles.
+    const fetching = new Set(reports.filter(isFetching).flatMap(({ context }) => bundlesOf(context)))
+    for (const bundle of fetching) this.#holds(worker, bundle)
+    for (const { context, level } of reports) {
+      for (const bundle of bundlesOf(context)) {
+        if (level !== 'absent') this.#holds(worker, bundle)
+        if (!fetching.has(bundle)) this.#endsFetch(worker, bundle)
       }
     }
   }

@@ -58,10 +58,11 @@ export function noBody(end: () => void): FrameBody {
   return { length: 0, push: () => {}, end }
 }
 
-/** A body that is taken when it is there in full. */
+/** A body that is taken when it is there in full. The caller has looked at its length. */
 export function wholeBody(length: number, take: (body: Buffer) => void): FrameBody {
-  const chunks: Buffer[] = []
-  return { length, push: (chunk) => void chunks.push(chunk), end: () => take(Buffer.concat(chunks)) }
+  const body = Buffer.allocUnsafe(length)
+  let filled = 0
+  return { length, push: (chunk) => void (filled += chunk.copy(body, filled)), end: () => take(body) }
 }
 
 export type FrameReader = {

@@ -15,13 +15,13 @@ export const Fault = z.object({
 })
 export type Fault = z.infer<typeof Fault>
 
-/** A process that serves pieces of one bundle over HTTP. */
+/** A process that serves pieces of one bundle. */
 export const Source = z.object({
   /** `manager`, or the neighbour's worker id. */
   name: z.string().min(1).max(200),
   /** Where its piece routes are mounted, e.g. `http://10.0.0.7:40123`. */
   url: z.url({ protocol: /^https?$/ }).max(300),
-  /** Sent as the bearer token of each request. Secret. */
+  /** The bearer token of its routes. Secret. */
   ticket: z.string().min(1).max(1000),
   /** The manager holds every piece and hands out rare ones first; neighbours are preferred for all others. */
   kind: z.enum(['manager', 'neighbour']),

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
+import fastify from 'fastify'
 import { createBundle } from '../../src/bundle/create.ts'
 import { fetchBundle } from '../../src/bundle/fetch.ts'
+import { servePieces } from '../../src/bundle/serve.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
 
 describe('fetching a bundle', () => {
@@ -42,5 +44,47 @@ describe('fetching a bundle', () => {
       reports.flatMap(({ faults }) => faults),
       [],
     )
+  })
+
+  test('a fetch outlasts its ticket: the manager names sources again, with newer ones', async (t) => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { 'weights.bin': 3_000_000 })
+    await using origin = await startNode(folder('manager'))
+    const { store } = origin
+    const { id } = await createBundle({ store, paths: [folder('source')], kind: 'files' })
+    let [good, read] = ['first', 0]
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    const pieces = (await store.pieces(id))!
+    const reading: typeof pieces = {
+      ...pieces,
+      async read(...args) {
+        if (++read === 4) {
+          good = 'second'
+          t.mock.timers.tick(60_000)
+        }
+        return await pieces.read(...args)
+      },
+    }
+    const server = fastify({ forceCloseConnections: true })
+    t.after(() => server.close())
+    await server.register(servePieces, {
+      store: {
+        ...store,
+        pieces: () => Promise.resolve(reading),
+        awaitPieces: () => Promise.resolve(reading),
+      },
+      authorise: (ticket) => ticket === good,
+    })
+    const url = await server.listen({ host: '127.0.0.1', port: 0 })
+    await using worker = await startNode(folder('worker'))
+    const { from } = await fetchBundle({
+      bundle: id,
+      store: worker.store,
+      sources: () => Promise.resolve([{ name: 'manager', url, ticket: good, kind: 'manager' }]),
+      log,
+      signal: AbortSignal.timeout(20_000),
+    })
+    assert.deepEqual(from, [{ source: 'manager', bytes: 3_000_000 }])
   })
 })

@@ -8,6 +8,8 @@ import { SourceError } from '../../src/bundle/source.ts'
 import type { PieceSource } from '../../src/bundle/source.ts'
 import { runSwarm } from '../../src/bundle/swarm.ts'
 import { NEIGHBOURS } from '../../src/protocol/sources.ts'
+import type { Fault, FaultReason } from '../../src/protocol/sources.ts'
+import { until } from '../support/until.ts'
 import { log } from './cluster.ts'
 
 /** A neighbour that tells nothing until it is closed, or made to fail. */
@@ -23,7 +25,7 @@ function neighbour(name: string) {
     take: () => Promise.resolve('none'),
     close: () => Promise.resolve().then(() => void (state.closed = true)),
   }
-  return { source, state, fail: () => reject(new SourceError('reset', 'gone')) }
+  return { source, state, fail: (reason: FaultReason = 'reset') => reject(new SourceError(reason, 'gone')) }
 }
 
 function emptyPieces(): Pieces {
@@ -73,5 +75,28 @@ describe('a swarm', () => {
     stop.abort(new Error('over'))
     await assert.rejects(run.finished, /over/)
     assert.ok(all.every(({ state }) => state.closed))
+  })
+
+  test('takes back who refused it once, as it may not have begun yet, and leaves it out the second time', async (t) => {
+    const stop = new AbortController()
+    t.after(() => stop.abort())
+    const faults: Fault[] = []
+    const run = runSwarm({
+      pieces: emptyPieces(),
+      log,
+      signal: stop.signal,
+      onFault: (fault) => faults.push(fault),
+      onProgress: () => {},
+    })
+    for (const expected of [0, 1]) {
+      const one = neighbour('n')
+      run.offer([one.source])
+      one.fail('refused')
+      await until(() => one.state.closed)
+      assert.equal(faults.length, expected)
+    }
+    assert.equal(faults[0]!.reason, 'refused')
+    stop.abort(new Error('over'))
+    await assert.rejects(run.finished, /over/)
   })
 })

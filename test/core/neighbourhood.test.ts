@@ -73,6 +73,16 @@ describe('neighbours of a worker', () => {
     assert.ok(all.has(failed!), 'but for the next fetch')
   })
 
+  test('are counted right when one leaves and comes back', () => {
+    const { known } = neighbourhoodOf(2)
+    neighboursFor(known, 'w1', 'x', nobody, Math.random)
+    leaves(known, 'w0')
+    holds(known, 'w0', 'x')
+    neighboursFor(known, 'asker', 'x', nobody, Math.random)
+    endsFetch(known, 'w1', 'x')
+    assert.equal(known.bundles.get('x')!.holders.get('w0'), 1)
+  })
+
   const crowd = fc.record({ count: fc.integer({ min: 0, max: 60 }), seed: fc.integer({ min: 1, max: 1e9 }) })
 
   test('property: as many as are of use, none twice, none that does not hold it, not itself', () => {

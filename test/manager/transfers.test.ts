@@ -13,6 +13,44 @@ const SPEC = {
   functions: { f: { export: 'f' } },
 }
 
+test('the end of one context’s fetch is not that of another’s that needs the same bundle', async () => {
+  const folder = await makeState()
+  const manager = await startOn(folder)
+  try {
+    const contexts: string[] = []
+    let bundle = ''
+    await mkdir(join(folder, 'app'))
+    await writeFile(join(folder, 'app', 'a.js'), 'export const f = () => 1\n')
+    for (const name of ['one', 'two']) {
+      await mkdir(join(folder, name))
+      const spec = { ...SPEC, name, bundles: { app: '../app' } }
+      await writeFile(join(folder, name, 'context.yaml'), JSON.stringify(spec))
+      const { id, bundles } = await manager.registerContext(join(folder, name))
+      contexts.push(id)
+      bundle = bundles.app!
+    }
+    const worker = await HttpWorker.register(manager)
+    const request = { bundle, faults: [], heldBytes: 0, totalBytes: 100, from: [] }
+    await ask(manager.url, worker.session, `/v1/workers/${worker.id}/sources`, request)
+    const [fetching, failed] = contexts.map((context) => ({ context, level: 'absent' as const, attempts: 1 }))
+    const transfers = async () =>
+      (await ask<Status>(manager.url, manager.token, '/v1/status')).body.transfers.length
+    for (const reports of [
+      [{ ...fetching!, doing: 'fetching' as const }, failed!],
+      [failed!, { ...fetching!, doing: 'fetching' as const }],
+    ]) {
+      await worker.exchange({ contexts: reports })
+      assert.equal(await transfers(), 1)
+    }
+    await worker.exchange({ contexts: [fetching!, failed!] })
+    assert.equal(await transfers(), 0)
+    await worker.die()
+  } finally {
+    await manager.close()
+    await removeState(folder)
+  }
+})
+
 test('the status tells who is fetching which bundle from whom, until it is there', async () => {
   const folder = await makeState()
   const manager = await startOn(folder)
