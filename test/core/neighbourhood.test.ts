@@ -68,7 +68,6 @@ describe('neighbours of a worker', () => {
     assert.ok(!second.includes(failed!) && !second.includes(gone!))
     assert.deepEqual(ask(), second, 'who failed once is not named again')
     endsFetch(known, 'w0', 'x')
-    leaves(known, 'w29')
     const all = new Set(Array.from({ length: 100 }, () => (endsFetch(known, 'w0', 'x'), ask())).flat())
     assert.ok(all.has(failed!), 'but for the next fetch')
   })
