@@ -104,16 +104,14 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
     current?.flow.fail(error)
     socket.destroy()
   }
-  const looked = (before: number) => {
-    if (!current) return socket.destroy()
+  const look = (then: UnderWay | undefined, chunksThen: number) => {
     // Held back by us, it can send nothing.
-    const isLate = current.expecting && !socket.isPaused() && chunks === before
-    if (isLate) fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
-    else watch.refresh()
-    return undefined
+    const isDue = then?.expecting === true && !socket.isPaused()
+    if (current !== then || chunks !== chunksThen || (then && !isDue)) return watch.refresh()
+    return fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
   }
   // A process that was stopped finds its timer run out and the answer there: it looks for that first.
-  const watch = setTimeout(() => setImmediate(looked, chunks), pauseMs).unref()
+  const watch = setTimeout(() => setImmediate(look, current, chunks), pauseMs).unref()
 
   const begin = (request: ChannelRequest, resolve: () => void, reject: (error: Error) => void) => {
     const { frame, signal } = request

@@ -35,6 +35,7 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
       return turnAway(socket, '404 Not Found', 'not-found', 'there is no such channel')
     if (!(await mayHave(authorization, bundle)))
       return turnAway(socket, '403 Forbidden', 'forbidden', 'this needs a ticket for the bundle')
+    if (socket.destroyed) return
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
     answerAll(socket, async (asked, line) => {
       try {
@@ -129,7 +130,6 @@ function answerAll(socket: Duplex, answer: (asked: Asked, line: Line) => Promise
     gone.abort()
     delivered()
   })
-  if (socket.destroyed) socket.emit('close')
 }
 
 /** @throws when it is nothing that a worker asks. */

@@ -189,6 +189,24 @@ describe('a worker', () => {
     await assert.rejects(patient.request(followRequest(3, () => {}, never)), { reason: 'reset' })
   })
 
+  test('closes a channel that it does not use', async () => {
+    await using source = await startImpatient((_kind, _first, _second, socket) =>
+      socket.write(frame(FrameKind.BUSY)),
+    )
+    const channel = await source.open()
+    const { signal } = new AbortController()
+    const outcomes: string[] = []
+    const take = () =>
+      channel.request(takeRequest({ first: 0, count: 1 }, options(signal), (came) => outcomes.push(came)))
+    for (let again = 0; again < 100; again++) {
+      await take()
+      await sleep(1)
+    }
+    assert.equal(channel.isIdle(), true)
+    await until(() => !channel.isOpen())
+    assert.deepEqual(new Set(outcomes), new Set(['busy']))
+  })
+
   test('does not blame a source for its own slow disk', async () => {
     await using source = await startImpatient((_kind, first, count, socket) => {
       socket.write(frame(FrameKind.RUN, first, count))
