@@ -156,11 +156,11 @@ describe('a worker', () => {
     await source.close()
   })
 
-  /** Channels that wait only 50 ms for what is due. */
+  /** Channels that wait only 300 ms for what is due. */
   async function startImpatient(onAsked: Parameters<typeof startSource>[0]) {
     const server = await startSource(onAsked)
     const pool = new Pool(server.url)
-    const open = () => openChannel(pool, { path: `/v1/pieces/${BUNDLE}` }, AbortSignal.timeout(5_000), 50)
+    const open = () => openChannel(pool, { path: `/v1/pieces/${BUNDLE}` }, AbortSignal.timeout(5_000), 300)
     const close = async () => {
       await pool.destroy()
       await server[Symbol.asyncDispose]()
@@ -215,7 +215,7 @@ describe('a worker', () => {
     const channel = await source.open()
     let stored = 0
     const onPiece = async () => {
-      await sleep(150)
+      await sleep(600)
       stored++
     }
     const { signal } = new AbortController()
@@ -246,7 +246,7 @@ describe('a worker', () => {
     const taking = channel.request(takeRequest({ first: 0, count: pieces }, take, () => {}))
     await until(() => begun.size >= 4)
     // Longer than it waits for a source that may send.
-    await sleep(150)
+    await sleep(600)
     assert.ok(begun.size < pieces, `${begun.size} pieces came all the same`)
     released.resolve()
     await taking
