@@ -13,7 +13,8 @@ test('a seed replays exactly', () => {
 
 for (const [name, core] of Object.entries(plants)) {
   test(`the simulation finds a planted bug: ${name}`, () => {
-    const seeds = Array.from({ length: 500 }, (_, i) => i + 1)
+    // The rarest takes three workers that are named the same one, which spoils what it gives.
+    const seeds = Array.from({ length: 2_000 }, (_, i) => i + 1)
     const found = seeds.find((seed) => {
       try {
         new World(seed, core).run()
