@@ -12,13 +12,15 @@ const PAUSE_MS = 8_000
 /** Longest body of a refusal to open a channel that is kept, characters. */
 const REFUSAL_MAX = 500
 
+type Due = 'soon' | 'later' | 'nothing'
+
 /** Control of a request that is being answered. */
 export type Flow = {
   /** Holds the answer back. */
   pause: () => void
   resume: () => void
-  /** All that is due has come: what else there is to do, or comes, may take its time. */
-  received: () => void
+  /** What the source is to send now: something soon, something when there is news, or nothing more. */
+  expect: (what: Due) => void
   /** It has been answered: the channel is free for the next one. */
   done: () => void
   /** Ends the request with this error, and the channel. */
@@ -90,7 +92,7 @@ export function openChannel(
   })
 }
 
-type UnderWay = { request: ChannelRequest; flow: Flow; expecting: boolean }
+type UnderWay = { request: ChannelRequest; flow: Flow; due: Due }
 
 function channelOn(socket: Duplex, pauseMs: number): Channel {
   let current: UnderWay | undefined
@@ -104,9 +106,14 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
     current?.flow.fail(error)
     socket.destroy()
   }
+  /** What has come in full can still be taken in. */
+  const lost = (error: unknown) => {
+    if (current?.due === 'nothing') socket.destroy()
+    else fail(error)
+  }
   const look = (then: UnderWay | undefined, chunksThen: number) => {
     // Held back by us, it can send nothing.
-    const isDue = then?.expecting === true && !socket.isPaused()
+    const isDue = then?.due === 'soon' && !socket.isPaused()
     if (current !== then || chunks !== chunksThen || (then && !isDue)) return watch.refresh()
     return fail(new SourceError('stalled', `it sent nothing for ${pauseMs} ms`))
   }
@@ -128,14 +135,14 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
         watch.refresh()
         socket.resume()
       },
-      received: () => void (underWay.expecting = false),
+      expect: (what) => void (underWay.due = what),
       done: () => settle(resolve),
       fail(error) {
         settle(() => reject(error as Error))
         socket.destroy()
       },
     }
-    const underWay: UnderWay = { request, flow, expecting: true }
+    const underWay: UnderWay = { request, flow, due: 'soon' }
     current = underWay
     signal.addEventListener('abort', abort)
     if (signal.aborted) return abort()
@@ -154,11 +161,11 @@ function channelOn(socket: Duplex, pauseMs: number): Channel {
       fail(error)
     }
   })
-  socket.on('error', fail)
-  socket.on('end', () => fail(closed()))
+  socket.on('error', lost)
+  socket.on('end', () => lost(closed()))
   socket.on('close', () => {
     clearTimeout(watch)
-    fail(closed())
+    lost(closed())
   })
 
   return {

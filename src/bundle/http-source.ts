@@ -62,8 +62,9 @@ export function httpSource(
       try {
         return await idle.request(request)
       } catch (error) {
-        const mayBeStale = error instanceof SourceError && ['reset', 'refused'].includes(error.reason)
-        if (!mayBeStale || request.isAnswered()) throw error
+        const why = blame(error)
+        const mayBeStale = why instanceof SourceError && ['reset', 'refused'].includes(why.reason)
+        if (!mayBeStale || request.isAnswered() || request.signal.aborted) throw error
       }
     }
     const request = make()

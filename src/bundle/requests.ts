@@ -73,7 +73,7 @@ function runBody(
     length: layout.bytes(run.first, run.count),
     push,
     end() {
-      flow.received()
+      flow.expect('nothing')
       Promise.all(storing).then(flow.done, flow.fail)
     },
   }
@@ -105,7 +105,7 @@ export function followRequest(
     for (const piece of news) add(told, piece)
     left -= news.length
     onHeld(news.length === pieces ? 'all' : news)
-    flow.received()
+    flow.expect('later')
     if (left === 0) flow.done()
   }
   return {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { ApiErrorBody } from '../protocol/common.ts'
@@ -18,6 +19,10 @@ export type ServeChannelsOptions = {
  * for as long after it.
  */
 const LIMIT_MS = 75_000
+/** A worker that takes nothing of an answer for once to twice as long is cut off, milliseconds: it may be stopped, and others wait. */
+const STUCK_MS = 5_000
+/** When nothing is heard of a worker, it is asked whether it is still there, milliseconds. */
+const KEEP_ALIVE_MS = 30_000
 /** Answers that may wait to be taken when another is asked for, bytes. */
 const UNTAKEN_MAX = 1 << 20
 /** Largest bitmap of wanted pieces, bytes. */
@@ -28,7 +33,7 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
   const open = new Set<Duplex>()
   let closing = false
 
-  const admit = async ({ method, url, headers }: IncomingMessage, socket: Duplex): Promise<void> => {
+  const admit = async ({ method, url, headers }: IncomingMessage, socket: Socket): Promise<void> => {
     const { authorization, upgrade } = headers
     const [, bundle] = /^\/v1\/pieces\/([0-9a-f]{64})$/.exec(url ?? '') ?? []
     if (bundle === undefined || method !== 'GET' || upgrade !== CHANNEL)
@@ -58,7 +63,8 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     open.add(socket)
     socket.once('close', () => open.delete(socket))
     if (head.length > 0) socket.unshift(head)
-    admit(request, socket).catch((error: unknown) => {
+    // An HTTP server's connections are sockets.
+    admit(request, socket as Socket).catch((error: unknown) => {
       scope.log.error({ err: error }, 'opening a channel failed')
       socket.destroy()
     })
@@ -72,9 +78,10 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
 }
 
 /** Answers what is asked over a connection, one after the other, until it is closed. `answer` does not throw. */
-function answerAll(socket: Duplex, answer: (asked: Asked, line: Line) => Promise<void>): void {
+function answerAll(socket: Socket, answer: (asked: Asked, line: Line) => Promise<void>): void {
   const gone = new AbortController()
   let asked: Asked | undefined
+  let leaving = false
   /** A worker may have its answer before we know that it has left. */
   let next: Asked | undefined
   const limit = setTimeout(() => {
@@ -88,12 +95,18 @@ function answerAll(socket: Duplex, answer: (asked: Asked, line: Line) => Promise
     onDelivered: undefined,
     send: (head, data) =>
       new Promise((resolve) => {
+        leaving = true
         socket.cork()
         socket.write(head)
-        socket.write(data, (error) => resolve(!error))
+        socket.write(data, (error) => {
+          leaving = false
+          resolve(!error)
+        })
         socket.uncork()
       }),
   }
+  socket.setKeepAlive(true, KEEP_ALIVE_MS)
+  socket.setTimeout(STUCK_MS, () => leaving && socket.destroy())
   const delivered = () => {
     line.onDelivered?.()
     line.onDelivered = undefined

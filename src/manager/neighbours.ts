@@ -77,7 +77,6 @@ export class Neighbours {
     const isFetching = ({ level, doing }: ContextReport) => level === 'absent' && doing === 'fetching'
     // Contexts share bundles.
     const fetching = new Set(reports.filter(isFetching).flatMap(({ context }) => bundlesOf(context)))
-    for (const bundle of fetching) this.#holds(worker, bundle)
     for (const { context, level } of reports) {
       for (const bundle of bundlesOf(context)) {
         if (level !== 'absent') this.#holds(worker, bundle)
@@ -101,7 +100,6 @@ export class Neighbours {
   sources(worker: string, request: SourcesRequest): Source[] {
     const { bundle, heldBytes, totalBytes, from } = request
     if (!this.#contexts.need(bundle)) throw notFound(`no context needs the bundle ${bundle}`)
-    this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     for (const fault of request.faults) {
       this.#log.warn({ worker, bundle, ...fault }, 'a source was left out')
       if (fault.reason === 'corrupt' && this.#pilots.session(fault.source))
@@ -109,6 +107,10 @@ export class Neighbours {
     }
     const left = new Set(request.faults.map(({ source }) => source))
     const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
+    const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
+    // Nobody would tell when it is gone.
+    if (!this.#dispatcher.state.workers.has(worker)) return [manager]
+    this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     const neighbours = neighboursFor(this.#known, worker, bundle, left, Math.random).flatMap(
       (name): Source[] => {
         const url = this.#pilots.session(name)?.info.pieces
@@ -116,7 +118,7 @@ export class Neighbours {
       },
     )
     this.#holds(worker, bundle)
-    return [{ name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }, ...neighbours]
+    return [manager, ...neighbours]
   }
 
   /** Fetches that are under way. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -224,6 +225,21 @@ describe('a worker', () => {
     assert.equal(stored, 3)
   })
 
+  test('takes in what has come in full, also when the source is gone by then', async () => {
+    await using source = await startImpatient((_kind, first, count, socket) => {
+      socket.write(frame(FrameKind.RUN, first, count))
+      socket.end(Buffer.alloc(2 * PIECE_MIN + 1))
+    })
+    const channel = await source.open()
+    const stored = Promise.withResolvers<void>()
+    const { signal } = new AbortController()
+    const take = { layout, signal, onRun: () => {}, onPiece: () => stored.promise }
+    const taking = channel.request(takeRequest({ first: 0, count: 3 }, take, () => {}))
+    await until(() => !channel.isOpen())
+    stored.resolve()
+    await taking
+  })
+
   test('holds an answer back while its pieces cannot be stored, and takes the rest then', async () => {
     const pieces = 200
     const file = { path: 'a', size: pieces * PIECE_MIN, executable: false, pieceSize: PIECE_MIN }
@@ -254,15 +270,16 @@ describe('a worker', () => {
   })
 
   test('asks over a new channel when the one it has was closed, or its ticket has become too old', async () => {
-    for (const [answer, ends] of [
-      [frame(FrameKind.REFUSED, 0, 3, Buffer.from('old')), false],
-      [Buffer.alloc(0), true],
-    ] as const) {
+    const ends: ((socket: Duplex) => void)[] = [
+      (socket) => socket.write(frame(FrameKind.REFUSED, 0, 3, Buffer.from('old'))),
+      (socket) => socket.end(),
+      (socket) => (socket as Socket).resetAndDestroy(),
+    ]
+    for (const end of ends) {
       let asked = 0
       await using server = await startSource((_kind, _first, _second, socket) => {
         if (++asked !== 2) return socket.write(frame(FrameKind.BUSY))
-        socket.write(answer)
-        return ends && socket.end()
+        return end(socket)
       })
       const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
       const take = () => source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(5_000)))

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { request } from 'undici'
 import { createBundle } from '../../src/bundle/create.ts'
 import { PIECE_MIN } from '../../src/protocol/bundle.ts'
-import { CHANNEL, FrameKind, frame } from '../../src/protocol/channel.ts'
+import { CHANNEL, FrameKind, frame, RUN_MAX } from '../../src/protocol/channel.ts'
 import { until } from '../support/until.ts'
 import { nextFrame, openByHand } from './channels.ts'
 import { startNode, temporaryFolder, ticketFor, writeTree } from './cluster.ts'
@@ -164,6 +164,26 @@ describe('a source', () => {
     await Promise.all(sockets.map((socket) => once(socket, 'data')))
     await node.server.close()
     for (const socket of sockets) socket.destroy()
+  })
+
+  test('cuts off a worker that takes nothing of its answer, and no other', async () => {
+    await using temporary = await temporaryFolder()
+    const folder = (name: string) => path.join(temporary.folder, name)
+    await writeTree(folder('source'), { a: 2 * RUN_MAX })
+    await using node = await startNode(folder('node'))
+    const { id, manifest } = await createBundle({
+      store: node.store,
+      paths: [folder('source')],
+      kind: 'files',
+    })
+    const most = RUN_MAX / manifest.files[0]!.pieceSize
+    using stopped = await openByHand(node.url, id, ticketFor(id))
+    using idle = await openByHand(node.url, id, ticketFor(id))
+    const connections = promisify(node.server.server.getConnections.bind(node.server.server))
+    for (const first of [0, most]) stopped.socket.write(frame(FrameKind.RUN, first, most))
+    await until(async () => (await connections()) === 1, 20_000)
+    idle.socket.write(frame(FrameKind.FOLLOW))
+    assert.equal((await nextFrame(idle.socket)).kind, FrameKind.HELD)
   })
 
   test('forgets a worker that is gone, whatever it had asked', async () => {
