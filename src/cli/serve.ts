@@ -61,6 +61,7 @@ export async function serve(
     stateFolder: state,
     store,
     runtime,
+    contexts: config.contexts,
     version,
     log,
     onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
@@ -71,8 +72,6 @@ export async function serve(
   const lostSites = manager.registry
     .sites()
     .filter((name) => !config.sites.some((site) => site.name === name))
-  const contexts: string[] = []
-  for (const path of config.contexts) contexts.push((await manager.registerContext(path)).name)
 
   const factory = startFactory({
     config,
@@ -95,7 +94,7 @@ export async function serve(
   return {
     url: manager.url,
     config,
-    contexts,
+    contexts: manager.contexts,
     lostSites,
     drainRequested: drainRequested.promise,
     stopRequested: stopRequested.promise,

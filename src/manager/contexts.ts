@@ -12,7 +12,7 @@ import type { TaskError } from '../protocol/task.ts'
 import type { UploadContextRequest } from '../protocol/client.ts'
 import type { Blobs } from './blobs.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { ApiError, conflict, invalid, notFound } from './errors.ts'
+import { ApiError, busy, conflict, invalid, notFound } from './errors.ts'
 import { addContext, forgetName, knownContexts, passingContexts } from './known-contexts.ts'
 import type { Ledger } from './ledger.ts'
 import { layOut } from './upload.ts'
@@ -32,6 +32,8 @@ export class Contexts {
   readonly #usedAt = new Map<string, number>()
   /** Registrations under way: what they find in the store must stay there. */
   #registering = 0
+  /** Those of the configuration are not all registered yet. */
+  #someToCome = false
   #sweeping: Promise<void> | undefined
 
   constructor(ledger: Ledger, store: Store, dispatcher: Dispatcher) {
@@ -64,17 +66,28 @@ export class Contexts {
     return spec
   }
 
-  /** @throws {ApiError} 404 that names those there are */
+  /** @throws {ApiError} 404 that names those there are; 429 while it may be one that is to come */
   named(name: string): ContextSpec {
     const id = this.#names.get(name)
     if (id !== undefined) {
       this.#usedAt.set(id, this.#dispatcher.now)
       return this.byId(id)
     }
+    if (this.#someToCome)
+      throw busy(`context "${name}" is not known yet: those of the configuration are being registered`)
     const known = [...this.#names.keys()].join(', ') || 'none'
     throw notFound(
       `there is no context "${name}" (known: ${known}); add one with \`factory context add PATH\``,
     )
+  }
+
+  /** Registers those of the configuration, one after the other. Returns their names. */
+  async registerAll(paths: string[]): Promise<string[]> {
+    this.#someToCome = paths.length > 0
+    const names: string[] = []
+    for (const path of paths) names.push((await this.register(path)).name)
+    this.#someToCome = false
+    return names
   }
 
   /** The function asked for, or the context's first. */

@@ -42,6 +42,8 @@ export interface ManagerOptions {
   /** Holds the bundles of the contexts. */
   store: Store
   runtime: BootedRuntime
+  /** Files or folders of contexts to register. It answers meanwhile: their bundles may be large. */
+  contexts?: string[]
   /** Shown in the status. */
   version: string
   log: Logger
@@ -68,6 +70,8 @@ export interface Manager {
   caFile?: string
   /** What the factory needs of it. */
   registry: Pilots
+  /** Names of the contexts that it was to register. */
+  contexts: string[]
   /** Registers the context that a context.yaml, or the folder with one, describes. */
   registerContext(path: string): Promise<ContextSpec>
   /** Says where the status of the sites comes from. */
@@ -180,6 +184,9 @@ async function startOn(
     await sweeping
   })
 
+  const registered = contexts.registerAll(options.contexts ?? [])
+  // It is waited for below, or does not matter when it cannot listen.
+  registered.catch(() => {})
   const port = await listenOn(server, ledger, listen)
   const url = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
   neighbours.managerUrl = url
@@ -190,6 +197,7 @@ async function startOn(
     url,
     ...(tls ? { caFile: tls.certFile } : {}),
     registry: pilots,
+    contexts: await registered,
     registerContext: (path) => contexts.register(path),
     showSites: (sites) => (board.sites = sites),
   }

@@ -40,6 +40,17 @@ async function begin() {
   })
 }
 
+test('a context of the configuration is waited for until it is registered, however early a job needs it', async () => {
+  await using here = await begin()
+  await here.register('first')
+  const paths = [join(here.folder, 'first')]
+  const registered = here.contexts.registerAll(paths)
+  assert.throws(() => here.contexts.named('model-later'), { status: 429, message: /being registered/ })
+  assert.equal(here.contexts.named('model-first').name, 'model-first')
+  assert.deepEqual(await registered, ['model-first'])
+  assert.throws(() => here.contexts.named('model-later'), { status: 404, message: /known: .*model-first/ })
+})
+
 describe('a context that need not stay', () => {
   test('goes when nobody has used it for so long, with the files of no other', async () => {
     await using here = await begin()
