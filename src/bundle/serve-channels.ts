@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import { BundleId } from '../protocol/bundle.ts'
 import type { ApiErrorBody } from '../protocol/common.ts'
 import { CHANNEL, FrameKind, frameReader, noBody, wholeBody } from '../protocol/channel.ts'
 import type { FrameBody } from '../protocol/channel.ts'
@@ -35,8 +36,8 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
 
   const admit = async ({ method, url, headers }: IncomingMessage, socket: Socket): Promise<void> => {
     const { authorization, upgrade } = headers
-    const [, bundle] = /^\/v1\/pieces\/([0-9a-f]{64})$/.exec(url ?? '') ?? []
-    if (bundle === undefined || method !== 'GET' || upgrade !== CHANNEL)
+    const { success, data: bundle } = BundleId.safeParse(/^\/v1\/pieces\/(\w+)$/.exec(url ?? '')?.[1])
+    if (!success || method !== 'GET' || upgrade !== CHANNEL)
       return turnAway(socket, '404 Not Found', 'not-found', 'there is no such channel')
     if (!(await mayHave(authorization, bundle)))
       return turnAway(socket, '403 Forbidden', 'forbidden', 'this needs a ticket for the bundle')

@@ -38,8 +38,10 @@ export function holds({ bundles }: Neighbourhood, worker: string, bundle: string
 /** Notes that a worker no longer fetches a bundle: those that were named to it are free for others. */
 export function endsFetch({ bundles }: Neighbourhood, worker: string, bundle: string): void {
   const sharers = bundles.get(bundle)
-  for (const name of sharers?.named.get(worker)?.keys() ?? []) release(sharers!, name)
-  sharers?.named.delete(worker)
+  if (!sharers) return
+  const { holders, named } = sharers
+  for (const name of named.get(worker)?.keys() ?? []) holders.set(name, holders.get(name)! - 1)
+  named.delete(worker)
 }
 
 /** Notes that a worker got wrong bytes from another. */
@@ -111,9 +113,4 @@ function leastNamed(
     if (best.length > most) best.pop()
   }
   return best.map(({ name }) => name)
-}
-
-function release({ holders }: Sharers, name: string): void {
-  const times = holders.get(name)
-  if (times !== undefined) holders.set(name, Math.max(0, times - 1))
 }

@@ -9,7 +9,7 @@ import { checkTicket } from '../bundle/ticket.ts'
 import type { SchedulerConfig } from '../core/state.ts'
 import { defaultConfig } from '../core/state.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
-import type { ContextMode, ContextSpec } from '../protocol/context.ts'
+import type { ContextMode } from '../protocol/context.ts'
 import { backUp } from './backup.ts'
 import { Blobs } from './blobs.ts'
 import { Contexts } from './contexts.ts'
@@ -72,8 +72,6 @@ export interface Manager {
   registry: Pilots
   /** Names of the contexts that it was to register. */
   contexts: string[]
-  /** Registers the context that a context.yaml, or the folder with one, describes. */
-  registerContext(path: string): Promise<ContextSpec>
   /** Says where the status of the sites comes from. */
   showSites(sites: () => SiteStatus[]): void
   /** Ends open requests, writes down what is under way, closes the ledger. */
@@ -198,7 +196,6 @@ async function startOn(
     ...(tls ? { caFile: tls.certFile } : {}),
     registry: pilots,
     contexts: await registered,
-    registerContext: (path) => contexts.register(path),
     showSites: (sites) => (board.sites = sites),
   }
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,6 +15,7 @@ import type { TakeOptions } from '../../src/bundle/source.ts'
 import { PIECE_MIN } from '../../src/protocol/bundle.ts'
 import { FrameKind, frame, frameReader, wholeBody } from '../../src/protocol/channel.ts'
 import type { FaultReason } from '../../src/protocol/sources.ts'
+import { listen } from '../support/listen.ts'
 import { until } from '../support/until.ts'
 import { startSource } from './channels.ts'
 import { sourceOf } from './cluster.ts'
@@ -291,16 +291,13 @@ describe('a worker', () => {
   })
 
   test('is told why no channel is opened, and does not wait for the end of it', async () => {
-    const server = createServer((socket) => {
-      socket.on('error', () => {})
-      socket.write('HTTP/1.1 403 Forbidden\r\ncontent-length: 1000\r\n\r\nno ticket')
-    })
-    await once(server.listen(0, '127.0.0.1'), 'listening')
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const source = httpSource(BUNDLE, sourceOf('n', { url }, BUNDLE))
+    const refuses = createServer((socket) =>
+      socket.write('HTTP/1.1 403 Forbidden\r\ncontent-length: 1000\r\n\r\nno ticket'),
+    )
+    await using server = await listen(refuses)
+    const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
     const take = source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(5_000)))
     await assert.rejects(take, { reason: 'refused', message: /403: no ticket/ })
     await source.close()
-    server.close()
   })
 })

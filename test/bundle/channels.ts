@@ -1,36 +1,22 @@
-import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Client } from 'undici'
-import { CHANNEL, frameReader, wholeBody } from '../../src/protocol/channel.ts'
+import { CHANNEL, FrameKind, frameReader, wholeBody } from '../../src/protocol/channel.ts'
+import { listen, type Listening } from '../support/listen.ts'
 
 /** A source of the test's own: lets everybody open channels, and does with what is asked as it is told. */
 export async function startSource(
   onAsked: (kind: number, first: number, second: number, socket: Duplex) => void,
-): Promise<AsyncDisposable & { url: string }> {
-  const sockets = new Set<Duplex>()
+): Promise<Listening> {
   const server = createServer((_request, response) => response.writeHead(404).end())
   server.on('upgrade', (_request, socket: Duplex) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
     const reader = frameReader((kind, first, second) =>
-      wholeBody(kind === 2 ? second : 0, () => onAsked(kind, first, second, socket)),
+      wholeBody(kind === FrameKind.ANY ? second : 0, () => onAsked(kind, first, second, socket)),
     )
     socket.on('data', (chunk: Buffer) => reader.push(chunk))
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
-      server.closeAllConnections()
-      server.close()
-      await once(server, 'close')
-    },
-  }
+  return await listen(server)
 }
 
 /** A connection over which a channel was opened, or was to be: `status` is 101 if it is open. */

@@ -1,42 +1,26 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { Pool } from 'undici'
+import { add, bitmap } from '../../src/bundle/bitmap.ts'
 import { createBundle } from '../../src/bundle/create.ts'
 import { fetchBundle } from '../../src/bundle/fetch.ts'
 import { FrameKind, frame } from '../../src/protocol/channel.ts'
 import type { FaultReason } from '../../src/protocol/sources.ts'
+import { listen, type Listening } from '../support/listen.ts'
 import { startSource } from './channels.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from './cluster.ts'
 
 /** A TCP server of which each connection is treated so. */
-async function startServer(treat: (socket: Socket) => void): Promise<AsyncDisposable & { url: string }> {
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-    treat(socket)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
-      server.close()
-      await once(server, 'close')
-    },
-  }
-}
+const startServer = (treat: (socket: Socket) => void) => listen(createServer(treat))
 
 /** A neighbour that says it holds everything, and of each answer sends a byte now and then. */
-async function startDripper(pieces: number): Promise<AsyncDisposable & { url: string; asked: Set<number> }> {
+async function startDripper(pieces: number): Promise<Listening & { asked: Set<number> }> {
   const asked = new Set<number>()
-  const held = Buffer.alloc(Math.ceil(pieces / 8))
-  for (let piece = 0; piece < pieces; piece++) held[piece >> 3]! |= 1 << (piece & 7)
+  const held = bitmap(pieces)
+  for (let piece = 0; piece < pieces; piece++) add(held, piece)
   const source = await startSource((kind, first, count, socket) => {
     if (kind === FrameKind.FOLLOW) return socket.write(frame(FrameKind.HELD, pieces, held.length, held))
     asked.add(first)

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Status } from '../../src/protocol/client.ts'
-import { ask, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
+import { ask, HttpWorker, makeState, registerContext, removeState, startOn } from '../support/manager.ts'
 
 const SPEC = {
   name: 'own',
@@ -25,7 +25,7 @@ test('the end of one context’s fetch is not that of another’s that needs the
       await mkdir(join(folder, name))
       const spec = { ...SPEC, name, bundles: { app: '../app' } }
       await writeFile(join(folder, name, 'context.yaml'), JSON.stringify(spec))
-      const { id, bundles } = await manager.registerContext(join(folder, name))
+      const { id, bundles } = await registerContext(manager, join(folder, name))
       contexts.push(id)
       bundle = bundles.app!
     }
@@ -59,7 +59,7 @@ test('the status tells who is fetching which bundle from whom, until it is there
     await mkdir(path)
     await writeFile(join(path, 'a.js'), 'export const f = () => 1\n')
     await writeFile(join(path, 'context.yaml'), JSON.stringify(SPEC))
-    const { id: context, bundles } = await manager.registerContext(path)
+    const { id: context, bundles } = await registerContext(manager, path)
     const bundle = bundles.app!
     const [worker, other] = [await HttpWorker.register(manager), await HttpWorker.register(manager)]
     const transfers = async () =>

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
-import { ask, makeState, removeState, startOn } from '../support/manager.ts'
+import { ask, makeState, registerContext, removeState, startOn } from '../support/manager.ts'
 import { until } from '../support/until.ts'
 import { startWorker } from './process.ts'
 
@@ -27,7 +27,7 @@ async function startReal() {
     'functions: { square: { export: square } }',
   ]
   await writeFile(path.join(folder, 'context.yaml'), yaml.join('\n'))
-  await manager.registerContext(folder)
+  await registerContext(manager, folder)
   const pilot = () => ({ url: manager.url, token: manager.registry.create('test', 1)[0]!.token })
   const get = <T>(route: string) => ask<T>(manager.url, manager.token, route).then(({ body }) => body)
   const post = <T>(route: string, body: unknown) =>

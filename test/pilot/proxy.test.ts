@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
 import { createBundle } from '../../src/bundle/create.ts'
 import { fetchBundle } from '../../src/bundle/fetch.ts'
 import { createLink } from '../../src/pilot/link.ts'
+import { listen } from '../support/listen.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../bundle/cluster.ts'
 
 /** A proxy as centres have them: it tunnels, and forwards requests but none that are to become something else. */
@@ -26,9 +25,7 @@ async function startProxy() {
     upstream.on('error', () => client.destroy())
     client.on('error', () => upstream.destroy())
   })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return { tunnels, url, [Symbol.dispose]: () => void server.close() }
+  return Object.assign(await listen(server), { tunnels })
 }
 
 test('pieces come from the manager through a proxy', async (t) => {
@@ -37,7 +34,7 @@ test('pieces come from the manager through a proxy', async (t) => {
   await writeTree(folder('source'), { 'weights.bin': 1_000_000 })
   await using manager = await startNode(folder('manager'))
   const { id } = await createBundle({ store: manager.store, paths: [folder('source')], kind: 'files' })
-  using proxy = await startProxy()
+  await using proxy = await startProxy()
   const before = process.env['http_proxy']
   process.env['http_proxy'] = proxy.url
   t.after(() => {

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { test } from 'node:test'
 import { connect } from '../../src/client/index.ts'
-import { makeState, removeState, startOn } from '../support/manager.ts'
+import { makeState, registerContext, removeState, startOn } from '../support/manager.ts'
 import { startWorker } from './process.ts'
 
 const FAST_MS = 5
@@ -28,7 +28,7 @@ test('workers that differ eightfold in speed end within one lease of each other,
     path.join(folder, 'context.yaml'),
     `name: speeds\nlibrary: module\nbundles: { code: code }\n${setup}\n`,
   )
-  await manager.registerContext(folder)
+  await registerContext(manager, folder)
   for (const ms of [FAST_MS, SLOW_MS]) {
     const { token } = manager.registry.create('test', 1)[0]!
     cleanup.use(await startWorker({ url: manager.url, token }, { TASK_MS: String(ms) }))

@@ -8,7 +8,7 @@ import { signTicket } from '../../src/bundle/ticket.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
 import { openByHand } from '../bundle/channels.ts'
-import { ask, HttpWorker, managerForEachTest, startOn } from '../support/manager.ts'
+import { ask, HttpWorker, managerForEachTest, registerContext, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()
 
@@ -22,7 +22,7 @@ async function addBundle(name: string): Promise<string> {
     join(path, 'context.yaml'),
     JSON.stringify({ ...context, functions: { f: { export: 'f' } } }),
   )
-  return (await here.manager.registerContext(path)).bundles.app!
+  return (await registerContext(here.manager, path)).bundles.app!
 }
 
 /** The manager's own key, as somebody has it who has read the ledger. */

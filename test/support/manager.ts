@@ -68,6 +68,15 @@ export interface Answer<T = unknown> {
   body: T
 }
 
+/** Registers the context that the folder describes. */
+export async function registerContext(
+  { url, token }: { url: string; token: string },
+  path: string,
+): Promise<ContextSpec> {
+  const { body } = await ask<ContextSpec>(url, token, '/v1/contexts', { path })
+  return body
+}
+
 /** One HTTP request with a JSON answer. */
 export async function ask<T = { error: { code: string; message: string } }>(
   url: string,
