@@ -1,9 +1,11 @@
 import {
   AddTasksResponse,
   CancelTasksResponse,
+  JobErrors,
   JobInfo,
   ProgressResponse,
   ResultsResponse,
+  RetryResponse,
   TaskLog,
   type AddTasksResponse as Added,
   type CancelTasksRequest,
@@ -42,6 +44,13 @@ export interface Job {
   close(options?: CallOptions): Promise<JobInfo>
   /** Gives up every task that has no result yet. */
   cancel(options?: CallOptions): Promise<JobInfo>
+  /**
+   * Runs the tasks that failed again, whatever has become of the job; a cancelled one also runs what it had not run yet. Their
+   * new results come behind all that were there before.
+   */
+  retry(options?: CallOptions): Promise<RetryResponse>
+  /** In what ways its tasks failed, the commonest first. */
+  errors(options?: CallOptions): Promise<JobErrors>
   /** Has the factory forget a job that has ended: its tasks, results and logs. */
   forget(options?: CallOptions): Promise<JobInfo>
   /**
@@ -125,6 +134,17 @@ export function jobHandle(transport: Transport, id: number): Job {
     add,
     close: (options = {}) => post('close', options),
     cancel: (options = {}) => post('cancel', options),
+    retry: ({ signal } = {}) =>
+      transport.call({
+        method: 'POST',
+        path: `${path}/retry`,
+        body: '{}',
+        answer: RetryResponse,
+        timeoutMs: FORGETTING_MS,
+        signal,
+      }),
+    errors: ({ signal } = {}) =>
+      transport.call({ method: 'GET', path: `${path}/errors`, answer: JobErrors, signal }),
     forget: ({ signal } = {}) =>
       transport.call({
         method: 'POST',

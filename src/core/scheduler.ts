@@ -59,6 +59,17 @@ export function addTasks(
   return actions
 }
 
+/** Queues tasks that had failed once more. */
+export function retryTasks(state: SchedulerState, jobId: number, tasks: number[], now: number): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  job.failed -= tasks.length
+  for (const task of tasks) enqueue(state, job, task)
+  offer(state, now, actions)
+  return actions
+}
+
 /** No more tasks will be added. */
 export function closeJob(state: SchedulerState, jobId: number): Action[] {
   const actions: Action[] = []

@@ -1,11 +1,21 @@
 import { isAnyQueued } from '../core/backlog.ts'
-import { addJob, addTasks, cancelJob, cancelTasks, closeJob, trustAgain } from '../core/scheduler.ts'
+import {
+  addJob,
+  addTasks,
+  cancelJob,
+  cancelTasks,
+  closeJob,
+  retryTasks,
+  trustAgain,
+} from '../core/scheduler.ts'
 import type {
   AddTasksRequest,
   CreateJobRequest,
+  JobErrors,
   JobInfo,
   JobOptions,
   ResultsResponse,
+  RetryResponse,
   TaskLog,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
@@ -13,7 +23,9 @@ import type { Blobs } from './blobs.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { busy, conflict, invalid, notFound } from './errors.ts'
+import { ErrorTally } from './job-errors.ts'
 import type { JobRow, Ledger, NewTask } from './ledger.ts'
+import { reopenJob, takeBackFailures } from './retries.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
 const PAGE_LENGTH = 16 << 20
@@ -36,6 +48,7 @@ interface Job {
   heardAt: number
   /** Called when results or the end of the job are there to be read. */
   listeners: Set<() => void>
+  errors: ErrorTally
 }
 
 /** Jobs as clients see them, kept in step between ledger and scheduler. */
@@ -75,7 +88,13 @@ export class Jobs {
     const { tasks, done, failed } = this.#ledger.counts(row.id)
     const job = { ...this.#track(row), tasks, done, failed }
     this.#jobs.set(row.id, job)
-    if (row.cancelled || stateOf(job) === 'finished') return
+    if (!row.cancelled) this.#resume(job)
+  }
+
+  /** Has what a job has not run yet run. */
+  #resume(job: Job): void {
+    const { row } = job
+    if (stateOf(job) === 'finished') return
     this.#schedule(job)
     for (const [start, end] of this.#ledger.unfinished(row.id)) this.#queue(job, start, end)
     if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
@@ -83,7 +102,8 @@ export class Jobs {
 
   #track(row: JobRow): Job {
     const { now } = this.#dispatcher
-    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, listeners: new Set() }
+    const errors = new ErrorTally(this.#ledger, row.id)
+    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, listeners: new Set(), errors }
   }
 
   #schedule({ row, done, failed }: Job): void {
@@ -218,6 +238,49 @@ export class Jobs {
   }
 
   /**
+   * Runs the tasks that failed again, whatever has become of the job: a cancelled one also runs what it had not run yet.
+   * @throws {ApiError} 409 if the files of its context are gone
+   */
+  async retry(id: number): Promise<RetryResponse> {
+    const job = this.#touch(id)
+    const { row } = job
+    await this.#contexts.requireFiles(this.#contexts.byId(row.context))
+    await reopenJob(this.#ledger, id)
+    trustAgain(this.#dispatcher.state, row.context)
+    if (row.cancelled) {
+      row.closed = true
+      row.cancelled = false
+      this.#resume(job)
+    }
+    let retried = 0
+    for await (const tasks of takeBackFailures(this.#ledger, id)) {
+      retried += tasks.length
+      row.retried += tasks.length
+      this.#queueAgain(job, tasks)
+      job.failed -= tasks.length
+    }
+    job.errors.reset()
+    this.#notify(job)
+    this.#onWork()
+    return { retried, job: this.info(id) }
+  }
+
+  /** Queues tasks whose failures were taken back, but are still counted. */
+  #queueAgain(job: Job, tasks: number[]): void {
+    const { state, now } = this.#dispatcher
+    const { id, closed } = job.row
+    const hasEnded = !state.jobs.has(id)
+    if (hasEnded) this.#schedule(job)
+    this.#dispatcher.apply(retryTasks(state, id, tasks, now))
+    if (hasEnded && closed) this.#dispatcher.apply(closeJob(state, id))
+  }
+
+  /** In what ways its tasks failed. */
+  errors(id: number): Promise<JobErrors> {
+    return this.#get(id).errors.read()
+  }
+
+  /**
    * Deletes a job that has ended, with its tasks, results and logs.
    * @throws {ApiError} 409 while it is open
    */
@@ -258,6 +321,7 @@ export class Jobs {
       tasks,
       done,
       failed,
+      retried: row.retried,
       ...(problem !== undefined && state === 'open' ? { problem } : {}),
       createdAt: row.createdAt,
     }

@@ -17,6 +17,8 @@ export interface JobRow {
   options: JobOptions
   closed: boolean
   cancelled: boolean
+  /** How many failed tasks were run again. */
+  retried: number
   createdAt: number
 }
 
@@ -80,14 +82,19 @@ export class Ledger {
       'SELECT max((SELECT max(cursor) FROM results WHERE job = jobs.id)) AS cursor FROM jobs',
     ).get() as { cursor: number | null }
     this.#nextTask = Math.max(task ?? 0, this.#used('tasks')) + 1
-    this.#nextCursor = (last.cursor ?? 0) + 1
+    this.#nextCursor = Math.max(last.cursor ?? 0, this.#used('cursors')) + 1
+  }
+
+  /** The greatest cursor that was ever given out. */
+  get lastCursor(): number {
+    return this.#nextCursor - 1
   }
 
   /**
    * The greatest number of what was forgotten. None is used twice: a worker that was lost for a while may still speak of the
    * old task, and its value would be taken for the new one's.
    */
-  #used(what: 'tasks' | 'jobs'): number {
+  #used(what: 'tasks' | 'jobs' | 'cursors'): number {
     return Number(this.sql('SELECT value FROM meta WHERE key = ?').get(`${what}-used`)?.value ?? 0)
   }
 
@@ -123,7 +130,7 @@ export class Ledger {
   }
 
   /** Adds a job, unless there is one of that name; returns the one there is then. */
-  addJob(job: Omit<JobRow, 'id' | 'closed' | 'cancelled'>): Promise<JobRow> {
+  addJob(job: Omit<JobRow, 'id' | 'closed' | 'cancelled' | 'retried'>): Promise<JobRow> {
     return this.commits.write(() => {
       this.sql(
         `INSERT OR IGNORE INTO jobs (id, name, context, function, options, created_at)
@@ -231,6 +238,11 @@ export class Ledger {
     return this.sql('SELECT id FROM tasks WHERE job = ? AND key = ?').get(job, key)?.id as number | undefined
   }
 
+  /** What its user calls a task of this number. */
+  keyOf(task: number): string {
+    return this.sql('SELECT key FROM tasks WHERE id = ?').get(task)!.key as string
+  }
+
   /** Numbers of the job's tasks without a result, as ranges `[start, end)`. */
   *unfinished(job: number): Generator<[start: number, end: number]> {
     const rows = this.db
@@ -329,7 +341,7 @@ export class Ledger {
   #ending(row: Row) {
     const worker = row.worker as string
     const status = row.status as ResultRow['status']
-    const node = this.#nodeOf(worker)
+    const node = this.nodeOf(worker)
     const log = this.#logOf(row.task as number)
     return {
       status,
@@ -345,7 +357,8 @@ export class Ledger {
     return this.sql('SELECT log FROM logs WHERE task = ?').get(task)?.log as string | undefined
   }
 
-  #nodeOf(worker: string): string | undefined {
+  /** The node that a worker ran on, if the worker is known. */
+  nodeOf(worker: string): string | undefined {
     const row = this.sql(`SELECT info ->> 'node' AS node FROM workers WHERE id = ?`).get(
       Number(worker.slice(1)),
     )
@@ -368,6 +381,7 @@ function toJob(row: Row): JobRow {
     options: { ...JobOptions.parse({}), ...(JSON.parse(row.options as string) as Partial<JobOptions>) },
     closed: row.closed === 1,
     cancelled: row.cancelled === 1,
+    retried: row.retried as number,
     createdAt: row.created_at as number,
   }
 }

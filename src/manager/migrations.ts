@@ -94,4 +94,8 @@ export const migrations: string[] = [
   -- How long a context stays that no job needs; null for ever.
   ALTER TABLE contexts ADD COLUMN keep_ms INTEGER;
   `,
+  `
+  -- How many of its failed tasks were run again.
+  ALTER TABLE jobs ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
+  `,
 ]

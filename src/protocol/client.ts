@@ -54,6 +54,8 @@ export const JobInfo = z.object({
   tasks: z.int(),
   done: z.int(),
   failed: z.int(),
+  /** How many tasks that had failed were run again. */
+  retried: z.int().default(0),
   /** Why nothing of it can run, e.g. that its context's setup fails everywhere. Its tasks stay queued. */
   problem: z.string().optional(),
   createdAt: Timestamp,
@@ -63,6 +65,30 @@ export type JobInfo = z.infer<typeof JobInfo>
 /** `GET /v1/jobs` */
 export const JobsResponse = z.object({ jobs: z.array(JobInfo) })
 export type JobsResponse = z.infer<typeof JobsResponse>
+
+/** `GET /v1/jobs/:id/errors`: in what ways its tasks failed. */
+export const JobErrors = z.object({
+  failed: z.int(),
+  /** How many ways there are, as far as they were told apart: errors that differ in numbers or quoted texts only are one. */
+  kinds: z.int(),
+  /** The commonest ones first, each with the first error of its kind and where that came from. */
+  errors: z.array(
+    z.object({
+      tasks: z.int(),
+      error: TaskError,
+      example: z.object({ key: z.string(), worker: z.string(), node: z.string().optional() }),
+    }),
+  ),
+})
+export type JobErrors = z.infer<typeof JobErrors>
+
+/** `POST /v1/jobs/:id/retry`: runs the tasks that failed again; a cancelled job also runs what it had not run yet. */
+export const RetryResponse = z.object({
+  /** Tasks that had failed. */
+  retried: z.int(),
+  job: JobInfo,
+})
+export type RetryResponse = z.infer<typeof RetryResponse>
 
 /** `POST /v1/jobs/:id/tasks`: adds tasks whose keys the job does not have yet. Acknowledged once committed. */
 export const AddTasksRequest = z.object({

@@ -15,6 +15,7 @@ const JOB: JobInfo = {
   tasks: 10_000,
   done: 4_000,
   failed: 12,
+  retried: 0,
   createdAt: 0,
 }
 

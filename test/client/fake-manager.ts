@@ -161,6 +161,7 @@ export async function fakeManager(): Promise<FakeManager> {
       tasks: 0,
       done: 0,
       failed: 0,
+      retried: 0,
       createdAt: 1,
     }
     const job = { info, tasks: new Map<string, unknown>(), rows: [] }

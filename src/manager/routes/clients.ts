@@ -104,6 +104,8 @@ export function clientRoutes(
   })
   server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/retry', small, ({ params }) => jobs.retry(parse(JobParams, params).job))
+  server.get('/v1/jobs/:job/errors', ({ params }) => jobs.errors(parse(JobParams, params).job))
   server.post('/v1/jobs/:job/forget', small, ({ params }) => jobs.forget(parse(JobParams, params).job))
   server.get('/v1/jobs/:job/log', ({ params, query }) =>
     jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
