@@ -21,7 +21,7 @@ const RETRY_MS = 1_000
 
 /**
  * Writes in groups: all that came in while the last group was being written goes to disk with one sync. A write is
- * resolved when it is on disk. Writes run in order; one that throws fails alone.
+ * resolved when it is on disk. Writes run in order; one that throws leaves nothing of itself behind and fails alone.
  */
 export class Committer {
   readonly #db: DatabaseSync
@@ -33,7 +33,7 @@ export class Committer {
   /** Set while the ledger cannot be written. */
   trouble: string | undefined
 
-  /** @param onRollback called when a group was undone, to forget what its writes noted elsewhere */
+  /** @param onRollback called when a write or a group was undone, to forget what it noted elsewhere */
   constructor(db: DatabaseSync, log: Logger, onRollback: () => void) {
     this.#db = db
     this.#log = log
@@ -81,12 +81,17 @@ export class Committer {
   }
 
   #attempt({ run, resolve, reject }: Write): () => void {
+    this.#db.exec('SAVEPOINT one')
     try {
       const value = run()
+      this.#db.exec('RELEASE one')
       return () => resolve(value)
     } catch (error) {
       // Trouble with the disk ends the whole group; anything else is this write's own.
       if (isDiskTrouble(error) || !this.#db.isTransaction) throw error
+      this.#db.exec('ROLLBACK TO one')
+      this.#db.exec('RELEASE one')
+      this.#onRollback()
       return () => reject(error as Error)
     }
   }

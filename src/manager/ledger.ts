@@ -2,7 +2,7 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import type { BlobRef } from '../protocol/blob.ts'
 import { JobOptions, type ResultRow, type TaskLog } from '../protocol/client.ts'
-import type { JsonValue } from '../protocol/common.ts'
+import { type JsonValue, limits } from '../protocol/common.ts'
 import type { TaskError, TaskResult } from '../protocol/task.ts'
 import { Committer } from './committer.ts'
 import { openDatabase } from './database.ts'
@@ -198,12 +198,12 @@ export class Ledger {
 
   /**
    * Takes the keys from those of these tasks that have no result, so that they can be used anew; returns the tasks' numbers.
-   * The tasks stay, since a worker may still speak of them.
+   * The tasks stay, since a worker may still speak of them, under names that are longer than any key can be.
    */
   releaseKeys(job: number, keys: string[]): Promise<number[]> {
     return this.commits.write(() => {
       const release = this.sql(
-        `UPDATE tasks SET key = key || '#' || id WHERE job = ? AND key = ?
+        `UPDATE tasks SET key = printf('%s (cancelled, task %0${limits.key}d)', key, id) WHERE job = ? AND key = ?
          AND NOT EXISTS (SELECT 1 FROM results WHERE task = tasks.id) RETURNING id`,
       )
       return keys.flatMap((key) => release.all(job, key).map(({ id }) => id as number))

@@ -236,7 +236,7 @@ export class Pilots implements PilotRegistry {
       info.deadline === undefined
         ? info
         : { ...info, clock: now, deadline: toOwnClock(info.deadline, info.clock, now) }
-    return this.#transaction(() => {
+    const registered = this.#transaction(() => {
       this.#ledger
         .sql('UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?')
         .run(info.restarts, now, pilot.id)
@@ -246,10 +246,12 @@ export class Pilots implements PilotRegistry {
       const worker = `w${lastInsertRowid}`
       const { token: session, hash } = makeToken(worker, nonce)
       this.#ledger.sql('UPDATE workers SET session_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
-      this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash })
-      this.#dispatcher.join(this.workerInfo(worker))
-      return { worker, session }
+      return { worker, session, hash }
     })
+    const { worker, session, hash } = registered
+    this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash })
+    this.#dispatcher.join(this.workerInfo(worker))
+    return { worker, session }
   }
 
   /** The session this token opens. @throws {ApiError} 401 for what is no session, 410 for one that has ended */

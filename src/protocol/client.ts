@@ -99,7 +99,7 @@ export const AddTasksRequest = z.object({
         key: z
           .string()
           .min(1)
-          .max(200)
+          .max(limits.key)
           .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
         input: Json,
         /** Blobs that the input refers to. The manager must have them: put them first. */
@@ -118,14 +118,14 @@ export const AddTasksResponse = z.object({
 export type AddTasksResponse = z.infer<typeof AddTasksResponse>
 
 /** `POST /v1/jobs/:id/tasks/cancel`: gives up those of these tasks that have no result yet. Their keys can be used anew. */
-export const CancelTasksRequest = z.object({ keys: z.array(z.string().max(200)).max(limits.batch) })
+export const CancelTasksRequest = z.object({ keys: z.array(z.string().max(limits.key)).max(limits.batch) })
 export type CancelTasksRequest = z.infer<typeof CancelTasksRequest>
 
 export const CancelTasksResponse = z.object({ cancelled: z.int() })
 export type CancelTasksResponse = z.infer<typeof CancelTasksResponse>
 
 /** `POST /v1/jobs/:id/tasks/progress`: where these tasks are. */
-export const ProgressRequest = z.object({ keys: z.array(z.string().max(200)).max(1000) })
+export const ProgressRequest = z.object({ keys: z.array(z.string().max(limits.key)).max(1000) })
 export type ProgressRequest = z.infer<typeof ProgressRequest>
 
 /** Tasks without a result, of those asked for. */

@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { pino } from 'pino'
 import { addContext } from '../../src/manager/known-contexts.ts'
 import { Ledger } from '../../src/manager/ledger.ts'
-import type { JobInfo, Status } from '../../src/protocol/client.ts'
+import type { JobInfo, ProgressResponse, ResultsResponse, Status } from '../../src/protocol/client.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()
@@ -54,6 +54,27 @@ describe('a job', () => {
     await worker.workUntilIdle()
     assert.equal((await user<JobInfo>(`/v1/jobs/${job.id}/cancel`, {})).body.state, 'finished')
     await worker.die()
+  })
+
+  test('gives up tasks whose keys look like names of tasks that were given up before', async () => {
+    const { body: job } = await user<JobInfo>('/v1/jobs', { name: 'job', context: 'ctx' })
+    const keys = ['a', ...Array.from({ length: 9 }, (_, i) => `a#${i}`)]
+    await user(`/v1/jobs/${job.id}/tasks`, { tasks: keys.map((key) => ({ key, input: {} })) })
+    const cancelled = await user(`/v1/jobs/${job.id}/tasks/cancel`, { keys: ['a#5', 'a'] })
+    assert.deepEqual(cancelled, { status: 200, body: { cancelled: 2 } })
+    const kept = keys.filter((key) => !['a#5', 'a'].includes(key))
+    assert.deepEqual(
+      (await user<ProgressResponse>(`/v1/jobs/${job.id}/tasks/progress`, { keys })).body.tasks.map(
+        ({ key }) => key,
+      ),
+      kept,
+    )
+    const { results } = (await user<ResultsResponse>(`/v1/jobs/${job.id}/results`)).body
+    assert.ok(results.every(({ key }) => !keys.includes(key)))
+    assert.deepEqual(
+      results.map(({ error }) => error?.name),
+      ['Cancelled', 'Cancelled'],
+    )
   })
 
   test('that has ended is forgotten with all that was in it, and no number of it is used again', async () => {

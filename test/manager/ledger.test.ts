@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, describe, test } from 'node:test'
+import fc from 'fast-check'
 import { pino } from 'pino'
 import { jobsWithBlobs } from '../../src/manager/kept-blobs.ts'
 import { addContext } from '../../src/manager/known-contexts.ts'
@@ -190,6 +191,51 @@ describe('the ledger', () => {
     await assert.rejects(failing, /mine alone/)
     assert.equal((await adding).known, 0)
     assert.equal(ledger.counts(job.id).tasks, 3)
+    await ledger.close()
+  })
+
+  test('a write that fails half-way leaves nothing of itself, and numbers go on as if it had not been', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    const before = ledger.addTasks(job.id, numbered(0, 3))
+    const failing = ledger.addTasks(job.id, [
+      { key: 'half', input: '1' },
+      { key: 'bad', input: '2', blobs: 'not JSON' },
+    ])
+    const after = ledger.addTasks(job.id, numbered(3, 5))
+    await assert.rejects(failing, SyntaxError)
+    assert.equal((await after).start, (await before).end)
+    assert.equal(ledger.taskNumber(job.id, 'half'), undefined)
+    assert.equal(ledger.counts(job.id).tasks, 5)
+    await ledger.close()
+  })
+
+  test('keys that are released never meet those that users choose', async () => {
+    const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
+    const job = await withJob(ledger)
+    await fc.assert(
+      fc.asyncProperty(
+        fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }), { minLength: 1 }),
+        async (keys) => {
+          // Names like those that are given to released keys are chosen by users too.
+          const { end } = await ledger.addTasks(job.id, [{ key: `probe ${Math.random()}`, input: '0' }])
+          const chosen = [...new Set(keys.flatMap((key, i) => [key, `${key}#${end + 2 * i}`]))]
+          await ledger.addTasks(
+            job.id,
+            chosen.map((key) => ({ key, input: '1' })),
+          )
+          const released = await ledger.releaseKeys(job.id, [...chosen].reverse())
+          assert.equal(released.length, chosen.length)
+          const again = await ledger.addTasks(
+            job.id,
+            chosen.map((key) => ({ key, input: '2' })),
+          )
+          assert.equal(again.known, 0)
+          await ledger.releaseKeys(job.id, chosen)
+        },
+      ),
+      { numRuns: 20 },
+    )
     await ledger.close()
   })
 

@@ -29,7 +29,7 @@ const Digits = z
   .transform(Number)
 const ContextParams = z.object({ name: Name })
 const JobParams = z.object({ job: Digits })
-const LogQuery = z.object({ key: z.string().min(1).max(200) })
+const LogQuery = z.object({ key: z.string().min(1).max(limits.key) })
 const ResultsQuery = z.object({
   after: Digits.default(0),
   limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
