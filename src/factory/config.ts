@@ -40,6 +40,13 @@ const site = {
   walltime: Duration.optional(),
   /** Warning the batch system gives between SIGTERM and SIGKILL. */
   grace: Wait.default(10),
+  /**
+   * Variables for the batch system's commands, e.g. `SLURM_CONF`; of the factory's own environment they get only what they
+   * need to be found and to work.
+   */
+  commandEnvironment: z
+    .record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a name of a variable'), z.string().max(4096))
+    .default({}),
   /** Shell lines run on the node before the worker starts, e.g. `module load cuda`. */
   setup: z.string().max(65_536).default(''),
   /** Node-local folder for contexts that outlive a pilot; `$NAME` is expanded on the node. Default: below /tmp. */

@@ -3,10 +3,10 @@ import type { SiteStatus } from '../protocol/client.ts'
 import type { Config, SiteConfig } from './config.ts'
 import type { PilotRegistry } from '../core/registry.ts'
 import { SiteLoop } from './site-loop.ts'
-import { htcondorSite } from './sites/htcondor.ts'
+import { htcondorSite, htcondorVariables } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
-import { slurmSite } from './sites/slurm.ts'
+import { slurmSite, slurmVariables } from './sites/slurm.ts'
 import { type Boot, submissionsFolder } from './submission.ts'
 import { shellTransport } from './transports/shell.ts'
 
@@ -66,8 +66,17 @@ export function makeSite(
     case 'local':
       return localSite(config, submissionsFolder(stateFolder, config.name), onChange)
     case 'htcondor':
-      return htcondorSite(config, factoryId, shellTransport())
+      return htcondorSite(
+        config,
+        factoryId,
+        shellTransport({ kept: htcondorVariables, set: config.commandEnvironment }),
+      )
     case 'slurm':
-      return slurmSite(config, factoryId, submissionsFolder(stateFolder, config.name), shellTransport())
+      return slurmSite(
+        config,
+        factoryId,
+        submissionsFolder(stateFolder, config.name),
+        shellTransport({ kept: slurmVariables, set: config.commandEnvironment }),
+      )
   }
 }

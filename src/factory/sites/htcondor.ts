@@ -6,6 +6,15 @@ import { classAdQuote, renderTemplate, shippedTemplate } from '../template.ts'
 import type { CommandResult, Transport } from '../transports/transport.ts'
 import { type Job, type JobState, type Site, SubmitRefused } from './site.ts'
 
+/** Variables that name the pool to HTCondor's commands, and the files by which they prove who asks. */
+export const htcondorVariables = [
+  'CONDOR_CONFIG',
+  'BEARER_TOKEN_FILE',
+  'X509_USER_PROXY',
+  'X509_USER_CERT',
+  'X509_USER_KEY',
+]
+
 /** What we ask of each job's ClassAd. Attributes that a job does not have are left out of the answer. */
 const Ad = z.object({
   ClusterId: z.int(),

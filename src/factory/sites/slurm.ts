@@ -8,6 +8,9 @@ import { renderTemplate, shippedTemplate } from '../template.ts'
 import type { CommandResult, Transport } from '../transports/transport.ts'
 import { type Job, type JobState, type Site, SubmitRefused } from './site.ts'
 
+/** Variables that name the cluster to Slurm's commands. Those that change what a command does (`SBATCH_…`) are not kept. */
+export const slurmVariables = ['SLURM_CONF', 'SLURM_CONF_SERVER']
+
 /** One line of `squeue`, with the fields of {@link format}. */
 const Row = z.tuple([
   z.string().regex(/^\d+(_\d+)?$/),

@@ -1,9 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
+import { commandEnvironment } from './environment.ts'
 import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
 
-/** Runs commands on this machine. `prefix` goes in front of each, e.g. to enter a container. */
-export function shellTransport(prefix: readonly string[] = []): Transport {
+export type ShellOptions = {
+  /** Goes in front of each command, e.g. to enter a container. */
+  prefix?: readonly string[]
+  /** Names of variables, beyond the usual ones, that commands inherit; see {@link commandEnvironment}. */
+  kept?: readonly string[]
+  /** Variables that commands get beside those. */
+  set?: Readonly<Record<string, string>>
+}
+
+/** Runs commands on this machine, in an environment that holds what they need and no more. */
+export function shellTransport({ prefix = [], kept, set }: ShellOptions = {}): Transport {
   return {
     async run(command, { cwd, signal }) {
       const [file, ...args] = [...prefix, ...command] as [string, ...string[]]
@@ -12,7 +22,7 @@ export function shellTransport(prefix: readonly string[] = []): Transport {
       const child = spawn(file, args, {
         cwd,
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: environment(),
+        env: commandEnvironment(process.env, kept, set),
         detached: true,
       })
       const kill = () => killGroup(child)
@@ -42,12 +52,6 @@ function killGroup({ pid }: ChildProcess): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
-}
-
-/** Batch systems may record the environment of what they are told: nothing of ours goes there. */
-function environment(): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('GLEANER_'))
-  return { ...Object.fromEntries(kept), LC_ALL: 'C' }
 }
 
 async function text(stream: Readable): Promise<string> {

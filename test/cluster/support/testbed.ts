@@ -47,7 +47,7 @@ export function researcher(): Transport {
     run(command, { cwd = testbed.shared, signal }) {
       if (cwd !== testbed.shared) execFileSync('chown', ['-R', '-h', `${testbed.uid}:${testbed.gid}`, cwd])
       const enter = [script, 'exec', '--user', 'researcher', '--cwd', cwd, '--']
-      return shellTransport(enter).run(command, { signal })
+      return shellTransport({ prefix: enter }).run(command, { signal })
     },
   }
 }
