@@ -1,4 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
+import { familyOf } from '../library/family.ts'
 import type { DeviceMemory } from './device-memory.ts'
 
 /**
@@ -27,14 +28,6 @@ async function sumOf(pids: number[], file: string, figures: RegExp): Promise<num
   let bytes = 0
   for (const text of texts) for (const [, kib] of text.matchAll(figures)) bytes += Number(kib) * 1024
   return bytes
-}
-
-/** The process and its descendants. */
-async function familyOf(pid: number): Promise<number[]> {
-  const threads = await readdir(`/proc/${pid}/task`).catch(() => [])
-  const lists = await Promise.all(threads.map((thread) => read(`/proc/${pid}/task/${thread}/children`)))
-  const children = lists.flatMap((list) => list.match(/\d+/g) ?? [])
-  return [pid, ...(await Promise.all(children.map((child) => familyOf(Number(child))))).flat()]
 }
 
 /** Empty for a process that has gone meanwhile. */

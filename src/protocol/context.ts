@@ -119,23 +119,40 @@ const TextTemplate = z
 /** Setup of a context that is an HTTP server, which a command starts on each worker. */
 export const ServerSetup = z.strictObject({
   /**
-   * A program and its arguments. `{{ port }}` is where to listen on 127.0.0.1, `{{ bundles.NAME }}` a bundle's folder,
-   * `{{ threads }}` the slot's CPUs.
+   * A program and its arguments. `{{ socket }}` is the path of a Unix socket at which to listen, or `{{ port }}` a port on
+   * 127.0.0.1; `{{ bundles.NAME }}` is a bundle's folder, `{{ threads }}` the slot's CPUs.
    */
   command: z
     .array(TextTemplate)
     .min(1)
     .refine(
-      (command) => pathsIn(command).every((path) => /^(port|threads|bundles\.[\w-]+)$/.test(path)),
-      'has placeholders other than {{ port }}, {{ threads }} and {{ bundles.NAME }}',
+      (command) => pathsIn(command).every((path) => /^(port|socket|threads|bundles\.[\w-]+)$/.test(path)),
+      'has placeholders other than {{ socket }}, {{ port }}, {{ threads }} and {{ bundles.NAME }}',
     )
-    .refine((command) => pathsIn(command).includes('port'), 'must tell the server its {{ port }}'),
+    .refine(
+      (command) => pathsIn(command).includes('port') !== pathsIn(command).includes('socket'),
+      'must tell the server either its {{ socket }} or its {{ port }}',
+    ),
   /** It is ready once this path answers GET with 2xx. */
   healthy: z.string().startsWith('/', 'expected a path, such as /health'),
   /** Longest that may take, seconds; a worker gives up after 15 minutes in any case. */
   startLimit: z.number().positive().max(900).default(300),
   /** Most requests at once. */
   concurrency: z.int().min(1).max(4096).default(8),
+  /**
+   * A key made for each server, which only it and its worker know: it is set as this variable of the server's environment, and
+   * each request carries it in this header, as `Bearer KEY` in `authorization`.
+   */
+  secret: z
+    .strictObject({
+      variable: z.string().regex(/^[A-Za-z_]\w*$/, 'expected the name of an environment variable'),
+      header: z
+        .string()
+        .regex(/^[a-z0-9-]+$/i, 'expected the name of a header, such as x-api-key')
+        .toLowerCase()
+        .default('authorization'),
+    })
+    .optional(),
 })
 export type ServerSetup = z.infer<typeof ServerSetup>
 

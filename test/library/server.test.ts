@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import { loadContext } from '../../src/library/load.ts'
+import { parseListeners } from '../../src/library/server/listeners.ts'
 import { render, renderText, within } from '../../src/library/server/render.ts'
 import { limits, type JsonValue } from '../../src/protocol/common.ts'
 import { bundlesOf, LibrarySpec } from '../../src/protocol/context.ts'
@@ -9,6 +15,7 @@ import { childrenOf, isAlive } from '../pilot/process.ts'
 import { until } from '../support/until.ts'
 import { acceptKind } from './kinds.ts'
 import { startLibrary, type TestLibrary } from './process.ts'
+import { createRecorder, valuesOf } from './recorder.ts'
 import { serverSetup } from './setup.ts'
 
 const time = { timeout: 30_000 }
@@ -31,8 +38,8 @@ acceptKind('server', () =>
       },
       { setup: serverSetup({ add }, { command: [...start, 'fail'] }), message: /exited with code 3/ },
       {
-        setup: serverSetup({ add }, { command: [...start, 'sick'], startLimit: 0.5 }),
-        message: /not healthy after 0.5 s: GET \/health was answered with status 503/,
+        setup: serverSetup({ add }, { command: [...start, 'sick'], startLimit: 4 }),
+        message: /not healthy after 4 s: GET \/health was answered with status 503/,
       },
       { setup: { ...serverSetup({ add }), bundles: {} }, message: /bundle "app"/ },
     ],
@@ -155,6 +162,134 @@ describe('a server library process', { concurrency: 2 }, () => {
   }
 })
 
+describe('a server among strangers', () => {
+  /** A listener that is no child of the library's, as another user's would be. */
+  async function takePort(port: number): Promise<{ connections: () => number } & AsyncDisposable> {
+    let connections = 0
+    const stranger = createServer((_, response) => response.end('{"sum":[0]}'))
+    stranger.on('connection', () => connections++)
+    stranger.listen(port, '127.0.0.1')
+    await once(stranger, 'listening')
+    return {
+      connections: () => connections,
+      async [Symbol.asyncDispose]() {
+        stranger.closeAllConnections()
+        stranger.close()
+        await once(stranger, 'close')
+      },
+    }
+  }
+
+  test(
+    'is started at another port when its own is taken, and nothing is told to who took it',
+    time,
+    async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'gleaner-port-'))
+      const file = join(folder, 'ports')
+      const ports = async () =>
+        (await readFile(file, 'utf8').catch(() => '')).split('\n').slice(0, -1).map(Number)
+      const loading = loadContext(serverSetup({ add }, { command: [...start, 'late', file] }))
+      await until(async () => (await ports()).length === 1)
+      await using stranger = await takePort((await ports())[0]!)
+      await until(async () => (await ports()).length === 2)
+      await writeFile(`${file}.go`, '')
+      const context = await loading
+      assert.deepEqual(await valuesOf(context, 'add', [{ n: 1 }]), [101])
+      assert.equal(stranger.connections(), 0)
+      await context.close()
+      await rm(folder, { recursive: true })
+    },
+  )
+
+  test('whose port another program has whenever it is started is said to have no port', time, async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'gleaner-port-'))
+    const file = join(folder, 'ports')
+    const loading = loadContext(serverSetup({ add }, { command: [...start, 'late', file] }))
+    const ended = loading.then(
+      () => 'loaded',
+      (error: Error) => error.message,
+    )
+    await using strangers = new AsyncDisposableStack()
+    const taken = new Set<string>()
+    await until(async () => {
+      const ports = (await readFile(file, 'utf8').catch(() => '')).split('\n').slice(0, -1)
+      for (const port of ports.filter((port) => !taken.has(port))) {
+        strangers.use(await takePort(Number(port)))
+        taken.add(port)
+      }
+      return (await Promise.race([ended, Promise.resolve()])) !== undefined
+    }, 20_000)
+    assert.match(await ended, /port \d+ is used by another program, of user \d+/)
+    await rm(folder, { recursive: true })
+  })
+
+  test('is not asked once its port belongs to somebody else', time, async () => {
+    const context = await loadContext(
+      serverSetup({
+        exit: { path: '/exit' },
+        add,
+        argv: { method: 'GET', path: '/argv', result: '{{ argv }}' },
+      }),
+    )
+    const [argv] = await valuesOf(context, 'argv', [null])
+    const desk = createRecorder()
+    await assert.rejects(
+      async () => context.functions.get('exit')!([{ id: 1, input: { code: 3 } }], desk),
+      /exited with code 3/,
+    )
+    await using stranger = await takePort(Number((argv as string[])[2]))
+    await assert.rejects(async () => context.functions.get('add')!([{ id: 2, input: { n: 1 } }], desk))
+    assert.equal(stranger.connections(), 0)
+    await context.close()
+  })
+
+  test('is reached by a socket in a folder that only its user can enter', time, async () => {
+    const command = [process.execPath, '{{ bundles.app }}/server.js', '{{ socket }}']
+    const context = await loadContext(
+      serverSetup({ add, argv: { method: 'GET', path: '/argv', result: '{{ argv }}' } }, { command }),
+    )
+    const [, [, , socket]] = (await valuesOf(context, 'add', [{ n: 1 }]).then(async (values) => [
+      values,
+      (await valuesOf(context, 'argv', [null]))[0],
+    ])) as [unknown, string[]]
+    assert.equal((await stat(dirname(socket!))).mode & 0o777, 0o700)
+    assert.deepEqual(await valuesOf(context, 'add', [{ n: 1 }, { n: 2 }]), [101, 102])
+    await context.close()
+    await assert.rejects(stat(dirname(socket!)), /ENOENT/)
+  })
+
+  test(
+    'answers only requests with the secret it shares with its library, which no command line shows',
+    time,
+    async () => {
+      const secret = { variable: 'SERVER_KEY' }
+      const argv = { method: 'GET', path: '/argv', result: '{{ argv }}' } as const
+      const context = await loadContext(serverSetup({ add, argv }, { secret }))
+      assert.deepEqual(await valuesOf(context, 'add', [{ n: 1 }]), [101])
+      const words = (await valuesOf(context, 'argv', [null]))[0] as string[]
+      assert.equal(words.length, 3)
+      const { status } = await fetch(`http://127.0.0.1:${words[2]}/argv`)
+      assert.equal(status, 401)
+      await context.close()
+    },
+  )
+})
+
+describe('listeners at a port', () => {
+  const row = (local: string, state = '0A', uid = 1000, inode = 77) =>
+    `   0: ${local} 00000000:0000 ${state} 00000000:00000000 00:00000000 00000000  ${uid}        0 ${inode} 1 0 100 0 0 10 0`
+  const find = (...rows: string[]) => parseListeners(['  sl  local_address …', ...rows].join('\n'), 0x1f90)
+
+  test('are those that get what is sent to 127.0.0.1, under whichever address they listen', () => {
+    for (const local of ['0100007F', '00000000', '0'.repeat(32), '0000000000000000FFFF00000100007F'])
+      assert.deepEqual(find(row(`${local}:1F90`)), [{ uid: 1000, inode: '77' }])
+  })
+
+  test('are not connections, nor those at other ports and addresses', () => {
+    assert.deepEqual(find(row('0100007F:1F90', '01'), row('0100007F:1F91'), row('0200007F:1F90'), ''), [])
+  })
+})
+
 describe('a description of a server', () => {
   const parse = (setup: object, fn: object = {}) =>
     LibrarySpec.safeParse({
@@ -171,7 +306,25 @@ describe('a description of a server', () => {
   })
 
   for (const [what, setup, fn, message] of [
-    ['does not tell its port', { command: ['serve'] }, {}, /must tell the server its \{\{ port \}\}/],
+    [
+      'does not tell where to listen',
+      { command: ['serve'] },
+      {},
+      /either its \{\{ socket \}\} or its \{\{ port \}\}/,
+    ],
+    ['names two places', { command: ['serve', '{{ port }}', '{{ socket }}'] }, {}, /either its/],
+    [
+      'has a secret in a variable that is none',
+      { secret: { variable: 'A-B' } },
+      {},
+      /name of an environment variable/,
+    ],
+    [
+      'has a secret in a header that is none',
+      { secret: { variable: 'K', header: 'a: b' } },
+      {},
+      /name of a header/,
+    ],
     [
       'has an unknown placeholder',
       { command: ['serve', '{{ prt }}', '{{ port }}'] },

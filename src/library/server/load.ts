@@ -1,7 +1,5 @@
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Dispatcher, Pool } from 'undici'
+import type { Dispatcher } from 'undici'
 import { limits } from '../../protocol/common.ts'
 import type { LibrarySpec, ServerFunction } from '../../protocol/context.ts'
 import { type Child, startChild } from '../child.ts'
@@ -15,6 +13,7 @@ import {
 } from '../kind.ts'
 import { logOf, print, type Printed } from '../output.ts'
 import { ask, ConnectionError, ServerError } from './ask.ts'
+import { type Endpoint, openEndpoint, PortTakenError } from './endpoint.ts'
 import { renderText } from './render.ts'
 
 type ServerSpec = Extract<LibrarySpec, { library: 'server' }>
@@ -28,6 +27,17 @@ const NOTICE_MS = 1_000
 /** What a server writes about a call that fails may be read this much later than its answer, milliseconds. */
 const WORDS_MS = 100
 
+/** How often a server is started anew because another program has taken its port first. */
+const TRIES = 5
+
+/** A server that is healthy. */
+interface Running {
+  readonly child: Child
+  readonly server: Dispatcher
+  readonly printed: Printed
+  close(): Promise<void>
+}
+
 /**
  * Loads a context that is a server: starts its command, and waits until it is healthy. Calls are requests to it, several at
  * once.
@@ -35,30 +45,9 @@ const WORDS_MS = 100
  * @throws {ServerError} if it is not healthy in time, ChildGone if it ends before; `stack` is the last it has written
  */
 export async function loadServer(setup: Setup, spec: ServerSpec): Promise<LoadedContext> {
-  const { command, concurrency } = spec.setup
-  const port = await freePort()
-  const [program, ...args] = command.map((word) =>
-    renderText(word, (path) => placeholder(path, setup, port), 'the command'),
-  )
-  const child = startChild(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
-  const printed = keepOutput(child)
-  const server = new Pool(`http://127.0.0.1:${port}`, {
-    connections: concurrency,
-    maxResponseSize: limits.value,
-    // How long a call may take is its worker's business.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  })
-  const close = async () => {
-    await child.stop(() => child.process.kill('SIGTERM'))
-    await server.destroy()
-  }
-  try {
-    await untilHealthy(server, child, spec.setup)
-  } catch (error) {
-    await close()
-    throw Object.assign(error as Error, { stack: logOf(printed).log ?? '' })
-  }
+  const { concurrency } = spec.setup
+  const running = await startServer(setup, spec)
+  const { child, server, printed } = running
 
   const outcomeOf = async ({ input }: Call, how: ServerFunction): Promise<CallOutcome> => {
     try {
@@ -81,24 +70,52 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
     functions: new Map(Object.entries(spec.functions).map(([name, how]) => [name, toRunFunction(how)])),
     lanes: concurrency,
     lost: child.gone,
-    close,
+    close: () => running.close(),
   }
 }
 
-function placeholder(path: string, setup: Setup, port: number): string | undefined {
-  if (path === 'port') return String(port)
-  if (path === 'threads') return String(setup.threads)
-  return bundleFolder(setup, path.replace(/^bundles\./, ''))
+async function startServer(setup: Setup, spec: ServerSpec): Promise<Running> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await startOnce(setup, spec)
+    } catch (error) {
+      if (!(error instanceof PortTakenError) || tries === TRIES) throw error
+      process.stderr.write(`library: ${error.message}; starting it at another port\n`)
+    }
+  }
 }
 
-/** A port that was free a moment ago: should somebody take it first, the server ends and is started again. */
-async function freePort(): Promise<number> {
-  const listener = createServer().listen(0, '127.0.0.1')
-  await once(listener, 'listening')
-  const { port } = listener.address() as AddressInfo
-  listener.close()
-  await once(listener, 'close')
-  return port
+async function startOnce(setup: Setup, spec: ServerSpec): Promise<Running> {
+  await using cleanup = new AsyncDisposableStack()
+  const endpoint = cleanup.use(await openEndpoint(spec.setup))
+  const [program, ...args] = spec.setup.command.map((word) =>
+    renderText(word, (path) => placeholder(path, setup, endpoint), 'the command'),
+  )
+  const env = { ...process.env, ...endpoint.env }
+  const child = startChild(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
+  const printed = keepOutput(child)
+  const server = endpoint.open(child.process.pid ?? 0, {
+    connections: spec.setup.concurrency,
+    maxResponseSize: limits.value,
+    // How long a call may take is its worker's business.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+  cleanup.defer(() => server.destroy())
+  cleanup.defer(() => child.stop(() => child.process.kill('SIGTERM')))
+  try {
+    await untilHealthy(server, child, spec.setup)
+  } catch (error) {
+    throw Object.assign(error as Error, { stack: logOf(printed).log ?? '' })
+  }
+  const running = cleanup.move()
+  return { child, server, printed, close: () => running.disposeAsync() }
+}
+
+function placeholder(path: string, setup: Setup, { words }: Endpoint): string | undefined {
+  if (path in words) return words[path]
+  if (path === 'threads') return String(setup.threads)
+  return bundleFolder(setup, path.replace(/^bundles\./, ''))
 }
 
 /** Passes on what the server writes, and keeps the end of it. */
@@ -113,7 +130,7 @@ function keepOutput({ process: child }: Child): Printed {
   return printed
 }
 
-/** @throws {ServerError} when it is not healthy in time, ChildGone when it has ended */
+/** @throws {ServerError} when it is not healthy in time, {@link PortTakenError}, ChildGone when it has ended */
 async function untilHealthy(
   server: Dispatcher,
   child: Child,
@@ -134,14 +151,15 @@ async function untilHealthy(
   }
 }
 
-/** The status of its answer; undefined if there is none yet. */
+/** The status of its answer; undefined if there is none yet. @throws {PortTakenError} if another program would answer */
 async function look(server: Dispatcher, path: string): Promise<number | undefined> {
   try {
     const signal = AbortSignal.timeout(ANSWER_MS)
     const { statusCode, body } = await server.request({ method: 'GET', path, signal })
     await body.dump()
     return statusCode
-  } catch {
+  } catch (error) {
+    if (error instanceof PortTakenError) throw error
     return undefined
   }
 }

@@ -1,11 +1,14 @@
-/* A small server, as tests start it: node server.js PORT [HOW]. */
+/* A small server, as tests start it: node server.js PORT-OR-SOCKET [HOW [FILE]]. */
 import console from 'node:console'
+import { appendFileSync, existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import process from 'node:process'
 import { setTimeout } from 'node:timers'
+import { setTimeout as delay } from 'node:timers/promises'
 import { json } from 'node:stream/consumers'
 
-const [port, how] = process.argv.slice(2)
+const [port, how, file] = process.argv.slice(2)
+const key = process.env.SERVER_KEY
 const bornAt = Date.now()
 let running = 0
 let most = 0
@@ -15,6 +18,10 @@ if (how === 'fail') {
   process.exit(3)
 }
 if (how === 'stubborn') process.on('SIGTERM', () => {})
+if (how === 'late') {
+  appendFileSync(file, `${port}\n`)
+  while (!existsSync(`${file}.go`)) await delay(10)
+}
 
 const routes = {
   'GET /health': () => [how !== 'sick' && Date.now() - bornAt > 150 ? 200 : 503],
@@ -23,6 +30,7 @@ const routes = {
   'POST /echo': (body) => [200, { echo: body }],
   'PUT /items/a%20%2F%20b': (body) => [200, { put: body }],
   'DELETE /items/a': () => [204],
+  'GET /argv': () => [200, { argv: process.argv }],
   'GET /most': () => [200, { most }],
   'POST /slow': ({ ms }) => new Promise((resolve) => setTimeout(resolve, ms, [200, { ms }])),
   'POST /text': () => [200, 'just text'],
@@ -38,9 +46,12 @@ createServer(async (request, response) => {
   if (name !== 'GET /health') console.log(name)
   most = Math.max(most, ++running)
   const body = request.headers['content-length'] ? await json(request) : undefined
-  const answer = await (routes[name]?.(body, request.socket) ?? [404, `there is no ${name}`])
+  const known = key === undefined || request.headers.authorization === `Bearer ${key}`
+  const answer = !known
+    ? [401, 'who are you?']
+    : await (routes[name]?.(body, request.socket) ?? [404, `there is no ${name}`])
   running--
   if (!answer?.[0]) return
   response.statusCode = answer[0]
   response.end(typeof answer[1] === 'object' ? JSON.stringify(answer[1]) : answer[1])
-}).listen(Number(port), '127.0.0.1')
+}).listen(port.includes('/') ? { path: port } : { port: Number(port), host: '127.0.0.1' })
