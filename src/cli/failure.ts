@@ -73,4 +73,4 @@ function explain(error: Error & Traits): string {
 }
 
 /** Without line breaks and whatever else a terminal would act on. */
-const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()
+export const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim()

@@ -3,10 +3,12 @@ import { addBackup } from './commands/backup.ts'
 import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
+import { addErrors } from './commands/errors.ts'
 import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLogs } from './commands/logs.ts'
+import { addRetry } from './commands/retry.ts'
 import { addRun } from './commands/run.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
@@ -45,7 +47,9 @@ function createProgram(): Command {
     addStatus,
     addStop,
     addJobs,
+    addErrors,
     addLogs,
+    addRetry,
     addCancel,
     addForget,
     addContext,

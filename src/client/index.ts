@@ -22,7 +22,14 @@ export {
 } from './errors.ts'
 export type { AddOptions, Job, ResultOptions } from './job.ts'
 export type { CallOptions } from './transport.ts'
-export type { AddTasksResponse, CreateJobRequest, JobInfo, ResultRow, Status } from '../protocol/client.ts'
+export type {
+  AddTasksResponse,
+  CreateJobRequest,
+  JobErrors,
+  JobInfo,
+  ResultRow,
+  Status,
+} from '../protocol/client.ts'
 export type { ContextSpec } from '../protocol/context.ts'
 export { latestRun } from './run/job-name.ts'
 export { runFile, type RunOptions, type RunProgress, type RunSummary } from './run/run.ts'

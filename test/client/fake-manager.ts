@@ -8,6 +8,7 @@ import {
   CancelTasksRequest,
   CreateJobRequest,
   type Endpoint,
+  type JobErrors,
   type JobInfo,
   type ResultRow,
   type Status,
@@ -60,6 +61,7 @@ export async function fakeManager(): Promise<FakeManager> {
   let server: Server
   let token = ''
   let generation = 0
+  let cursor = 0
   let wake = Promise.withResolvers<void>()
 
   const fake: FakeManager = {
@@ -101,9 +103,10 @@ export async function fakeManager(): Promise<FakeManager> {
 
   function settle({ info, tasks, rows }: FakeJob) {
     const ended = new Set(rows.map(({ key }) => key))
+    if (info.state === 'cancelled') return
     for (const [key, input] of tasks) {
       const ending = ended.has(key) ? 'held' : fake.run(input, key)
-      if (ending !== 'held') rows.push({ cursor: rows.length + 1, key, ms: 1, ...ending })
+      if (ending !== 'held') rows.push({ cursor: ++cursor, key, ms: 1, ...ending })
     }
     info.done = rows.filter(({ status }) => status === 'done').length
     info.failed = rows.length - info.done
@@ -141,6 +144,8 @@ export async function fakeManager(): Promise<FakeManager> {
     }
     if (verb === 'tasks') return answer(200, add(job, AddTasksRequest.parse(JSON.parse(body))))
     if (verb === 'results') return answer(200, await results(job, url.searchParams))
+    if (verb === 'errors') return answer(200, errors(job))
+    if (verb === 'retry') return answer(200, retry(job))
     if (verb === 'forget') fake.jobs.splice(Number(id) - 1, 1)
     if (verb === 'cancel' && job.info.state === 'open') job.info.state = 'cancelled'
     if (verb === 'close') job.info.closed = true
@@ -177,14 +182,39 @@ export async function fakeManager(): Promise<FakeManager> {
     return { added: fresh.length, known: tasks.length - fresh.length }
   }
 
+  function retry(job: FakeJob) {
+    const failed = job.rows.filter(({ status }) => status !== 'done')
+    job.rows = job.rows.filter(({ status }) => status === 'done')
+    job.info.retried += failed.length
+    job.info.closed ||= job.info.state === 'cancelled'
+    job.info.state = 'open'
+    fake.release()
+    return { retried: failed.length, job: job.info }
+  }
+
+  function errors({ rows }: FakeJob): JobErrors {
+    const failed = rows.filter(({ status }) => status !== 'done')
+    const kinds = [...Map.groupBy(failed, ({ error }) => error?.message).values()]
+    return {
+      failed: failed.length,
+      kinds: kinds.length,
+      errors: kinds.map((rows) => ({
+        tasks: rows.length,
+        error: rows[0]!.error!,
+        example: { key: rows[0]!.key, worker: 'w1', node: 'n1' },
+      })),
+    }
+  }
+
   async function results(job: FakeJob, query: URLSearchParams) {
     const after = Number(query.get('after'))
     const waitUntil = performance.now() + Number(query.get('waitMs'))
     const rest = () => waitUntil - performance.now()
-    while (job.rows.length <= after && job.info.state === 'open' && rest() > 0) {
+    const rows = () => job.rows.filter(({ cursor }) => cursor > after)
+    while (rows().length === 0 && job.info.state === 'open' && rest() > 0) {
       await Promise.race([wake.promise, new Promise((resolve) => setTimeout(resolve, rest()).unref())])
     }
-    return { results: job.rows.slice(after, after + Number(query.get('limit'))), job: job.info }
+    return { results: rows().slice(0, Number(query.get('limit'))), job: job.info }
   }
 
   await fake.start()

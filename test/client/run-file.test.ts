@@ -191,7 +191,7 @@ describe('running a file of tasks', () => {
       manager.release()
     }
     assert.equal((await run({ onProgress })).job.state, 'cancelled')
-    await assert.rejects(run(), /job 1 was cancelled: give --restart/)
+    await assert.rejects(run(), /job 1 was cancelled: .* --restart begins anew/)
   })
 
   test('measures accuracy over all lines, those that failed included', async () => {
@@ -257,5 +257,124 @@ describe('an input that is not right', () => {
     await assert.rejects(run({ output: input }), /same file/)
     await assert.rejects(run({ input: `${input}.missing` }), { code: 'ENOENT' })
     assert.equal(manager.jobs.length, 0)
+  })
+})
+
+const broken = (message: string): Ending => ({ status: 'error', error: { name: 'TypeError', message } })
+
+describe('a run whose tasks fail', () => {
+  test('ends when the first hundred all failed alike, and says what they have in common', async () => {
+    await using here = await desk(claims(3_000))
+    let ran = 0
+    here.manager.run = () => (++ran <= 150 ? broken('no such module') : 'held')
+    const { stopped, failed, job, errors } = await here.run()
+    assert.deepEqual([stopped, job.state, failed], ['all-alike', 'cancelled', 150])
+    assert.deepEqual(errors.errors[0]?.error.message, 'no such module')
+  })
+
+  test('goes on if it is told to, if one has succeeded, or if they failed in several ways', async () => {
+    const endings: [Ending, Partial<RunOptions>][] = [
+      [broken('boom'), { keepGoing: true }],
+      [label('SUPPORTS'), {}],
+      [broken('another'), {}],
+    ]
+    for (const [first, options] of endings) {
+      await using here = await desk(claims(300))
+      here.manager.run = (_input, key) => (key === 'c0' ? first : broken('boom'))
+      const { stopped, job, done, failed } = await here.run(options)
+      assert.deepEqual([stopped, job.state, done + failed], [undefined, 'finished', 300])
+    }
+  })
+
+  test('ends at the first failure if it is told to', async () => {
+    await using here = await desk(claims(50))
+    here.manager.run = (_input, key) =>
+      key === 'c3' ? broken('boom') : key > 'c3' ? 'held' : label('SUPPORTS')
+    const { stopped, job, failed } = await here.run({ failFast: true })
+    assert.deepEqual([stopped, job.state, failed], ['first-failure', 'cancelled', 1])
+  })
+
+  test('tells of the first failures as they come', async () => {
+    await using here = await desk(claims(30))
+    here.manager.run = (_input, key) => (key === 'c7' ? broken('boom') : label('SUPPORTS'))
+    const told = new Set<unknown>()
+    await here.run({ onProgress: ({ errors }) => errors && told.add(errors) })
+    assert.deepEqual(
+      [...told],
+      [
+        {
+          failed: 1,
+          kinds: 1,
+          errors: [
+            {
+              tasks: 1,
+              error: { name: 'TypeError', message: 'boom' },
+              example: { key: 'c7', worker: 'w1', node: 'n1' },
+            },
+          ],
+        },
+      ],
+    )
+  })
+})
+
+describe('a run that is given again with what failed', () => {
+  test('runs that alone, and its output has one line a task', async () => {
+    await using here = await desk(claims(20))
+    const ran: string[] = []
+    here.manager.run = (_input, key) => (Number(key.slice(1)) % 4 === 0 ? broken('boom') : label('SUPPORTS'))
+    assert.equal((await here.run()).failed, 5)
+    here.manager.run = (_input, key) => {
+      ran.push(key)
+      return label('REFUTES')
+    }
+    const { done, failed } = await here.run({ retryFailed: true })
+    assert.deepEqual([done, failed, ran.length], [20, 0, 5])
+    const lines = await here.lines()
+    assert.equal(new Set(lines.map(({ id }) => id)).size, 20)
+    assert.equal(lines.length, 20)
+    assert.equal(here.manager.jobs.length, 1)
+  })
+
+  test('also runs what a run that ended early had not run', async () => {
+    await using here = await desk(claims(40))
+    here.manager.run = (_input, key) => (key === 'c0' ? broken('boom') : 'held')
+    await here.run({ failFast: true })
+    await assert.rejects(here.run(), /job 1 was cancelled: --retry-failed goes on with it/)
+    here.manager.run = () => label('SUPPORTS')
+    const { done, failed, stopped } = await here.run({ retryFailed: true })
+    assert.deepEqual([done, failed, stopped], [40, 0, undefined])
+    assert.equal((await here.lines()).length, 40)
+  })
+
+  test('is an ordinary run if there was none before', async () => {
+    await using here = await desk(claims(3))
+    assert.equal((await here.run({ retryFailed: true })).done, 3)
+  })
+
+  test('writes its output anew if the job was retried in between, wherever it was cut off', async () => {
+    await using here = await desk(claims(6))
+    here.manager.run = (_input, key) => (key === 'c1' ? broken('boom') : label('SUPPORTS'))
+    await here.run()
+    const old = await readFile(here.output)
+    here.manager.run = () => label('REFUTES')
+    await using client = connect({ state: here.manager.state })
+    await client.job(1).retry()
+    for (let length = 0; length <= old.length; length += 7) {
+      await writeFile(here.output, old.subarray(0, length))
+      await here.run()
+      const lines = await here.lines()
+      assert.deepEqual(lines.map(({ id }) => id).toSorted(), ['c0', 'c1', 'c2', 'c3', 'c4', 'c5'])
+      assert.ok(lines.every(({ status }) => status === 'done'))
+    }
+  })
+
+  test('does not touch a file that is not its output, retried or not', async () => {
+    await using here = await desk(claims(6))
+    here.manager.run = (_input, key) => (key === 'c1' ? broken('boom') : label('SUPPORTS'))
+    await here.run()
+    await writeFile(here.output, toJsonl([{ id: 'c0', status: 'done', label: 'MINE' }]))
+    await assert.rejects(here.run({ retryFailed: true }), InputError)
+    assert.deepEqual(await here.lines(), [{ id: 'c0', status: 'done', label: 'MINE' }])
   })
 })

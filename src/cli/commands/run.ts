@@ -1,5 +1,6 @@
-import type { Command } from 'commander'
-import { runFile, type Client, type RunSummary } from '../../client/index.ts'
+import { Option, type Command } from 'commander'
+import { runFile, type Client, type JobErrors, type RunSummary } from '../../client/index.ts'
+import { errorLines } from '../errors-view.ts'
 import { Interrupted } from '../failure.ts'
 import { count, duration, rate } from '../format.ts'
 import { onInterrupt } from '../interrupt.ts'
@@ -17,7 +18,13 @@ interface Options {
   timeLimit?: number
   priority: number
   restart?: boolean
+  retryFailed?: boolean
+  failFast?: boolean
+  keepGoing?: boolean
 }
+
+/** Kinds of error that are shown at the end. */
+const ERRORS_SHOWN = 5
 
 export function addRun(program: Command): void {
   program
@@ -38,6 +45,15 @@ export function addRun(program: Command): void {
     .option('--retries <times>', 'try a task whose function fails again', wholeNumber(0, 100), 0)
     .option('--time-limit <seconds>', 'longest one task may run', seconds)
     .option('--priority <number>', 'jobs with a higher one go first', wholeNumber(-1000, 1000), 0)
+    .addOption(
+      new Option('--retry-failed', 'run the tasks that failed again, and what a stopped run left').conflicts(
+        'restart',
+      ),
+    )
+    .option('--fail-fast', 'stop at the first task that fails')
+    .addOption(
+      new Option('--keep-going', 'go on even if the first 100 tasks all failed alike').conflicts('failFast'),
+    )
     .option('--restart', 'begin anew: cancel the earlier job, overwrite the output, infer everything again')
     .action(run)
 }
@@ -48,9 +64,11 @@ async function run(file: string, options: Options, command: Command): Promise<vo
   await using client: Client = clientFor(command, {
     onRetry: (error) => display.notice(`${error.message}; trying again`),
   })
-  const { context, function: fn, name, skipInvalid, expect, restart, retries, timeLimit, priority } = options
+  const { context, function: fn, name, skipInvalid, expect, retries, timeLimit, priority } = options
+  const { restart, retryFailed, failFast, keepGoing } = options
   const startedAt = performance.now()
   let job: number | undefined
+  let told: JobErrors | undefined
 
   try {
     const summary = await runFile(client, {
@@ -63,10 +81,17 @@ async function run(file: string, options: Options, command: Command): Promise<vo
       skipInvalid: skipInvalid ?? false,
       expect,
       restart: restart ?? false,
+      retryFailed: retryFailed ?? false,
+      failFast: failFast ?? false,
+      keepGoing: keepGoing ?? false,
       signal: interrupted,
       onProgress(progress) {
         job = progress.job?.id
         display.update(progress)
+        const { errors } = progress
+        if (job === undefined || errors === undefined || errors === told) return
+        told = errors
+        display.print(errorLines(errors, job, 1)[0] ?? '')
       },
     })
     display[Symbol.dispose]()
@@ -79,7 +104,8 @@ async function run(file: string, options: Options, command: Command): Promise<vo
   }
 }
 
-function report({ job, input, done, failed, resumed, accuracy }: RunSummary, out: string, ms: number): void {
+function report(summary: RunSummary, out: string, ms: number): void {
+  const { job, input, done, failed, resumed, accuracy } = summary
   if (input.invalid > 0) {
     const examples = input.examples.map(({ line, reason }) => `line ${line} ${reason}`).join('; ')
     const what =
@@ -91,10 +117,23 @@ function report({ job, input, done, failed, resumed, accuracy }: RunSummary, out
   console.log(`${count(done)} done, ${count(failed)} failed${speed}`)
   if (accuracy !== undefined) console.log(`accuracy ${accuracy.toFixed(3)}`)
   console.log(`results ${out}`)
-  if (job.state === 'cancelled') {
-    console.error(`job ${job.id} was cancelled: --restart begins anew`)
-  } else if (failed > 0) {
-    console.error(`the lines of ${out} whose status is not "done" say why; --restart runs all tasks again`)
+  if (failed > 0) console.error(errorLines(summary.errors, job.id, ERRORS_SHOWN).join('\n'))
+  const advice = adviceAfter(summary, out)
+  if (advice === undefined) return
+  console.error(advice)
+  process.exitCode = 1
+}
+
+/** What to do about a run that did not end well. */
+function adviceAfter({ job, failed, stopped }: RunSummary, out: string): string | undefined {
+  const goOn = 'the same command with --retry-failed runs what failed, and the rest'
+  if (stopped === 'all-alike') {
+    return `stopped: the first tasks all failed alike. Mend what is wrong, then ${goOn}; --keep-going does not stop`
   }
-  if (failed > 0 || job.state === 'cancelled') process.exitCode = 1
+  if (stopped === 'first-failure') return `stopped at the first failure: ${goOn}`
+  if (job.state === 'cancelled') return `job ${job.id} was cancelled: ${goOn}; --restart begins anew`
+  if (failed > 0) {
+    return `the lines of ${out} whose status is not "done" say why; the same command with --retry-failed runs those again`
+  }
+  return undefined
 }

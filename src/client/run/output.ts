@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
+import { z } from 'zod'
 import type { ResultRow } from '../../protocol/client.ts'
-import { limits } from '../../protocol/common.ts'
+import { limits, parseJson } from '../../protocol/common.ts'
 import { InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import { readLines } from './lines.ts'
@@ -66,29 +67,51 @@ export async function outputSize(path: string): Promise<number> {
   return found?.size ?? 0
 }
 
+/** What an earlier run left in its output. */
+export interface Found {
+  position: Position
+  /** It has failures of tasks that were run again since: it must be written anew. */
+  outdated: boolean
+}
+
 /**
  * Finds where an earlier run stopped writing. An output is exactly the job's results in their order, and a line depends
  * on nothing but its result; so every line must be that of the next result, and what a killed run left of a line must be
- * how that line begins. The file is not touched.
+ * how that line begins. Besides, there may be failures that were taken back when the job was retried. The file is not touched.
  *
  * @throws InputError if the file holds anything else
  */
 export async function findPosition(
   path: string,
   job: Job | undefined,
+  wasRetried: boolean,
   signal?: AbortSignal,
-): Promise<Position> {
-  if ((await outputSize(path)) === 0) return START
+): Promise<Found> {
+  if ((await outputSize(path)) === 0) return { position: START, outdated: false }
   const rows = job && presentResults(job, signal)
+  const next = async () => (await rows?.next())?.value ?? undefined
+  let row = await next()
   let position = START
+  let outdated = false
   for await (const { number, bytes, ended } of readLines(path, limits.body)) {
-    const row = (await rows?.next())?.value ?? undefined
     const line = row && Buffer.from(toLine(row))
-    if (!row || !line?.subarray(0, ended ? -1 : bytes.length).equals(bytes)) throw foreign(path, number)
-    if (ended) position = advance(position, [row], line.length)
+    if (row && line?.subarray(0, ended ? -1 : bytes.length).equals(bytes)) {
+      if (!ended) break
+      position = advance(position, [row], line.length)
+      row = await next()
+    } else if (wasRetried && (!ended || isFailure(bytes))) outdated = true
+    else throw foreign(path, number)
   }
-  return position
+  return outdated ? { position: START, outdated } : { position, outdated }
 }
+
+/** Whether a line tells of a task that failed. */
+function isFailure(line: Buffer): boolean {
+  const told = Failure.safeParse(parseJson(line.toString()))
+  return told.success
+}
+
+const Failure = z.object({ id: z.string(), status: z.enum(['error', 'crash']), error: z.string() })
 
 /** The results that are there already. */
 async function* presentResults(job: Job, signal?: AbortSignal) {

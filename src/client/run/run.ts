@@ -1,14 +1,15 @@
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { AddTasksResponse, JobInfo, JobOptions } from '../../protocol/client.ts'
+import type { AddTasksResponse, JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
 import type { Client } from '../client.ts'
 import { InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import { accuracy } from './accuracy.ts'
+import { isWorthTelling, mayAllBeAlike, reasonToStop, type StopPolicy, type StopReason } from './failures.ts'
 import { checkInput, readTasks, type InputSummary } from './input.ts'
 import { latestRun, runName } from './job-name.ts'
-import { findPosition, openOutput, START, type Output } from './output.ts'
+import { findPosition, openOutput, START, type Output, type Position } from './output.ts'
 
 export interface RunOptions {
   /** A file with one task a line, each a JSON object or string; a task's `id` is its field `id` or its line number. */
@@ -28,6 +29,12 @@ export interface RunOptions {
   expect?: string | undefined
   /** Do not go on with an earlier run: cancel its job, overwrite the output and infer everything again. */
   restart?: boolean
+  /** Run the tasks of an earlier run that failed again, and what a run that ended early had not run; the output is written anew. */
+  retryFailed?: boolean
+  /** End at the first failure. */
+  failFast?: boolean
+  /** Go on even if the first hundred tasks all failed alike, which otherwise ends the run. */
+  keepGoing?: boolean
   signal?: AbortSignal
   /** Told whenever something has changed. */
   onProgress?: (progress: RunProgress) => void
@@ -45,6 +52,8 @@ export interface RunProgress {
   failed: number
   /** How many of them an earlier run had written. */
   resumed: number
+  /** In what ways tasks failed, when there were many more than when it was looked at last. */
+  errors?: JobErrors
 }
 
 export interface RunSummary {
@@ -54,6 +63,10 @@ export interface RunSummary {
   done: number
   failed: number
   resumed: number
+  /** In what ways tasks failed. */
+  errors: JobErrors
+  /** Set if it ended early, its job cancelled. */
+  stopped: StopReason | undefined
   /** From 0 to 1, if it was asked for. */
   accuracy: number | undefined
 }
@@ -78,27 +91,31 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
   const identity = { contextId: context.id, function: options.function, input, output }
   const { latest, nextName } = latestRun(await client.jobs({ signal }), options.name ?? runName(identity))
   const earlier = restart ? undefined : latest
-  if (earlier?.state === 'cancelled') {
-    throw new InputError(`job ${earlier.id} was cancelled: give --restart to begin anew`)
+  if (earlier?.state === 'cancelled' && !options.retryFailed) {
+    throw new InputError(
+      `job ${earlier.id} was cancelled: --retry-failed goes on with it, --restart begins anew`,
+    )
   }
-  const from = restart ? START : await findPosition(output, earlier && client.job(earlier.id), signal)
+  const found = restart
+    ? { position: START, outdated: true }
+    : await findPosition(output, earlier && client.job(earlier.id), (earlier?.retried ?? 0) > 0, signal)
 
-  await using file = await openOutput(output, from)
-  const request = { context: context.name, function: options.function, options: options.job ?? {} }
-  const job = await client.createJob({ ...request, name: earlier?.name ?? nextName }, { signal })
-  if (restart) {
-    await file.clear()
-    if (latest?.state === 'open') await client.job(latest.id).cancel({ signal })
-  }
-  const resumed = from.done + from.failed
+  await using file = await openOutput(output, found.position)
+  const job = await takeUp(client, options, context, earlier, earlier?.name ?? nextName)
+  if (found.outdated || options.retryFailed) await file.clear()
+  if (restart && latest?.state === 'open') await client.job(latest.id).cancel({ signal })
+  if (options.retryFailed && earlier) await job.retry({ signal })
+  const { done: doneBefore, failed: failedBefore } = file.position
+  const resumed = doneBefore + failedBefore
   report({
     phase: 'submitting',
     job: await job.info({ signal }),
-    done: from.done,
-    failed: from.failed,
+    done: doneBefore,
+    failed: failedBefore,
     resumed,
   })
-  await submitAndCollect(job, input, file, report, signal)
+  const { failFast = false, keepGoing = false } = options
+  const stopped = await submitAndCollect(job, input, file, { failFast, keepGoing }, report, signal)
   await file.sync()
 
   const { done, failed } = file.position
@@ -108,33 +125,81 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
     done,
     failed,
     resumed,
+    errors: await job.errors({ signal }),
+    stopped,
     accuracy: expect === undefined ? undefined : await accuracy(input, output, expect),
   }
 }
 
-/** Adds tasks and writes results side by side, until all have both happened. */
+/** The job to go on with, or a new one. One that is retried is open again, or soon will be. */
+async function takeUp(
+  client: Client,
+  { function: fn, job: given, retryFailed, signal }: RunOptions,
+  context: ContextSpec,
+  earlier: JobInfo | undefined,
+  name: string,
+): Promise<Job> {
+  if (retryFailed && earlier) return client.job(earlier.id)
+  return await client.createJob(
+    { name, context: context.name, function: fn, options: given ?? {} },
+    { signal },
+  )
+}
+
+/**
+ * Adds tasks and writes results side by side, until all have both happened.
+ *
+ * @returns why it ended early, if it did; the job is cancelled then
+ */
 async function submitAndCollect(
   job: Job,
   input: string,
   file: Output,
+  policy: StopPolicy,
   report: (change: Partial<RunProgress>) => void,
   outer: AbortSignal | undefined,
-): Promise<void> {
+): Promise<StopReason | undefined> {
   const failure = new AbortController()
   const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal
+  const enough = new AbortController()
+  const start = file.position
   let submitted = 0
+  let stopped: StopReason | undefined
 
   const submit = async () => {
     const onBatch = ({ added, known }: AddTasksResponse) =>
       report({ submitted: (submitted += added + known) })
-    await job.add(readTasks(input), { signal, onBatch })
-    report({ phase: 'running', job: await job.close({ signal }) })
+    const sending = { signal: AbortSignal.any([signal, enough.signal]), onBatch }
+    try {
+      await job.add(readTasks(input), sending)
+      report({ phase: 'running', job: await job.close(sending) })
+    } catch (error) {
+      // What the job was cancelled for is told by who cancelled it.
+      if (!enough.signal.aborted) throw error
+    }
+  }
+  const look = async (before: Position) => {
+    const now = file.position
+    if (stopped !== undefined || now.failed === before.failed) return
+    const mayBeAlike = mayAllBeAlike(before, now)
+    if (mayBeAlike || isWorthTelling(before.failed, now.failed)) {
+      const errors = await job.errors({ signal })
+      report({ errors })
+      if (mayBeAlike) stopped = reasonToStop(policy, now, errors.kinds)
+    }
+    const fresh = { done: now.done - start.done, failed: now.failed - start.failed }
+    stopped ??= reasonToStop(policy, fresh, undefined)
+    if (stopped === undefined) return
+    enough.abort()
+    await job.cancel({ signal })
   }
   const collect = async () => {
     for await (const page of job.pages({ after: file.position.cursor, signal })) {
+      const before = file.position
       await file.write(page.results)
       const { done, failed } = file.position
       report({ job: page.job, done, failed })
+      await look(before)
     }
   }
 
@@ -144,6 +209,7 @@ async function submitAndCollect(
   signal.throwIfAborted()
   // A job that had finished before looks read out until the first of the new tasks is there.
   await collect()
+  return stopped
 }
 
 async function findContext(
