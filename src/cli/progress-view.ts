@@ -50,6 +50,8 @@ function bar(share: number): string {
 
 function details({ progress, status, notice }: RunView): string {
   if (notice !== undefined) return notice
+  const doubt = progress.job?.doubt
+  if (doubt !== undefined) return doubt
   if (!status) return ''
   const sites = status.sites.map(({ running, pending, held, wanted, name }) => {
     const waiting = [pending && `${pending} pending`, held && `${held} held`].filter(Boolean)

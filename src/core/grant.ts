@@ -110,22 +110,24 @@ export function answer(
   const warm = placement(state, worker, now)
   const ahead = placementAhead(state, worker, warm)
   const rewarmed = !areSame(warm, worker.warm)
-  const moved = rewarmed || worker.discard.length > 0 || !areSame(ahead, worker.ahead)
+  const moved =
+    rewarmed || worker.discard.length > 0 || worker.again.length > 0 || !areSame(ahead, worker.ahead)
   // A worker that knows says that it is leaving; until then it is told with every answer.
   const drain = worker.draining && !worker.leaving
   const news = leases.length > 0 || moved || drain || worker.cancel.length > 0 || worker.revoke.length > 0
   if (!news && worker.parkedUntil > now) return
-  const { cancel, revoke, discard } = worker
+  const { cancel, revoke, discard, again } = worker
   if (rewarmed) assign(state, worker, warm, now)
   worker.ahead = ahead
   worker.cancel = []
   worker.revoke = []
   worker.discard = []
+  worker.again = []
   delete worker.parkedUntil
   actions.push({
     type: 'reply',
     worker: worker.id,
-    reply: { leases, cancel, revoke, warm, ahead, discard, drain: worker.draining },
+    reply: { leases, cancel, revoke, warm, ahead, discard, again, drain: worker.draining },
   })
 }
 

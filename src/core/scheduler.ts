@@ -36,11 +36,21 @@ export function addJob(state: SchedulerState, job: NewJob, counts = { done: 0, f
   trustAgain(state, job.context)
 }
 
-/** Asking for a broken context again is how a user says that what broke it is mended. */
+/**
+ * Asking for a broken context again is how a user says that what broke it is mended. It is tried at once wherever it failed;
+ * that it fails once more tells that it is not.
+ */
 export function trustAgain(state: SchedulerState, id: string): void {
   const context = contextOf(state, id)
+  if (!context.broken) return
   delete context.broken
-  context.setupFailures = 0
+  context.setupFailures = state.config.maxSetupFailures - 1
+  for (const worker of state.workers.values()) {
+    const retry = worker.setupRetries.get(id)
+    if (!retry) continue
+    retry.retryAt = 0
+    worker.again.push(id)
+  }
 }
 
 /** Queues the tasks `[start, end)`. */
@@ -137,6 +147,7 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     cancel: [],
     revoke: [],
     discard: [],
+    again: [],
   })
 }
 

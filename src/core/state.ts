@@ -156,6 +156,7 @@ export interface Worker extends WorkerInfo {
   cancel: number[]
   revoke: number[]
   discard: string[]
+  again: string[]
 }
 
 /** A lease on its way out: the shell adds the tasks' inputs. */

@@ -115,6 +115,14 @@ export class Contexts {
     return `context "${this.byId(id).name}" cannot be set up: ${error.message}`
   }
 
+  /** Why nothing may run in the context: it failed before, and is tried once more because a user asks for it again. */
+  doubtOf(id: string): string | undefined {
+    const error = this.#problems.get(id)
+    const state = this.#dispatcher.state.contexts.get(id)
+    if (!error || !state || state.broken || state.everReady) return undefined
+    return `context "${this.byId(id).name}" could not be set up before (${error.message}): trying once more`
+  }
+
   /** Has every worker that has nothing else to fetch bring the context's files to its disk, until it is dropped. */
   warm(name: string): ContextSpec {
     const context = this.named(name)

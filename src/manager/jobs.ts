@@ -310,6 +310,7 @@ export class Jobs {
     const { row, tasks, done, failed } = this.#get(id)
     const context = this.#contexts.byId(row.context)
     const problem = this.#contexts.problemOf(row.context)
+    const doubt = this.#contexts.doubtOf(row.context)
     const state = stateOf(this.#get(id))
     return {
       id,
@@ -323,6 +324,7 @@ export class Jobs {
       failed,
       retried: row.retried,
       ...(problem !== undefined && state === 'open' ? { problem } : {}),
+      ...(doubt !== undefined && state === 'open' ? { doubt } : {}),
       createdAt: row.createdAt,
     }
   }

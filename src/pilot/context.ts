@@ -35,6 +35,8 @@ interface LibraryState {
 export type ContextEvent =
   /** The manager wants it, for the first time or once more after a failure. */
   | { type: 'asked' }
+  /** What failed is not held against it: it may be tried at once. */
+  | { type: 'excused' }
   /** Its files are on their way, for all or for the library of one slot. */
   | { type: 'fetching'; slot?: number }
   | { type: 'progress'; bytesHeld: number; bytesTotal: number }
@@ -61,6 +63,8 @@ export function after(state: ContextState, event: ContextEvent, now: number): Co
       const { failure: _, ...rest } = state
       return { ...rest, attempts: state.attempts + 1 }
     }
+    case 'excused':
+      return state.failure ? { ...state, failure: { ...state.failure, at: -Infinity } } : state
     case 'fetching':
       if (event.slot !== undefined) return withLibrary(state, event.slot, { since: now, fetching: true })
       return { ...state, files: 'fetching', fetchingSince: now }

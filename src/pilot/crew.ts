@@ -187,7 +187,7 @@ export function createCrew(options: CrewOptions): Crew {
 
   return {
     shelf,
-    take({ leases, cancel, revoke, warm, ahead: early, discard }) {
+    take({ leases, cancel, revoke, warm, ahead: early, discard, again }) {
       if (cancel.length + revoke.length > 0) {
         forget(hand, cancel, revoke)
         for (const slot of slots) slot.forget(among(cancel, revoke), among(cancel, []))
@@ -198,6 +198,7 @@ export function createCrew(options: CrewOptions): Crew {
       wanted = warm
       ahead = early
       discarded = [...discarded, ...discard].filter((id) => !warm.includes(id) && !early.includes(id))
+      for (const context of again) shelf.note(context, { type: 'excused' })
       for (const context of [...warm, ...early]) shelf.want(context)
       rearrange()
     },

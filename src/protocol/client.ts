@@ -58,6 +58,8 @@ export const JobInfo = z.object({
   retried: z.int().default(0),
   /** Why nothing of it can run, e.g. that its context's setup fails everywhere. Its tasks stay queued. */
   problem: z.string().optional(),
+  /** Why it may turn out that nothing of it can run: its context's setup failed everywhere before, and is tried once more. */
+  doubt: z.string().optional(),
   createdAt: Timestamp,
 })
 export type JobInfo = z.infer<typeof JobInfo>

@@ -140,6 +140,8 @@ export const ExchangeResponse = z.object({
   ahead: z.array(Sha256),
   /** Contexts to let go of, loaded and on disk, once nothing uses them. */
   discard: z.array(Sha256),
+  /** Contexts of `warm` to try at once, however often and lately they failed here: a user asks for them again. */
+  again: z.array(Sha256).default([]),
   /** Take no more work, finish or return what is in hand, and leave. */
   drain: z.boolean(),
 })

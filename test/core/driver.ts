@@ -14,6 +14,7 @@ export const quiet: Reply = {
   warm: [],
   ahead: [],
   discard: [],
+  again: [],
   drain: false,
 }
 

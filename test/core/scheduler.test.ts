@@ -11,6 +11,7 @@ import {
   exchange,
   join,
   tick,
+  trustAgain,
 } from '../../src/core/scheduler.ts'
 import type { Action } from '../../src/core/state.ts'
 import type { ContextReport } from '../../src/protocol/worker.ts'
@@ -351,6 +352,30 @@ test('a setup that fails everywhere is tried a few times with pauses, then repor
   function poll(seq: number): Action[] {
     return exchange(state, 'w1', request({ seq, contexts: [] }), now) as Action[]
   }
+})
+
+test('a context that is asked for again is tried at once where it failed, and one more failure tells that it is broken still', () => {
+  const state = withJob({ setupRetryMs: 1_000 })
+  addTasks(state, 1, 0, 9, 0)
+  const worker = driver(state, 'w1')
+  const failed = (attempts: number, message: string): ContextReport[] => [
+    { context: CONTEXT, level: 'disk', attempts, error: { name: 'Error', message } },
+  ]
+  for (const attempt of [1, 2, 3, 4, 5]) worker({ room: 0, contexts: failed(attempt, 'old'), now: attempt })
+  assert.equal(state.contexts.get(CONTEXT)?.broken?.message, 'old')
+  assert.deepEqual(
+    worker({ room: 0, contexts: failed(5, 'old'), now: 10 }).warm,
+    [],
+    'the next try is far away',
+  )
+
+  trustAgain(state, CONTEXT)
+  const { warm, again } = worker({ room: 0, contexts: failed(5, 'old'), now: 11 })
+  assert.deepEqual([warm, again], [[CONTEXT], [CONTEXT]])
+  assert.deepEqual(worker({ room: 0, contexts: failed(5, 'old'), now: 12 }).again, [], 'once')
+  assert.equal(state.contexts.get(CONTEXT)?.broken, undefined, 'what it failed of before is known already')
+  worker({ room: 0, contexts: failed(6, 'new'), now: 13 })
+  assert.equal(state.contexts.get(CONTEXT)?.broken?.message, 'new')
 })
 
 test('a cancelled job is forgotten and its workers are told', () => {

@@ -61,6 +61,11 @@ describe('a context whose setup fails', () => {
     const { done, failed, state } = await job.info()
     assert.deepEqual([done, failed, state], [0, 0, 'open'])
     assert.ok(worker.log().split('the model is truncated').length < 20)
+    // It is asked for once more: it is tried once more, at once, and that is all.
+    const tries = () => worker.log().split('the model is truncated').length
+    const before = tries()
+    await assert.rejects(resultsOf(await works.submit(numbers(3), { context: 'broken' })), JobStuckError)
+    assert.ok(tries() > before)
     const rows = await resultsOf(await works.submit(numbers(50)))
     assert.ok(rows.every(({ status }) => status === 'done'))
   })

@@ -104,6 +104,13 @@ describe("a context's way up", () => {
     assert.ok(shouldTry(twice, 2_000))
   })
 
+  test('a failure that is excused may be tried again at once', () => {
+    const failed = lived(...up.slice(0, 4), { type: 'failed', slot: 0, error })
+    assert.ok(!shouldTry(failed, 500))
+    assert.ok(shouldTry(after(failed, { type: 'excused' }, 500), 500))
+    assert.equal(reportOf(after(failed, { type: 'excused' }, 500), 500).error, error)
+  })
+
   test('a fetch that fails is over', () => {
     const failed = lived(...up.slice(0, 2), { type: 'failed', error })
     assert.equal(levelOf(failed), 'absent')

@@ -13,7 +13,7 @@ import { withoutBlobs } from './no-blobs.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const MIB = 2 ** 20
-const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [] }
+const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [], again: [] }
 const SLEEP = 'export const run = (ms) => new Promise((done) => setTimeout(done, ms, ms))'
 /** Ends once the file that is its input is there. */
 const MARK = `

@@ -4,7 +4,7 @@ import { type Bell, createBell } from '../../src/pilot/bell.ts'
 import { exchangeUntilOver, type Party } from '../../src/pilot/exchange.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../src/protocol/worker.ts'
 
-const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [] }
+const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [], again: [] }
 const EMPTY: ExchangeResponse = { ...NOTHING, drain: false }
 
 /** One request on its way, to be answered by the test. */

@@ -165,6 +165,7 @@ export async function startTestManager(): Promise<TestManager> {
       warm: manager.warm,
       ahead: manager.ahead,
       discard: manager.discard.splice(0),
+      again: [],
       drain: manager.drain,
     }
   }
