@@ -20,6 +20,8 @@ import type { CallOptions, Transport } from './transport.ts'
 export interface ResultOptions extends CallOptions {
   /** Start behind this cursor. Default: 0, the job's first result. */
   after?: number
+  /** The `epoch` of the page that gave the cursor: without it, nothing tells a cursor that is void. */
+  epoch?: string | undefined
   /** Most results in one page. Default: 1000. */
   limit?: number
   /** How long the manager may hold a page back while there is no new result, milliseconds. Default: 20 s. */
@@ -29,6 +31,8 @@ export interface ResultOptions extends CallOptions {
 export interface AddOptions extends CallOptions {
   /** Told of each batch once the manager has committed it. */
   onBatch?: (added: Added) => void
+  /** A task whose key the job has with another input takes the place of the old one, whose result is taken back. Default: false. */
+  replace?: boolean
 }
 
 /** One job at the manager: a set of tasks submitted together. */
@@ -36,8 +40,10 @@ export interface Job {
   readonly id: number
   info(options?: CallOptions): Promise<JobInfo>
   /**
-   * Adds tasks, in batches, as fast as the manager commits them. Tasks whose key the job has already are left alone, so
+   * Adds tasks, in batches, as fast as the manager commits them. Tasks that the job has already are left alone, so
    * adding a whole input again after an interruption is safe.
+   *
+   * @throws ApiError with the code `changed` if the job has one of these keys with another input, unless `replace` is given
    */
   add(tasks: Iterable<TaskInput> | AsyncIterable<TaskInput>, options?: AddOptions): Promise<Added>
   /** Says that no more tasks will be added: the job finishes when its last task has a result. */
@@ -66,7 +72,9 @@ export interface Job {
    * Results in the order in which they came, from a cursor on, waiting for new ones until the job is finished or
    * cancelled. The order never changes: a reader that kept the last row's `cursor` goes on behind it.
    *
-   * @throws JobStuckError once all results there are have been read and nothing more of the job can run
+   * @throws JobStuckError once all results there are have been read and nothing more of the job can run; ApiError with the code
+   * `rewound` if what was read has been taken back since, by tasks that were replaced or a ledger that was restored from a backup:
+   * read on from the first result then
    */
   results(options?: ResultOptions): AsyncGenerator<ResultRow, void, undefined>
   /** The same, a page at a time, each with the job's counts; an empty page means that nothing new came within `waitMs`. */
@@ -86,29 +94,35 @@ export function jobHandle(transport: Transport, id: number): Job {
 
   async function add(
     tasks: Iterable<TaskInput> | AsyncIterable<TaskInput>,
-    { signal, onBatch }: AddOptions = {},
+    { signal, onBatch, replace = false }: AddOptions = {},
   ): Promise<Added> {
-    const total = { added: 0, known: 0 }
+    const total = { added: 0, known: 0, changed: 0 }
     for await (const body of toBatches(tasks)) {
-      const { added, known } = await transport.call({
+      const batch = await transport.call({
         method: 'POST',
-        path: `${path}/tasks`,
+        path: `${path}/tasks${replace ? '?replace=true' : ''}`,
         body,
         answer: AddTasksResponse,
         signal,
       })
-      total.added += added
-      total.known += known
-      onBatch?.({ added, known })
+      total.added += batch.added
+      total.known += batch.known
+      total.changed += batch.changed
+      onBatch?.(batch)
     }
     return total
   }
 
-  async function* pages({ after = 0, limit = 1000, waitMs = 20_000, signal }: ResultOptions = {}) {
+  async function* pages({ after = 0, epoch, limit = 1000, waitMs = 20_000, signal }: ResultOptions = {}) {
     for (let open = true; ;) {
       const page: ResultsResponse = await transport.call({
         method: 'GET',
-        path: `${path}/results?after=${after}&limit=${limit}&waitMs=${open ? waitMs : 0}`,
+        path: `${path}/results?${new URLSearchParams({
+          after: String(after),
+          ...(epoch && { epoch }),
+          limit: String(limit),
+          waitMs: String(open ? waitMs : 0),
+        }).toString()}`,
         answer: ResultsResponse,
         timeoutMs: waitMs + SLACK_MS,
         signal,
@@ -117,6 +131,7 @@ export function jobHandle(transport: Transport, id: number): Job {
       if (!open && page.results.length === 0) return
       open = page.job.state === 'open'
       after = page.results.at(-1)?.cursor ?? after
+      epoch = page.epoch
       yield page
       if (open && page.results.length === 0 && page.job.problem !== undefined) {
         throw new JobStuckError(`job ${page.job.name}: ${page.job.problem}`)

@@ -2,7 +2,7 @@ import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import { enqueue, withdrawAll } from './backlog.ts'
 import { answer, assign, offer, setLevels, setReady } from './grant.ts'
-import { abandon, cancel, endIfComplete, forget, revoke, settle } from './settle.ts'
+import { abandon, cancel, endIfComplete, forget, revoke, settle, unmake } from './settle.ts'
 import {
   type Action,
   type ContextState,
@@ -112,6 +112,27 @@ export function cancelTasks(state: SchedulerState, jobId: number, tasks: number[
   const job = state.jobs.get(jobId)
   if (!job) return actions
   for (const task of tasks) cancel(state, job, task, actions)
+  tellOvertaken(state, now, actions)
+  return actions
+}
+
+/**
+ * Takes tasks from a job as if it never had them, whether they wait, run or have ended; workers are told to drop what they have
+ * in hand.
+ */
+export function takeBack(
+  state: SchedulerState,
+  jobId: number,
+  tasks: readonly { task: number; ended: 'done' | 'failed' | undefined }[],
+  now: number,
+): Action[] {
+  const actions: Action[] = []
+  const job = state.jobs.get(jobId)
+  if (!job) return actions
+  for (const { task, ended } of tasks) {
+    if (ended) job[ended]--
+    else unmake(state, job, task)
+  }
   tellOvertaken(state, now, actions)
   return actions
 }

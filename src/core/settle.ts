@@ -114,6 +114,16 @@ export function cancel(state: SchedulerState, job: Job, task: number, actions: A
   finish(state, '', job, cancelled(task), actions)
 }
 
+/** Takes one unfinished task from its job without an outcome. */
+export function unmake(state: SchedulerState, job: Job, task: number): void {
+  for (const lease of leasesOf(state, task)) {
+    end(state, lease, task)
+    drop(state, lease, [task])
+  }
+  withdraw(state, job, task)
+  job.faults.delete(task)
+}
+
 /** A job ends when no more tasks will come and none is left. */
 export function endIfComplete(state: SchedulerState, job: Job, actions: Action[]): void {
   if (!job.closed || job.queue.size > 0 || job.leased > 0) return

@@ -2,7 +2,7 @@ import { open, rm, stat } from 'node:fs/promises'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { isDiskTrouble } from './database.ts'
 import { ApiError, conflict, invalid } from './errors.ts'
-import type { Ledger } from './ledger.ts'
+import { newMark, type Ledger } from './ledger.ts'
 
 /** Pages copied at a time: between two portions the manager goes on with its work. */
 const PAGES = 256
@@ -17,7 +17,7 @@ export async function backUp(ledger: Ledger, file: string, now: number): Promise
   await createEmpty(file)
   try {
     await backup(ledger.db, file, { rate: PAGES })
-    endSessions(file, now)
+    makeIndependent(file, now)
     return (await stat(file)).size
   } catch (error) {
     await rm(file, { force: true })
@@ -37,14 +37,15 @@ async function createEmpty(file: string): Promise<void> {
 }
 
 /**
- * A ledger that goes on from here gives numbers to tasks that the one it was copied from will give to others. So workers
- * of that one must not report to it: they are told that their session has ended.
+ * A ledger that goes on from here gives numbers to tasks and results that the one it was copied from will give to others. So workers
+ * of that one must not report to it: they are told that their session has ended. Clients start their reading over.
  */
-function endSessions(file: string, now: number): void {
+function makeIndependent(file: string, now: number): void {
   const db = new DatabaseSync(file)
   try {
     // One file, without a log beside it, is what can be copied and moved.
     db.exec('PRAGMA journal_mode = DELETE')
+    db.prepare('UPDATE epochs SET mark = ? WHERE number = (SELECT max(number) FROM epochs)').run(newMark())
     db.prepare('UPDATE workers SET ended_at = ? WHERE ended_at IS NULL').run(now)
   } finally {
     db.close()

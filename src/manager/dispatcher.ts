@@ -12,6 +12,7 @@ import {
   join,
   lost,
   type SchedulerState,
+  takeBack,
   tick,
   warmAhead,
 } from '../core/scheduler.ts'
@@ -19,7 +20,7 @@ import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../core/state.t
 import { limits } from '../protocol/common.ts'
 import type { TaskError } from '../protocol/task.ts'
 import { conflict } from './errors.ts'
-import type { Ledger } from './ledger.ts'
+import type { Ledger, TakenBack } from './ledger.ts'
 
 /** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because somebody set the time. */
 const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
@@ -136,6 +137,11 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.apply(dropEverywhere(this.state, context, this.now))
   }
 
+  /** These tasks are none of the job's any more. */
+  takeBack(job: number, tasks: readonly TakenBack[]): void {
+    this.apply(takeBack(this.state, job, tasks, this.now))
+  }
+
   /** The worker's batch job is over. */
   lost(worker: string): void {
     this.apply(lost(this.state, worker, this.now))
@@ -172,9 +178,15 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   }
 
   #record(records: Extract<Action, { type: 'record' }>[]): void {
-    this.#written = this.#ledger.addResults(records).then(() => {
+    this.#written = this.#ledger.addResults(records).then((dropped) => {
       const jobs = new Map<number, Progress>()
       for (const { job, result } of records) {
+        if (dropped.has(result.task)) {
+          this.takeBack(job, [
+            { task: result.task, ended: result.outcome.status === 'done' ? 'done' : 'failed' },
+          ])
+          continue
+        }
         const progress = jobs.get(job) ?? { done: 0, failed: 0, ms: 0 }
         if (result.outcome.status === 'done') progress.done++
         else progress.failed++
@@ -202,14 +214,17 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
               room,
             )
           : []
-      const items = inputs.map(({ text, blobs }, i) => {
-        const { task, alone } = tasks[i]!
+      const isAlone = new Set(tasks.filter(({ alone }) => alone).map(({ task }) => task))
+      const items = inputs.map(({ task, text, blobs }) => {
+        const alone = isAlone.has(task)
         return `{"task":${task},"input":${text}${blobs === null ? '' : `,"blobs":${blobs}`}${alone ? ',"alone":true' : ''}}`
       })
       const text = items.join(',')
       room -= text.length
       if (items.length > 0) texts.push(`${JSON.stringify(lease).slice(0, -1)},"tasks":[${text}]}`)
-      const left = tasks.slice(items.length).map(({ task }) => task)
+      const left = tasks
+        .slice(tasks.findIndex(({ task }) => task === inputs.at(-1)?.task) + 1)
+        .map(({ task }) => task)
       if (left.length > 0) this.apply(giveBack(this.state, worker, lease.lease, left, this.now))
     }
     return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`

@@ -10,6 +10,7 @@ import {
 } from '../core/scheduler.ts'
 import type {
   AddTasksRequest,
+  AddTasksResponse,
   CreateJobRequest,
   JobErrors,
   JobInfo,
@@ -22,9 +23,9 @@ import { limits } from '../protocol/common.ts'
 import type { Blobs } from './blobs.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { busy, conflict, invalid, notFound } from './errors.ts'
+import { ApiError, busy, conflict, invalid, notFound } from './errors.ts'
 import { ErrorTally } from './job-errors.ts'
-import type { JobRow, Ledger, NewTask } from './ledger.ts'
+import type { JobRow, Ledger, NewTask, TakenBack } from './ledger.ts'
 import { reopenJob, takeBackFailures } from './retries.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
@@ -192,15 +193,20 @@ export class Jobs {
   }
 
   /**
-   * Adds tasks; those whose keys the job has already change nothing. A job that had ended goes on.
-   * @throws {ApiError} 400 for an input that is too large, 409 for a job that was cancelled or a blob that is not there
+   * Adds tasks; those that the job has already change nothing. A job that had ended goes on.
+   * @param replace a task whose key the job has with another input makes way, and its result is taken back
+   * @throws {ApiError} 400 for an input that is too large; 409 for a job that was cancelled, a blob that is not there, or with the
+   * code `changed` for a task that would have to be replaced: the others were added
    */
-  async addTasks(id: number, tasks: AddTasksRequest['tasks']): Promise<{ added: number; known: number }> {
+  async addTasks(id: number, tasks: AddTasksRequest['tasks'], replace = false): Promise<AddTasksResponse> {
     const job = this.#touch(id)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
-    const { start, end, known } = await this.#ledger.addTasks(id, tasks.map(toNewTask))
+    const rows = tasks.map(toNewTask)
+    if (replace) refuseContradictions(rows)
+    const { start, end, known, changed, replaced } = await this.#ledger.addTasks(id, rows, replace)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    if (replaced.length > 0) this.#takeBack(job, replaced)
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
       if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
@@ -209,7 +215,16 @@ export class Jobs {
       this.#queue(job, start, end)
       if (!hadWork) this.#onWork()
     }
-    return { added: end - start, known }
+    if (changed.length > 0) throw changedTasks(job.row, changed)
+    return { added: end - start - replaced.length, known, changed: replaced.length }
+  }
+
+  #takeBack(job: Job, tasks: TakenBack[]): void {
+    this.#dispatcher.takeBack(job.row.id, tasks)
+    job.tasks -= tasks.length
+    for (const { ended } of tasks) if (ended) job[ended]--
+    job.errors.reset()
+    this.#notify(job)
   }
 
   /** No more tasks will be added; the job ends with the last one. */
@@ -346,16 +361,23 @@ export class Jobs {
     return [...this.#jobs.keys()].map((id) => this.info(id))
   }
 
-  /** The job's results after `cursor`. With none yet, waits until there are some, the job's state changes, or `waitMs` is over. */
+  /**
+   * The job's results after a cursor. With none yet, waits until there are some, the job's state changes, or `waitMs` is over.
+   * @param from the cursor, and the epoch that came with it
+   * @throws {ApiError} 409 `rewound` if the cursor is void: the results have to be read anew
+   */
   async results(
     id: number,
-    cursor: number,
+    { after, epoch }: { after: number; epoch?: string | undefined },
     limit: number,
     waitMs: number,
     signal: AbortSignal,
   ): Promise<ResultsResponse> {
     const job = this.#touch(id)
-    const read = () => this.#ledger.results(id, cursor, limit, PAGE_LENGTH)
+    const read = () => {
+      if (epoch !== undefined && !this.#ledger.holds(id, epoch)) throw rewound(job.row)
+      return this.#ledger.results(id, after, limit, PAGE_LENGTH)
+    }
     let results = read()
     if (
       results.length === 0 &&
@@ -369,7 +391,7 @@ export class Jobs {
       this.#readers--
       results = read()
     }
-    return { results, job: this.info(id) }
+    return { results, epoch: this.#ledger.epochOf(id), job: this.info(id) }
   }
 
   /** Resolves when there is something new to read of a job, after `ms` milliseconds, or when the reader is gone. */
@@ -386,6 +408,31 @@ export class Jobs {
       gone.addEventListener('abort', done)
       if (gone.aborted) done()
     })
+  }
+}
+
+const rewound = ({ id, name }: JobRow) =>
+  new ApiError(
+    409,
+    'rewound',
+    `results of job ${id} ("${name}") were taken back, or the ledger was restored: read them from the first`,
+  )
+
+function changedTasks({ id, name }: JobRow, keys: string[]): ApiError {
+  const more = keys.length > 1 ? ` (and ${keys.length - 1} more)` : ''
+  return new ApiError(
+    409,
+    'changed',
+    `job ${id} ("${name}") has task "${keys[0]}"${more} with another input: have it replaced, or give it another key`,
+  )
+}
+
+/** @throws {ApiError} 400 if two of these tasks have the same key and not the same input */
+function refuseContradictions(tasks: NewTask[]): void {
+  const inputs = new Map<string, string>()
+  for (const { key, input } of tasks) {
+    if ((inputs.get(key) ?? input) !== input) throw invalid(`two tasks have the key "${key}"`)
+    inputs.set(key, input)
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import type { BlobRef } from '../protocol/blob.ts'
@@ -32,6 +33,7 @@ export interface NewTask {
 
 /** A task's input: JSON text, and the blobs that it refers to, as JSON too. */
 export interface TaskInput {
+  task: number
   text: string
   blobs: string | null
 }
@@ -40,7 +42,18 @@ export interface TaskInput {
 export interface AddedTasks {
   start: number
   end: number
+  /** Tasks the job had already, with the same input. */
   known: number
+  /** Keys of those that it had with another input, which were left alone. */
+  changed: string[]
+  /** Those that it had with another input and has no more. */
+  replaced: TakenBack[]
+}
+
+/** A task that was deleted, and how it had ended, if it had. */
+export interface TakenBack {
+  task: number
+  ended: 'done' | 'failed' | undefined
 }
 
 type Row = Record<string, SQLOutputValue>
@@ -56,6 +69,8 @@ export class Ledger {
   readonly db: DatabaseSync
   readonly commits: Committer
   readonly #statements = new Map<string, StatementSync>()
+  /** Of this start. */
+  readonly #mark = newMark()
   #nextTask = 0
   #nextCursor = 0
 
@@ -63,6 +78,7 @@ export class Ledger {
     this.db = openDatabase(file)
     this.commits = new Committer(this.db, log, () => this.#readCounters())
     this.#readCounters()
+    this.sql('INSERT INTO epochs (mark) VALUES (?)').run(this.#mark)
   }
 
   /** A prepared statement, kept for the next time. */
@@ -182,18 +198,52 @@ export class Ledger {
     })
   }
 
-  /** Adds the tasks whose keys the job does not have. */
-  addTasks(job: number, tasks: NewTask[]): Promise<AddedTasks> {
+  /**
+   * Adds the tasks whose keys the job does not have. With `replace`, a task that it has with another input makes way; its result
+   * is taken back.
+   */
+  addTasks(job: number, tasks: NewTask[], replace = false): Promise<AddedTasks> {
     return this.commits.write(() => {
       const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?)')
+      const find = this.sql('SELECT id, input, blobs FROM tasks WHERE job = ? AND key = ?')
       const start = this.#nextTask
-      for (const { key, input, blobs } of tasks) {
-        if (insert.run(this.#nextTask, job, key, input, blobs ?? null).changes === 0) continue
+      const changed: string[] = []
+      const replaced: TakenBack[] = []
+      let known = 0
+      for (const { key, input, blobs = null } of tasks) {
+        const add = () => insert.run(this.#nextTask, job, key, input, blobs).changes > 0
+        if (!add()) {
+          const found = find.get(job, key) as { id: number; input: string; blobs: string | null }
+          if (found.input === input && found.blobs === blobs) {
+            known++
+            continue
+          }
+          if (!replace) {
+            changed.push(key)
+            continue
+          }
+          replaced.push(this.#takeBack(found.id))
+          add()
+        }
         this.#nextTask++
-        if (blobs !== undefined) keepBlobs(this, job, JSON.parse(blobs) as BlobRef[])
+        if (blobs !== null) keepBlobs(this, job, JSON.parse(blobs) as BlobRef[])
       }
-      return { start, end: this.#nextTask, known: tasks.length - (this.#nextTask - start) }
+      if (replaced.length > 0) {
+        this.setMeta('tasks-used', String(this.#nextTask - 1))
+        this.setMeta('cursors-used', String(this.lastCursor))
+      }
+      if (replaced.some(({ ended }) => ended))
+        this.sql('UPDATE jobs SET mark = ? WHERE id = ?').run(newMark(), job)
+      return { start, end: this.#nextTask, known, changed, replaced }
     })
+  }
+
+  /** Deletes a task, with its result. What a worker still says of it is ignored. */
+  #takeBack(task: number): TakenBack {
+    const status = this.sql('DELETE FROM results WHERE task = ? RETURNING status').get(task)?.status
+    this.sql('DELETE FROM logs WHERE task = ?').run(task)
+    this.sql('DELETE FROM tasks WHERE id = ?').run(task)
+    return { task, ended: status === undefined ? undefined : status === 'done' ? 'done' : 'failed' }
   }
 
   /**
@@ -211,25 +261,25 @@ export class Ledger {
   }
 
   /**
-   * The inputs of these tasks, in the order asked for: of all of them, or of as many as fit in `maxLength`
-   * characters, but at least one. Tasks with neighbouring numbers cost one look-up.
+   * The inputs of these tasks, in the order asked for, without those that were taken back: of all of them, or of as many as fit
+   * in `maxLength` characters, but at least one. Tasks with neighbouring numbers cost one look-up.
    */
   inputs(tasks: number[], maxLength = Infinity): TaskInput[] {
-    const read = this.sql('SELECT input, blobs FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
+    const read = this.sql('SELECT id, input, blobs FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id')
     const inputs: TaskInput[] = []
     let length = 0
     for (let i = 0; i < tasks.length;) {
       let last = i
       while (last + 1 < tasks.length && tasks[last + 1] === tasks[last]! + 1) last++
       for (const row of read.iterate(tasks[i]!, tasks[last]!)) {
-        const input = { text: row.input as string, blobs: row.blobs as string | null }
+        const task = row.id as number
+        const input = { task, text: row.input as string, blobs: row.blobs as string | null }
         length += input.text.length + (input.blobs?.length ?? 0)
         if (inputs.length > 0 && length > maxLength) return inputs
         inputs.push(input)
       }
       i = last + 1
     }
-    if (inputs.length !== tasks.length) throw new Error('a task is missing from the ledger')
     return inputs
   }
 
@@ -275,31 +325,59 @@ export class Ledger {
 
   // --- results
 
-  /** Writes down results; a task that has one keeps it. Waits as long as the disk is full: a result cannot be asked for again. */
-  addResults(results: { job: number; result: TaskResult; worker: string }[]): Promise<void> {
+  /**
+   * Writes down results; a task that has one keeps it. Waits as long as the disk is full: a result cannot be asked for again.
+   * @returns the numbers of the tasks whose results were not kept, as the job has them no more
+   */
+  addResults(results: { job: number; result: TaskResult; worker: string }[]): Promise<Set<number>> {
     return this.commits.write(
       () => {
-        const insert = this.sql('INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+        const dropped = new Set<number>()
+        const insert = this.sql(
+          'INSERT OR IGNORE INTO results SELECT job, ?, id, ?, ?, ?, ?, ? FROM tasks WHERE id = ? AND job = ?',
+        )
         for (const { job, result, worker } of results) {
           const { outcome } = result
           const body = outcome.status === 'done' ? outcome.value : 'error' in outcome ? outcome.error : null
           const { changes } = insert.run(
-            job,
             this.#nextCursor++,
-            result.task,
             outcome.status,
             JSON.stringify(body),
             worker,
             result.ms,
             result.blobs ? JSON.stringify(result.blobs) : null,
+            result.task,
+            job,
           )
-          if (result.blobs && changes > 0) keepBlobs(this, job, result.blobs)
-          if (result.log === undefined || changes === 0) continue
-          this.sql('INSERT INTO logs VALUES (?, ?)').run(result.task, result.log)
+          if (changes === 0) {
+            dropped.add(result.task)
+            continue
+          }
+          if (result.blobs) keepBlobs(this, job, result.blobs)
+          if (result.log !== undefined)
+            this.sql('INSERT INTO logs VALUES (?, ?)').run(result.task, result.log)
         }
+        return dropped
       },
       { persist: true },
     )
+  }
+
+  /** What the job's cursors, and all that was heard of it, belong to. */
+  epochOf(job: number): string {
+    return `${this.#mark}.${this.#markOf(job)}`
+  }
+
+  /** Whether all that was heard of a job in that epoch still holds. */
+  holds(job: number, epoch: string): boolean {
+    const [start = '', mark] = epoch.split('.')
+    return (
+      mark === this.#markOf(job) && this.sql('SELECT 1 FROM epochs WHERE mark = ?').get(start) !== undefined
+    )
+  }
+
+  #markOf(job: number): string {
+    return this.sql('SELECT mark FROM jobs WHERE id = ?').get(job)?.mark as string
   }
 
   /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
@@ -370,6 +448,9 @@ export class Ledger {
     this.db.close()
   }
 }
+
+/** Random, so that no two ledgers have the same, whatever they were copied from. */
+export const newMark = () => randomUUID().slice(0, 18)
 
 function toJob(row: Row): JobRow {
   return {

@@ -98,4 +98,11 @@ export const migrations: string[] = [
   -- How many of its failed tasks were run again.
   ALTER TABLE jobs ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
   `,
+  `
+  -- One mark for each start of a manager. A copy that is put in the ledger's place lacks those of later starts, and a backup that
+  -- of the start in which it was made: so what clients heard from another ledger is known as such.
+  CREATE TABLE epochs (number INTEGER PRIMARY KEY, mark TEXT NOT NULL) STRICT;
+  -- Changes when results of the job are taken back: then cursors from before are void.
+  ALTER TABLE jobs ADD COLUMN mark TEXT NOT NULL DEFAULT '';
+  `,
 ]

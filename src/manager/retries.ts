@@ -1,4 +1,4 @@
-import type { Ledger } from './ledger.ts'
+import { newMark, type Ledger } from './ledger.ts'
 
 /** Results that are taken back in one write: others take turns with it. */
 const AT_ONCE = 5_000
@@ -30,7 +30,9 @@ export async function* takeBackFailures(ledger: Ledger, job: number): AsyncGener
         ledger.sql('DELETE FROM logs WHERE task = ?').run(task)
         ledger.sql('DELETE FROM results WHERE job = ? AND cursor = ?').run(job, cursor)
       }
-      ledger.sql('UPDATE jobs SET retried = retried + ? WHERE id = ?').run(rows.length, job)
+      ledger
+        .sql('UPDATE jobs SET retried = retried + ?, mark = ? WHERE id = ?')
+        .run(rows.length, newMark(), job)
       // Readers have come as far as the greatest cursor there was, which may be gone now.
       ledger.setMeta('cursors-used', String(ledger.lastCursor))
       return rows

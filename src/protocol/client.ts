@@ -92,12 +92,16 @@ export const RetryResponse = z.object({
 })
 export type RetryResponse = z.infer<typeof RetryResponse>
 
-/** `POST /v1/jobs/:id/tasks`: adds tasks whose keys the job does not have yet. Acknowledged once committed. */
+/**
+ * `POST /v1/jobs/:id/tasks`: adds tasks that the job does not have yet. Acknowledged once committed. If one of the keys stands for
+ * another input in the job, the answer is an error with the code `changed`; with `?replace=true` the new task takes the place of
+ * the old one, whose result is taken back.
+ */
 export const AddTasksRequest = z.object({
   tasks: z
     .array(
       z.object({
-        /** What the user calls this task: unique in its job, so that adding it again changes nothing. */
+        /** What the user calls this task: unique in its job, so that adding it again with the same input changes nothing. */
         key: z
           .string()
           .min(1)
@@ -116,6 +120,8 @@ export const AddTasksResponse = z.object({
   added: z.int(),
   /** Tasks the job had already. */
   known: z.int(),
+  /** Tasks the job had with another input, and has no more. */
+  changed: z.int().default(0),
 })
 export type AddTasksResponse = z.infer<typeof AddTasksResponse>
 
@@ -146,7 +152,7 @@ export const ProgressResponse = z.object({
 })
 export type ProgressResponse = z.infer<typeof ProgressResponse>
 
-/** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&limit=N&waitMs=MS` gives them, in the order they came. */
+/** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&epoch=EPOCH&limit=N&waitMs=MS` gives them, in the order they came. */
 export const ResultRow = z.object({
   cursor: Serial,
   key: z.string(),
@@ -166,6 +172,11 @@ export type ResultRow = z.infer<typeof ResultRow>
 
 export const ResultsResponse = z.object({
   results: z.array(ResultRow),
+  /**
+   * To be sent along with the next cursor. That request is refused with the code `rewound` if what was heard so far does not hold
+   * any more: results were taken back, or another ledger is in the place of the one they came from.
+   */
+  epoch: z.string().max(100).default(''),
   job: JobInfo,
 })
 export type ResultsResponse = z.infer<typeof ResultsResponse>

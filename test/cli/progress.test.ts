@@ -14,6 +14,7 @@ const at = (done: number): RunProgress => ({
   done,
   failed: 0,
   resumed: 0,
+  changed: 0,
 })
 
 function show(context: TestContext, isTTY: boolean) {
@@ -57,8 +58,8 @@ describe('the progress display', () => {
     let now = 0
     context.mock.method(performance, 'now', () => now)
     display.update({ ...at(0), phase: 'checking' })
-    display.update({ ...at(4), resumed: 4 })
-    display.update({ ...at(9), resumed: 4 })
+    display.update({ ...at(4), resumed: 4, changed: 0 })
+    display.update({ ...at(9), resumed: 4, changed: 0 })
     now += 5_000
     tick(5_000)
     assert.match(written(), / 90 % .* {2}1\/s {2}/)

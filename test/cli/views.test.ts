@@ -107,6 +107,7 @@ const progress: RunProgress = {
   done: 4_000,
   failed: 12,
   resumed: 0,
+  changed: 0,
 }
 
 describe('the progress of a run', () => {
@@ -134,7 +135,7 @@ describe('the progress of a run', () => {
   })
 
   test('has something to say before there is a job', () => {
-    const begun: RunProgress = { phase: 'checking', submitted: 0, done: 0, failed: 0, resumed: 0 }
+    const begun: RunProgress = { phase: 'checking', submitted: 0, done: 0, failed: 0, resumed: 0, changed: 0 }
     assert.equal(
       progressLine({ progress: begun, status: undefined, rate: 0, notice: undefined }),
       'reading the input',

@@ -26,8 +26,12 @@ describe('a client', () => {
     await using client = connectTo(manager)
     const job = await client.createJob(REQUEST)
     const keys = Array.from({ length: 25 }, (_, i) => `k${i}`)
-    assert.deepEqual(await job.add(keys.map((key) => ({ key, input: key }))), { added: 25, known: 0 })
-    assert.deepEqual(await job.add([{ key: 'k3', input: 'k3' }]), { added: 0, known: 1 })
+    assert.deepEqual(await job.add(keys.map((key) => ({ key, input: key }))), {
+      added: 25,
+      known: 0,
+      changed: 0,
+    })
+    assert.deepEqual(await job.add([{ key: 'k3', input: 'k3' }]), { added: 0, known: 1, changed: 0 })
     assert.equal((await job.close()).state, 'finished')
 
     const rows = await Array.fromAsync(job.results({ limit: 10 }))

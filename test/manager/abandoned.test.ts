@@ -33,7 +33,7 @@ describe('a job whose client is gone', () => {
   test('stays while it is heard of, and is cancelled when it is not', async () => {
     const id = await make({ abandonMs: 100 }, 3)
     assert.equal(await stateAfter(id, 99), 'open')
-    await here.jobs.results(id, 0, 10, 0, new AbortController().signal)
+    await here.jobs.results(id, { after: 0 }, 10, 0, new AbortController().signal)
     assert.equal(await stateAfter(id, 99), 'open')
     assert.equal(await stateAfter(id, 1), 'cancelled')
     assert.equal(here.dispatcher.state.jobs.size, 0)
@@ -42,7 +42,11 @@ describe('a job whose client is gone', () => {
   test('is closed if it has nothing to run, so that its client may come back', async () => {
     const id = await make({ abandonMs: 100 }, 0)
     assert.equal(await stateAfter(id, 100), 'finished')
-    assert.deepEqual(await here.jobs.addTasks(id, [{ key: 'late', input: 1 }]), { added: 1, known: 0 })
+    assert.deepEqual(await here.jobs.addTasks(id, [{ key: 'late', input: 1 }]), {
+      added: 1,
+      known: 0,
+      changed: 0,
+    })
     assert.equal(here.jobs.info(id).state, 'open')
   })
 

@@ -127,11 +127,15 @@ describe('a job', () => {
     assert.equal(again.body.id, first.id)
     const added = await user(`/v1/jobs/${first.id}/tasks`, {
       tasks: [
-        { key: 'k3', input: 0 },
+        { key: 'k3', input: { n: 3 } },
         { key: 'new', input: 0 },
       ],
     })
-    assert.deepEqual(added.body, { added: 1, known: 1 })
+    assert.deepEqual(added.body, { added: 1, known: 1, changed: 0 })
+    const other = await user<{ error: { code: string } }>(`/v1/jobs/${first.id}/tasks`, {
+      tasks: [{ key: 'k3', input: 'other' }],
+    })
+    assert.deepEqual([other.status, other.body.error.code], [409, 'changed'])
     const worker = await HttpWorker.register(manager)
     assert.equal(await worker.workUntilIdle(), 11)
     await worker.die()
@@ -166,7 +170,7 @@ describe('a job', () => {
     const cancelled = await user(`/v1/jobs/${job.id}/tasks/cancel`, { keys: ['k1', 'unknown'] })
     assert.deepEqual(cancelled.body, { cancelled: 1 })
     const again = { tasks: [{ key: 'k1', input: 'again' }] }
-    assert.deepEqual((await user(`/v1/jobs/${job.id}/tasks`, again)).body, { added: 1, known: 0 })
+    assert.deepEqual((await user(`/v1/jobs/${job.id}/tasks`, again)).body, { added: 1, known: 0, changed: 0 })
     const worker = await HttpWorker.register(manager)
     assert.equal(await worker.workUntilIdle(), 3)
     const { results: rows, job: info } = await results(job.id)

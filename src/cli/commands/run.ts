@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander'
 import { runFile, type Client, type JobErrors, type RunSummary } from '../../client/index.ts'
 import { errorLines } from '../errors-view.ts'
 import { Interrupted } from '../failure.ts'
-import { count, duration, rate } from '../format.ts'
+import { count, duration, plural, rate } from '../format.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor, seconds, wholeNumber } from '../options.ts'
 import { showProgress } from '../progress.ts'
@@ -105,7 +105,8 @@ async function run(file: string, options: Options, command: Command): Promise<vo
 }
 
 function report(summary: RunSummary, out: string, ms: number): void {
-  const { job, input, done, failed, resumed, accuracy } = summary
+  const { job, input, done, failed, resumed, changed, accuracy } = summary
+  if (changed > 0) console.error(`${plural(changed, 'line')} changed since: run again`)
   if (input.invalid > 0) {
     const examples = input.examples.map(({ line, reason }) => `line ${line} ${reason}`).join('; ')
     const what =

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ProgressResponse, ResultRow } from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
 import type { TaskInput } from '../batches.ts'
-import { GleanerError, InputError } from '../errors.ts'
+import { ApiError, GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import type { Blobs } from './blobs.ts'
 import { createKeys } from './keys.ts'
@@ -42,7 +42,7 @@ export interface Session {
 export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: Pick<Blobs, 'put'>): Session {
   const keyOf = createKeys()
   const closed = new AbortController()
-  const waiting = new Map<string, PromiseWithResolvers<ResultRow>>()
+  const waiting = new Map<string, { task: TaskInput; call: PromiseWithResolvers<ResultRow> }>()
   /** Results for calls that an earlier start of the application made, and this one has not made yet. */
   const early = new Map<string, ResultRow>()
   let batch: TaskInput[] = []
@@ -51,6 +51,7 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
   let flushing = false
   let reading: AbortController | undefined
   let cursor = 0
+  let epoch: string | undefined
   let job: Promise<Job> | undefined
 
   const news = createNews<Heard>({
@@ -67,7 +68,7 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
 
   function fail(keys: Iterable<string>, error: unknown): void {
     for (const key of [...keys]) {
-      waiting.get(key)?.reject(error)
+      waiting.get(key)?.call.reject(error)
       waiting.delete(key)
     }
   }
@@ -107,10 +108,18 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
 
   function take(row: ResultRow): void {
     cursor = row.cursor
-    const call = waiting.get(row.key)
-    if (!call) early.set(row.key, row)
-    call?.resolve(row)
+    const found = waiting.get(row.key)
+    if (!found) early.set(row.key, row)
+    found?.call.resolve(row)
     waiting.delete(row.key)
+  }
+
+  /** The factory's ledger was restored from a backup: of what it forgot, all is handed in again that is waited for. */
+  function startOver(): void {
+    job = undefined
+    cursor = 0
+    epoch = undefined
+    for (const { task } of waiting.values()) enlist(task)
   }
 
   async function read(): Promise<void> {
@@ -119,8 +128,9 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
     const signal = AbortSignal.any([reading.signal, closed.signal])
     try {
       while (waiting.size > 0) {
-        for await (const page of (await opened()).pages({ after: cursor, signal })) {
+        for await (const page of (await opened()).pages({ after: cursor, epoch, signal })) {
           for (const row of page.results) take(row)
+          epoch = page.epoch
           if (page.job.state === 'cancelled' && page.results.length === 0) {
             throw new GleanerError(`job ${page.job.name} was cancelled`)
           }
@@ -129,7 +139,10 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
       }
     } catch (error) {
       // Nobody waited any more, when it was stopped.
-      if (!reading.signal.aborted) fail(waiting.keys(), error)
+      if (reading.signal.aborted) return void (reading = undefined)
+      const isOther = error instanceof ApiError && ['rewound', 'not-found'].includes(error.code)
+      if (isOther && epoch !== undefined) startOver()
+      else fail(waiting.keys(), error)
     }
     reading = undefined
     if (waiting.size > 0) void read()
@@ -161,9 +174,10 @@ export function openSession(open: (signal: AbortSignal) => Promise<Job>, blobs: 
         early.delete(key)
         call.resolve(known)
       } else {
-        waiting.set(key, call)
-        if (parts.length === 0) enlist({ key, input: json })
-        else void putAndEnlist({ key, input: json, blobs: parts.map(({ ref }) => ref) }, parts)
+        const task = { key, input: json, ...(parts.length > 0 && { blobs: parts.map(({ ref }) => ref) }) }
+        waiting.set(key, { task, call })
+        if (parts.length === 0) enlist(task)
+        else void putAndEnlist(task, parts)
       }
       return {
         key,

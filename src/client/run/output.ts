@@ -1,9 +1,10 @@
 import { constants } from 'node:fs'
-import { open, stat } from 'node:fs/promises'
+import { createHash, type Hash } from 'node:crypto'
+import { open, stat, type FileHandle } from 'node:fs/promises'
 import { z } from 'zod'
 import type { ResultRow } from '../../protocol/client.ts'
 import { limits, parseJson } from '../../protocol/common.ts'
-import { InputError } from '../errors.ts'
+import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import { readLines } from './lines.ts'
 
@@ -40,18 +41,21 @@ function fields(value: ResultRow['value']): object {
 export interface Position {
   bytes: number
   cursor: number
+  /** What the cursor belongs to, as the manager calls it. */
+  epoch: string
   done: number
   failed: number
 }
 
-export const START: Position = { bytes: 0, cursor: 0, done: 0, failed: 0 }
+export const START: Position = { bytes: 0, cursor: 0, epoch: '', done: 0, failed: 0 }
 
 /** The position behind these rows. */
-export function advance(position: Position, rows: ResultRow[], bytes: number): Position {
+function advance(position: Position, rows: ResultRow[], epoch: string, bytes: number): Position {
   const done = rows.filter(({ status }) => status === 'done').length
   return {
     bytes: position.bytes + bytes,
     cursor: rows.at(-1)?.cursor ?? position.cursor,
+    epoch,
     done: position.done + done,
     failed: position.failed + rows.length - done,
   }
@@ -74,6 +78,14 @@ export interface Found {
   outdated: boolean
 }
 
+export interface FindOptions {
+  /** Failures may be in it that were taken back since. */
+  wasRetried?: boolean
+  /** It was the output of this job: what follows the first line that is wrong does not count. */
+  damaged?: boolean
+  signal?: AbortSignal | undefined
+}
+
 /**
  * Finds where an earlier run stopped writing. An output is exactly the job's results in their order, and a line depends
  * on nothing but its result; so every line must be that of the next result, and what a killed run left of a line must be
@@ -84,8 +96,7 @@ export interface Found {
 export async function findPosition(
   path: string,
   job: Job | undefined,
-  wasRetried: boolean,
-  signal?: AbortSignal,
+  { wasRetried = false, damaged = false, signal }: FindOptions = {},
 ): Promise<Found> {
   if ((await outputSize(path)) === 0) return { position: START, outdated: false }
   const rows = job && presentResults(job, signal)
@@ -94,12 +105,13 @@ export async function findPosition(
   let position = START
   let outdated = false
   for await (const { number, bytes, ended } of readLines(path, limits.body)) {
-    const line = row && Buffer.from(toLine(row))
+    const line = row && Buffer.from(toLine(row.row))
     if (row && line?.subarray(0, ended ? -1 : bytes.length).equals(bytes)) {
       if (!ended) break
-      position = advance(position, [row], line.length)
+      position = advance(position, [row.row], row.epoch, line.length)
       row = await next()
-    } else if (wasRetried && (!ended || isFailure(bytes))) outdated = true
+    } else if (damaged) break
+    else if (wasRetried && (!ended || isFailure(bytes))) outdated = true
     else throw foreign(path, number)
   }
   return outdated ? { position: START, outdated } : { position, outdated }
@@ -115,9 +127,9 @@ const Failure = z.object({ id: z.string(), status: z.enum(['error', 'crash']), e
 
 /** The results that are there already. */
 async function* presentResults(job: Job, signal?: AbortSignal) {
-  for await (const { results } of job.pages({ limit: 5000, waitMs: 0, signal })) {
+  for await (const { results, epoch } of job.pages({ limit: 5000, waitMs: 0, signal })) {
     if (results.length === 0) return
-    yield* results
+    for (const row of results) yield { row, epoch }
   }
 }
 
@@ -127,14 +139,32 @@ const foreign = (path: string, line: number) =>
       'written again without inferring anything twice; --restart overwrites it and begins anew',
   )
 
+/** What was written is not in the output any more: somebody removed, shortened, changed or replaced the file. */
+export class OutputLostError extends GleanerError {
+  override name = 'OutputLostError'
+  /** Another file is in its place, or none. */
+  readonly replaced: boolean
+
+  constructor(path: string, replaced: boolean) {
+    super(
+      `${path} is being changed by something else: leave it alone while the run goes on, and give the command again`,
+    )
+    this.replaced = replaced
+  }
+}
+
 export interface Output extends AsyncDisposable {
   /** Where the next result goes. */
   readonly position: Position
-  write(rows: ResultRow[]): Promise<void>
+  /** @throws OutputLostError if what was written before is not there */
+  write(rows: ResultRow[], epoch: string): Promise<void>
   /** Throws away what is in it. */
   clear(): Promise<void>
-  /** Resolves once everything written is safe on the disk. */
-  sync(): Promise<void>
+  /**
+   * Resolves once everything written is safe on the disk, under the output's name.
+   * @throws OutputLostError if it is not what was written
+   */
+  finish(): Promise<void>
 }
 
 /**
@@ -142,13 +172,24 @@ export interface Output extends AsyncDisposable {
  * completed, and two runs of the same command that overlap write the same bytes to the same places.
  */
 export async function openOutput(path: string, from: Position): Promise<Output> {
-  const file = await open(path, constants.O_WRONLY | constants.O_CREAT, 0o666)
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o666)
+  const { dev, ino } = await file.stat()
   let position = from
+  let written = await hashOf(file, from.bytes)
+
+  /** Whether the file still has its name and what was written. */
+  async function check(): Promise<void> {
+    const found = await stat(path).catch(() => undefined)
+    const replaced = found?.dev !== dev || found.ino !== ino
+    if (replaced || found.size < position.bytes) throw new OutputLostError(path, replaced)
+  }
+
   return {
     get position() {
       return position
     },
-    async write(rows) {
+    async write(rows, epoch) {
+      await check()
       const text = Buffer.from(rows.map(toLine).join(''))
       try {
         for (let done = 0; done < text.length;) {
@@ -159,13 +200,35 @@ export async function openOutput(path: string, from: Position): Promise<Output> 
         // The system knows a file it writes to by number only.
         throw Object.assign(error as Error, { path })
       }
-      position = advance(position, rows, text.length)
+      written.update(text)
+      position = advance(position, rows, epoch, text.length)
     },
     async clear() {
       await file.truncate(0)
       position = START
+      written = createHash('sha256')
     },
-    sync: () => file.sync(),
+    async finish() {
+      await file.sync()
+      await check()
+      const found = await hashOf(file, position.bytes)
+      if (!found.digest().equals(written.copy().digest())) throw new OutputLostError(path, false)
+    },
     [Symbol.asyncDispose]: () => file.close(),
   }
+}
+
+const CHUNK = 1 << 20
+
+/** Of the first `length` bytes of a file, or of as many as it has. */
+async function hashOf(file: FileHandle, length: number): Promise<Hash> {
+  const hash = createHash('sha256')
+  const buffer = Buffer.alloc(Math.min(CHUNK, length))
+  for (let at = 0; at < length;) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, length - at), at)
+    if (bytesRead === 0) break
+    hash.update(buffer.subarray(0, bytesRead))
+    at += bytesRead
+  }
+  return hash
 }

@@ -3,13 +3,13 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { AddTasksResponse, JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
 import type { Client } from '../client.ts'
-import { InputError } from '../errors.ts'
+import { ApiError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import { accuracy } from './accuracy.ts'
 import { isWorthTelling, mayAllBeAlike, reasonToStop, type StopPolicy, type StopReason } from './failures.ts'
 import { checkInput, readTasks, type InputSummary } from './input.ts'
 import { latestRun, runName } from './job-name.ts'
-import { findPosition, openOutput, START, type Output, type Position } from './output.ts'
+import { findPosition, openOutput, OutputLostError, START, type Output, type Position } from './output.ts'
 
 export interface RunOptions {
   /** A file with one task a line, each a JSON object or string; a task's `id` is its field `id` or its line number. */
@@ -54,6 +54,8 @@ export interface RunProgress {
   resumed: number
   /** In what ways tasks failed, when there were many more than when it was looked at last. */
   errors?: JobErrors
+  /** Tasks that were run before with another content, and run again. */
+  changed: number
 }
 
 export interface RunSummary {
@@ -67,6 +69,7 @@ export interface RunSummary {
   errors: JobErrors
   /** Set if it ended early, its job cancelled. */
   stopped: StopReason | undefined
+  changed: number
   /** From 0 to 1, if it was asked for. */
   accuracy: number | undefined
 }
@@ -74,15 +77,27 @@ export interface RunSummary {
 /**
  * Runs a file of tasks and writes their results to another. The same call again goes on where the first one was
  * interrupted, whichever of the parties was killed: nothing is inferred twice and no line is written twice. Lines added
- * to the input since are run; results of lines that are there no more stay.
+ * to the input since are run; those that have changed are run again, and the output is written anew; results of lines that are
+ * there no more stay. So does what is found when the ledger was restored from a backup meanwhile, or something else has touched
+ * the output.
  *
  * @throws InputError before anything is submitted; otherwise GleanerError, or an error of the filesystem
  */
 export async function runFile(client: Client, options: RunOptions): Promise<RunSummary> {
   const { signal, expect, restart = false } = options
   const { input, output } = await checkedPaths(options.input, options.output)
-  const progress: RunProgress = { phase: 'checking', submitted: 0, done: 0, failed: 0, resumed: 0 }
-  const report = (change: Partial<RunProgress>) => options.onProgress?.(Object.assign(progress, change))
+  const progress: RunProgress = {
+    phase: 'checking',
+    submitted: 0,
+    done: 0,
+    failed: 0,
+    resumed: 0,
+    changed: 0,
+  }
+  const report = (change: Partial<RunProgress>) => {
+    Object.assign(progress, change)
+    options.onProgress?.(progress)
+  }
   report({})
 
   const checked = await checkInput(input, { skipInvalid: options.skipInvalid ?? false, expect, signal })
@@ -96,35 +111,45 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
       `job ${earlier.id} was cancelled: --retry-failed goes on with it, --restart begins anew`,
     )
   }
+  const wasRetried = (earlier?.retried ?? 0) > 0
   const found = restart
     ? { position: START, outdated: true }
-    : await findPosition(output, earlier && client.job(earlier.id), (earlier?.retried ?? 0) > 0, signal)
+    : await findPosition(output, earlier && client.job(earlier.id), { wasRetried, signal })
 
-  await using file = await openOutput(output, found.position)
-  const job = await takeUp(client, options, context, earlier, earlier?.name ?? nextName)
-  if (found.outdated || options.retryFailed) await file.clear()
+  const name = earlier?.name ?? nextName
+  let job = await takeUp(client, options, context, earlier, name)
   if (restart && latest?.state === 'open') await client.job(latest.id).cancel({ signal })
   if (options.retryFailed && earlier) await job.retry({ signal })
-  const { done: doneBefore, failed: failedBefore } = file.position
-  const resumed = doneBefore + failedBefore
-  report({
-    phase: 'submitting',
-    job: await job.info({ signal }),
-    done: doneBefore,
-    failed: failedBefore,
-    resumed,
-  })
   const { failFast = false, keepGoing = false } = options
-  const stopped = await submitAndCollect(job, input, file, { failFast, keepGoing }, report, signal)
-  await file.sync()
+  let stopped: StopReason | undefined
+  let from = found.position
+  let clear = found.outdated || (options.retryFailed ?? false)
 
-  const { done, failed } = file.position
+  let replace = false
+  for (let attempt = 1; ; attempt++) {
+    await using file = await openOutput(output, from)
+    if (clear) await file.clear()
+    report({ phase: 'submitting', job: await job.info({ signal }), submitted: 0, ...counts(file.position) })
+    try {
+      if (replace) await submitAll(job, input, true, report, signal)
+      stopped = await submitAndCollect(job, input, file, { failFast, keepGoing }, report, signal)
+      await file.finish()
+      break
+    } catch (error) {
+      const trouble = troubleOf(error)
+      if (!trouble || attempt === ATTEMPTS) throw error
+      replace = trouble === 'changed'
+      clear = trouble !== 'output'
+      if (trouble === 'rewound') job = await takeUp(client, options, context, undefined, name)
+      const damaged = !(error as OutputLostError).replaced
+      from = clear ? START : (await findPosition(output, job, { damaged, signal })).position
+    }
+  }
+  const { input: _checked, submitted: _submitted, phase: _phase, ...reached } = progress
   return {
+    ...reached,
     job: await job.info({ signal }),
     input: checked,
-    done,
-    failed,
-    resumed,
     errors: await job.errors({ signal }),
     stopped,
     accuracy: expect === undefined ? undefined : await accuracy(input, output, expect),
@@ -146,6 +171,41 @@ async function takeUp(
   )
 }
 
+/** How often a run begins its reading and writing over before it gives up. */
+const ATTEMPTS = 20
+
+/**
+ * What sends a run back to the start of its results: lines that are not what they were, another ledger in place of the one that it
+ * read, an output that something else has changed.
+ */
+function troubleOf(error: unknown): 'changed' | 'rewound' | 'output' | undefined {
+  if (error instanceof OutputLostError) return 'output'
+  if (!(error instanceof ApiError)) return undefined
+  if (error.code === 'changed') return 'changed'
+  return ['rewound', 'not-found'].includes(error.code) ? 'rewound' : undefined
+}
+
+const counts = ({ done, failed }: Position) => ({ done, failed, resumed: done + failed })
+
+/** Adds all tasks of an input to a job, and says that there are no more. */
+async function submitAll(
+  job: Job,
+  input: string,
+  replace: boolean,
+  report: (change: Partial<RunProgress>) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let submitted = 0
+  let changed = 0
+  const onBatch = (batch: AddTasksResponse) => {
+    submitted += batch.added + batch.known + batch.changed
+    changed += batch.changed
+    report({ submitted, ...(replace && { changed }) })
+  }
+  await job.add(readTasks(input), { signal, onBatch, replace })
+  report({ phase: 'running', job: await job.close({ signal }) })
+}
+
 /**
  * Adds tasks and writes results side by side, until all have both happened.
  *
@@ -163,16 +223,11 @@ async function submitAndCollect(
   const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal
   const enough = new AbortController()
   const start = file.position
-  let submitted = 0
   let stopped: StopReason | undefined
 
   const submit = async () => {
-    const onBatch = ({ added, known }: AddTasksResponse) =>
-      report({ submitted: (submitted += added + known) })
-    const sending = { signal: AbortSignal.any([signal, enough.signal]), onBatch }
     try {
-      await job.add(readTasks(input), sending)
-      report({ phase: 'running', job: await job.close(sending) })
+      await submitAll(job, input, false, report, AbortSignal.any([signal, enough.signal]))
     } catch (error) {
       // What the job was cancelled for is told by who cancelled it.
       if (!enough.signal.aborted) throw error
@@ -194,9 +249,10 @@ async function submitAndCollect(
     await job.cancel({ signal })
   }
   const collect = async () => {
-    for await (const page of job.pages({ after: file.position.cursor, signal })) {
+    const { cursor: after, epoch } = file.position
+    for await (const page of job.pages({ after, epoch, signal })) {
       const before = file.position
-      await file.write(page.results)
+      await file.write(page.results, page.epoch)
       const { done, failed } = file.position
       report({ job: page.job, done, failed })
       await look(before)

@@ -30,8 +30,10 @@ const Digits = z
 const ContextParams = z.object({ name: Name })
 const JobParams = z.object({ job: Digits })
 const LogQuery = z.object({ key: z.string().min(1).max(limits.key) })
+const AddTasksQuery = z.object({ replace: z.literal('true').optional() })
 const ResultsQuery = z.object({
   after: Digits.default(0),
+  epoch: z.string().max(100).optional(),
   limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
   waitMs: Digits.pipe(z.int().max(limits.wait)).default(0),
 })
@@ -92,8 +94,12 @@ export function clientRoutes(
   server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
   server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))
   server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
-  server.post('/v1/jobs/:job/tasks', ({ params, body }) =>
-    jobs.addTasks(parse(JobParams, params).job, parse(AddTasksRequest, body).tasks),
+  server.post('/v1/jobs/:job/tasks', ({ params, query, body }) =>
+    jobs.addTasks(
+      parse(JobParams, params).job,
+      parse(AddTasksRequest, body).tasks,
+      parse(AddTasksQuery, query).replace !== undefined,
+    ),
   )
   server.post('/v1/jobs/:job/tasks/cancel', ({ params, body }) =>
     jobs.cancelTasks(parse(JobParams, params).job, parse(CancelTasksRequest, body).keys),
@@ -111,10 +117,10 @@ export function clientRoutes(
     jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
   )
   server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
-    const { after, limit, waitMs } = parse(ResultsQuery, query)
+    const { after, epoch, limit, waitMs } = parse(ResultsQuery, query)
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    return jobs.results(parse(JobParams, params).job, after, limit, waitMs, gone.signal)
+    return jobs.results(parse(JobParams, params).job, { after, epoch }, limit, waitMs, gone.signal)
   })
 
   server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
