@@ -1,45 +1,7 @@
 import js from '@eslint/js'
 import { defineConfig, globalIgnores } from 'eslint/config'
 import tseslint from 'typescript-eslint'
-
-/**
- * Which rooms of `src/` each room may import. Arrows point one way: decisions (`core`) and formats (`protocol`)
- * know nothing of the shells around them, and a pilot knows nothing of the manager that sent it.
- */
-const rooms = {
-  protocol: [],
-  core: ['protocol'],
-  bundle: ['protocol'],
-  library: ['protocol'],
-  pilot: ['bundle', 'library', 'protocol'],
-  client: ['bundle', 'protocol'],
-  manager: ['core', 'bundle', 'protocol'],
-  factory: ['core', 'bundle', 'protocol'],
-  cli: ['manager', 'factory', 'client', 'core', 'bundle', 'protocol'],
-}
-
-const pure = ['core', 'protocol']
-
-const arrows = Object.entries(rooms).map(([room, allowed]) => {
-  const others = Object.keys(rooms).filter((other) => other !== room && !allowed.includes(other))
-  return {
-    files: [`src/${room}/**/*.ts`],
-    rules: {
-      'no-restricted-imports': [
-        'error',
-        {
-          patterns: [
-            {
-              group: others.flatMap((other) => [`**/${other}/**`]),
-              message: `${room}/ may import only ${allowed.join(', ') || 'nothing of ours'}`,
-            },
-            ...(pure.includes(room) ? [{ group: ['node:*'], message: `${room}/ does no I/O` }] : []),
-          ],
-        },
-      ],
-    },
-  }
-})
+import rooms from './scripts/lint/rooms.js'
 
 export default defineConfig(
   globalIgnores(['dist/', 'node_modules/', 'test/fixtures/']),
@@ -60,7 +22,12 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/core/**/*.ts'],
+    files: ['src/**/*.ts'],
+    plugins: { rooms },
+    rules: { 'rooms/arrows': 'error', 'rooms/guard': 'error' },
+  },
+  {
+    files: ['src/core/**/*.ts', 'src/*/policy/**/*.ts'],
     rules: {
       'no-restricted-globals': [
         'error',
@@ -74,7 +41,7 @@ export default defineConfig(
       ],
       'no-restricted-properties': [
         'error',
-        { object: 'Math', property: 'random', message: 'core/ is deterministic' },
+        { object: 'Math', property: 'random', message: 'decisions are deterministic: pass chance in' },
       ],
     },
   },
@@ -96,7 +63,6 @@ export default defineConfig(
       ],
     },
   },
-  ...arrows,
   {
     files: ['**/*.js'],
     extends: [tseslint.configs.disableTypeChecked],

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { encode } from '../src/client/app/values.ts'
+import { encode } from '../src/client/functions/value-codec.ts'
 import { limits } from '../src/protocol/limits.ts'
 import { runFactory } from './support/running-factory.ts'
 

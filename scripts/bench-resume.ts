@@ -37,7 +37,7 @@ const { values } = parseArgs({
   },
 })
 const bytes = Number(values.weights) * 2 ** 20
-const link = Number(values['bytes-per-second'])
+const client = Number(values['bytes-per-second'])
 
 if (process.getuid?.() !== 0) {
   console.error('bench:resume makes network namespaces: run it as root')
@@ -48,14 +48,14 @@ const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-resume-'))
 try {
   const { bareLoads, known, fresh, runtimeBytes } = await measure()
   const bareLoad = median(bareLoads)
-  const bound = bytes / link + bareLoad
+  const bound = bytes / client + bareLoad
   console.table({ 'known node': rounded(known), 'fresh node': rounded(fresh) })
   console.log(
     JSON.stringify({
       ...report(known, bound),
       bare_load_s: hundredth(bareLoad),
       fresh_node: {
-        ...report(fresh, bound + runtimeBytes / link),
+        ...report(fresh, bound + runtimeBytes / client),
         runtime_mb: Math.round(runtimeBytes / 1e6),
       },
     }),

@@ -37,4 +37,5 @@ if (diagnostics.length > 0) {
   }
   process.stderr.write(ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(diagnostics), host))
   process.exitCode = 1
-} else await copyFile(`${root}src/library/gleaner.py`, `${root}dist/library/gleaner.py`)
+} else
+  await copyFile(`${root}src/library/kinds/python/gleaner.py`, `${root}dist/library/kinds/python/gleaner.py`)

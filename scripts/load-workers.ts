@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { connect, type Job } from '../src/client/index.ts'
 import { CONTEXT, makeState, removeState } from '../test/support/manager.ts'
-import type { FromCrew, ToCrew } from './load/crew.ts'
+import type { FromCrew, ToCrew } from './load/worker-process.ts'
 import { ManagerProcess } from './support/manager-process.ts'
 
 /*
@@ -31,7 +31,7 @@ if (![workers, tasks, minutes, processes].every((n) => n > 0)) {
 /** So that all the workers together take the time that was asked for. */
 const taskMs = (minutes * 60_000 * workers) / tasks
 const SAMPLE_MS = 5_000
-const CREW = fileURLToPath(new URL('load/crew.ts', import.meta.url))
+const CREW = fileURLToPath(new URL('load/worker-process.ts', import.meta.url))
 
 const latencies: number[] = []
 let retries = 0

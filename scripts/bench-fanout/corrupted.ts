@@ -1,10 +1,10 @@
-import type { Pieces } from '../../src/bundle/pieces.ts'
-import type { Store } from '../../src/bundle/store.ts'
+import type { StoredPieces } from '../../src/bundle/store/stored-pieces.ts'
+import type { Store } from '../../src/bundle/store/store.ts'
 
 /** A store whose every piece leaves with a wrong byte. */
 export function corrupted(real: Store): Store {
-  const spoiled = new WeakMap<Pieces, Pieces>()
-  const spoil = (pieces: Pieces | undefined): Pieces | undefined => {
+  const spoiled = new WeakMap<StoredPieces, StoredPieces>()
+  const spoil = (pieces: StoredPieces | undefined): StoredPieces | undefined => {
     if (!pieces) return undefined
     const known = spoiled.get(pieces) ?? spoilReads(pieces)
     spoiled.set(pieces, known)
@@ -17,7 +17,7 @@ export function corrupted(real: Store): Store {
   }
 }
 
-function spoilReads(pieces: Pieces): Pieces {
+function spoilReads(pieces: StoredPieces): StoredPieces {
   return {
     ...pieces,
     async read(...args) {

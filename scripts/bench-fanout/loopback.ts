@@ -4,7 +4,7 @@ import path from 'node:path'
 import { round } from './fan-out.ts'
 import { createBundleOn, startCluster, workerName } from './nodes.ts'
 
-/** How fast one worker takes in a bundle from one neighbour, and what each part of it does alone. MB/s, 10^6 bytes. */
+/** How fast one worker takes in a bundle from one peer, and what each part of it does alone. MB/s, 10^6 bytes. */
 export type LoopbackResult = {
   mb: number
   seconds: number
@@ -19,7 +19,7 @@ export type LoopbackResult = {
 
 const MIB = 1 << 20
 
-/** One worker takes a bundle from a neighbour on this machine, nothing shaped; hashes taken and files written. */
+/** One worker takes a bundle from a peer on this machine, nothing shaped; hashes taken and files written. */
 export async function loopback(mb: number, folder: string, signal: AbortSignal): Promise<LoopbackResult> {
   const sha256 = hashSpeed(mb)
   const write = await writeSpeed(mb, folder)
@@ -28,7 +28,7 @@ export async function loopback(mb: number, folder: string, signal: AbortSignal):
   const { manager, managerUrl } = cluster
   const [worker] = cluster.workers
   const bundle = await createBundleOn(cluster, mb * 1e6)
-  // The node that made the bundle serves it as a neighbour too: a manager holds back what it gave away lately.
+  // The node that made the bundle serves it as a peer too: a manager holds back what it gave away lately.
   manager.send({ type: 'workers', workers: [{ name: workerName(1), url: managerUrl }] })
   const fetched = worker!.answer('fetched')
   const since = Date.now()

@@ -22,7 +22,7 @@ const SEGMENTS = 'net.ipv4.tcp_min_tso_segs=40'
 /** Connections begin without what the kernel learnt of others before them, whose losses would slow them down. */
 const NO_METRICS = 'net.ipv4.tcp_no_metrics_save=1'
 
-/** How many addresses of neighbours the kernel keeps, in all namespaces together. */
+/** How many addresses of peers the kernel keeps, in all namespaces together. */
 const NEIGHBOURS_KEPT = '/proc/sys/net/ipv4/neigh/default/gc_thresh3'
 
 /** Lets every node know the address of every other, which for many is more than the kernel keeps; returns how to undo it. */

@@ -5,13 +5,13 @@ import path from 'node:path'
 import fastify from 'fastify'
 import { pino } from 'pino'
 import { request } from 'undici'
-import { createBundle } from '../../src/bundle/create.ts'
-import { fetchBundle } from '../../src/bundle/fetch.ts'
-import { servePieces } from '../../src/bundle/serve.ts'
-import { openStore } from '../../src/bundle/store.ts'
-import type { Store } from '../../src/bundle/store.ts'
-import { checkTicket, signTicket } from '../../src/bundle/ticket.ts'
-import { accuse, createNeighbourhood, holds, neighboursFor } from '../../src/core/neighbourhood.ts'
+import { createBundle } from '../../src/bundle/create/create-bundle.ts'
+import { fetchBundle } from '../../src/bundle/download/fetch-bundle.ts'
+import { servePieces } from '../../src/bundle/upload/piece-routes.ts'
+import { openStore } from '../../src/bundle/store/store.ts'
+import type { Store } from '../../src/bundle/store/store.ts'
+import { checkTicket, signTicket } from '../../src/bundle/format/ticket.ts'
+import { noteAccusation, createPeerTable, noteHolder, peersFor } from '../../src/core/peer-selection.ts'
 import { SourcesRequest, SourcesResponse } from '../../src/protocol/sources.ts'
 import type { Source } from '../../src/protocol/sources.ts'
 import { corrupted } from './corrupted.ts'
@@ -36,7 +36,7 @@ let url: string
 let trusted: KeyObject | undefined
 /** The manager's: where workers serve, and who is to be named for the bundle. */
 const urls = new Map<string, string>()
-let known = createNeighbourhood()
+let known = createPeerTable()
 
 const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => Promise<void> | void } = {
   async open({ address, corrupt, ...order }) {
@@ -71,7 +71,7 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
   workers({ workers }) {
     urls.clear()
     for (const worker of workers) urls.set(worker.name, worker.url)
-    known = createNeighbourhood()
+    known = createPeerTable()
   },
 
   trust({ key }) {
@@ -100,16 +100,16 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
   },
 }
 
-/** The manager names itself and neighbours chosen as the real one chooses them. */
+/** The manager names itself and peers chosen as the real one chooses them. */
 function nameSources(worker: string, { bundle, faults }: SourcesRequest): Source[] {
-  for (const { source, reason } of faults) if (reason === 'corrupt') accuse(known, source, worker)
+  for (const { source, reason } of faults) if (reason === 'corrupt') noteAccusation(known, source, worker)
   const ticket = signTicket(keys.privateKey, { bundle, notAfter: Date.now() + TICKET_MS })
-  for (const other of urls.keys()) holds(known, other, bundle)
+  for (const other of urls.keys()) noteHolder(known, other, bundle)
   const left = new Set(faults.map(({ source }) => source))
-  const neighbours = neighboursFor(known, worker, bundle, left, Math.random)
+  const peers = peersFor(known, worker, bundle, left, Math.random)
   return [
     { name: 'manager', url, ticket, kind: 'manager' },
-    ...neighbours.map((other): Source => ({ name: other, url: urls.get(other)!, ticket, kind: 'neighbour' })),
+    ...peers.map((other): Source => ({ name: other, url: urls.get(other)!, ticket, kind: 'peer' })),
   ]
 }
 

@@ -99,7 +99,7 @@ export type Cluster = AsyncDisposable & {
  * @param signal ends all that waits for a node.
  */
 export async function startCluster(
-  places: { namespace?: string; address: string }[],
+  storePaths: { namespace?: string; address: string }[],
   parent: string,
   corrupt: (worker: number) => boolean,
   signal: AbortSignal,
@@ -114,7 +114,7 @@ export async function startCluster(
   try {
     await buildProgram(program)
     signal.throwIfAborted()
-    for (const { namespace } of places) nodes.push(startNode(program, namespace, signal))
+    for (const { namespace } of storePaths) nodes.push(startNode(program, namespace, signal))
     const [managerUrl, ...urls] = await Promise.all(
       nodes.map(async (node, index) => {
         const name = index === 0 ? 'manager' : workerName(index - 1)
@@ -123,7 +123,7 @@ export async function startCluster(
           type: 'open',
           name,
           folder: path.join(folder, name),
-          address: places[index]!.address,
+          address: storePaths[index]!.address,
           corrupt: index > 0 && corrupt(index - 1),
         })
         return (await opened).url

@@ -4,8 +4,8 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { request } from 'undici'
-import { refOf } from '../../src/bundle/blobs.ts'
-import { signTicket } from '../../src/bundle/ticket.ts'
+import { refOf } from '../../src/blobs/blob-folder.ts'
+import { signTicket } from '../../src/bundle/format/ticket.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
@@ -52,7 +52,7 @@ export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions):
   const random = new Random(seed)
   // The worker whose session is abused says nothing by itself, and must not be given up for it.
   await using manager = new ManagerProcess(folder, {
-    scheduler: { leaseMs: 3_600_000, suspectMs: 3_600_000 },
+    scheduler: { workerTimeoutMs: 3_600_000, suspectMs: 3_600_000 },
   })
   manager.start()
   const { url, token } = await manager.ready()

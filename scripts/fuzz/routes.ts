@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { refOf } from '../../src/bundle/blobs.ts'
+import { refOf } from '../../src/blobs/blob-folder.ts'
 import { WantedBlobsRequest } from '../../src/protocol/blob.ts'
 import {
   AddContextRequest,
@@ -11,7 +11,7 @@ import {
   StopRequest,
   UploadContextRequest,
 } from '../../src/protocol/client.ts'
-import { CHANNEL } from '../../src/protocol/channel.ts'
+import { CHANNEL } from '../../src/protocol/piece-frames.ts'
 import { SourcesRequest } from '../../src/protocol/sources.ts'
 import { ExchangeRequest, RegisterRequest } from '../../src/protocol/worker.ts'
 import { registration } from '../../test/support/manager.ts'

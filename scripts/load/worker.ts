@@ -1,19 +1,19 @@
 import type { Logger } from 'pino'
-import { createBell } from '../../src/pilot/bell.ts'
-import { exchangeUntilOver, type Party } from '../../src/pilot/exchange.ts'
+import { createWakeUp } from '../../src/common/wake-up.ts'
+import { exchangeUntilOver, type ExchangeParty } from '../../src/pilot/uplink/exchange-loop.ts'
 import {
   acknowledge,
   addLease,
-  emptyHand,
-  finish,
-  forget,
+  emptyTaskQueue,
+  finishTask,
+  forgetTasks,
   queuedIn,
-  report,
+  takeReport,
   takeTogether,
   unfinishedIn,
-} from '../../src/pilot/hand.ts'
-import { createLink } from '../../src/pilot/link.ts'
-import { moreTasks, observe, rateOf, unmeasured } from '../../src/pilot/sizing.ts'
+} from '../../src/pilot/tasks/task-queue.ts'
+import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
+import { moreTasks, observeCalls, rateOf, unmeasured } from '../../src/pilot/policy/lease-sizing.ts'
 import { ExchangeResponse, RegisterResponse } from '../../src/protocol/worker.ts'
 import { CONTEXT, registration } from '../../test/support/manager.ts'
 
@@ -39,62 +39,62 @@ const context = CONTEXT.id
 export async function simulateWorker(options: SimulatedWorker): Promise<void> {
   const { url, token, taskMs, onExchange, onRetry, signal } = options
   const log = { warn: onRetry } as unknown as Logger
-  const link = createLink({ origins: [url], patienceMs: 600_000, log })
-  const hand = emptyHand()
-  const bell = createBell()
+  const client = createManagerClient({ origins: [url], patienceMs: 600_000, log })
+  const taskQueue = emptyTaskQueue()
+  const wakeUp = createWakeUp()
   let meter = unmeasured
-  let newsSince: number | undefined = performance.now()
+  let unreportedSince: number | undefined = performance.now()
   let running: NodeJS.Timeout | undefined
 
   function run(): void {
     if (running) return
-    const [task] = takeTogether(hand, context, 1)
+    const [task] = takeTogether(taskQueue, context, 1)
     if (!task) return
     const ms = taskMs * (0.5 + Math.random())
     running = setTimeout(() => {
       running = undefined
-      meter = observe(meter, 1, ms, ms)
-      finish(hand, task, { status: 'done', value: task.input }, ms)
-      newsSince ??= performance.now()
+      meter = observeCalls(meter, 1, ms, ms)
+      finishTask(taskQueue, task, { status: 'done', value: task.input }, ms)
+      unreportedSince ??= performance.now()
       run()
-      bell.ring()
+      wakeUp.wake()
     }, ms)
   }
 
-  const party: Party = {
+  const party: ExchangeParty = {
     moment: () => ({
       now: performance.now(),
-      newsSince,
+      unreportedSince,
       rate: rateOf(meter),
-      hungry: queuedIn(hand, context) === 0,
-      climbing: false,
+      starving: queuedIn(taskQueue, context) === 0,
+      warming: false,
     }),
     compose(waitMs) {
-      const { results, leases } = report(hand)
-      newsSince = undefined
-      const inHand = unfinishedIn(hand, context)
+      const { results, leases } = takeReport(taskQueue)
+      unreportedSince = undefined
+      const inHand = unfinishedIn(taskQueue, context)
       const { leaseTargetMs } = terms
       const tasks = moreTasks({ meter, inHand, slots: 1, batch: 1, leaseTargetMs })
       const contexts = [{ context, level: 'memory' as const, attempts: 1 }]
       return { results, leases, contexts, want: [{ context, tasks }], rate: rateOf(meter), waitMs }
     },
     apply(answer) {
-      acknowledge(hand)
-      forget(hand, answer.cancel, answer.revoke)
-      for (const lease of answer.leases) addLease(hand, lease)
+      acknowledge(taskQueue)
+      forgetTasks(taskQueue, answer.cancel, answer.revoke)
+      for (const lease of answer.leases) addLease(taskQueue, lease)
       run()
     },
     isOver: () => false,
   }
 
-  link.authorise(token)
+  client.authorise(token)
   const body = JSON.stringify(registration())
   const register = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal } as const
-  const terms = await link.call(register)
-  link.authorise(terms.session)
+  const terms = await client.call(register)
+  client.authorise(terms.session)
   const send = async (request: { waitMs: number }, given: AbortSignal) => {
     const startedAt = performance.now()
-    const answer = await link.call({
+    const answer = await client.call({
       method: 'POST',
       path: `/v1/workers/${terms.worker}/exchange`,
       body: JSON.stringify(request),
@@ -106,11 +106,11 @@ export async function simulateWorker(options: SimulatedWorker): Promise<void> {
     return answer
   }
   try {
-    await exchangeUntilOver({ party, send, bell, leaseMs: terms.leaseMs, signal })
+    await exchangeUntilOver({ party, send, wakeUp, workerTimeoutMs: terms.workerTimeoutMs, signal })
   } catch (error) {
     if (!signal.aborted) throw error
   } finally {
     clearTimeout(running)
-    await link.close()
+    await client.close()
   }
 }

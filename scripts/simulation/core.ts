@@ -1,8 +1,8 @@
-import { withdraw } from '../../src/core/backlog.ts'
-import { accuse, neighboursFor } from '../../src/core/neighbourhood.ts'
-import { decide } from '../../src/core/scaling.ts'
+import { withdraw } from '../../src/core/task-queues.ts'
+import { noteAccusation, peersFor } from '../../src/core/peer-selection.ts'
+import { decide } from '../../src/core/pilot-scaling.ts'
 import { exchange, lost, tick } from '../../src/core/scheduler.ts'
-import type { SchedulerState } from '../../src/core/state.ts'
+import type { SchedulerState } from '../../src/core/scheduler-state.ts'
 
 /** The decisions under test. A planted bug is a wrong version of one of them. */
 export interface Core {
@@ -10,11 +10,18 @@ export interface Core {
   tick: typeof tick
   lost: typeof lost
   decide: typeof decide
-  accuse: typeof accuse
-  neighboursFor: typeof neighboursFor
+  accuse: typeof noteAccusation
+  neighboursFor: typeof peersFor
 }
 
-export const realCore: Core = { exchange, tick, lost, decide, accuse, neighboursFor }
+export const realCore: Core = {
+  exchange,
+  tick,
+  lost,
+  decide,
+  accuse: noteAccusation,
+  neighboursFor: peersFor,
+}
 
 /** Bugs that a simulation worth its time must find. */
 export const plants: Record<string, Core> = {

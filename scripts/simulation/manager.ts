@@ -1,4 +1,4 @@
-import { createNeighbourhood, endsFetch, holds, leaves } from '../../src/core/neighbourhood.ts'
+import { createPeerTable, noteFetchEnd, noteHolder, noteGone } from '../../src/core/peer-selection.ts'
 import {
   addJob,
   addTasks,
@@ -9,12 +9,12 @@ import {
   excuseSilence,
   join,
 } from '../../src/core/scheduler.ts'
-import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/state.ts'
-import type { PilotRecord } from '../../src/core/registry.ts'
+import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler-state.ts'
+import type { PilotRecord } from '../../src/core/pilot-registry.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
-import { toOwnClock } from '../../src/manager/pilots.ts'
+import { toOwnClock } from '../../src/manager/services/pilots.ts'
 import type { Core } from './core.ts'
 import type { TaskKind } from './plan.ts'
 import type { World } from './world.ts'
@@ -64,11 +64,11 @@ export class SimManager {
   #nextWorker = 1
   // --- in memory
   state!: SchedulerState
-  #life = 0
+  #session = 0
   #frozenUntil = 0
   /** How far its clock is ahead of the world's, milliseconds: another time at each start. */
   #clock = EPOCH
-  #neighbourhood = createNeighbourhood()
+  #peerTable = createPeerTable()
   /** Who was accused of wrong bytes by whom: the independent record. */
   #accused = new Map<string, Set<string>>()
   #waiting = new Map<string, Answered>()
@@ -83,22 +83,22 @@ export class SimManager {
   }
 
   get up(): boolean {
-    return this.#life > 0 && this.#world.time.now >= this.#frozenUntil
+    return this.#session > 0 && this.#world.time.now >= this.#frozenUntil
   }
 
   /** Starts from what is on disk. */
   start(): void {
-    const life = ++this.#epoch
-    this.#life = life
+    const session = ++this.#epoch
+    this.#session = session
     const { random, clockJump } = this.#world.plan
-    if (life > 1) this.#clock = EPOCH + random.between(-clockJump, clockJump)
-    this.#neighbourhood = createNeighbourhood()
+    if (session > 1) this.#clock = EPOCH + random.between(-clockJump, clockJump)
+    this.#peerTable = createPeerTable()
     this.#accused.clear()
     for (const pilot of this.pilots.values()) {
       pilot.createdAt = Math.min(pilot.createdAt, this.now)
       if (pilot.submittedAt !== undefined) pilot.submittedAt = Math.min(pilot.submittedAt, this.now)
     }
-    this.state = createScheduler(life * 2 ** 32)
+    this.state = createScheduler(session * 2 ** 32)
     for (const job of this.jobs.values()) {
       const ended = job.tasks.filter((task) => this.results.has(task))
       const done = ended.filter((task) => this.results.get(task)!.status === 'done').length
@@ -110,7 +110,7 @@ export class SimManager {
     }
     let tickedAt = this.now
     this.#world.time.every(TICK_MS, () => {
-      if (this.#life !== life) return false
+      if (this.#session !== session) return false
       if (!this.up) return true
       const lateMs = this.now - tickedAt - TICK_MS
       tickedAt = this.now
@@ -123,7 +123,7 @@ export class SimManager {
 
   /** `kill -9`: what is not on disk is gone, requests get no answer. */
   kill(): void {
-    this.#life = 0
+    this.#session = 0
     this.#waiting.clear()
     this.#written.clear()
   }
@@ -197,8 +197,8 @@ export class SimManager {
     if (!session) return answered({ status: 410 })
     if (!this.state.workers.has(worker)) join(this.state, session, this.now)
     if (request.contexts.some(({ level }) => level !== 'absent')) {
-      holds(this.#neighbourhood, worker, BUNDLE)
-      endsFetch(this.#neighbourhood, worker, BUNDLE)
+      noteHolder(this.#peerTable, worker, BUNDLE)
+      noteFetchEnd(this.#peerTable, worker, BUNDLE)
     }
     this.#waiting.get(worker)?.({ status: 409 })
     this.#waiting.set(worker, answered)
@@ -210,17 +210,17 @@ export class SimManager {
     this.apply(actions)
   }
 
-  /** Neighbours that a worker may fetch from, after it has told of those that failed it. */
+  /** Peers that a worker may fetch from, after it has told of those that failed it. */
   sources(worker: string, faults: Pick<Fault, 'source' | 'reason'>[]): string[] {
     for (const { source, reason } of faults) {
       if (reason !== 'corrupt' || !this.sessions.has(source)) continue
-      this.#core.accuse(this.#neighbourhood, source, worker)
+      this.#core.accuse(this.#peerTable, source, worker)
       this.#accused.set(source, (this.#accused.get(source) ?? new Set()).add(worker))
     }
     const without = new Set(faults.map(({ source }) => source))
     const { random } = this.#world.plan
-    const named = this.#core.neighboursFor(this.#neighbourhood, worker, BUNDLE, without, () => random.next())
-    holds(this.#neighbourhood, worker, BUNDLE)
+    const named = this.#core.neighboursFor(this.#peerTable, worker, BUNDLE, without, () => random.next())
+    noteHolder(this.#peerTable, worker, BUNDLE)
     for (const name of named) {
       if (name === worker) this.#world.fail(`${worker} is sent to itself`)
       if (!this.sessions.has(name)) this.#world.fail(`${worker} is sent to ${name}, who is gone`)
@@ -255,7 +255,7 @@ export class SimManager {
   }
 
   #forget(worker: string): void {
-    leaves(this.#neighbourhood, worker)
+    noteGone(this.#peerTable, worker)
     this.#accused.delete(worker)
   }
 
@@ -293,9 +293,9 @@ export class SimManager {
     if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.now) {
       this.#world.fail(`${worker} got work after its deadline`)
     }
-    const life = this.#life
+    const session = this.#session
     const send = () => {
-      if (this.#life !== life) return
+      if (this.#session !== session) return
       if ((this.#written.get(worker) ?? 0) > 0) this.#world.time.after(1, send)
       else answered?.(reply)
     }
@@ -304,9 +304,9 @@ export class SimManager {
 
   /** Does `write` after the time a disk takes, unless the process is killed before. */
   #commit(write: () => void): void {
-    const life = this.#life
+    const session = this.#session
     this.#world.time.after(this.#world.plan.random.between(1, 15), () => {
-      if (this.#life === life) write()
+      if (this.#session === session) write()
     })
   }
 

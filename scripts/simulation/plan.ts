@@ -1,4 +1,4 @@
-import type { ScalingConfig } from '../../src/core/scaling.ts'
+import type { ScalingConfig } from '../../src/core/pilot-scaling.ts'
 import { Random } from '../claims/random.ts'
 
 /** Everything about one simulated run that is decided beforehand, all of it from the seed. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { decide, HEALTHY, type PilotView } from '../../src/core/scaling.ts'
+import { decide, HEALTHY, type PilotView } from '../../src/core/pilot-scaling.ts'
 import {
   addJob,
   addTasks,
@@ -10,7 +10,7 @@ import {
   lost,
   tick,
 } from '../../src/core/scheduler.ts'
-import type { Action, Reply } from '../../src/core/state.ts'
+import type { Action, Reply } from '../../src/core/scheduler-state.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { Random } from '../claims/random.ts'
 import { Timeline } from './timeline.ts'
@@ -33,7 +33,7 @@ export const Scenario = z.strictObject({
     load: z.number().nonnegative(),
   }),
   /** Bytes per second into one node, and out of the submit node or shared filesystem. */
-  link: z.strictObject({ node: z.number().positive(), source: z.number().positive() }),
+  client: z.strictObject({ node: z.number().positive(), source: z.number().positive() }),
   gpus: z
     .array(
       z.strictObject({
@@ -114,7 +114,7 @@ class Pool {
   readonly #random: Random
   readonly #time = new Timeline()
   // Heartbeats are left out: an eviction is always noticed at once.
-  readonly #state = createScheduler(1, { leaseMs: Infinity })
+  readonly #state = createScheduler(1, { workerTimeoutMs: Infinity })
   readonly #workers = new Map<string, PoolWorker>()
   readonly #idle: Gpu[] = []
   readonly #tasks: number
@@ -247,11 +247,12 @@ class Pool {
     })
   }
 
-  /** With neighbours, a node's own link is the limit; without, all share the source's. */
+  /** With peers, a node's own link is the limit; without, all share the source's. */
   #fetch(worker: PoolWorker, then: () => void): void {
-    const { context, link, job } = this.#scenario
+    const { context, client, job } = this.#scenario
     this.#fetching++
-    const rate = job.mode === 'pervasive' ? link.node : Math.min(link.node, link.source / this.#fetching)
+    const rate =
+      job.mode === 'pervasive' ? client.node : Math.min(client.node, client.source / this.#fetching)
     this.#after(worker, context.bytes / rate, 'fetch', () => {
       this.#fetching--
       then()

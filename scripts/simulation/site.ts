@@ -1,5 +1,5 @@
-import { failed, HEALTHY, type Health, type PilotView, succeeded } from '../../src/core/scaling.ts'
-import { reconcile } from '../../src/factory/reconcile.ts'
+import { failed, HEALTHY, type Health, type PilotView, succeeded } from '../../src/core/pilot-scaling.ts'
+import { matchPilots } from '../../src/factory/policy/match-pilots.ts'
 import type { Job } from '../../src/factory/sites/site.ts'
 import type { Core } from './core.ts'
 import type { Node } from './plan.ts'
@@ -59,7 +59,7 @@ export class SimSite {
     const { now } = manager
     const jobs = this.#live.map(({ jobId, pilot, state }): Job => ({ jobId, pilot, state }))
     const records = manager.listPilots()
-    const found = reconcile(jobs, records, this.#views, now, 0)
+    const found = matchPilots(jobs, records, this.#views, now, 0)
     this.#views = found.pilots
     for (const { pilot, jobId } of found.adopted) this.#note(pilot, jobId)
     for (const { registeredAt, worker } of records) {

@@ -1,4 +1,4 @@
-import type { Reply } from '../../src/core/state.ts'
+import type { Reply } from '../../src/core/scheduler-state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
@@ -40,7 +40,7 @@ export class SimWorker {
   #pausedUntil = 0
   #seq = 0
   #open: { request: ExchangeRequest; attempt: number } | undefined
-  #hand = new Map<number, Held>()
+  #taskQueue = new Map<number, Held>()
   #running: number | undefined
   #results: TaskResult[] = []
   /** The bundle of all contexts is on disk. */
@@ -89,13 +89,14 @@ export class SimWorker {
   terminate(reason: NonNullable<ExchangeRequest['leaving']>): void {
     if (this.#leaving) return
     this.#leaving = reason
-    for (const task of this.#hand.keys()) if (task !== this.#running) this.#end(task, { status: 'returned' })
+    for (const task of this.#taskQueue.keys())
+      if (task !== this.#running) this.#end(task, { status: 'returned' })
     this.#exchange()
   }
 
   #look(): void {
     if (this.#now - this.#heardAt > PATIENCE) return this.#exit()
-    if (this.#hand.size > 0 || this.#results.length > 0) this.#busyAt = this.#now
+    if (this.#taskQueue.size > 0 || this.#results.length > 0) this.#busyAt = this.#now
     if (this.#now - this.#busyAt > IDLE) this.terminate('idle')
     if (this.#deadline !== undefined && this.#now > this.#deadline - 10_000) this.terminate('walltime')
     this.#exchange()
@@ -111,10 +112,10 @@ export class SimWorker {
 
   #exchange(): void {
     if (!this.alive || this.#open) return
-    const idle = this.#hand.size === 0 && this.#results.length === 0 && !this.#leaving
-    const leases = new Set([...this.#hand.values()].map(({ lease }) => lease))
+    const idle = this.#taskQueue.size === 0 && this.#results.length === 0 && !this.#leaving
+    const leases = new Set([...this.#taskQueue.values()].map(({ lease }) => lease))
     const wanted = this.#wanted
-    const room = this.#isReady(wanted) && !this.#leaving ? ROOM - this.#hand.size : 0
+    const room = this.#isReady(wanted) && !this.#leaving ? ROOM - this.#taskQueue.size : 0
     this.#open = {
       attempt: 0,
       request: {
@@ -183,9 +184,9 @@ export class SimWorker {
     this.#open = undefined
     const sent = new Set(open.request.results)
     this.#results = this.#results.filter((result) => !sent.has(result))
-    for (const task of answer.cancel) if (task !== this.#running) this.#hand.delete(task)
-    for (const [task, { lease }] of this.#hand) {
-      if (answer.revoke.includes(lease) && task !== this.#running) this.#hand.delete(task)
+    for (const task of answer.cancel) if (task !== this.#running) this.#taskQueue.delete(task)
+    for (const [task, { lease }] of this.#taskQueue) {
+      if (answer.revoke.includes(lease) && task !== this.#running) this.#taskQueue.delete(task)
     }
     for (const { lease, context, tasks } of answer.leases)
       for (const { task } of tasks) this.#take(task, { lease, context })
@@ -193,17 +194,17 @@ export class SimWorker {
     this.#wanted = answer.warm[0]
     this.#bringUp()
     this.#run()
-    if (open.request.leaving && this.#hand.size === 0 && this.#results.length === 0) return this.#exit()
+    if (open.request.leaving && this.#taskQueue.size === 0 && this.#results.length === 0) return this.#exit()
     if (
       this.#results.length > 0 ||
       this.#leaving ||
-      (this.#hand.size < ROOM / 2 && this.#isReady(this.#wanted))
+      (this.#taskQueue.size < ROOM / 2 && this.#isReady(this.#wanted))
     )
       this.#exchange()
   }
 
   #take(task: number, held: Held): void {
-    this.#hand.set(task, held)
+    this.#taskQueue.set(task, held)
     if (this.#leaving) this.#end(task, { status: 'returned' })
   }
 
@@ -242,14 +243,14 @@ export class SimWorker {
     })
   }
 
-  /** Fetches from neighbours, one after the other until one serves it well, or else from the manager. */
-  #fetchFrom([neighbour, ...others]: string[]): void {
+  /** Fetches from peers, one after the other until one serves it well, or else from the manager. */
+  #fetchFrom([peer, ...others]: string[]): void {
     const { plan, site, time } = this.#world
     time.after(plan.random.between(20, 2_000), () =>
       this.#whenAwake(() => {
-        const reason = neighbour === undefined ? undefined : site.faultOf(neighbour)
-        if (neighbour === undefined || reason === undefined) return this.#keep()
-        this.#faults.push({ source: neighbour, reason })
+        const reason = peer === undefined ? undefined : site.faultOf(peer)
+        if (peer === undefined || reason === undefined) return this.#keep()
+        this.#faults.push({ source: peer, reason })
         if (plan.random.chance(0.5)) this.#askForSources()
         else this.#fetchFrom(others)
       }),
@@ -276,7 +277,9 @@ export class SimWorker {
     const others = [...this.#libraries].filter(
       ([other, { setupFailed }]) => other !== context && !setupFailed,
     )
-    const idle = others.filter(([other]) => ![...this.#hand.values()].some((held) => held.context === other))
+    const idle = others.filter(
+      ([other]) => ![...this.#taskQueue.values()].some((held) => held.context === other),
+    )
     idle.sort(([, a], [, b]) => a.usedAt - b.usedAt)
     const excess = others.length + 1 - plan.memory
     if (excess > idle.length) return
@@ -299,20 +302,20 @@ export class SimWorker {
   /** Ends the tasks of one context before it turns to the wanted one. */
   #run(): void {
     if (this.#running !== undefined) return
-    for (const [task, { context }] of this.#hand)
+    for (const [task, { context }] of this.#taskQueue)
       if (!this.#isReady(context) && context !== this.#wanted) this.#end(task, { status: 'returned' })
-    const ready = [...this.#hand].filter(([, { context }]) => this.#isReady(context))
+    const ready = [...this.#taskQueue].filter(([, { context }]) => this.#isReady(context))
     const [next] = ready.find(([, { context }]) => context !== this.#wanted) ?? ready[0] ?? []
     if (next === undefined) return
     this.#running = next
-    this.#libraries.get(this.#hand.get(next)!.context)!.usedAt = this.#now
+    this.#libraries.get(this.#taskQueue.get(next)!.context)!.usedAt = this.#now
     const ms = this.#node.blackHole
       ? 5
       : Math.ceil(this.#node.taskMs * (0.5 + this.#world.plan.random.next()))
     this.#world.time.after(ms, () =>
       this.#whenAwake(() => {
         this.#running = undefined
-        if (this.#hand.has(next)) this.#end(next, this.#outcome(next))
+        if (this.#taskQueue.has(next)) this.#end(next, this.#outcome(next))
         this.#bringUp()
         this.#run()
         this.#exchange()
@@ -329,8 +332,8 @@ export class SimWorker {
   }
 
   #end(task: number, outcome: Outcome): void {
-    const { lease } = this.#hand.get(task)!
-    this.#hand.delete(task)
+    const { lease } = this.#taskQueue.get(task)!
+    this.#taskQueue.delete(task)
     this.#results.push({ task, lease, outcome, ms: 1 })
   }
 }

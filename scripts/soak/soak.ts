@@ -61,14 +61,14 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   })
   /** Of a worker. */
   const failure = Promise.withResolvers<never>()
-  const crew: { abort: AbortController; done: Promise<void> }[] = []
+  const supervisor: { abort: AbortController; done: Promise<void> }[] = []
   const hire = () => {
     const abort = new AbortController()
     const { token } = tokens.pop()!
     const own = new Random(random.between(1, 2 ** 31))
     const done = runWorker({ url, token, record, random: own, killed: abort.signal })
     done.catch(failure.reject)
-    crew.push({ abort, done })
+    supervisor.push({ abort, done })
   }
   for (let i = 0; i < workers; i++) hire()
 
@@ -79,7 +79,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       await sleep(random.between(0, LIFE_MS))
       if (random.chance(WORKER_DIES)) {
         workersKilled++
-        crew.splice(random.between(0, crew.length - 1), 1)[0]!.abort.abort()
+        supervisor.splice(random.between(0, supervisor.length - 1), 1)[0]!.abort.abort()
         hire()
       }
       await manager.kill('SIGKILL')
@@ -93,8 +93,8 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     await Promise.race([Promise.all(submitting), tooLong()])
   }
   await Promise.race([killing(), Promise.all(submitting), failure.promise])
-  for (const { abort } of crew) abort.abort()
-  await Promise.all(crew.map(({ done }) => done))
+  for (const { abort } of supervisor) abort.abort()
+  await Promise.all(supervisor.map(({ done }) => done))
 
   await using client = connect({ state: folder })
   const problems: string[] = []

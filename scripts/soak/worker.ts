@@ -31,14 +31,14 @@ export async function runWorker(options: SoakWorker): Promise<void> {
   const request = registration()
   const worker = await untilAnswered(() => HttpWorker.join(options.url, options.token, request), killed)
   if (!worker) return
-  const hand = new Map<number, { lease: number; key: string }>()
+  const taskQueue = new Map<number, { lease: number; key: string }>()
   let ended: Ended[] = []
   while (!killed.aborted) {
     const seq = worker.seq
     const results = ended.map(toResult)
-    const leases = [...new Set([...hand.values()].map(({ lease }) => lease))]
-    const waitMs = hand.size === 0 && results.length === 0 ? 500 : 0
-    const room = ROOM - hand.size
+    const leases = [...new Set([...taskQueue.values()].map(({ lease }) => lease))]
+    const waitMs = taskQueue.size === 0 && results.length === 0 ? 500 : 0
+    const room = ROOM - taskQueue.size
     const answer = await untilAnswered(async () => {
       const { status, body } = await worker.exchange({ seq, results, leases, room, waitMs })
       if (status === 200) return body
@@ -47,37 +47,37 @@ export async function runWorker(options: SoakWorker): Promise<void> {
     }, killed)
     if (!answer) break
     for (const { key, value } of ended) record.settle(key, value)
-    take(hand, answer, random)
+    take(taskQueue, answer, random)
     await sleep(random.between(0, 15))
-    ended = finish(hand, worker.id, options)
+    ended = finish(taskQueue, worker.id, options)
   }
   await worker.die()
 }
 
 function take(
-  hand: Map<number, { lease: number; key: string }>,
+  taskQueue: Map<number, { lease: number; key: string }>,
   answer: ExchangeResponse,
   random: Random,
 ): void {
-  for (const task of answer.cancel) hand.delete(task)
-  for (const [task, { lease }] of hand) {
+  for (const task of answer.cancel) taskQueue.delete(task)
+  for (const [task, { lease }] of taskQueue) {
     // What has begun may be reported, though the lease is no longer its own.
-    if (answer.revoke.includes(lease) && !random.chance(0.1)) hand.delete(task)
+    if (answer.revoke.includes(lease) && !random.chance(0.1)) taskQueue.delete(task)
   }
   for (const { lease, tasks } of answer.leases) {
-    for (const { task, input } of tasks) hand.set(task, { lease, key: (input as { key: string }).key })
+    for (const { task, input } of tasks) taskQueue.set(task, { lease, key: (input as { key: string }).key })
   }
 }
 
 /** Ends some of the tasks in hand, or all. */
 function finish(
-  hand: Map<number, { lease: number; key: string }>,
+  taskQueue: Map<number, { lease: number; key: string }>,
   worker: string,
   { record, random }: SoakWorker,
 ): Ended[] {
-  const count = random.chance(0.5) ? hand.size : random.between(0, hand.size)
-  return [...hand].slice(0, count).map(([task, { lease, key }]) => {
-    hand.delete(task)
+  const count = random.chance(0.5) ? taskQueue.size : random.between(0, taskQueue.size)
+  return [...taskQueue].slice(0, count).map(([task, { lease, key }]) => {
+    taskQueue.delete(task)
     const value = `${key} by ${worker} under ${lease}`
     record.compute(key, value)
     return { task, lease, key, value }

@@ -1,7 +1,7 @@
 """Claims as token sequences: runs scripts/claims.ts, words the prompts and makes batches for training.
 
 The claims about one piece of evidence are trained on as one sequence, which reads the evidence once. Each claim sees
-the evidence and itself but not its neighbours, and its positions go on from the evidence, so that every prediction is
+the evidence and itself but not its peers, and its positions go on from the evidence, so that every prediction is
 the one that a prompt of its own would give.
 """
 

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
-import { BundleError } from '../bundle/errors.ts'
+import { BundleError } from '../bundle/format/errors.ts'
 import { InputError } from '../client/index.ts'
-import { ConfigError } from '../factory/config-load.ts'
+import { ConfigError } from '../factory/config/load-config.ts'
 
 /** What a command that failed prints, and how its process exits. */
 export interface Failure {

@@ -1,7 +1,7 @@
 import { clearScreenDown, moveCursor } from 'node:readline'
 import type { WriteStream } from 'node:tty'
 import type { RunProgress, Status } from '../client/index.ts'
-import { createMeter } from './meter.ts'
+import { createRateMeter } from './rate-meter.ts'
 import { progressLine, progressLines, type RunView } from './progress-view.ts'
 
 /** Ends, with the last state left in sight, when it is disposed of. */
@@ -19,7 +19,7 @@ const STATUS_MS = 1_000
 
 /** Shows the progress of a run: on a terminal as two lines that are drawn again and again, elsewhere as a line now and then. */
 export function showProgress(stream: WriteStream, readStatus: () => Promise<Status>): ProgressDisplay {
-  const meter = createMeter()
+  const meter = createRateMeter()
   let view: RunView | undefined
   let drawn = 0
   let logged = ''

@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { packRuntime, removeOldRuntimes } from '../bundle/runtime.ts'
-import { openStore } from '../bundle/store.ts'
+import { packRuntime, removeOldRuntimes } from '../runtime/pack-runtime.ts'
+import { openStore } from '../bundle/store/store.ts'
 import { InputError } from '../client/index.ts'
-import type { Config } from '../factory/config.ts'
-import { configFiles, loadConfig } from '../factory/config-load.ts'
+import type { Config } from '../factory/config/config.ts'
+import { configFiles, loadConfig } from '../factory/config/load-config.ts'
 import { startFactory } from '../factory/factory.ts'
-import { bootedRuntimes } from '../factory/submission.ts'
+import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { startManager } from '../manager/manager.ts'
 
@@ -116,7 +116,7 @@ function managerSettings({ manager }: Config) {
     listen: { host: bareHost(listen.slice(0, colon)), port },
     // What has another port is a proxy, which commands on this machine need not go through.
     ...(advertised?.port === String(port) && { advertise: bareHost(advertised.hostname) }),
-    scheduler: { leaseMs: lease * 1000 },
+    scheduler: { workerTimeoutMs: lease * 1000 },
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
     contextMode,

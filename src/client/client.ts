@@ -10,12 +10,12 @@ import {
   type CreateJobRequest,
 } from '../protocol/client.ts'
 import { ContextSpec } from '../protocol/context.ts'
-import { createApps } from './app/app.ts'
-import type { App, AppOptions } from './app/types.ts'
+import { createApps } from './functions/app.ts'
+import type { App, AppOptions } from './functions/types.ts'
 import { isGone, notRunning, readCertificate, readEndpoint, stateFolder, type Address } from './endpoint.ts'
 import { UnreachableError } from './errors.ts'
 import { jobHandle, type Job } from './job.ts'
-import { createTransport, type CallOptions } from './transport.ts'
+import { createHttpClient, type CallOptions } from './http-client.ts'
 
 export interface ConnectOptions {
   /** The factory's state folder, which says where it listens. Default: `$GLEANER_STATE`, or `~/.gleaner`. */
@@ -108,7 +108,7 @@ export function connect({
 }: ConnectOptions = {}): Client {
   const locate =
     url !== undefined && token !== undefined ? fixed({ url, token, ca }) : inState(stateFolder(state))
-  const transport = createTransport({ locate, patienceMs, onRetry })
+  const transport = createHttpClient({ locate, patienceMs, onRetry })
   const tellOf = (name: string, what: 'warm' | 'drop', { signal }: CallOptions = {}) => {
     const path = `/v1/contexts/${encodeURIComponent(name)}/${what}`
     return transport.call({ method: 'POST', path, body: '{}', answer: ContextSpec, signal })

@@ -4,12 +4,12 @@
  * @packageDocumentation
  */
 export { connect, type AddContextOptions, type Client, type ConnectOptions } from './client.ts'
-export { TaskFuture, type TaskProgress, type TaskState } from './app/future.ts'
-export type { MapOptions, Mapped, MapProgress, MapResults } from './app/map.ts'
-export { DependencyError, RemoteError } from './app/remote-error.ts'
-export type { App, AppOptions, RemoteFunction } from './app/types.ts'
-export { bundleFolder, loadVariable, reportProgress } from './app/variables.ts'
-export type { TaskInput } from './batches.ts'
+export { TaskFuture, type TaskProgress, type TaskState } from './functions/task-future.ts'
+export type { MapOptions, Mapped, MapProgress, MapResults } from './functions/map-items.ts'
+export { DependencyError, RemoteError } from './functions/remote-error.ts'
+export type { App, AppOptions, RemoteFunction } from './functions/types.ts'
+export { bundleFolder, loadVariable, reportProgress } from './functions/variables.ts'
+export type { TaskInput } from './task-batches.ts'
 export { stateFolder } from './endpoint.ts'
 export {
   ApiError,
@@ -21,7 +21,7 @@ export {
   UnreachableError,
 } from './errors.ts'
 export type { AddOptions, Job, ResultOptions } from './job.ts'
-export type { CallOptions } from './transport.ts'
+export type { CallOptions } from './http-client.ts'
 export type {
   AddTasksResponse,
   CreateJobRequest,
@@ -32,5 +32,5 @@ export type {
 } from '../protocol/client.ts'
 export type { ContextSpec } from '../protocol/context.ts'
 export { latestRun } from './run/job-name.ts'
-export { runFile, type RunOptions, type RunProgress, type RunSummary } from './run/run.ts'
+export { runFile, type RunOptions, type RunProgress, type RunSummary } from './run/run-file.ts'
 export type { InputSummary, InvalidLine } from './run/input.ts'

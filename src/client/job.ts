@@ -13,9 +13,9 @@ import {
   type ResultRow,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
-import { toBatches, type TaskInput } from './batches.ts'
+import { toBatches, type TaskInput } from './task-batches.ts'
 import { JobStuckError } from './errors.ts'
-import type { CallOptions, Transport } from './transport.ts'
+import type { CallOptions, HttpClient } from './http-client.ts'
 
 export interface ResultOptions extends CallOptions {
   /** Start behind this cursor. Default: 0, the job's first result. */
@@ -87,7 +87,7 @@ const SLACK_MS = 30_000
 const FORGETTING_MS = 30 * 60_000
 
 /** The job of that number. Asks the manager nothing until it is used. */
-export function jobHandle(transport: Transport, id: number): Job {
+export function jobHandle(transport: HttpClient, id: number): Job {
   const path = `/v1/jobs/${id}`
   const post = (verb: string, { signal }: CallOptions) =>
     transport.call({ method: 'POST', path: `${path}/${verb}`, body: '{}', answer: JobInfo, signal })

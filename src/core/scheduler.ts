@@ -1,8 +1,16 @@
 import type { ExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
-import { enqueue, withdrawAll } from './backlog.ts'
-import { answer, assign, offer, setLevels, setReady } from './grant.ts'
-import { abandon, cancel, endIfComplete, forget, revoke, settle, unmake } from './settle.ts'
+import { enqueue, withdrawAll } from './task-queues.ts'
+import { replyTo, assign, offerWork, setLevels, setReady } from './lease-grants.ts'
+import {
+  abandonLease,
+  cancelTask,
+  endIfComplete,
+  forgetTask,
+  revokeLease,
+  settleOutcome,
+  unmake,
+} from './task-outcomes.ts'
 import {
   type Action,
   type ContextState,
@@ -12,16 +20,16 @@ import {
   type SchedulerState,
   type Worker,
   type WorkerInfo,
-} from './state.ts'
+} from './scheduler-state.ts'
 import { RangeSet } from './range-set.ts'
-import { speculate } from './speculate.ts'
+import { copySlowTasks } from './speculative-copies.ts'
 
 /*
  * The scheduler: plain functions over plain state. Events and the time go in, actions come out; the manager does them,
  * a simulation does them on a virtual clock. No function here does I/O, reads a clock or throws on anything a worker says.
  */
 
-export { createScheduler, type SchedulerState } from './state.ts'
+export { createScheduler, type SchedulerState } from './scheduler-state.ts'
 
 /** What makes a job; its tasks come with {@link addTasks}. */
 export type NewJob = Pick<Job, 'id' | 'context' | 'function' | 'priority' | 'retries'> & {
@@ -65,7 +73,7 @@ export function addTasks(
   const job = state.jobs.get(jobId)
   if (!job) return actions
   enqueue(state, job, start, end)
-  offer(state, now, actions)
+  offerWork(state, now, actions)
   return actions
 }
 
@@ -76,7 +84,7 @@ export function retryTasks(state: SchedulerState, jobId: number, tasks: number[]
   if (!job) return actions
   job.failed -= tasks.length
   for (const task of tasks) enqueue(state, job, task)
-  offer(state, now, actions)
+  offerWork(state, now, actions)
   return actions
 }
 
@@ -98,10 +106,10 @@ export function cancelJob(state: SchedulerState, jobId: number, now: number): Ac
   withdrawAll(state, job)
   for (const worker of state.workers.values()) {
     for (const lease of [...worker.leases.values()]) {
-      if (lease.job === job) abandon(state, lease)
+      if (lease.job === job) abandonLease(state, lease)
     }
   }
-  forget(state, job)
+  forgetTask(state, job)
   tellOvertaken(state, now, actions)
   return actions
 }
@@ -111,7 +119,7 @@ export function cancelTasks(state: SchedulerState, jobId: number, tasks: number[
   const actions: Action[] = []
   const job = state.jobs.get(jobId)
   if (!job) return actions
-  for (const task of tasks) cancel(state, job, task, actions)
+  for (const task of tasks) cancelTask(state, job, task, actions)
   tellOvertaken(state, now, actions)
   return actions
 }
@@ -139,7 +147,7 @@ export function takeBack(
 
 /** Those that wait are told at once, as their slots may be busy for nothing; the others with their next answer. */
 function tellOvertaken(state: SchedulerState, now: number, actions: Action[]): void {
-  for (const worker of state.overtaken) answer(state, worker, now, actions)
+  for (const worker of state.overtaken) replyTo(state, worker, now, actions)
   state.overtaken.clear()
 }
 
@@ -193,18 +201,18 @@ export function exchange(
   delete worker.suspectSince
   const waiting = state.counts.requeued
   // The results of a repeated request were taken in the first time.
-  if (!repeated) for (const result of request.results) settle(state, worker, result, now, actions)
+  if (!repeated) for (const result of request.results) settleOutcome(state, worker, result, now, actions)
   reconcileLeases(state, worker, request.leases)
   noteContexts(state, worker, request, now, actions)
   worker.want = new Map(request.want.map(({ context, tasks }) => [context, tasks]))
   worker.least = new Map(request.want.map(({ context, least = 0 }) => [context, least]))
   if (request.leaving) worker.leaving = true
   worker.parkedUntil = request.leaving ? now : now + request.waitMs
-  answer(state, worker, now, actions)
+  replyTo(state, worker, now, actions)
   if (worker.leaving && worker.leases.size === 0) {
     if (request.leaving === 'eviction') state.counts.evictions++
     dismiss(state, worker, 'left', now, actions)
-  } else if (state.counts.requeued > waiting) offer(state, now, actions)
+  } else if (state.counts.requeued > waiting) offerWork(state, now, actions)
   tellOvertaken(state, now, actions)
   return actions
 }
@@ -212,7 +220,7 @@ export function exchange(
 /** Leases the worker does not know were in an answer it never got; leases we do not know lapsed, or we were restarted. */
 function reconcileLeases(state: SchedulerState, worker: Worker, held: number[]): void {
   const known = new Set(held)
-  for (const lease of [...worker.leases.values()]) if (!known.has(lease.id)) revoke(state, lease)
+  for (const lease of [...worker.leases.values()]) if (!known.has(lease.id)) revokeLease(state, lease)
   for (const lease of known) if (!worker.leases.has(lease)) worker.revoke.push(lease)
 }
 
@@ -276,7 +284,7 @@ export function giveBack(
 ): Action[] {
   const actions: Action[] = []
   const record = state.workers.get(workerId)?.leases.get(lease)
-  if (record && revoke(state, record, tasks) > 0) offer(state, now, actions)
+  if (record && revokeLease(state, record, tasks) > 0) offerWork(state, now, actions)
   return actions
 }
 
@@ -292,7 +300,7 @@ export function disconnected(state: SchedulerState, workerId: string, now: numbe
 export function warmAhead(state: SchedulerState, context: string, now: number): Action[] {
   const actions: Action[] = []
   state.ahead.add(context)
-  for (const worker of state.workers.values()) answer(state, worker, now, actions)
+  for (const worker of state.workers.values()) replyTo(state, worker, now, actions)
   return actions
 }
 
@@ -308,7 +316,7 @@ export function dropEverywhere(state: SchedulerState, context: string, now: numb
       now,
     )
     worker.discard.push(context)
-    answer(state, worker, now, actions)
+    replyTo(state, worker, now, actions)
   }
   return actions
 }
@@ -319,7 +327,7 @@ export function drain(state: SchedulerState, workerId: string, now: number): Act
   const worker = state.workers.get(workerId)
   if (!worker) return actions
   worker.draining = true
-  answer(state, worker, now, actions)
+  replyTo(state, worker, now, actions)
   return actions
 }
 
@@ -344,16 +352,16 @@ export function excuseSilence(state: SchedulerState, ms: number): void {
 /** Time passed: open requests run out, silent workers are given up, failed setups are tried again. Call it a few times a second. */
 export function tick(state: SchedulerState, now: number): Action[] {
   const actions: Action[] = []
-  const { leaseMs, suspectMs } = state.config
+  const { workerTimeoutMs, suspectMs } = state.config
   for (const worker of state.workers.values()) {
-    const silent = now - worker.heardAt > leaseMs && worker.parkedUntil === undefined
+    const silent = now - worker.heardAt > workerTimeoutMs && worker.parkedUntil === undefined
     const dropped = worker.suspectSince !== undefined && now - worker.suspectSince > suspectMs
     if (silent || dropped) actions.push(...lost(state, worker.id, now))
     else if ((worker.parkedUntil ?? Infinity) <= now || worker.setupRetries.size > 0 || worker.trial) {
-      answer(state, worker, now, actions)
+      replyTo(state, worker, now, actions)
     }
   }
-  speculate(state, now, actions)
+  copySlowTasks(state, now, actions)
   return actions
 }
 
@@ -366,11 +374,11 @@ function dismiss(
   actions: Action[],
 ): void {
   let requeued = 0
-  for (const lease of [...worker.leases.values()]) requeued += revoke(state, lease)
+  for (const lease of [...worker.leases.values()]) requeued += revokeLease(state, lease)
   setReady(state, worker, [], 0)
   setLevels(state, worker, new Map())
   assign(state, worker, [], now)
   state.workers.delete(worker.id)
   actions.push({ type: 'worker-gone', worker: worker.id, reason, requeued })
-  if (requeued > 0) offer(state, now, actions)
+  if (requeued > 0) offerWork(state, now, actions)
 }

@@ -1,13 +1,13 @@
 import type { Logger } from 'pino'
 import type { SiteStatus } from '../protocol/client.ts'
-import type { Config, SiteConfig } from './config.ts'
-import type { PilotRegistry } from '../core/registry.ts'
-import { SiteLoop } from './site-loop.ts'
+import type { Config, SiteConfig } from './config/config.ts'
+import type { PilotRegistry } from '../core/pilot-registry.ts'
+import { SiteLoop } from './reconcile/site-loop.ts'
 import { htcondorSite, htcondorVariables } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
 import { slurmSite, slurmVariables } from './sites/slurm.ts'
-import { type Boot, submissionsFolder } from './submission.ts'
+import { type Boot, submissionsFolder } from './submissions/submission.ts'
 import { shellTransport } from './transports/shell.ts'
 
 export type FactoryOptions = Boot & {

@@ -4,11 +4,11 @@
 import { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { LIBRARY_FD, ToLibrary, type FromLibrary } from '../protocol/library.ts'
-import { openChannel } from './channel.ts'
-import { ChildGone } from './child.ts'
-import { loadContext } from './load.ts'
-import { noteOutput } from './output.ts'
-import { serve } from './serve.ts'
+import { openJsonLines } from '../common/json-lines.ts'
+import { ContextProcessGone } from './runtime/context-process.ts'
+import { loadContext } from './kinds/load-context.ts'
+import { watchOutput } from './runtime/captured-output.ts'
+import { serve } from './runtime/serve-calls.ts'
 
 function die(message: string): never {
   process.stderr.write(`library: ${message}\n`)
@@ -19,7 +19,7 @@ function die(message: string): never {
  * Ends as a process that held the context has: what has become of the one has become of the other. After a signal to
  * everyone it is the signal that ended both, however orderly.
  */
-function endLike(gone: ChildGone): never {
+function endLike(gone: ContextProcessGone): never {
   process.stderr.write(`library: ${gone.message}\n`)
   const signal = gone.signal ?? warned
   if (signal) {
@@ -48,9 +48,9 @@ process.on('uncaughtException', (error) => {
 
 // What user code starts need not fill the node's cache of compiled programs.
 delete process.env['NODE_COMPILE_CACHE']
-noteOutput()
-const channel = openChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
+watchOutput()
+const channel = openJsonLines<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
 const status = await serve(channel, loadContext).catch((error: unknown) =>
-  error instanceof ChildGone ? endLike(error) : die(inspect(error)),
+  error instanceof ContextProcessGone ? endLike(error) : die(inspect(error)),
 )
 process.exit(status)

@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { commonest, type ErrorCounts, noErrors, noteError } from '../core/error-kinds.ts'
 import type { JobErrors } from '../protocol/client.ts'
 import type { TaskError } from '../protocol/task.ts'
-import type { Ledger } from './ledger.ts'
+import type { Ledger } from './ledger/ledger.ts'
 
 /** Results that are looked through at once: others take turns with it. */
 const LOOK_AT_ONCE = 10_000

@@ -3,34 +3,34 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { servePieces } from '../bundle/serve.ts'
-import type { Store } from '../bundle/store.ts'
-import { checkTicket } from '../bundle/ticket.ts'
-import type { SchedulerConfig } from '../core/state.ts'
-import { defaultConfig } from '../core/state.ts'
+import { servePieces } from '../bundle/upload/piece-routes.ts'
+import type { Store } from '../bundle/store/store.ts'
+import { checkTicket } from '../bundle/format/ticket.ts'
+import type { SchedulerConfig } from '../core/scheduler-state.ts'
+import { defaultConfig } from '../core/scheduler-state.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
 import type { ContextMode } from '../protocol/context.ts'
-import { backUp } from './backup.ts'
-import { Blobs } from './blobs.ts'
-import { Contexts } from './contexts.ts'
-import { Dispatcher } from './dispatcher.ts'
-import { Jobs } from './jobs.ts'
-import { Ledger } from './ledger.ts'
-import { Neighbours, ticketKeys } from './neighbours.ts'
-import { Pilots } from './pilots.ts'
-import { TaskProgress } from './progress.ts'
-import { blobRoutes } from './routes/blobs.ts'
-import { clientRoutes, userOnly } from './routes/clients.ts'
-import { type BootedRuntime, ownOnly, workerRoutes } from './routes/workers.ts'
-import { createServer } from './server.ts'
-import { StatusBoard } from './status.ts'
-import { isLoopback, ownCertificate } from './tls.ts'
-import { hashToken, makeToken } from './tokens.ts'
+import { backUp } from './ledger/backup.ts'
+import { BlobStore } from './services/blob-store.ts'
+import { Contexts } from './services/contexts.ts'
+import { Dispatcher } from './services/dispatcher.ts'
+import { Jobs } from './services/jobs.ts'
+import { Ledger } from './ledger/ledger.ts'
+import { Peers, ticketKeys } from './services/peers.ts'
+import { Pilots } from './services/pilots.ts'
+import { TaskProgress } from './services/task-progress.ts'
+import { blobRoutes } from './http/routes/blobs.ts'
+import { clientRoutes, userOnly } from './http/routes/clients.ts'
+import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
+import { createServer } from './http/server.ts'
+import { StatusBoard } from './services/status-board.ts'
+import { isLoopback, ownCertificate } from './http/tls.ts'
+import { hashToken, makeToken } from './services/tokens.ts'
 
 /** How often what nobody needs any more is looked for, milliseconds. */
 const SWEEP_MS = 60_000
 
-export { LedgerLockedError } from './database.ts'
+export { LedgerLockedError } from './ledger/database.ts'
 
 export interface ManagerOptions {
   /** Holds everything that must outlive the process; made with mode 0700 if it is not there. */
@@ -110,7 +110,7 @@ async function startOn(
   const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
   const pilots = new Pilots(ledger, dispatcher)
   const contexts = new Contexts(ledger, store, dispatcher)
-  const blobs = await Blobs.open({
+  const blobs = await BlobStore.open({
     ledger,
     folder: join(stateFolder, 'blobs'),
     maxBytes: options.blobBytes ?? 64 * 2 ** 30,
@@ -120,8 +120,8 @@ async function startOn(
   const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
   const progress = new TaskProgress(ledger, dispatcher)
   const tickets = ticketKeys(ledger)
-  const neighbours = new Neighbours({ pilots, contexts, dispatcher, log, tickets })
-  const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, neighbours })
+  const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
+  const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
   const userToken = ledger.meta('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
 
@@ -146,12 +146,12 @@ async function startOn(
   await server.register((scope, _options, done) => {
     const terms = {
       ticketKey: tickets.publicText,
-      leaseMs: options.scheduler?.leaseMs ?? defaultConfig.leaseMs,
+      workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? defaultConfig.workerTimeoutMs,
       leaseTargetMs: options.leaseTargetMs ?? 2_000,
       idleMs: options.idleMs ?? 600_000,
       contextMode: options.contextMode ?? 'pervasive',
     }
-    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, neighbours, runtime, terms })
+    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, peers, runtime, terms })
     done()
   })
 
@@ -187,7 +187,7 @@ async function startOn(
   registered.catch(() => {})
   const port = await listenOn(server, ledger, listen)
   const url = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
-  neighbours.managerUrl = url
+  peers.managerUrl = url
   await writeEndpoint(stateFolder, { url, token: userToken, pid: process.pid, host: hostname() })
   log.info({ url }, 'manager started')
 

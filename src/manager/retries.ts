@@ -1,4 +1,4 @@
-import { newMark, type Ledger } from './ledger.ts'
+import { newMark, type Ledger } from './ledger/ledger.ts'
 
 /** Results that are taken back in one write: others take turns with it. */
 const AT_ONCE = 5_000

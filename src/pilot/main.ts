@@ -4,19 +4,19 @@ import { flushCompileCache } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { type Logger, pino } from 'pino'
-import { openStore, type Store } from '../bundle/store.ts'
+import { openStore, type Store } from '../bundle/store/store.ts'
 import { PROTOCOL_VERSION } from '../protocol/common.ts'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
 import { ExchangeResponse, type RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
-import { createBlobs } from './blobs.ts'
-import { watchDevices } from './device-memory.ts'
-import { managerOrigins, readEnvironment, readNamed } from './environment.ts'
+import { createBlobCache } from './tasks/blob-cache.ts'
+import { watchDevices } from './library/device-memory.ts'
+import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
 import { exitCodes, PilotError } from './errors.ts'
-import { fetchContexts } from './files.ts'
-import { checkNode } from './fitness.ts'
-import { createLink, type Link } from './link.ts'
-import { type PieceServer, startPieceServer } from './neighbours.ts'
-import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slot-plan.ts'
+import { fetchContexts } from './contexts/fetch-contexts.ts'
+import { checkNode } from './boot/node-check.ts'
+import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
+import { type PieceServer, startPieceServer } from './uplink/piece-server.ts'
+import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slots/slot-plan.ts'
 import { work } from './worker.ts'
 
 /*
@@ -39,29 +39,34 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   await checkNode({ scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE })
   const token = await readNamed('GLEANER_TOKEN_FILE', env.GLEANER_TOKEN_FILE)
   const certificate = env.GLEANER_CA_FILE && (await readNamed('GLEANER_CA_FILE', env.GLEANER_CA_FILE))
-  const link = createLink({ origins: managerOrigins(env), certificate, patienceMs: PATIENCE_MS, log })
+  const client = createManagerClient({
+    origins: managerOrigins(env),
+    certificate,
+    patienceMs: PATIENCE_MS,
+    log,
+  })
   await using cleanup = new AsyncDisposableStack()
-  cleanup.defer(() => link.close())
+  cleanup.defer(() => client.close())
   const store = cleanup.use(await openStore({ folder: path.join(env.GLEANER_CACHE, 'bundles'), log }))
-  const pieces = await serveNeighbours(store, link, log)
+  const pieces = await serveNeighbours(store, client, log)
   if (pieces) cleanup.use(pieces)
   const gpus = gpuIds(env)
   const slots = planSlots(env, await describeGpus(gpus))
 
-  link.authorise(token)
-  const terms = await register(link, describeWorker(env, slots, pieces?.url), evicted)
+  client.authorise(token)
+  const terms = await register(client, describeWorker(env, slots, pieces?.url), evicted)
   const { worker } = terms
-  link.authorise(terms.session)
+  client.authorise(terms.session)
   pieces?.trust(terms.ticketKey, terms.clock)
   log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
   setTimeout(flushCompileCache, SETTLED_MS).unref()
 
   const blobsPath = `/v1/workers/${worker}/blobs`
-  const blobs = createBlobs({
+  const blobs = createBlobCache({
     folder: path.join(env.GLEANER_SCRATCH, 'blobs'),
     maxBytes: BLOBS_BYTES,
-    get: (sha256, take) => link.get(`${blobsPath}/${sha256}`, take),
-    put: ({ sha256, bytes }, open) => link.put(`${blobsPath}/${sha256}`, bytes, open),
+    get: (sha256, take) => client.get(`${blobsPath}/${sha256}`, take),
+    put: ({ sha256, bytes }, open) => client.put(`${blobsPath}/${sha256}`, bytes, open),
   })
   const reason = await work({
     terms,
@@ -74,9 +79,9 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     graceMs: env.GLEANER_GRACE * 1000,
     lastMoment: lastMoment(env),
     setupLimitMs: SETUP_LIMIT_MS,
-    fetch: fetchContexts({ link, store, worker, shared: env.GLEANER_SHARED, mode: terms.contextMode, log }),
+    fetch: fetchContexts({ client, store, worker, shared: env.GLEANER_SHARED, mode: terms.contextMode, log }),
     send: (request, signal) =>
-      link.call({
+      client.call({
         method: 'POST',
         path: `/v1/workers/${worker}/exchange`,
         body: JSON.stringify(request),
@@ -89,11 +94,15 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
 }
 
 /** A node whose network lets nobody in still works, only alone. */
-async function serveNeighbours(store: Store, link: Link, log: Logger): Promise<PieceServer | undefined> {
+async function serveNeighbours(
+  store: Store,
+  client: ManagerClient,
+  log: Logger,
+): Promise<PieceServer | undefined> {
   try {
-    return await startPieceServer(store, link.origin, log)
+    return await startPieceServer(store, client.origin, log)
   } catch (error) {
-    log.warn({ err: error }, 'neighbours cannot be served from this node')
+    log.warn({ err: error }, 'peers cannot be served from this node')
     return undefined
   }
 }
@@ -117,13 +126,13 @@ function describeWorker(env: PilotEnvironment, slots: SlotPlan[], pieces?: strin
 }
 
 async function register(
-  link: Link,
+  client: ManagerClient,
   request: RegisterRequest,
   signal: AbortSignal,
 ): Promise<RegisterResponse> {
   const body = JSON.stringify(request)
   const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal } as const
-  return link.call({ ...call, conflictIsFinal: true })
+  return client.call({ ...call, conflictIsFinal: true })
 }
 
 /** When the worker must stop, on the monotonic clock: the wall clock may be set while it runs. */

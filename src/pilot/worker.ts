@@ -1,25 +1,31 @@
 import type { Logger } from 'pino'
 import type { ExchangeRequest, ExchangeResponse, RegisterResponse } from '../protocol/worker.ts'
-import type { Blobs } from './blobs.ts'
-import { type Bell, createBell } from './bell.ts'
-import { reportOf } from './context.ts'
-import { type Crew, createCrew } from './crew.ts'
-import type { DeviceMemory } from './device-memory.ts'
+import type { BlobCache } from './tasks/blob-cache.ts'
+import { type WakeUp, createWakeUp } from '../common/wake-up.ts'
+import { reportOf } from './contexts/context-state.ts'
+import { type NodeSupervisor, createNodeSupervisor } from './slots/node-supervisor.ts'
+import type { DeviceMemory } from './library/device-memory.ts'
 import { PilotError } from './errors.ts'
-import { exchangeUntilOver, type Party } from './exchange.ts'
-import { acknowledge, emptyHand, type Hand, report, unfinishedInAll } from './hand.ts'
-import { type Departure, departureOf, type Leaving } from './leaving.ts'
-import type { Moment } from './pacing.ts'
-import type { FetchContext } from './shelf.ts'
-import type { SlotPlan } from './slot-plan.ts'
+import { exchangeUntilOver, type ExchangeParty } from './uplink/exchange-loop.ts'
+import {
+  acknowledge,
+  emptyTaskQueue,
+  type TaskQueue,
+  takeReport,
+  unfinishedInAll,
+} from './tasks/task-queue.ts'
+import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdown.ts'
+import type { ExchangeMoment } from './policy/exchange-pacing.ts'
+import type { FetchContext } from './contexts/context-cache.ts'
+import type { SlotPlan } from './slots/slot-plan.ts'
 
 export interface WorkerOptions {
   /** What the manager said at registration. */
-  terms: Pick<RegisterResponse, 'leaseMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
+  terms: Pick<RegisterResponse, 'workerTimeoutMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
   /** Sends one request until it is answered. */
   send: (request: ExchangeRequest, signal: AbortSignal) => Promise<ExchangeResponse>
   fetch: FetchContext
-  blobs: Blobs
+  blobs: BlobCache
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */
   scratch: string
@@ -44,19 +50,19 @@ interface WorkerState extends Omit<
   WorkerOptions,
   'fetch' | 'blobs' | 'slots' | 'scratch' | 'setupLimitMs' | 'devices'
 > {
-  readonly hand: Hand
-  readonly crew: Crew
-  readonly bell: Bell
+  readonly taskQueue: TaskQueue
+  readonly supervisor: NodeSupervisor
+  readonly wakeUp: WakeUp
   readonly abort: AbortController
   /** Since when there is something that the manager was not told. */
-  newsSince?: number | undefined
+  unreportedSince?: number | undefined
   /** Since when there is nothing to do. */
   idleSince?: number | undefined
   /** The manager has said that it should go. */
   drained: boolean
-  departure?: Departure | undefined
+  shutdown?: Shutdown | undefined
   /** Whether the manager was told of the departure. */
-  farewell: 'unsaid' | 'said' | 'heard'
+  shutdownNotice: 'unsaid' | 'said' | 'heard'
 }
 
 /**
@@ -65,51 +71,70 @@ interface WorkerState extends Omit<
  * @returns the reason
  * @throws PilotError when the manager has ended the session, or cannot be reached for too long
  */
-export async function work(options: WorkerOptions): Promise<Leaving> {
+export async function work(options: WorkerOptions): Promise<ShutdownReason> {
   const { terms, evicted, send } = options
-  const hand = emptyHand()
-  const bell = createBell()
+  const taskQueue = emptyTaskQueue()
+  const wakeUp = createWakeUp()
   const abort = new AbortController()
-  const crew = createCrew({ ...options, contextMode: terms.contextMode, hand, onNews: () => noteNews(state) })
-  const state: WorkerState = { ...options, hand, bell, abort, crew, drained: false, farewell: 'unsaid' }
-  const party: Party = {
+  const supervisor = createNodeSupervisor({
+    ...options,
+    contextMode: terms.contextMode,
+    taskQueue,
+    onUnreported: () => noteUnreported(state),
+  })
+  const state: WorkerState = {
+    ...options,
+    taskQueue,
+    wakeUp,
+    abort,
+    supervisor,
+    drained: false,
+    shutdownNotice: 'unsaid',
+  }
+  const party: ExchangeParty = {
     moment: () => momentOf(state),
     compose: (waitMs) => compose(state, waitMs),
     apply: (answer) => apply(state, answer),
-    isOver: () => state.farewell === 'heard' && isDone(state),
+    isOver: () => state.shutdownNotice === 'heard' && isDone(state),
   }
 
   const look = () => lookAtClock(state)
   const timer = setInterval(look, TICK_MS)
   evicted.addEventListener('abort', look)
-  noteNews(state)
+  noteUnreported(state)
   try {
-    await exchangeUntilOver({ party, send, bell, leaseMs: terms.leaseMs, signal: abort.signal })
+    await exchangeUntilOver({
+      party,
+      send,
+      wakeUp,
+      workerTimeoutMs: terms.workerTimeoutMs,
+      signal: abort.signal,
+    })
   } catch (error) {
     if (!isForgotten(state, error)) throw error
   } finally {
     clearInterval(timer)
     evicted.removeEventListener('abort', look)
-    await crew.stop()
-    await crew.shelf.close()
+    await supervisor.stop()
+    await supervisor.contextCache.close()
   }
-  return state.departure!.reason
+  return state.shutdown!.reason
 }
 
-function noteNews(state: WorkerState): void {
-  state.newsSince ??= performance.now()
-  state.bell.ring()
+function noteUnreported(state: WorkerState): void {
+  state.unreportedSince ??= performance.now()
+  state.wakeUp.wake()
 }
 
 /** Nothing is in hand, and the manager has acknowledged all results. */
-function isDone({ hand }: WorkerState): boolean {
-  return unfinishedInAll(hand) === 0 && hand.results.length === 0
+function isDone({ taskQueue }: WorkerState): boolean {
+  return unfinishedInAll(taskQueue) === 0 && taskQueue.results.length === 0
 }
 
 /** The manager forgets a worker that has said all it had to say: asked again, it knows it no more. */
-function isForgotten({ farewell, hand }: WorkerState, error: unknown): boolean {
-  const saidAll = unfinishedInAll(hand) === 0 && hand.results.length === hand.reported
-  return error instanceof PilotError && error.code === 'refused' && farewell !== 'unsaid' && saidAll
+function isForgotten({ shutdownNotice, taskQueue }: WorkerState, error: unknown): boolean {
+  const saidAll = unfinishedInAll(taskQueue) === 0 && taskQueue.results.length === taskQueue.reported
+  return error instanceof PilotError && error.code === 'refused' && shutdownNotice !== 'unsaid' && saidAll
 }
 
 /** Time until it must stop, milliseconds. */
@@ -117,47 +142,47 @@ function leftMs({ lastMoment }: WorkerState, now: number): number | undefined {
   return lastMoment === undefined ? undefined : Math.max(0, lastMoment - now)
 }
 
-function momentOf({ crew, departure, newsSince }: WorkerState): Omit<Moment, 'sentAt'> {
-  const hungry = !departure && crew.isHungry()
+function momentOf({ supervisor, shutdown, unreportedSince }: WorkerState): Omit<ExchangeMoment, 'sentAt'> {
+  const starving = !shutdown && supervisor.isStarving()
   return {
     now: performance.now(),
-    newsSince,
-    rate: crew.rate(),
-    hungry,
-    climbing: crew.isClimbing() || crew.progress().length > 0,
+    unreportedSince,
+    rate: supervisor.rate(),
+    starving,
+    warming: supervisor.isWarming() || supervisor.progress().length > 0,
   }
 }
 
 function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq'> {
-  const { hand, crew, terms, departure } = state
+  const { taskQueue, supervisor, terms, shutdown } = state
   const now = performance.now()
-  const { results, leases } = report(hand)
-  state.newsSince = results.length < hand.results.length ? now : undefined
-  if (departure) state.farewell = 'said'
+  const { results, leases } = takeReport(taskQueue)
+  state.unreportedSince = results.length < taskQueue.results.length ? now : undefined
+  if (shutdown) state.shutdownNotice = 'said'
   return {
     results,
     leases,
-    progress: crew.progress(),
-    contexts: [...crew.shelf.states()].map((context) => reportOf(context, now)),
-    want: crew.wants(terms.leaseTargetMs, leftMs(state, now)),
-    rate: crew.rate(),
+    progress: supervisor.progress(),
+    contexts: [...supervisor.contextCache.states()].map((context) => reportOf(context, now)),
+    want: supervisor.wants(terms.leaseTargetMs, leftMs(state, now)),
+    rate: supervisor.rate(),
     waitMs,
-    ...(departure && { leaving: departure.reason }),
+    ...(shutdown && { leaving: shutdown.reason }),
   }
 }
 
 function apply(state: WorkerState, answer: ExchangeResponse): void {
-  acknowledge(state.hand)
-  if (state.farewell === 'said') state.farewell = 'heard'
+  acknowledge(state.taskQueue)
+  if (state.shutdownNotice === 'said') state.shutdownNotice = 'heard'
   state.drained ||= answer.drain
-  state.crew.take(answer)
+  state.supervisor.take(answer)
   lookAtClock(state)
 }
 
 function lookAtClock(state: WorkerState): void {
-  const { crew, terms, lastMoment, evicted, drained, graceMs } = state
+  const { supervisor, terms, lastMoment, evicted, drained, graceMs } = state
   const now = performance.now()
-  const busy = !isDone(state) || crew.isClimbing()
+  const busy = !isDone(state) || supervisor.isWarming()
   state.idleSince = busy ? undefined : (state.idleSince ?? now)
   const situation = {
     now,
@@ -166,29 +191,29 @@ function lookAtClock(state: WorkerState): void {
     drained,
     idleSince: state.idleSince,
     idleMs: terms.idleMs,
-    hasUse: crew.hasUse(leftMs(state, now)),
+    hasUse: supervisor.hasUse(leftMs(state, now)),
   }
-  const departure = departureOf(state.departure, situation, graceMs)
-  if (departure && departure !== state.departure) depart(state, departure, now)
-  if (departure && now >= departure.stopAt) stopWork(state, departure)
-  if (departure && now >= departure.goneAt) giveUp(state)
+  const shutdown = shutdownOf(state.shutdown, situation, graceMs)
+  if (shutdown && shutdown !== state.shutdown) beginShutdown(state, shutdown, now)
+  if (shutdown && now >= shutdown.stopAt) stopWork(state, shutdown)
+  if (shutdown && now >= shutdown.goneAt) giveUp(state)
 }
 
-function depart(state: WorkerState, departure: Departure, now: number): void {
-  const { reason, stopAt } = departure
-  state.departure = departure
-  state.farewell = 'unsaid'
-  state.log.info({ reason, inHand: unfinishedInAll(state.hand) }, 'leaving')
-  state.crew.windDown(stopAt === Infinity ? undefined : stopAt - now)
-  noteNews(state)
+function beginShutdown(state: WorkerState, shutdown: Shutdown, now: number): void {
+  const { reason, stopAt } = shutdown
+  state.shutdown = shutdown
+  state.shutdownNotice = 'unsaid'
+  state.log.info({ reason, inHand: unfinishedInAll(state.taskQueue) }, 'leaving')
+  state.supervisor.windDown(stopAt === Infinity ? undefined : stopAt - now)
+  noteUnreported(state)
 }
 
-function stopWork({ crew }: WorkerState, departure: Departure): void {
-  departure.stopAt = Infinity
-  void crew.stop()
+function stopWork({ supervisor }: WorkerState, shutdown: Shutdown): void {
+  shutdown.stopAt = Infinity
+  void supervisor.stop()
 }
 
-function giveUp({ abort, bell }: WorkerState): void {
+function giveUp({ abort, wakeUp }: WorkerState): void {
   abort.abort(new PilotError('unreachable', 'the manager could not be told of the end in time'))
-  bell.ring()
+  wakeUp.wake()
 }

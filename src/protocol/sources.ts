@@ -17,14 +17,14 @@ export type Fault = z.infer<typeof Fault>
 
 /** A process that serves pieces of one bundle. */
 export const Source = z.object({
-  /** `manager`, or the neighbour's worker id. */
+  /** `manager`, or the peer's worker id. */
   name: z.string().min(1).max(200),
   /** Where its piece routes are mounted, e.g. `http://10.0.0.7:40123`. */
   url: z.url({ protocol: /^https?$/ }).max(300),
   /** The bearer token of its routes. Secret. */
   ticket: z.string().min(1).max(1000),
-  /** The manager holds every piece and hands out rare ones first; neighbours are preferred for all others. */
-  kind: z.enum(['manager', 'neighbour']),
+  /** The manager holds every piece and hands out rare ones first; peers are preferred for all others. */
+  kind: z.enum(['manager', 'peer']),
 })
 export type Source = z.infer<typeof Source>
 
@@ -56,12 +56,12 @@ export const SourcesRequest = z.object({
 export type SourcesRequest = z.infer<typeof SourcesRequest>
 
 /**
- * Neighbours that a worker fetches a bundle from together: enough for full speed and for pieces to get around, few enough that
+ * Peers that a worker fetches a bundle from together: enough for full speed and for pieces to get around, few enough that
  * their connections and news cost little. The manager names others in place of those that fail.
  */
-export const NEIGHBOURS = 8
+export const PEERS = 8
 
-/** Sources in any order: the manager itself, and neighbours. */
+/** Sources in any order: the manager itself, and peers. */
 export const SourcesResponse = z.object({ sources: z.array(Source).max(100) })
 export type SourcesResponse = z.infer<typeof SourcesResponse>
 

@@ -35,7 +35,7 @@ export const RegisterRequest = z.object({
   /** When the batch system will end the pilot, by the worker's clock, and that clock's reading now. */
   deadline: Timestamp.optional(),
   clock: Timestamp,
-  /** Where neighbours can fetch pieces from it, e.g. `http://10.0.0.7:40123`. Absent if it serves none. */
+  /** Where peers can fetch pieces from it, e.g. `http://10.0.0.7:40123`. Absent if it serves none. */
   pieces: z
     .url({ protocol: /^https?$/ })
     .max(300)
@@ -52,10 +52,10 @@ export const RegisterResponse = z.object({
   session: z.string(),
   /** What the manager's clock shows: the worker's own may be off. */
   clock: Timestamp,
-  /** The manager's Ed25519 public key (SPKI, base64): neighbours show tickets signed with it. */
+  /** The manager's Ed25519 public key (SPKI, base64): peers show tickets signed with it. */
   ticketKey: z.string().max(200),
   /** The worker counts as gone when the manager has not heard from it for this long, milliseconds. */
-  leaseMs: z.int().positive(),
+  workerTimeoutMs: z.int().positive(),
   /** Work a worker keeps in hand, in milliseconds at its own rate. */
   leaseTargetMs: z.int().positive(),
   /** It leaves after this long without work, milliseconds. */

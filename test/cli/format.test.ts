@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { count, duration, plural, rate, size, table } from '../../src/cli/format.ts'
-import { createMeter } from '../../src/cli/meter.ts'
+import { createRateMeter } from '../../src/cli/rate-meter.ts'
 
 describe('numbers for people', () => {
   test('have separators, units and no more digits than mean something', () => {
@@ -34,7 +34,7 @@ describe('numbers for people', () => {
 
 describe('a meter', () => {
   test('tells the rate over its window and forgets what was before', () => {
-    const meter = createMeter(10_000)
+    const meter = createRateMeter(10_000)
     assert.equal(meter.rate(), 0)
     meter.note(0, 0)
     assert.equal(meter.rate(), 0)
@@ -45,7 +45,7 @@ describe('a meter', () => {
   })
 
   test('goes by its two ends while the window fills', () => {
-    const meter = createMeter(10_000)
+    const meter = createRateMeter(10_000)
     for (let second = 0; second <= 5; second++) meter.note(second * 7, second * 1000)
     assert.equal(meter.rate(), 7)
   })

@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { BATCH } from '../../src/client/batches.ts'
+import { BATCH } from '../../src/client/task-batches.ts'
 import {
   ApiError,
   connect,

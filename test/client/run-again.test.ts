@@ -69,7 +69,7 @@ async function answers(): Promise<Record<string, unknown>> {
 }
 
 describe('a run that is repeated with a changed input', () => {
-  test('has no line answered by the result of its neighbour after one was inserted', async () => {
+  test('has no line answered by the result of its peer after one was inserted', async () => {
     await give(['a', 'b', 'c'])
     await run()
     await give(['new', 'a', 'b', 'c'])

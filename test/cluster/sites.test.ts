@@ -1,5 +1,5 @@
 import { after, before } from 'node:test'
-import { markingWorker, siteSuite } from '../factory/site-suite.ts'
+import { markingWorker, siteSuite } from '../factory/sites/site-suite.ts'
 import { type Common, commonPlace, htcondor, slurm } from './support/sites.ts'
 import { run, sharedFolder } from './support/testbed.ts'
 

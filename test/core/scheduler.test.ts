@@ -13,11 +13,11 @@ import {
   tick,
   trustAgain,
 } from '../../src/core/scheduler.ts'
-import type { Action } from '../../src/core/state.ts'
+import type { Action } from '../../src/core/scheduler-state.ts'
 import type { ContextReport } from '../../src/protocol/worker.ts'
 import type { Outcome } from '../../src/protocol/task.ts'
-import { driver, player, quiet, replyOf, request, withJob } from './driver.ts'
-import { CONTEXT, World } from './world.ts'
+import { driver, player, quiet, replyOf, request, withJob } from './support/scheduler-driver.ts'
+import { CONTEXT, World } from './support/scheduler-world.ts'
 
 const done: Outcome = { status: 'done', value: 1 }
 const error: Outcome = { status: 'error', error: { name: 'Error', message: 'no' } }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { isAlive } from '../pilot/process.ts'
+import { isAlive } from '../pilot/support/pilot-process.ts'
 import { until } from '../support/until.ts'
 import { plant, plantContext } from './plant.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { JobStuckError } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
-import { type Behaviour, openWorks, resultsOf } from './works.ts'
+import { type Behaviour, openWorks, resultsOf } from './support/works.ts'
 
 const numbers = (count: number, ms = 1): Behaviour[] =>
   Array.from({ length: count }, (_, value) => ({ ms, value }))
@@ -73,7 +73,7 @@ describe('a context whose setup fails', () => {
 
 describe('at the tail', () => {
   test('what a worker does not get done runs a second time on an idle one, and the first result wins', async () => {
-    await using works = await openWorks({ scheduler: { leaseMs: 30_000, slowMs: 1_000 } })
+    await using works = await openWorks({ scheduler: { workerTimeoutMs: 30_000, slowMs: 1_000 } })
     await using slow = await works.worker()
     await using _idle = await works.worker()
     let warm = new Set()

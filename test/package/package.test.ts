@@ -67,7 +67,7 @@ describe('the package, installed into an empty folder', () => {
       'bin/factory.js',
       'dist/cli/main.js',
       'dist/pilot/main.js',
-      'dist/library/gleaner.py',
+      'dist/library/kinds/python/gleaner.py',
       'templates/pilot.sh',
       'README.md',
     ]) {

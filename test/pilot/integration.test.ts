@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import type { JobInfo, ResultsResponse, Status } from '../../src/protocol/client.ts'
 import { ask, makeState, registerContext, removeState, startOn } from '../support/manager.ts'
 import { until } from '../support/until.ts'
-import { startWorker } from './process.ts'
+import { startWorker } from './support/pilot-process.ts'
 
 const TASKS = 2_000
 

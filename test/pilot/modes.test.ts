@@ -5,9 +5,9 @@ import path from 'node:path'
 import { describe, test } from 'node:test'
 import type { ContextMode } from '../../src/protocol/context.ts'
 import { until } from '../support/until.ts'
-import { startTestManager, type TestManager } from './manager.ts'
-import { isAlive, startWorker } from './process.ts'
-import { loaded } from './stage.ts'
+import { startTestManager, type TestManager } from './support/test-manager.ts'
+import { isAlive, startWorker } from './support/pilot-process.ts'
+import { loaded } from './support/worker-stage.ts'
 
 /** Its function says in which process and with which copy of the file it ran. */
 const WHERE = {

@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { pino } from 'pino'
-import { addLease, emptyHand } from '../../src/pilot/hand.ts'
-import { beginLife, type LifeOptions } from '../../src/pilot/life.ts'
+import { addLease, emptyTaskQueue } from '../../src/pilot/tasks/task-queue.ts'
+import { startLibrarySession, type LibrarySessionOptions } from '../../src/pilot/library/library-session.ts'
 import type { JsonValue } from '../../src/protocol/common.ts'
 import { LibrarySpec } from '../../src/protocol/context.ts'
 import type { Lease } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
-import { isAlive } from './process.ts'
-import { withoutBlobs } from './no-blobs.ts'
+import { isAlive } from './support/pilot-process.ts'
+import { withoutBlobs } from './support/no-blobs.ts'
 
 const time = { timeout: 30_000 }
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
@@ -39,13 +39,17 @@ const KINDS: Record<string, unknown> = {
 }
 
 /** A real library, fed with these inputs under one lease. */
-async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOptions & Lease> = {}) {
+async function begin(
+  kind: string,
+  inputs: JsonValue[],
+  options: Partial<LibrarySessionOptions & Lease> = {},
+) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-kinds-'))
-  const hand = emptyHand()
+  const taskQueue = emptyTaskQueue()
   const { timeLimitMs = 60_000, ...rest } = options
   const tasks = inputs.map((input, i) => ({ task: i + 1, input }))
-  addLease(hand, { lease: 1, context: CONTEXT, function: 'run', tasks, timeLimitMs })
-  const life = beginLife({
+  addLease(taskQueue, { lease: 1, context: CONTEXT, function: 'run', tasks, timeLimitMs })
+  const session = startLibrarySession({
     setup: {
       type: 'setup',
       context: {
@@ -63,7 +67,7 @@ async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOpt
     folder,
     memoryLimit: 2048 * MIB,
     log,
-    hand,
+    taskQueue,
     ...withoutBlobs,
     window: () => 1,
     setupLimitMs: 30_000,
@@ -76,11 +80,11 @@ async function begin(kind: string, inputs: JsonValue[], options: Partial<LifeOpt
     ...rest,
   })
   return {
-    life,
-    outcomes: () => hand.results.map(({ result }) => result.outcome),
+    session,
+    outcomes: () => taskQueue.results.map(({ result }) => result.outcome),
     async [Symbol.asyncDispose]() {
-      life.stop()
-      await life.over
+      session.stop()
+      await session.over
       await rm(folder, { recursive: true, force: true })
     },
   }
@@ -90,7 +94,7 @@ for (const kind of Object.keys(KINDS)) {
   describe(`a worker's ${kind} library`, () => {
     test('is ended with all it started when a call meets its time limit', time, async () => {
       await using stage = await begin(kind, ['pid', 'hang'], { timeLimitMs: 500 })
-      const end = await stage.life.over
+      const end = await stage.session.over
       assert.ok(end.how === 'died' && end.error.name === 'TimeLimit')
       const [pid, hung] = stage.outcomes()
       assert.ok(pid?.status === 'done' && hung?.status === 'crash')
@@ -100,7 +104,7 @@ for (const kind of Object.keys(KINDS)) {
 
     test('is let go between calls when what it started has outgrown the memory', time, async () => {
       await using stage = await begin(kind, ['grow'], { memoryLimit: 350 * MIB })
-      const end = await stage.life.over
+      const end = await stage.session.over
       assert.ok(end.how === 'died' && !end.idle)
       assert.match(end.error.message, /used \d+ MiB of 350/)
       assert.deepEqual(stage.outcomes(), [{ status: 'done', value: 'grown' }])
@@ -108,7 +112,7 @@ for (const kind of Object.keys(KINDS)) {
 
     test('that is killed is a crash of the call it ran', time, async () => {
       await using stage = await begin(kind, ['die'])
-      const end = await stage.life.over
+      const end = await stage.session.over
       assert.ok(end.how === 'died')
       assert.match(end.error.message, /its library was killed by SIGKILL/)
       assert.equal(stage.outcomes()[0]?.status, 'crash')
@@ -117,8 +121,8 @@ for (const kind of Object.keys(KINDS)) {
     test('is gone when it is told to go', time, async () => {
       await using stage = await begin(kind, ['pid'])
       await until(() => stage.outcomes().length === 1)
-      stage.life.retire()
-      assert.equal((await stage.life.over).how, 'retired')
+      stage.session.retire()
+      assert.equal((await stage.session.over).how, 'retired')
       const [pid] = stage.outcomes()
       assert.ok(pid?.status === 'done')
       assert.ok(!isAlive(Number(pid.value)))

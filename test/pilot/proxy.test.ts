@@ -4,11 +4,11 @@ import { connect } from 'node:net'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
 import { test } from 'node:test'
-import { createBundle } from '../../src/bundle/create.ts'
-import { fetchBundle } from '../../src/bundle/fetch.ts'
-import { createLink } from '../../src/pilot/link.ts'
+import { createBundle } from '../../src/bundle/create/create-bundle.ts'
+import { fetchBundle } from '../../src/bundle/download/fetch-bundle.ts'
+import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
 import { listen } from '../support/listen.ts'
-import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../bundle/cluster.ts'
+import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../bundle/support/cluster.ts'
 
 /** A proxy as centres have them: it tunnels, and forwards requests but none that are to become something else. */
 async function startProxy() {
@@ -41,17 +41,22 @@ test('pieces come from the manager through a proxy', async (t) => {
     if (before === undefined) delete process.env['http_proxy']
     else process.env['http_proxy'] = before
   })
-  const link = createLink({ origins: [manager.url], certificate: undefined, patienceMs: 1_000, log })
+  const client = createManagerClient({
+    origins: [manager.url],
+    certificate: undefined,
+    patienceMs: 1_000,
+    log,
+  })
   await using worker = await startNode(folder('worker'))
   const { from } = await fetchBundle({
     bundle: id,
     store: worker.store,
     log,
-    connect: link.connect,
+    connect: client.connect,
     sources: () => Promise.resolve([sourceOf('manager', manager, id)]),
     signal: AbortSignal.timeout(10_000),
   })
-  await link.close()
+  await client.close()
   assert.deepEqual(from, [{ source: 'manager', bytes: 1_000_000 }])
   assert.deepEqual([...new Set(proxy.tunnels)], [new URL(manager.url).host])
 })

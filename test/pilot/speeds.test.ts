@@ -4,7 +4,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { connect } from '../../src/client/index.ts'
 import { makeState, registerContext, removeState, startOn } from '../support/manager.ts'
-import { startWorker } from './process.ts'
+import { startWorker } from './support/pilot-process.ts'
 
 const FAST_MS = 5
 const SLOW_MS = 8 * FAST_MS

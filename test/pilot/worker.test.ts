@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { until } from '../support/until.ts'
-import { startTestManager } from './manager.ts'
-import { DOUBLE, leftWell, SLEEP, warmWorker } from './stage.ts'
+import { startTestManager } from './support/test-manager.ts'
+import { DOUBLE, leftWell, SLEEP, warmWorker } from './support/worker-stage.ts'
 
 describe('a worker', () => {
   test('brings a context up, runs its tasks, and leaves when it is drained', async () => {

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { AddTasksResponse, JobInfo, ResultsResponse } from '../../src/protocol/client.ts'
 import { limits } from '../../src/protocol/common.ts'
-import { isDeeperThan } from '../../src/protocol/depth.ts'
+import { isDeeperThan } from '../../src/protocol/json-depth.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, registration, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()

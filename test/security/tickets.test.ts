@@ -4,10 +4,10 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pino } from 'pino'
-import { signTicket } from '../../src/bundle/ticket.ts'
-import { Ledger } from '../../src/manager/ledger.ts'
+import { signTicket } from '../../src/bundle/format/ticket.ts'
+import { Ledger } from '../../src/manager/ledger/ledger.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
-import { openByHand } from '../bundle/channels.ts'
+import { openByHand } from '../bundle/support/channels.ts'
 import { ask, HttpWorker, managerForEachTest, registerContext, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()

@@ -8,8 +8,8 @@ import { connect as connectTls } from 'node:tls'
 import { pino } from 'pino'
 import { connect } from '../../src/client/index.ts'
 import type { Manager } from '../../src/manager/manager.ts'
-import { isLoopback, ownCertificate } from '../../src/manager/tls.ts'
-import { createLink } from '../../src/pilot/link.ts'
+import { isLoopback, ownCertificate } from '../../src/manager/http/tls.ts'
+import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
 import { RegisterResponse } from '../../src/protocol/worker.ts'
 import { makeState, registration, removeState, startOn } from '../support/manager.ts'
 
@@ -74,7 +74,7 @@ describe('a manager that listens beyond loopback', () => {
     const { token: pilot } = manager.registry.create('test', 1)[0]!
     const register = async (certificate: string) => {
       const log = pino({ level: 'silent' })
-      const link = createLink({ origins: [url], certificate, patienceMs: 0, log })
+      const link = createManagerClient({ origins: [url], certificate, patienceMs: 0, log })
       link.authorise(pilot)
       const body = JSON.stringify(registration())
       const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse } as const

@@ -16,7 +16,7 @@ test('in any pool whose GPUs differ up to eightfold in speed, the first idle one
         title: 'speeds',
         job: { inferences },
         context: { bytes: 0, load: 0 },
-        link: { node: 1e9, source: 1e9 },
+        client: { node: 1e9, source: 1e9 },
         gpus: [
           { kind: 'slow', count: slow, rate: 1 },
           { kind: 'fast', count: fast, rate: factor },
@@ -37,7 +37,7 @@ test('where tasks take times that nobody knows beforehand, the first idle one wa
       seed: i + 1,
       job: { inferences: 30_000, varied: true },
       context: { bytes: 0, load: 0 },
-      link: { node: 1e9, source: 1e9 },
+      client: { node: 1e9, source: 1e9 },
       gpus: [
         { kind: 'slow', count: 1 + 2 * i, rate: 10 },
         { kind: 'fast', count: 20 - i, rate: 80 },

@@ -2,13 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { openStore, type Store } from '../../src/bundle/store.ts'
-import { Blobs } from '../../src/manager/blobs.ts'
-import { Contexts } from '../../src/manager/contexts.ts'
-import { Dispatcher } from '../../src/manager/dispatcher.ts'
-import { Jobs } from '../../src/manager/jobs.ts'
-import { addContext } from '../../src/manager/known-contexts.ts'
-import { Ledger } from '../../src/manager/ledger.ts'
+import { openStore, type Store } from '../../src/bundle/store/store.ts'
+import { BlobStore } from '../../src/manager/services/blob-store.ts'
+import { Contexts } from '../../src/manager/services/contexts.ts'
+import { Dispatcher } from '../../src/manager/services/dispatcher.ts'
+import { Jobs } from '../../src/manager/services/jobs.ts'
+import { addContext } from '../../src/manager/ledger/context-records.ts'
+import { Ledger } from '../../src/manager/ledger/ledger.ts'
 import { CONTEXT } from './manager.ts'
 
 const log = pino({ level: 'silent' })
@@ -20,7 +20,7 @@ export interface Parts extends AsyncDisposable {
   store: Store
   dispatcher: Dispatcher
   contexts: Contexts
-  blobs: Blobs
+  blobs: BlobStore
   jobs: Jobs
   /** Lets so many milliseconds go by. */
   pass(ms: number): void
@@ -41,7 +41,7 @@ export async function openParts({ blobBytes = 1000 } = {}): Promise<Parts> {
     const dispatcher = new Dispatcher(ledger, log, {}, now)
     const contexts = new Contexts(ledger, store, dispatcher)
     const blobFolder = join(folder, 'blobs')
-    const blobs = await Blobs.open({ ledger, folder: blobFolder, maxBytes: blobBytes, now, log })
+    const blobs = await BlobStore.open({ ledger, folder: blobFolder, maxBytes: blobBytes, now, log })
     return { dispatcher, contexts, blobs, jobs: new Jobs(ledger, dispatcher, contexts, blobs, () => {}) }
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { InputError } from '../../client/index.ts'
-import { defaultConfigYaml } from '../../factory/config-default.ts'
+import { defaultConfigYaml } from '../../factory/config/default-config.ts'
 import { stateOf } from '../options.ts'
 
 /** The example context that comes with the package, next to `src` and `dist`. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { clientFor, stateOf } from '../options.ts'
-import { waitUntilStopped } from '../stopping.ts'
+import { waitUntilStopped } from '../wait-until-stopped.ts'
 
 export function addStop(program: Command): void {
   program

@@ -2,11 +2,11 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { pino } from 'pino'
-import { openStore } from '../../bundle/store.ts'
+import { openStore } from '../../bundle/store/store.ts'
 import { readEndpoint } from '../../client/endpoint.ts'
 import { InputError } from '../../client/index.ts'
-import { configFiles, loadConfig } from '../../factory/config-load.ts'
-import { dryRun, type DryRun } from '../../factory/dry-run.ts'
+import { configFiles, loadConfig } from '../../factory/config/load-config.ts'
+import { dryRun, type DryRun } from '../../factory/submissions/dry-run.ts'
 import { stateOf, wholeNumber } from '../options.ts'
 
 interface Options {
@@ -37,7 +37,7 @@ async function submit(site: string, { dryRun: only, pilots }: Options, command: 
   const state = stateOf(command)
   const config = loadConfig(configFiles(state))
   // Loaded here: it brings a compiler along.
-  const { packRuntime } = await import('../../bundle/runtime.ts')
+  const { packRuntime } = await import('../../runtime/pack-runtime.ts')
   await using store = await openStore({ folder: join(state, 'store'), log: pino({ level: 'silent' }) })
   const runtime = await packRuntime({ store, log: pino({ level: 'silent' }) })
   const managerUrl =

@@ -1,5 +1,5 @@
 import { limits } from '../../protocol/common.ts'
-import type { TaskInput } from '../batches.ts'
+import type { TaskInput } from '../task-batches.ts'
 import { InputError } from '../errors.ts'
 import { readLines, type Line } from './lines.ts'
 

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { z } from 'zod'
-import { type HtcondorSiteConfig, templateVariables } from '../config.ts'
-import type { Submission } from '../submission.ts'
-import { classAdQuote, renderTemplate, shippedTemplate } from '../template.ts'
+import { type HtcondorSiteConfig, templateVariables } from '../config/config.ts'
+import type { Submission } from '../submissions/submission.ts'
+import { classAdQuote, renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
 import type { CommandResult, Transport } from '../transports/transport.ts'
 import { type Job, type JobState, type Site, SubmitRefused } from './site.ts'
 

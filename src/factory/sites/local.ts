@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type LocalSiteConfig, templateVariables } from '../config.ts'
-import { type Submission, pilotLog, readSubmissions } from '../submission.ts'
-import { renderTemplate, shippedTemplate } from '../template.ts'
+import { type LocalSiteConfig, templateVariables } from '../config/config.ts'
+import { type Submission, pilotLog, readSubmissions } from '../submissions/submission.ts'
+import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
 /** A process as `jobs/PILOT` names it: its number alone may belong to somebody else by now. */

@@ -1,4 +1,4 @@
-import type { Submission } from '../submission.ts'
+import type { Submission } from '../submissions/submission.ts'
 
 /**
  * - `pending`: waits for a node

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
-import { openWorks, resultsOf, type Works } from '../../faults/works.ts'
+import { openWorks, resultsOf, type Works } from '../../faults/support/works.ts'
 import { until } from '../../support/until.ts'
 import { type Network, openNetwork } from './network.ts'
 
@@ -16,7 +16,7 @@ beforeEach(async () => {
   network = openNetwork()
   works = await openWorks({
     listen: { host: network.address, port: 0 },
-    scheduler: { leaseMs: LEASE_MS, suspectMs: 500 },
+    scheduler: { workerTimeoutMs: LEASE_MS, suspectMs: 500 },
   })
 })
 

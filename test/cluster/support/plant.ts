@@ -10,12 +10,12 @@ import {
   type Status,
   connect,
 } from '../../../src/client/index.ts'
-import { loadConfig } from '../../../src/factory/config-load.ts'
-import type { SiteConfig } from '../../../src/factory/config.ts'
+import { loadConfig } from '../../../src/factory/config/load-config.ts'
+import type { SiteConfig } from '../../../src/factory/config/config.ts'
 import { htcondorSite } from '../../../src/factory/sites/htcondor.ts'
 import type { Job, Site } from '../../../src/factory/sites/site.ts'
 import { slurmSite } from '../../../src/factory/sites/slurm.ts'
-import { submissionsFolder } from '../../../src/factory/submission.ts'
+import { submissionsFolder } from '../../../src/factory/submissions/submission.ts'
 import { eventually } from '../../factory/support/eventually.ts'
 import { inside, researcher, sharedFolder, testbed } from './testbed.ts'
 

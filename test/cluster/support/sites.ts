@@ -4,7 +4,7 @@ import {
   type HtcondorSiteConfig,
   type SlurmSiteConfig,
   resolveConfig,
-} from '../../../src/factory/config.ts'
+} from '../../../src/factory/config/config.ts'
 import { htcondorSite } from '../../../src/factory/sites/htcondor.ts'
 import { slurmSite } from '../../../src/factory/sites/slurm.ts'
 import { tinyRuntime } from '../../factory/support/runtime.ts'

@@ -1,5 +1,5 @@
 import { type Job, type Site, SubmitRefused } from '../../../src/factory/sites/site.ts'
-import type { Submission } from '../../../src/factory/submission.ts'
+import type { Submission } from '../../../src/factory/submissions/submission.ts'
 
 /** A batch system in memory, for what the loop does with a queue that fails, lags or holds jobs. */
 export class BatchSystem {

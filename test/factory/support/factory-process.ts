@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import pino from 'pino'
-import { loadConfig } from '../../../src/factory/config-load.ts'
+import { loadConfig } from '../../../src/factory/config/load-config.ts'
 import { startFactory } from '../../../src/factory/factory.ts'
 import { testRegistry } from './registry.ts'
 

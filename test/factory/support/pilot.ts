@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { shellQuote } from '../../../src/factory/template.ts'
+import { shellQuote } from '../../../src/factory/submissions/submit-template.ts'
 
 const script = fileURLToPath(new URL('../../../templates/pilot.sh', import.meta.url))
 

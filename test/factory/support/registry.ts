@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/registry.ts'
+import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/pilot-registry.ts'
 
 export type TestRegistry = PilotRegistry & {
   endings: { pilot: string; reason: string }[]

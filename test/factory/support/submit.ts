@@ -1,4 +1,4 @@
-import type { SiteConfig } from '../../../src/factory/config.ts'
+import type { SiteConfig } from '../../../src/factory/config/config.ts'
 import type { Site } from '../../../src/factory/sites/site.ts'
 import {
   type Boot,
@@ -6,7 +6,7 @@ import {
   newSubmission,
   submissionFiles,
   writeSubmission,
-} from '../../../src/factory/submission.ts'
+} from '../../../src/factory/submissions/submission.ts'
 
 export type Place = { config: SiteConfig; siteFolder: string; boot: Boot }
 

@@ -1,0 +1,90 @@
+import { randomUUID } from 'node:crypto'
+import { rename, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { bytesOf, chooseEvictions } from '../policy/cache-eviction.ts'
+import type { StoredSize } from '../policy/cache-eviction.ts'
+import { BundleError, errnoOf } from '../format/errors.ts'
+import { fileKeyOf } from '../format/manifest.ts'
+import type { StoreParts } from './store-parts.ts'
+
+/** @throws {BundleError} `in-use` while some process holds or fetches it, `not-found`. */
+export async function removeBundle(parts: StoreParts, bundle: string): Promise<void> {
+  if (!(await parts.catalog.bundles()).includes(bundle)) {
+    throw new BundleError('not-found', `there is no bundle ${bundle} here`)
+  }
+  const claim = await parts.claims.tryClaim(bundle, 'removal')
+  if (!claim) throw new BundleError('in-use', `bundle ${bundle} is in use; remove it when nobody holds it`)
+  try {
+    await deleteBundleFiles(parts, bundle)
+  } finally {
+    await claim.release()
+  }
+}
+
+/** Removes all that is there of a bundle but files that others share. The caller has a claim that keeps others off. */
+export async function deleteBundleFiles(parts: StoreParts, bundle: string): Promise<void> {
+  const { catalog, storePaths, temporary } = parts
+  const manifest = await catalog.manifest(bundle).catch(() => undefined)
+  await catalog.dropRecord(bundle)
+  const old = path.join(temporary, randomUUID())
+  await rename(storePaths.contents(bundle), old).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  })
+  await catalog.forget(bundle)
+  const needed = await neededFiles(parts)
+  for (const file of manifest?.files ?? []) {
+    const key = fileKeyOf(file)
+    if (!needed.has(key)) await rm(storePaths.file(key), { force: true })
+  }
+  await rm(storePaths.partials(bundle), { recursive: true, force: true })
+  await rm(old, { recursive: true, force: true })
+}
+
+/** Files that some bundle refers to. Whoever begins a fetch writes its manifest before it looks for files of others. */
+async function neededFiles({ catalog }: StoreParts): Promise<Set<string>> {
+  const keys = new Set<string>()
+  for (const bundle of await catalog.bundles()) {
+    const manifest = await catalog.manifest(bundle).catch(() => undefined)
+    for (const file of manifest?.files ?? []) keys.add(fileKeyOf(file))
+  }
+  return keys
+}
+
+/**
+ * Removes bundles that nobody uses, the least recently used first, until all fit the budget (bytes).
+ * @throws {BundleError} `no-room` when those in use take more.
+ */
+export async function freeSpace(parts: StoreParts, budget: number): Promise<void> {
+  for (const victim of chooseEvictions(await sizes(parts), budget).remove) {
+    try {
+      await removeBundle(parts, victim)
+      parts.log.info({ bundle: victim }, 'removed a bundle to make room')
+    } catch (error) {
+      // Taken into use, or removed by another process, just now.
+      if (!(error instanceof BundleError)) throw error
+    }
+  }
+  const left = bytesOf(await sizes(parts))
+  if (left > budget) {
+    throw new BundleError(
+      'no-room',
+      `the bundles in use in ${parts.storePaths.folder} need ${left} bytes, its budget is ${budget}; raise the budget`,
+    )
+  }
+}
+
+async function sizes({ catalog, claims }: StoreParts): Promise<StoredSize[]> {
+  const found: StoredSize[] = []
+  for (const bundle of await catalog.bundles()) {
+    const manifest = await catalog.manifest(bundle).catch(() => undefined)
+    const contents = manifest?.kind === 'tarball' ? (await catalog.record(bundle))?.contents : undefined
+    found.push({
+      bundle,
+      files: new Map(manifest?.files.map((file) => [fileKeyOf(file), file.size])),
+      extra: contents?.reduce((sum, [, size]) => sum + size, 0) ?? 0,
+      usedAt: await catalog.usedAt(bundle),
+      busy: (await claims.current(bundle)).length > 0,
+    })
+  }
+  return found
+}

@@ -1,0 +1,223 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { once, setMaxListeners } from 'node:events'
+import path from 'node:path'
+import type { Logger } from 'pino'
+import type { BundleInfo, Manifest, ManifestFile } from '../../protocol/bundle.ts'
+import { openCatalog } from './catalog.ts'
+import { openClaims } from './claims.ts'
+import type { Claim } from './claims.ts'
+import { BundleError, explainDisk } from '../format/errors.ts'
+import { pinBundle, isBundleComplete, verifyBundle } from './bundle-pin.ts'
+import type { Damage, PinnedBundle } from './bundle-pin.ts'
+import { fileKeyOf, totalBytes } from '../format/manifest.ts'
+import { joinStoreOwners } from './store-owner.ts'
+import type { StoreParts } from './store-parts.ts'
+import { openStoredPieces, sealFile } from './stored-pieces.ts'
+import type { StoredPieces } from './stored-pieces.ts'
+import { storePathsIn } from './store-paths.ts'
+import { deleteBundleFiles, freeSpace, removeBundle } from './remove-bundle.ts'
+
+export type { Damage, PinnedBundle } from './bundle-pin.ts'
+
+export type StoreOptions = {
+  /** Made if it is not there. Processes of one user may share it, on any machines that see it. */
+  folder: string
+  /** Most bytes that bundles may take. Default: no limit. */
+  budget?: number
+  log: Logger
+}
+
+/** A bundle as a store has it. */
+export type StoredBundle = Omit<BundleInfo, 'name'> & {
+  /** Every piece is there. */
+  complete: boolean
+  /** When it was last used, milliseconds since 1970. */
+  usedAt: number
+}
+
+/** Bundles on disk, shared by processes; any of them may be killed at any moment. */
+export type Store = AsyncDisposable & {
+  folder: string
+  /** A folder on the store's filesystem for things in the making. Gone when the store is closed. */
+  temporary: string
+
+  /** Takes the bundle's files into use; undefined if it is not here in full. */
+  hold(bundle: string, signal?: AbortSignal): Promise<PinnedBundle | undefined>
+  manifest(bundle: string): Promise<Manifest | undefined>
+  /** Where a file of a complete bundle lies in the store. Read-only; it goes when its bundle is removed. */
+  fileOf(file: ManifestFile): string
+  list(): Promise<StoredBundle[]>
+  /** The bundle's id by each name given with `setName`. */
+  names(): Promise<Map<string, string>>
+  setName(name: string, bundle: string): Promise<void>
+  /** Reads every byte of a complete bundle and compares. What is damaged is no longer complete, so a fetch mends it. */
+  verify(bundle: string, signal?: AbortSignal): Promise<Damage[]>
+  /** @throws {BundleError} `in-use` while some process holds or fetches it, `not-found`. */
+  remove(bundle: string): Promise<void>
+
+  /** Whether every piece is here. */
+  isComplete(bundle: string, signal?: AbortSignal): Promise<boolean>
+  /**
+   * Its pieces, to serve them: of the fetch that this process runs, or of the complete bundle. That another process removed it
+   * is noticed within a second.
+   */
+  pieces(bundle: string): Promise<StoredPieces | undefined>
+  /** The same, waiting up to `ms` milliseconds for a fetch to begin; not while another process fetches it into this store. */
+  awaitPieces(bundle: string, ms: number, signal: AbortSignal): Promise<StoredPieces | undefined>
+  /** The right to add to the bundle; undefined while another process has it. */
+  claimFetch(bundle: string): Promise<Claim | undefined>
+  /**
+   * Under a fetch claim: makes room for the bundle and opens what is there of it.
+   * @throws {BundleError} `no-room`, `disk`.
+   */
+  begin(bundle: string, manifest: Manifest, signal?: AbortSignal): Promise<StoredPieces>
+  /** Under a fetch claim: takes in a bundle whose files, each with its hashes taken, are at these paths on its filesystem. */
+  adopt(bundle: string, manifest: Manifest, staged: string[]): Promise<void>
+  /** Ends what `begin` began; the bundle is complete from now on if every piece is there. */
+  end(pieces: StoredPieces): Promise<void>
+}
+
+/** A bundle that is served is looked for this often, milliseconds: another process may have removed it, or found it damaged. */
+const LOOK_AGAIN_MS = 1_000
+
+/** @throws {BundleError} `disk` when the folder cannot be used. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const { log, budget } = options
+  const storePaths = storePathsIn(path.resolve(options.folder))
+  const owner = await joinStoreOwners(storePaths.owners).catch((error: unknown) =>
+    explainDisk(error, storePaths.folder),
+  )
+  const temporary = path.join(storePaths.temporary, owner.token)
+  const catalog = openCatalog(storePaths, temporary)
+  const claims = openClaims(storePaths.claims, owner)
+  const parts: StoreParts = { storePaths, owner, claims, catalog, temporary, log }
+  /** Pieces of the fetches of this process. */
+  const fetching = new Map<string, StoredPieces>()
+  /** Pieces of complete bundles that were asked for, and when it was last looked whether they are there. */
+  const serving = new Map<string, { pieces: Promise<StoredPieces | undefined>; seenAt: number }>()
+  const begun = new EventTarget()
+  // Every peer that is early waits for it.
+  setMaxListeners(0, begun)
+
+  await mkdir(temporary, { recursive: true }).catch((error: unknown) => explainDisk(error, storePaths.folder))
+  for (const token of await owner.gone()) {
+    await rm(path.join(storePaths.temporary, token), { recursive: true, force: true })
+    await owner.forget(token)
+  }
+
+  const openComplete = async (bundle: string): Promise<StoredPieces | undefined> => {
+    if (!(await isBundleComplete(parts, bundle))) return undefined
+    return openStoredPieces(storePaths, bundle, (await catalog.manifest(bundle))!, 'all')
+  }
+  const isStillHere = async (bundle: string, known: { seenAt: number }): Promise<boolean> => {
+    if (performance.now() - known.seenAt < LOOK_AGAIN_MS) return true
+    known.seenAt = performance.now()
+    return await catalog.hasRecord(bundle)
+  }
+  const pieces = async (bundle: string): Promise<StoredPieces | undefined> => {
+    const fetched = fetching.get(bundle)
+    if (fetched) return fetched
+    const known = serving.get(bundle)
+    if (known && (await isStillHere(bundle, known))) return known.pieces
+    const opening = { pieces: openComplete(bundle), seenAt: performance.now() }
+    serving.set(bundle, opening)
+    const opened = await opening.pieces.catch(() => undefined)
+    if (!opened && serving.get(bundle) === opening) serving.delete(bundle)
+    return opening.pieces
+  }
+
+  /** Says first that the bundle's files are needed, then makes room for them. */
+  const prepare = async (bundle: string, manifest: Manifest): Promise<void> => {
+    await catalog.saveManifest(bundle, manifest)
+    if (budget === undefined) return
+    try {
+      await freeSpace(parts, budget)
+    } catch (error) {
+      await deleteBundleFiles(parts, bundle)
+      throw error
+    }
+  }
+
+  return {
+    folder: storePaths.folder,
+    temporary,
+    fileOf: (file) => storePaths.file(fileKeyOf(file)),
+    hold: (bundle, signal) => pinBundle(parts, bundle, signal),
+    manifest: (bundle) => catalog.manifest(bundle),
+    names: () => catalog.names(),
+    async setName(name, bundle) {
+      if (!(await catalog.manifest(bundle)))
+        throw new BundleError('not-found', `there is no bundle ${bundle} here`)
+      await catalog.setName(name, bundle)
+    },
+    async list() {
+      const found: StoredBundle[] = []
+      for (const id of await catalog.bundles()) {
+        const manifest = await catalog.manifest(id).catch(() => undefined)
+        if (!manifest) continue
+        const complete = (await catalog.record(id)) !== undefined
+        const usedAt = await catalog.usedAt(id)
+        const { kind, files } = manifest
+        found.push({ id, kind, files: files.length, bytes: totalBytes(manifest), complete, usedAt })
+      }
+      return found
+    },
+    async verify(bundle, signal) {
+      const damage = await verifyBundle(parts, bundle, signal)
+      if (damage.length > 0) serving.delete(bundle)
+      return damage
+    },
+    async remove(bundle) {
+      await removeBundle(parts, bundle)
+      serving.delete(bundle)
+    },
+    isComplete: (bundle, signal) => isBundleComplete(parts, bundle, signal),
+    pieces,
+    async awaitPieces(bundle, ms, signal) {
+      const found = (await pieces(bundle)) ?? fetching.get(bundle)
+      if (found) return found
+      // A process that shares the store fetches it: very likely the one that asks, which must not wait for itself.
+      if ((await claims.elsewhere(bundle)).includes('fetch')) return undefined
+      const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
+      await once(begun, bundle, { signal: within }).catch(() => {})
+      return fetching.get(bundle)
+    },
+    claimFetch: (bundle) => claims.tryClaim(bundle, 'fetch'),
+    async begin(bundle, manifest, signal) {
+      try {
+        await prepare(bundle, manifest)
+        const opened = await openStoredPieces(storePaths, bundle, manifest, 'check', signal)
+        serving.delete(bundle)
+        fetching.set(bundle, opened)
+        begun.dispatchEvent(new Event(bundle))
+        return opened
+      } catch (error) {
+        explainDisk(error, storePaths.folder)
+      }
+    },
+    async adopt(bundle, manifest, staged) {
+      await prepare(bundle, manifest)
+      for (const [index, file] of manifest.files.entries()) {
+        await sealFile(staged[index]!, storePaths.file(fileKeyOf(file)), file.executable)
+      }
+      await catalog.saveRecord(bundle, { boots: [owner.boot] })
+    },
+    async end(ended) {
+      const { bundle, layout } = ended
+      try {
+        if (ended.heldPieces() < layout.pieces) return
+        await catalog.saveRecord(bundle, { boots: [owner.boot] })
+        await rm(storePaths.partials(bundle), { recursive: true, force: true })
+        serving.set(bundle, { pieces: Promise.resolve(ended), seenAt: performance.now() })
+      } catch (error) {
+        explainDisk(error, storePaths.folder)
+      } finally {
+        fetching.delete(bundle)
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(temporary, { recursive: true, force: true })
+      await owner[Symbol.asyncDispose]()
+    },
+  }
+}

@@ -1,0 +1,31 @@
+import { refOf } from '../../blobs/blob-folder.ts'
+import type { UploadContextRequest } from '../../protocol/client.ts'
+import { ContextSpec } from '../../protocol/context.ts'
+import type { CallOptions, HttpClient } from '../http-client.ts'
+import type { BlobTransfer } from './blob-transfer.ts'
+import type { Upload } from './module-context.ts'
+
+/** How long the factory may take to make bundles of what it has, milliseconds. */
+const PACKING_MS = 10 * 60_000
+
+/** Gives the factory a context: its files as blobs, those that it does not have, and then what to make of them. */
+export async function uploadContext(
+  transport: Pick<HttpClient, 'call'>,
+  blobs: Pick<BlobTransfer, 'put'>,
+  { files, ...rest }: Upload,
+  { signal }: CallOptions = {},
+): Promise<void> {
+  const contents = Object.values(files).flatMap((bundle) => [...bundle.values()])
+  const parts = contents.filter(({ length }) => length > 0).map((bytes) => ({ ref: refOf(bytes), bytes }))
+  await blobs.put(parts, { signal })
+  const entries = Object.entries(files).map(([bundle, contents]) => {
+    const list = [...contents].map(([path, bytes]) => ({
+      path,
+      ...(bytes.length > 0 && { blob: refOf(bytes) }),
+    }))
+    return [bundle, list] as const
+  })
+  const body = JSON.stringify({ ...rest, files: Object.fromEntries(entries) } satisfies UploadContextRequest)
+  const path = '/v1/contexts/upload'
+  await transport.call({ method: 'POST', path, body, answer: ContextSpec, timeoutMs: PACKING_MS, signal })
+}

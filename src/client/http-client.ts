@@ -1,0 +1,193 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { Agent, errors, request } from 'undici'
+import type { z } from 'zod'
+import { trustOnlyCertificate } from '../common/tls-pinning.ts'
+import { ApiErrorBody, explain, limits, parseJson } from '../protocol/common.ts'
+import type { Address } from './endpoint.ts'
+import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
+
+/** Options every request of the client takes. */
+export interface CallOptions {
+  /** Gives the request up; it then throws the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ApiRequest<Schema extends z.ZodType> extends CallOptions {
+  method: 'GET' | 'POST'
+  /** Path and query. */
+  path: string
+  /** JSON text. */
+  body?: string
+  /** What the answer must look like. */
+  answer: Schema
+  /** Longest wait for the answer's first byte, milliseconds. */
+  timeoutMs?: number
+  /** Only requests that change nothing when they arrive twice may be sent again. Default: true. */
+  repeatable?: boolean
+}
+
+/** A request as it is sent. */
+type Sent = Omit<ApiRequest<z.ZodType>, 'answer' | 'method' | 'body'> & {
+  method: 'GET' | 'POST' | 'PUT'
+  /** JSON text, or bytes. */
+  body?: string | Uint8Array
+}
+
+export interface HttpClient {
+  /**
+   * Sends one request, again and again if need be.
+   *
+   * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
+   */
+  call<Schema extends z.ZodType>(call: ApiRequest<Schema>): Promise<z.output<Schema>>
+  /** Sends bytes. Throws as `call` does. */
+  put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  /** Gets bytes. Throws as `call` does. */
+  get(path: string, options?: CallOptions): Promise<Buffer>
+  /** Ends what is under way, also what waits to try again. */
+  close(): Promise<void>
+}
+
+export interface HttpClientOptions {
+  /**
+   * Finds the manager. Asked again after each failure, because a restarted manager may listen elsewhere.
+   * `lost`: it was reached before, so that its absence is likely to be a restart.
+   */
+  locate: (lost: boolean) => Promise<Address>
+  /** How long to keep trying while the manager cannot be reached, milliseconds. */
+  patienceMs: number
+  /** Told of each failure that is going to be tried again. */
+  onRetry?: ((error: UnreachableError) => void) | undefined
+}
+
+const TIMEOUT_MS = 30_000
+/** Statuses by which a server that has not acted says that it is too busy, or that whoever stands before it cannot reach it. */
+const PASSING = [408, 429, 502, 503, 504]
+const FIRST_DELAY_MS = 100
+const LONGEST_DELAY_MS = 3_000
+
+/** HTTP over kept-alive connections, made patient: a manager that restarts costs its clients nothing but time. */
+export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOptions): HttpClient {
+  const agents = new Map<string | undefined, Agent>()
+  let address: Address | undefined
+  let reached = false
+  const closing = new AbortController()
+
+  /** Connections that trust an address's certificate and no other. */
+  function agentFor({ ca }: Address): Agent {
+    const agent = agents.get(ca) ?? openAgent(ca)
+    agents.set(ca, agent)
+    return agent
+  }
+
+  async function once(call: Sent): Promise<Buffer> {
+    address ??= await locate(reached)
+    const { status, answer } = await exchange(agentFor(address), address, call)
+    reached = true
+    if (status >= 200 && status < 300) return answer
+    throw refusal(call, status, answer.toString())
+  }
+
+  /** True if the manager's address or token has changed under us. */
+  async function hasMoved(): Promise<boolean> {
+    const before = address
+    address = await locate(reached)
+    return before?.token !== address.token || before.url !== address.url
+  }
+
+  async function patiently(call: Sent): Promise<Buffer> {
+    let deadline: number | undefined
+    for (let attempt = 0; ; attempt++) {
+      try {
+        call.signal?.throwIfAborted()
+        closing.signal.throwIfAborted()
+        return await once(call)
+      } catch (error) {
+        call.signal?.throwIfAborted()
+        if (error instanceof ApiError && error.status === 401 && (await hasMoved())) continue
+        if (!(error instanceof UnreachableError) || call.repeatable === false) throw error
+        deadline ??= performance.now() + patienceMs
+        if (performance.now() >= deadline) throw error
+        onRetry?.(error)
+        address = undefined
+      }
+      // An abort ends the wait; the next turn throws its reason.
+      const signal = AbortSignal.any([closing.signal, ...(call.signal ? [call.signal] : [])])
+      await delay(backOff(attempt), undefined, { signal }).catch(() => {})
+    }
+  }
+
+  return {
+    call: async (call) => checked(call, (await patiently(call)).toString()),
+    async put(path, body, { signal } = {}) {
+      await patiently({ method: 'PUT', path, body, signal })
+    },
+    get: (path, { signal } = {}) => patiently({ method: 'GET', path, signal }),
+    async close() {
+      closing.abort(new Error('the client was closed'))
+      await Promise.all([...agents.values()].map((agent) => agent.destroy()))
+    },
+  }
+}
+
+function openAgent(ca: string | undefined): Agent {
+  return new Agent({
+    connections: 8,
+    keepAliveTimeout: 10_000,
+    connect: { timeout: 5_000, ...(ca !== undefined && trustOnlyCertificate(ca)) },
+    maxResponseSize: Math.max(limits.body, limits.blob),
+  })
+}
+
+/** Doubles, and spreads out clients that lost the same manager at the same moment. */
+function backOff(attempt: number): number {
+  const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt)
+  return longest * (0.5 + Math.random() / 2)
+}
+
+async function exchange(agent: Agent, { url, token }: Address, call: Sent) {
+  const timeoutMs = call.timeoutMs ?? TIMEOUT_MS
+  try {
+    const response = await request(new URL(call.path, url), {
+      dispatcher: agent,
+      method: call.method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(call.body !== undefined && { 'content-type': typeOf(call.body) }),
+      },
+      body: call.body ?? null,
+      signal: call.signal ?? null,
+      headersTimeout: timeoutMs,
+      bodyTimeout: TIMEOUT_MS,
+    })
+    return { status: response.statusCode, answer: Buffer.from(await response.body.arrayBuffer()) }
+  } catch (error) {
+    if (error instanceof errors.ResponseExceededMaxSizeError) {
+      throw new ProtocolError(`the answer to ${call.method} ${call.path} is longer than this program takes`)
+    }
+    const reason = error instanceof Error ? error.message || (error as NodeJS.ErrnoException).code : error
+    throw new UnreachableError(`the manager at ${url} cannot be reached (${String(reason)})`, {
+      cause: error,
+    })
+  }
+}
+
+const typeOf = (body: string | Uint8Array) =>
+  typeof body === 'string' ? 'application/json' : 'application/octet-stream'
+
+function checked<Schema extends z.ZodType>(call: ApiRequest<Schema>, text: string): z.output<Schema> {
+  const parsed = call.answer.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  throw new ProtocolError(
+    `the answer to ${call.method} ${call.path} is not understood (${explain(parsed.error)}): ` +
+      'client and factory must be of the same version',
+  )
+}
+
+function refusal(call: Sent, status: number, text: string): Error {
+  const parsed = ApiErrorBody.safeParse(parseJson(text))
+  const { code, message } = parsed.success
+    ? parsed.data.error
+    : { code: 'unknown', message: `${call.method} ${call.path} was answered with HTTP status ${status}` }
+  return PASSING.includes(status) ? new UnreachableError(message) : new ApiError(status, code, message)
+}

@@ -1,0 +1,159 @@
+/*
+ * How many pilots a site should have, decided from what its queue shows, what there is to do, and how its last pilots
+ * fared. Times are milliseconds by one clock.
+ */
+
+import type { Demand } from './pilot-registry.ts'
+
+/** The part of a site's configuration that scaling goes by; see the factory's configuration for what each means. */
+export type ScalingConfig = {
+  policy: 'fixed' | 'demand' | 'opportunistic'
+  count: number
+  min: number
+  max: number
+  pending: number
+  /** Seconds. */
+  finishWithin: number
+  linger: number
+  removeHeldAfter?: number | undefined
+  submitSize: number
+}
+
+/** One pilot, as the queue and the ledger together show it. */
+export type PilotView = {
+  pilot: string
+  /** `submitting`: given to the batch system, but its queue does not show it yet. */
+  state: 'submitting' | 'pending' | 'running' | 'held' | 'ending'
+  /** Its worker has registered at some time. */
+  registered: boolean
+  /** Its worker is there and has no task. */
+  idle: boolean
+  /** Since when it is in this state, as far as is known. */
+  since: number
+}
+
+export type ScalingInput = {
+  config: ScalingConfig
+  pilots: PilotView[]
+  demand: Demand
+  /** When there was last something to do. */
+  lastWork: number
+  health: Health
+  now: number
+}
+
+export type Decision = {
+  /** How many pilots the policy would like to have, within the maximum. */
+  wanted: number
+  submit: number
+  /** To be removed, but only if they still have not started. */
+  remove: string[]
+  /** Asked to finish and leave. */
+  drain: string[]
+  /** Why nothing is submitted that the policy would like to, and until when. */
+  paused?: { reason: string; until: number }
+}
+
+/**
+ * Decides for one site. It submits only what the queued work can occupy beside the pilots already on their way, never
+ * beyond the maximum, and while the site is failing only one pilot at a time, to find out whether it works again.
+ */
+export function decide(input: ScalingInput): Decision {
+  const { config, pilots, demand, health, now } = input
+  const present = pilots.filter((pilot) => pilot.state !== 'ending')
+  const onTheWay = present.filter((pilot) => !pilot.registered && pilot.state !== 'held').length
+  const wanted = wantedPilots(config, present, demand)
+  const lacking = Math.min(
+    wanted - present.length,
+    // Those that are leaving take up room until they are gone.
+    config.max - pilots.length,
+    demand.queued - onTheWay,
+    config.submitSize,
+  )
+  const paused =
+    lacking > 0 && now < health.until ? { reason: health.reason, until: health.until } : undefined
+  const allowed = health.failures === 0 ? lacking : Math.min(lacking, 1 - onTheWay)
+  const remove = [...surplusPending(input, present), ...heldTooLong(input, present)]
+  const tooMany = Math.max(0, present.length - remove.length - config.max)
+  const idle = present.filter((pilot) => pilot.idle).map(({ pilot }) => pilot)
+  return {
+    wanted,
+    submit: paused ? 0 : Math.max(0, allowed),
+    remove,
+    drain: idle.slice(0, tooMany),
+    ...(paused && { paused }),
+  }
+}
+
+function wantedPilots(config: ScalingConfig, present: PilotView[], demand: Demand): number {
+  const work = demand.queued + demand.leased
+  if (work === 0) return 0
+  const waiting = present.filter(({ state }) => state === 'pending' || state === 'submitting').length
+  const byPolicy = {
+    fixed: config.count,
+    demand: Math.max(config.min, pilotsFor(work, demand.ratePerPilot, config.finishWithin)),
+    opportunistic: present.length - waiting + config.pending,
+  }[config.policy]
+  return Math.min(byPolicy, config.max)
+}
+
+/** Pilots that do this work in time. One, while it is not known how fast they are. */
+function pilotsFor(work: number, ratePerPilot: number, seconds: number): number {
+  if (ratePerPilot <= 0) return 1
+  return Math.min(work, Math.ceil(work / (ratePerPilot * Math.max(seconds, 1))))
+}
+
+/** Pilots to take out of the queue: all when there was nothing to do for a while, else those above the maximum. */
+function surplusPending({ config, demand, lastWork, now }: ScalingInput, present: PilotView[]): string[] {
+  const newestFirst = present.filter(({ state }) => state === 'pending').toReversed()
+  const forgotten = demand.queued + demand.leased === 0 && now - lastWork >= config.linger * 1000
+  const surplus = forgotten ? newestFirst.length : Math.max(0, present.length - config.max)
+  return newestFirst.slice(0, surplus).map(({ pilot }) => pilot)
+}
+
+function heldTooLong({ config, now }: ScalingInput, present: PilotView[]): string[] {
+  const limit = config.removeHeldAfter
+  if (limit === undefined) return []
+  return present
+    .filter(({ state, since }) => state === 'held' && now - since >= limit * 1000)
+    .map(({ pilot }) => pilot)
+}
+
+/** How a site's latest pilots and submissions fared. */
+export type Health = {
+  /** Failures in a row, none of them known before the next one was submitted. */
+  failures: number
+  /** When the last one that counted was seen. */
+  failedAt: number
+  /** Nothing is submitted before this. */
+  until: number
+  /** What went wrong, for the user. */
+  reason: string
+}
+
+export const HEALTHY: Health = { failures: 0, failedAt: 0, until: 0, reason: '' }
+
+/** First pause after a failure, and the longest, milliseconds. */
+export const PAUSE_FIRST = 5_000
+export const PAUSE_LONGEST = 15 * 60_000
+
+/**
+ * A pilot ended before it was of any use, or a submission was refused. Pilots submitted together fail together: those
+ * submitted before the last failure was seen tell nothing new, and do not lengthen the pause.
+ */
+export function failed(
+  health: Health,
+  failure: { submittedAt: number; reason: string },
+  now: number,
+): Health {
+  if (health.failures > 0 && failure.submittedAt <= health.failedAt)
+    return { ...health, reason: failure.reason }
+  const failures = health.failures + 1
+  const pause = Math.min(PAUSE_LONGEST, PAUSE_FIRST * 2 ** Math.min(failures - 1, 20))
+  return { failures, failedAt: now, until: now + pause, reason: failure.reason }
+}
+
+/** A pilot proved useful. If it came up after the last failure, the site is well again. */
+export function succeeded(health: Health, pilot: { registeredAt: number }): Health {
+  return pilot.registeredAt > health.failedAt ? HEALTHY : health
+}

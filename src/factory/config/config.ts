@@ -1,0 +1,168 @@
+import { z } from 'zod'
+import { Name } from '../../protocol/common.ts'
+import { ContextMode } from '../../protocol/context.ts'
+import { Duration, Size, Wait } from './quantities.ts'
+
+/** A value that ends up in one line of a job file. */
+const Line = z
+  .string()
+  .min(1)
+  .max(4096)
+  .regex(/^[^\r\n\0]*$/, 'must be a single line')
+/** Batch systems' own names: partitions, accounts and the like. */
+const Words = z
+  .string()
+  .max(1000)
+  .regex(/^[\w@%+=:,./&|*()[\]-]+$/, 'must have no blanks or quotes')
+
+/** What every kind of site has. */
+const site = {
+  /** Set to false to leave out a site that another layer defines. */
+  enabled: z.boolean().default(true),
+  /**
+   * How many pilots it should have while there is work:
+   * `fixed`: `count`; `demand`: as many as finish the backlog within `finishWithin`, by measured speed;
+   * `opportunistic`: as many as it gets, by always keeping `pending` of them waiting in the queue.
+   */
+  policy: z.enum(['fixed', 'demand', 'opportunistic']).default('fixed'),
+  count: z.int().min(0).max(100_000).default(1),
+  pending: z.int().min(1).max(10_000).default(2),
+  finishWithin: Duration.default(600),
+  /** Fewest pilots that `demand` asks for while there is work. */
+  min: z.int().min(0).max(100_000).default(1),
+  /** Most pilots in the queue at once, in whatever state. Default: `count` for `fixed`; needed for the others. */
+  max: z.int().min(0).max(100_000).optional(),
+  /** Of each pilot. */
+  cpus: z.int().min(1).max(4096).default(1),
+  gpus: z.int().min(0).max(64).default(0),
+  memory: Size.default(2048),
+  disk: Size.optional(),
+  walltime: Duration.optional(),
+  /** Warning the batch system gives between SIGTERM and SIGKILL. */
+  grace: Wait.default(10),
+  /**
+   * Variables for the batch system's commands, e.g. `SLURM_CONF`; of the factory's own environment they get only what they
+   * need to be found and to work.
+   */
+  commandEnvironment: z
+    .record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a name of a variable'), z.string().max(4096))
+    .default({}),
+  /** Shell lines run on the node before the worker starts, e.g. `module load cuda`. */
+  setup: z.string().max(65_536).default(''),
+  /** Node-local folder for contexts that outlive a pilot; `$NAME` is expanded on the node. Default: below /tmp. */
+  cacheFolder: Line.optional(),
+  /** Folder all nodes see, where workers also look for bundles; `$NAME` is expanded on the node. */
+  sharedFolder: Line.optional(),
+  /** Your own submit template, in place of the one that comes with Gleaner. */
+  template: Line.optional(),
+  /** Submissions a minute, each of up to `submitSize` pilots. */
+  submitRate: z.number().positive().max(6000).default(12),
+  submitSize: z.int().min(1).max(1000).default(100),
+  /** How often the queue is looked at. */
+  poll: Wait.default(15),
+  /** Waiting pilots are taken out of the queue after this long without work. */
+  linger: Duration.default(60),
+  /** Held pilots are removed after this long. Default: they stay, and count, until somebody acts. */
+  removeHeldAfter: Duration.optional(),
+}
+
+const local = z.strictObject({
+  ...site,
+  kind: z.literal('local'),
+  poll: Wait.default(2),
+  submitRate: site.submitRate.default(120),
+})
+
+const htcondor = z.strictObject({
+  ...site,
+  kind: z.literal('htcondor'),
+  /** ClassAd expressions. */
+  requirements: Line.optional(),
+  rank: Line.optional(),
+  concurrencyLimits: Words.optional(),
+  /** ClassAd attributes of each job, by name, as ClassAd expressions (strings need their own quotes). */
+  attributes: z.record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a ClassAd attribute name'), Line).default({}),
+  /** Lines for the submit file, as they are. */
+  extraLines: z.array(Line).default([]),
+})
+
+const slurm = z.strictObject({
+  ...site,
+  kind: z.literal('slurm'),
+  partition: Words.optional(),
+  account: Words.optional(),
+  qos: Words.optional(),
+  constraint: Words.optional(),
+  reservation: Words.optional(),
+  /** Whether Slurm may start a pilot again after it was preempted or its node failed. */
+  requeue: z.boolean().default(true),
+  /** Lines for the job script, as they are, e.g. `#SBATCH --exclusive`. */
+  extraLines: z.array(Line).default([]),
+})
+
+export const siteSchemas = { local, htcondor, slurm }
+
+/** A site's settings for its template: those that are not set are empty, so that only a misspelt one is unknown. */
+export function templateVariables(config: SiteConfig): Record<string, unknown> {
+  const unset = Object.keys(siteSchemas[config.kind].shape).map((key) => [key, ''])
+  const set = Object.entries(config).filter(([, value]) => value !== undefined)
+  return { ...Object.fromEntries(unset), ...Object.fromEntries(set) } as Record<string, unknown>
+}
+
+const needsMax = (config: { policy: string; max?: number | undefined }) =>
+  config.policy === 'fixed' || config.max !== undefined
+
+/** One site as factory.yaml has it. Memory and disk in MiB, times in seconds. */
+const SiteFile = z
+  .discriminatedUnion('kind', [local, htcondor, slurm], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor or slurm' : undefined),
+  })
+  .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
+
+/** The whole of factory.yaml. */
+export const ConfigFile = z.strictObject({
+  manager: z
+    .strictObject({
+      /** `HOST:PORT`; port 0 takes a free one. Beyond loopback the manager speaks TLS. */
+      listen: z
+        .string()
+        .regex(/^(\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}$/, 'expected HOST:PORT')
+        .refine(
+          (listen) => Number(listen.slice(listen.lastIndexOf(':') + 1)) < 65_536,
+          'no port is above 65535',
+        )
+        .default('127.0.0.1:0'),
+      /** URL by which pilots reach it, if that is not where it listens (a proxy, another network). */
+      url: z.url({ protocol: /^https?$/ }).optional(),
+      /** A worker counts as gone when it was not heard of for this long. */
+      lease: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(30),
+      /** How much work a worker keeps in hand. */
+      leaseTarget: Wait.default(5),
+      /** Pilots without work leave after this long. */
+      idle: Wait.default(120),
+      /** What of a context outlives a task on a worker; `factory start --context-mode` overrides it. */
+      contextMode: ContextMode.default('pervasive'),
+      /** Most disk that large arguments and results may take in the state folder. */
+      blobs: Size.default(65_536),
+    })
+    .prefault({}),
+  /** Context files, or folders that hold a context.yaml, registered when the factory starts. */
+  contexts: z.array(Line).default([]),
+  sites: z.record(Name, SiteFile).default({}),
+})
+
+type Sited<T> = T & { name: string; max: number }
+export type LocalSiteConfig = Sited<z.infer<typeof local>>
+export type HtcondorSiteConfig = Sited<z.infer<typeof htcondor>>
+export type SlurmSiteConfig = Sited<z.infer<typeof slurm>>
+export type SiteConfig = LocalSiteConfig | HtcondorSiteConfig | SlurmSiteConfig
+
+/** The configuration in force: all layers merged, defaults filled in, sites that are not enabled left out. */
+export type Config = Omit<z.infer<typeof ConfigFile>, 'sites'> & { sites: SiteConfig[] }
+
+export function resolveConfig(file: z.infer<typeof ConfigFile>): Config {
+  const sites = Object.entries(file.sites)
+    .filter(([, site]) => site.enabled)
+    .map(([name, site]): SiteConfig => ({ ...site, name, max: site.max ?? site.count }))
+  return { ...file, sites }
+}

@@ -1,0 +1,67 @@
+import { open } from 'node:fs/promises'
+import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { Job } from '../sites/site.ts'
+
+/** A pilot that lived for less than this after it registered, and finished nothing, failed; milliseconds. */
+export const SHORTEST_USEFUL_MS = 10_000
+
+/** pilot.sh's last words: `gleaner: p17 on node3: error 65 bad-hash: the runtime …`. */
+const lastWords = /^gleaner: \S+ on (?<node>\S+): error (?<code>\d+) (?<name>[\w-]+): (?<message>.*)$/m
+
+export type PilotExit = {
+  /** For the ledger and the user. */
+  reason: string
+  /** Whether it speaks against the site: it was of no use, and nobody took the node away. */
+  failure: boolean
+  /** Where it was, if anything tells. */
+  node?: string
+}
+
+/**
+ * Says how a pilot ended from what its log and the batch system tell.
+ * @param job how the queue showed it last, if it did.
+ * @param log the end of the pilot's log.
+ * @param busy whether there was work for it.
+ */
+export function explainPilotExit(
+  record: PilotRecord,
+  job: Job | undefined,
+  log: string,
+  busy: boolean,
+  now: number,
+): PilotExit {
+  const words = lastWords.exec(log)?.groups
+  const node = record.worker?.node ?? words?.['node'] ?? job?.node
+  const evicted = words?.['name'] === 'evicted' || job?.evicted === true
+  // Why it once waited is of no interest now.
+  const verdict = job?.state === 'ended' || job?.state === 'held' ? job.reason : undefined
+  const said = words ? `${words['name']}: ${words['message']}` : verdict
+  const end = (reason: string, failure: boolean): PilotExit => ({ reason, failure, ...(node && { node }) })
+
+  if (record.registeredAt === undefined) {
+    const tail = log.trim().split('\n').slice(-10).join('\n')
+    const reason = `the pilot ended before its worker was up (${said ?? 'it gave no reason'})`
+    return end(tail && !words ? `${reason}; its log ends:\n${tail}` : reason, !evicted)
+  }
+  const lived = now - record.registeredAt
+  const useless = busy && !evicted && lived < SHORTEST_USEFUL_MS && !record.worker?.tasksDone
+  if (useless)
+    return end(
+      `the pilot ended ${Math.round(lived / 1000)} s after its worker was up (${said ?? 'see its log'})`,
+      true,
+    )
+  return end(said ?? 'ended', false)
+}
+
+/** The last bytes of a file; empty if it is not there. */
+export async function tail(path: string, bytes = 4096): Promise<string> {
+  const file = await open(path).catch(() => undefined)
+  if (!file) return ''
+  try {
+    const { size } = await file.stat()
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, Math.max(0, size - bytes))
+    return buffer.toString('utf8', 0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}

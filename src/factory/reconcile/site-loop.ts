@@ -1,0 +1,125 @@
+import PQueue from 'p-queue'
+import type { SiteStatus } from '../../protocol/client.ts'
+import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
+import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'
+import type { Site } from '../sites/site.ts'
+
+export type SiteLoopOptions = Omit<SiteParts, 'site'> & {
+  /** Makes the site; `onChange` tells the loop that its queue has changed. */
+  site: (onChange: () => void) => Site
+}
+
+/** Keeps one site's queue as its policy wants it, from now until it is stopped. */
+export class SiteLoop {
+  readonly #parts: SiteParts
+  readonly #keeper: SiteReconciler
+  readonly #bell = interruptibleSleep()
+  readonly #turns = new PQueue({ concurrency: 1 })
+  readonly #submitting: PQueue
+  #aim: SiteAim = 'work'
+  /** What went wrong with the batch system in the last turn. */
+  #trouble: string | undefined
+  readonly #running: Promise<void>
+  #stopped: Promise<void> | undefined
+
+  constructor({ site, ...parts }: SiteLoopOptions) {
+    this.#parts = { ...parts, site: site(this.#bell.ring) }
+    this.#keeper = new SiteReconciler(this.#parts)
+    const perMinute = parts.config.submitRate
+    this.#submitting = new PQueue({ concurrency: 1, interval: 60_000, intervalCap: perMinute, strict: true })
+    this.#running = this.#run()
+  }
+
+  status(): SiteStatus {
+    return this.#keeper.status(this.#trouble)
+  }
+
+  /** Looks at the queue soon, because something has changed. */
+  wake(): void {
+    this.#bell.ring()
+  }
+
+  /**
+   * Ends the site's pilots and resolves once its queue is empty. Called again without `drain`, it waits for work no longer.
+   * @param drain let them finish the work that is queued first.
+   */
+  stop({ drain }: { drain: boolean }): Promise<void> {
+    this.#aim = drain && this.#aim !== 'empty' ? 'finish' : 'empty'
+    this.#bell.ring()
+    return (this.#stopped ??= this.#finish())
+  }
+
+  async #run(): Promise<void> {
+    const { kind, poll } = this.#parts.config
+    const shortest = kind === 'local' ? 50 : 1000
+    await this.#turn(() => this.#keeper.recall())
+    while (this.#aim === 'work') {
+      await this.#turn(() => this.#keeper.look(this.#aim))
+      if (this.#keeper.wantsMore && !this.#trouble && this.#submitting.size + this.#submitting.pending === 0)
+        void this.#submitting.add(() => this.#turn(() => this.#submit()))
+      await this.#bell.sleep(shortest, poll * 1000)
+    }
+  }
+
+  async #submit(): Promise<void> {
+    if (this.#aim === 'work') await this.#keeper.submit()
+  }
+
+  async #finish(): Promise<void> {
+    this.#submitting.clear()
+    await this.#running
+    await this.#turns.onIdle()
+    await this.#finishWork()
+    this.#aim = 'empty'
+    await this.#empty()
+  }
+
+  /** Resolves once there is nothing more to do, or nobody to do it, or it need not be done. */
+  async #finishWork(): Promise<void> {
+    while (this.#aim === 'finish' && this.#keeper.hasWork) {
+      await this.#turn(() => this.#keeper.look(this.#aim))
+      if (this.#isEmpty) return
+      await this.#pause()
+    }
+  }
+
+  async #empty(): Promise<void> {
+    const { name, grace } = this.#parts.config
+    const giveUpAt = Date.now() + grace * 1000 + 2 * COMMAND_LIMIT
+    for (;;) {
+      await this.#turn(async () => {
+        await this.#keeper.look('empty')
+        await this.#keeper.removeAll()
+      })
+      if (this.#isEmpty) return
+      if (Date.now() > giveUpAt) {
+        const left = `still in the queue: ${this.#keeper.pilots.join(', ')}`
+        throw new Error(`site ${name}: ${this.#trouble ?? left}`)
+      }
+      await this.#pause()
+    }
+  }
+
+  /** Whether the queue could be seen, and nothing was in it. */
+  get #isEmpty(): boolean {
+    return this.#trouble === undefined && this.#keeper.pilots.length === 0
+  }
+
+  /** Until the queue may look different, while the end is waited for. */
+  #pause(): Promise<void> {
+    return this.#bell.sleep(50, Math.min(this.#parts.config.poll * 1000, 1000))
+  }
+
+  /** Looking and submitting take turns. What goes wrong with the batch system is the site's state, not the factory's end. */
+  #turn(work: () => Promise<void>): Promise<void> {
+    return this.#turns.add(async () => {
+      try {
+        await work()
+        this.#trouble = undefined
+      } catch (error) {
+        this.#trouble = (error as Error).message
+        this.#parts.log.error({ err: error }, 'the batch system does not answer as it should')
+      }
+    })
+  }
+}

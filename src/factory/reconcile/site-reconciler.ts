@@ -1,0 +1,212 @@
+import type { Logger } from 'pino'
+import type { PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
+import { type Decision, type PilotView, decide } from '../../core/pilot-scaling.ts'
+import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteConfig } from '../config/config.ts'
+import { explainPilotExit } from './pilot-exit.ts'
+import { createSiteHealth } from './site-health.ts'
+import { matchPilots, type MatchedPilots } from '../policy/match-pilots.ts'
+import { siteStatus } from './site-status.ts'
+import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
+import { submissionFolders } from '../submissions/submission-folders.ts'
+import {
+  type Boot,
+  type Submission,
+  newSubmission,
+  submissionFiles,
+  writeSubmission,
+} from '../submissions/submission.ts'
+
+/** Longest a command of the batch system may take, milliseconds. */
+export const COMMAND_LIMIT = 60_000
+
+const limit = () => AbortSignal.timeout(COMMAND_LIMIT)
+
+/** What a site is kept for: whatever work comes, the end of the work there is, or to be emptied. */
+export type SiteAim = 'work' | 'finish' | 'empty'
+
+export type SiteParts = {
+  config: SiteConfig
+  site: Site
+  siteFolder: string
+  registry: PilotRegistry
+  boot: Boot
+  log: Logger
+}
+
+/**
+ * What there is to do at one site: look at its queue, and do what its policy calls for. One thing at a time, so that each
+ * listing shows every submission made before it; who calls sees to that. Errors of the batch system are the caller's, and
+ * leave everything such that the next look finds out what is there.
+ */
+export class SiteReconciler {
+  readonly #parts: SiteParts
+  readonly #experience = createSiteHealth()
+  readonly #submissions: ReturnType<typeof submissionFolders>
+  /** What takes up room at the site, as far as is known. */
+  #pilots: PilotView[] = []
+  /** The queue, as it was seen last. */
+  #jobs: Job[] = []
+  #decision: Decision = { wanted: 0, submit: 0, remove: [], drain: [] }
+  #avoidNodes: string[] = []
+  #lastWork = 0
+
+  constructor(parts: SiteParts) {
+    this.#parts = parts
+    this.#submissions = submissionFolders(parts.siteFolder, parts.log)
+  }
+
+  /** Pilots that may be in the queue. */
+  get pilots(): string[] {
+    return this.#pilots.map(({ pilot }) => pilot)
+  }
+
+  /** Whether the last look found that pilots should be submitted. */
+  get wantsMore(): boolean {
+    return this.#decision.submit > 0
+  }
+
+  get hasWork(): boolean {
+    const { queued, leased } = this.#parts.registry.demand()
+    return queued + leased > 0
+  }
+
+  /** @param trouble what is wrong with the batch system */
+  status(trouble: string | undefined): SiteStatus {
+    return siteStatus(this.#parts.config, this.#pilots, this.#jobs, this.#decision, trouble)
+  }
+
+  /** Finds the submissions of earlier starts of the factory. */
+  recall(): Promise<void> {
+    return this.#submissions.read()
+  }
+
+  /** Looks at the queue and does what it calls for, but for submitting. */
+  async look(aim: SiteAim): Promise<void> {
+    const { config, registry, site } = this.#parts
+    const now = Date.now()
+    const before = this.#jobs
+    this.#jobs = await site.list(limit())
+    const records = registry.list(config.name)
+    const found = matchPilots(this.#jobs, records, this.#pilots, now, site.lateness)
+    this.#pilots = found.pilots
+    this.#takeOn(found.adopted)
+    for (const record of records) this.#experience.seen(record, now)
+    await this.#bury(found.gone, before, aim, now)
+    await this.#remove(found.orphans, false)
+    await this.#submissions.clear(new Set(this.pilots))
+
+    if (this.hasWork) this.#lastWork = now
+    this.#decision = this.#decide()
+    this.#avoidNodes = this.#experience.avoidNodes(now)
+    if (aim === 'work' || (aim === 'finish' && this.hasWork)) await this.#letGo(records)
+  }
+
+  /** Submits what is wanted now, which may be another number than when its turn was asked for. */
+  async submit(): Promise<void> {
+    const { config, registry, boot, site, siteFolder } = this.#parts
+    this.#decision = this.#decide()
+    if (!this.wantsMore) return
+    const created = registry.create(config.name, this.#decision.submit)
+    const pilots = created.map(({ pilot }) => pilot)
+    const submission = newSubmission(siteFolder, pilots, this.#avoidNodes)
+    this.#submissions.add(submission)
+    const since = Date.now()
+    for (const pilot of pilots)
+      this.#pilots.push({ pilot, state: 'submitting', registered: false, idle: false, since })
+    try {
+      const files = submissionFiles(submission, config, boot, site.render(submission))
+      await writeSubmission(submission, files, created)
+    } catch (error) {
+      return this.#refused(submission, error as Error)
+    }
+    await this.#hand(submission)
+  }
+
+  /** Removes all that is in the queue, whatever it does, as the last look showed it. */
+  removeAll(): Promise<void> {
+    return this.#remove(
+      this.#jobs.filter(({ state }) => state !== 'ending' && state !== 'ended'),
+      false,
+    )
+  }
+
+  async #hand(submission: Submission): Promise<void> {
+    const { registry, site, log } = this.#parts
+    try {
+      registry.submitted(await site.submit(submission, limit()))
+      log.info({ submission: submission.id, pilots: submission.pilots.length }, 'submitted')
+    } catch (error) {
+      if (error instanceof SubmitRefused) return this.#refused(submission, error)
+      // The batch system may have them or not: they count until its queue has had time to show them.
+      this.#experience.notSubmitted((error as Error).message, Date.now())
+      throw error
+    }
+  }
+
+  #refused(submission: Submission, error: Error): void {
+    const { registry, log } = this.#parts
+    const reason = `submission failed: ${error.message}`
+    log.warn({ submission: submission.id }, reason)
+    this.#pilots = this.#pilots.filter(({ pilot }) => !submission.pilots.includes(pilot))
+    registry.ended(submission.pilots.map((pilot) => ({ pilot, reason })))
+    this.#experience.notSubmitted(reason, Date.now())
+  }
+
+  #takeOn(adopted: MatchedPilots['adopted']): void {
+    if (adopted.length === 0) return
+    this.#parts.log.info({ pilots: adopted }, 'found pilots whose submission was not recorded')
+    this.#parts.registry.submitted(adopted)
+  }
+
+  /** @param before what the queue showed when these may still have been in it. */
+  async #bury(gone: MatchedPilots['gone'], before: readonly Job[], aim: SiteAim, now: number): Promise<void> {
+    if (gone.length === 0) return
+    const { registry, log } = this.#parts
+    const endings = gone.map(async ({ record, job }) => {
+      const text = await this.#submissions.logOf(record.pilot)
+      const seen = job ?? before.find(({ pilot }) => pilot === record.pilot)
+      return {
+        record,
+        ending: explainPilotExit(this.#experience.recall(record), seen, text, this.hasWork, now),
+      }
+    })
+    const ended = await Promise.all(endings)
+    for (const { record, ending } of ended) {
+      if (this.#experience.ended(record, ending, aim !== 'work', now))
+        log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
+    }
+    registry.ended(ended.map(({ record, ending }) => ({ pilot: record.pilot, reason: ending.reason })))
+  }
+
+  /** Parts with pilots that are too many, and with those on nodes where nothing works. */
+  async #letGo(records: readonly PilotRecord[]): Promise<void> {
+    const { remove, drain } = this.#decision
+    const surplus = this.#jobs.filter(({ pilot }) => remove.includes(pilot))
+    for (const { pilot, state } of surplus) if (state === 'pending') this.#experience.askedToLeave(pilot)
+    await this.#remove(surplus, true)
+    const misplaced = records.filter(
+      ({ worker }) => worker?.state === 'active' && this.#avoidNodes.includes(worker.node),
+    )
+    for (const pilot of [...drain, ...misplaced.map(({ pilot }) => pilot)]) {
+      this.#experience.askedToLeave(pilot)
+      this.#parts.registry.drain(pilot)
+    }
+  }
+
+  async #remove(jobs: Job[], unlessRunning: boolean): Promise<void> {
+    if (jobs.length > 0) await this.#parts.site.remove(jobs, { unlessRunning, signal: limit() })
+  }
+
+  #decide(): Decision {
+    const { config, registry } = this.#parts
+    return decide({
+      config,
+      pilots: this.#pilots,
+      demand: registry.demand(),
+      lastWork: this.#lastWork,
+      health: this.#experience.health,
+      now: Date.now(),
+    })
+  }
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { PilotRegistry } from '../../core/pilot-registry.ts'
+import type { SiteConfig } from '../config/config.ts'
+import type { JobFile } from '../sites/site.ts'
+import { shellPath, shellQuote, shippedTemplate } from './submit-template.ts'
+
+/** Pilots submitted together, and the folder with everything their jobs need. */
+export type Submission = {
+  id: string
+  /** `STATE/submissions/SITE/ID`, only for its owner. Its file `pilots` has one pilot a line. */
+  folder: string
+  pilots: string[]
+  /** Nodes the batch system should not choose, by its own names for them. */
+  avoidNodes: string[]
+}
+
+/** What every pilot needs to boot, whatever its site. */
+export type Boot = {
+  /** Where pilots reach the manager; several addresses are separated by blanks and tried in order. */
+  managerUrl: string
+  /** PEM file with the manager's certificate, when it uses TLS. */
+  caFile?: string
+  /**
+   * The runtime: a gzipped tar with `node` and `worker.js` at its top, and the same for nodes that have zstd. Read in place
+   * where nodes see those paths.
+   */
+  runtime: { path: string; sha256: string; zstd?: { path: string; sha256: string } }
+}
+
+export type SubmissionFile = JobFile & { mode: number }
+
+export const submissionsFolder = (stateFolder: string, site: string): string =>
+  join(stateFolder, 'submissions', site)
+
+export function newSubmission(siteFolder: string, pilots: string[], avoidNodes: string[]): Submission {
+  // The random part keeps a folder from being written twice should a new ledger number its pilots from 1 again.
+  const id = `${pilots[0]}-${randomBytes(3).toString('hex')}`
+  return { id, folder: join(siteFolder, id), pilots, avoidNodes }
+}
+
+export const pilotLog = (submission: Submission, pilot: string): string =>
+  join(submission.folder, 'logs', `${pilot}.log`)
+
+/** The files of a submission but for the tokens: what an admin may see, and `--dry-run` shows. */
+export function submissionFiles(
+  submission: Submission,
+  site: SiteConfig,
+  boot: Boot,
+  job: JobFile,
+): SubmissionFile[] {
+  return [
+    { ...job, mode: 0o700 },
+    { name: 'pilot.sh', content: readFileSync(shippedTemplate('pilot.sh'), 'utf8'), mode: 0o700 },
+    { name: 'pilot.env', content: pilotSettings(site, boot), mode: 0o600 },
+    // Empty without TLS, so that a job always has the same files.
+    { name: 'ca.pem', content: boot.caFile ? readFileSync(boot.caFile, 'utf8') : '', mode: 0o600 },
+    { name: 'setup.sh', content: `${site.setup.trimEnd()}\n`, mode: 0o600 },
+    { name: 'pilots', content: submission.pilots.map((pilot) => `${pilot}\n`).join(''), mode: 0o600 },
+  ]
+}
+
+/** Settings that pilot.sh sources. Nothing in them is secret. */
+function pilotSettings(site: SiteConfig, boot: Boot): string {
+  const { path, sha256, zstd } = boot.runtime
+  const settings: [name: string, word: string | undefined][] = [
+    ['GLEANER_MANAGER', shellQuote(boot.managerUrl)],
+    ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
+    ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
+    ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
+    ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
+    ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
+    ['GLEANER_WALLTIME', site.walltime?.toString()],
+    ['GLEANER_GRACE', site.grace.toString()],
+    ['GLEANER_CPUS', site.cpus.toString()],
+    ['GLEANER_MEMORY_MB', site.memory.toString()],
+  ]
+  const lines = settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : []))
+  return runtimeSetting(path) + lines.join('')
+}
+
+/** Writes a submission's folder. Whoever reads the folder can act as its pilots, so only its owner can. */
+export async function writeSubmission(
+  submission: Submission,
+  files: SubmissionFile[],
+  tokens: { pilot: string; token: string }[],
+): Promise<void> {
+  for (const folder of ['', 'tokens', 'logs', 'jobs'])
+    await mkdir(join(submission.folder, folder), { recursive: true, mode: 0o700 })
+  for (const { name, content, mode } of files)
+    await writeFile(join(submission.folder, name), content, { mode })
+  for (const { pilot, token } of tokens)
+    await writeFile(join(submission.folder, 'tokens', `${pilot}.token`), `${token}\n`, { mode: 0o600 })
+}
+
+/** The submissions whose folders are there, oldest first as far as their names tell. */
+export async function readSubmissions(siteFolder: string): Promise<Submission[]> {
+  const names = await readdir(siteFolder).catch(ifMissing([]))
+  const read = async (id: string): Promise<Submission> => {
+    const folder = join(siteFolder, id)
+    // A folder without this file is one whose writing was cut short: it was never submitted.
+    const pilots = await readFile(join(folder, 'pilots'), 'utf8').catch(ifMissing(''))
+    return { id, folder, pilots: pilots.split('\n').filter(Boolean), avoidNodes: [] }
+  }
+  return Promise.all(names.map(read))
+}
+
+/**
+ * Tells from which runtimes pilots boot, however long ago they were submitted, and at sites that are not configured any more.
+ * @returns whether some do from the one at a path
+ */
+export async function bootedRuntimes(
+  stateFolder: string,
+  registry: Pick<PilotRegistry, 'list'>,
+): Promise<(path: string) => boolean> {
+  const settings: string[] = []
+  for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([]))) {
+    const present = new Set(registry.list(site).map(({ pilot }) => pilot))
+    for (const { folder, pilots } of await readSubmissions(submissionsFolder(stateFolder, site))) {
+      if (!pilots.some((pilot) => present.has(pilot))) continue
+      settings.push(await readFile(join(folder, 'pilot.env'), 'utf8').catch(ifMissing('')))
+    }
+  }
+  return (path) => settings.some((text) => text.includes(runtimeSetting(path)))
+}
+
+const runtimeSetting = (path: string) => `GLEANER_RUNTIME_FILE=${shellQuote(path)}\n`
+
+export async function removeSubmission(submission: Submission): Promise<void> {
+  await rm(submission.folder, { recursive: true, force: true })
+}
+
+/** Also for what lies in a file where a folder should be: other programs leave files in folders, too. */
+const ifMissing =
+  <T>(fallback: T) =>
+  (error: NodeJS.ErrnoException): T => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return fallback
+    throw error
+  }

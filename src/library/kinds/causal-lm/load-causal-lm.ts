@@ -1,0 +1,57 @@
+import type { LibrarySpec } from '../../../protocol/context.ts'
+import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
+import { readConfig } from './config.ts'
+import { createGenerate, type Engine } from './generate.ts'
+import { bytesPerToken } from './graph.ts'
+import { loadModel } from './model.ts'
+import { cacheBudget, tokenBudget } from './plan.ts'
+import { probe } from './probe.ts'
+import { readTokenizer } from './tokenizer.ts'
+
+type CausalLmSpec = Extract<LibrarySpec, { library: 'causal-lm' }>
+
+/**
+ * Loads a causal language model in the Hugging Face layout: config.json, tokenizer.json and a graph in onnx/, and, where
+ * they exist, generation_config.json, tokenizer_config.json and chat_template.jinja.
+ *
+ * @throws {BundleError} naming the file that is missing, broken, of another model or not supported
+ */
+export async function loadCausalLm(
+  setup: Setup,
+  { setup: options, functions }: CausalLmSpec,
+): Promise<LoadedContext> {
+  const folder = bundleFolder(setup, options.model)
+  const config = await readConfig(folder)
+  const tokenizer = await readTokenizer(folder)
+  const model = await loadModel(folder, config, {
+    graph: options.graph,
+    threads: options.threads ?? setup.threads,
+    device: setup.device,
+  })
+  const { padding, prefix } = await probe(model)
+  const maxPositions = config.maxPositions ?? Infinity
+  const engine: Engine = {
+    model,
+    tokenizer,
+    endTokens: toEndTokens(config.endTokens, tokenizer.endToken),
+    maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
+    maxPositions,
+    limits: {
+      rows: options.maxBatch,
+      tokens: tokenBudget(model.level, model.bytes),
+      cached: cacheBudget(process.availableMemory(), bytesPerToken(model.graph)),
+      padding,
+    },
+    sharePrefix: prefix,
+  }
+  return {
+    level: model.level,
+    functions: new Map(Object.entries(functions).map(([name, how]) => [name, createGenerate(engine, how)])),
+    close: () => model.close(),
+  }
+}
+
+/** The tokenizer's end token stands in where the model's config names none. */
+function toEndTokens(configured: ReadonlySet<number>, named: number | undefined): ReadonlySet<number> {
+  return configured.size > 0 || named === undefined ? configured : new Set([named])
+}

@@ -1,0 +1,111 @@
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+import { Json, limits } from '../../../protocol/common.ts'
+import type { LibrarySpec } from '../../../protocol/context.ts'
+import { LIBRARY_FD } from '../../../protocol/library.ts'
+import { Progress, TaskError } from '../../../protocol/task.ts'
+import { openJsonLines } from '../../../common/json-lines.ts'
+import { startContextProcess } from '../../runtime/context-process.ts'
+import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
+import { logOf, shareOf } from '../../runtime/captured-output.ts'
+import type { Report } from '../../runtime/progress-reports.ts'
+import { inAdaptiveBatches } from '../../runtime/adaptive-batching.ts'
+
+type PythonSpec = Extract<LibrarySpec, { library: 'python' }>
+
+/** How setup, and then each call, ended: one line each. */
+const log = z.string().optional()
+const FromPython = z.union([
+  z.object({ value: Json, log }),
+  z.object({ error: TaskError, log }),
+  z.object({ progress: Progress }),
+])
+type FromPython = z.infer<typeof FromPython>
+
+type ToPython =
+  | {
+      file: string
+      call: string | null
+      args: unknown[]
+      functions: Record<string, string>
+      bundles: Record<string, string>
+    }
+  | { function: string; inputs: unknown[]; batch: boolean }
+
+/** Beside this one, as source and as what was built of it. */
+const PROGRAM = fileURLToPath(new URL('gleaner.py', import.meta.url))
+const ADVICE =
+  "load a module with python3 in the site's `setup`, or name one in a bundle as `python` in the context's setup"
+
+/**
+ * Loads a context that is a Python file of the user's, in a Python process of its own, which ends with this one: imports
+ * it, and calls its setup function once.
+ *
+ * @throws what the file raised, with its traceback; ChildGone if there is no Python or it ends
+ */
+export async function loadPython(setup: Setup, spec: PythonSpec): Promise<LoadedContext> {
+  const { bundle, file, call = null, args, python } = spec.setup
+  const program = python ? join(bundleFolder(setup, python.bundle), python.file) : 'python3'
+  const path = join(bundleFolder(setup, bundle), file)
+  const child = startContextProcess(
+    program,
+    // Bundles stay as they are: nothing compiled is written beside the sources.
+    ['-B', PROGRAM],
+    { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
+    ADVICE,
+  )
+  const channel = openJsonLines<FromPython, ToPython>(child.process.stdio[LIBRARY_FD] as Duplex, FromPython)
+  const answers = channel.messages[Symbol.asyncIterator]()
+  const close = () => child.stop(() => channel.close())
+
+  const nextOutcome = async (report: Report = () => {}): Promise<CallOutcome> => {
+    const answer = await answers.next()
+    if (answer.done) throw await child.gone
+    if ('progress' in answer.value) {
+      const { done, total } = answer.value.progress
+      report(done, total)
+      return nextOutcome(report)
+    }
+    return 'error' in answer.value ? { ...answer.value, error: toError(answer.value.error) } : answer.value
+  }
+
+  const functions = Object.entries(spec.functions).map(([name, how]) => ({ name, ...how }))
+  void channel.send({
+    file: path,
+    call,
+    args,
+    functions: Object.fromEntries(functions.map((f) => [f.name, f.call])),
+    bundles: setup.bundles,
+  })
+  const made = await nextOutcome()
+  if ('error' in made) {
+    await close()
+    throw made.error
+  }
+
+  const toRunFunction = (name: string, batch: number | undefined) =>
+    inAdaptiveBatches(batch, async (calls, reporter) => {
+      const inputs = calls.map(({ input }) => input)
+      void channel.send({ function: name, inputs, batch: batch !== undefined })
+      const share = batch === undefined ? limits.log : shareOf(calls.length)
+      for (const each of calls) {
+        const about = batch === undefined ? [each] : calls
+        const { log, ...outcome } = await nextOutcome((done, total) => reporter.progress(about, done, total))
+        reporter.end(each, { ...outcome, ...logOf({ ...(log !== undefined && { text: log }) }, share) })
+      }
+    })
+  return {
+    level: 'memory',
+    functions: new Map(functions.map(({ name, batch }) => [name, toRunFunction(name, batch)])),
+    lost: child.gone,
+    close,
+  }
+}
+
+/** What was raised in Python, as if it had been thrown here. */
+function toError({ name, message, stack, cause, errors }: TaskError): Error {
+  const along = { ...(cause && { cause: toError(cause) }), ...(errors && { errors: errors.map(toError) }) }
+  return Object.assign(new Error(message), { name, stack: stack ?? message, ...along })
+}

@@ -1,0 +1,170 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Dispatcher } from 'undici'
+import { limits } from '../../../protocol/common.ts'
+import type { LibrarySpec, ServerFunction } from '../../../protocol/context.ts'
+import { type ContextProcess, startContextProcess } from '../../runtime/context-process.ts'
+import {
+  bundleFolder,
+  type Call,
+  type CallOutcome,
+  type LoadedContext,
+  type RunFunction,
+  type Setup,
+} from '../../runtime/library-kind.ts'
+import { logOf, appendOutput, type CapturedOutput } from '../../runtime/captured-output.ts'
+import { ask, ConnectionError, ServerError } from './http-request.ts'
+import { type Endpoint, openEndpoint, PortTakenError } from './endpoint.ts'
+import { renderText } from './render.ts'
+
+type ServerSpec = Extract<LibrarySpec, { library: 'server' }>
+
+const ADVICE = "load its module in the site's `setup`, or name its file in a bundle"
+/** Time between looks at whether it is healthy, and the time one look may take, milliseconds. */
+const LOOK_MS = 100
+const ANSWER_MS = 5_000
+/** How long the end of a server may take to be noticed after its connections broke, milliseconds. */
+const NOTICE_MS = 1_000
+/** What a server writes about a call that fails may be read this much later than its answer, milliseconds. */
+const WORDS_MS = 100
+
+/** How often a server is started anew because another program has taken its port first. */
+const TRIES = 5
+
+/** A server that is healthy. */
+interface Running {
+  readonly child: ContextProcess
+  readonly server: Dispatcher
+  readonly output: CapturedOutput
+  close(): Promise<void>
+}
+
+/**
+ * Loads a context that is a server: starts its command, and waits until it is healthy. Calls are requests to it, several at
+ * once.
+ *
+ * @throws {ServerError} if it is not healthy in time, ChildGone if it ends before; `stack` is the last it has written
+ */
+export async function loadServer(setup: Setup, spec: ServerSpec): Promise<LoadedContext> {
+  const { concurrency } = spec.setup
+  const running = await startServer(setup, spec)
+  const { child, server, output } = running
+
+  const outcomeOf = async ({ input }: Call, how: ServerFunction): Promise<CallOutcome> => {
+    try {
+      return { value: await ask(server, how, input) }
+    } catch (error) {
+      if (error instanceof ConnectionError) await throwIfGone(child)
+      await delay(WORDS_MS)
+      return { error, ...logOf(output) }
+    }
+  }
+  const toRunFunction = (how: ServerFunction): RunFunction => {
+    return async (window, reporter) => {
+      for (const call of window) {
+        for (const begun of await reporter.begin([call])) reporter.end(begun, await outcomeOf(begun, how))
+      }
+    }
+  }
+  return {
+    level: setup.device === 'cpu' ? 'memory' : 'device',
+    functions: new Map(Object.entries(spec.functions).map(([name, how]) => [name, toRunFunction(how)])),
+    lanes: concurrency,
+    lost: child.gone,
+    close: () => running.close(),
+  }
+}
+
+async function startServer(setup: Setup, spec: ServerSpec): Promise<Running> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await startOnce(setup, spec)
+    } catch (error) {
+      if (!(error instanceof PortTakenError) || tries === TRIES) throw error
+      process.stderr.write(`library: ${error.message}; starting it at another port\n`)
+    }
+  }
+}
+
+async function startOnce(setup: Setup, spec: ServerSpec): Promise<Running> {
+  await using cleanup = new AsyncDisposableStack()
+  const endpoint = cleanup.use(await openEndpoint(spec.setup))
+  const [program, ...args] = spec.setup.command.map((word) =>
+    renderText(word, (path) => placeholder(path, setup, endpoint), 'the command'),
+  )
+  const env = { ...process.env, ...endpoint.env }
+  const child = startContextProcess(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
+  const output = keepOutput(child)
+  const server = endpoint.open(child.process.pid ?? 0, {
+    connections: spec.setup.concurrency,
+    maxResponseSize: limits.value,
+    // How long a call may take is its worker's business.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+  cleanup.defer(() => server.destroy())
+  cleanup.defer(() => child.stop(() => child.process.kill('SIGTERM')))
+  try {
+    await untilHealthy(server, child, spec.setup)
+  } catch (error) {
+    throw Object.assign(error as Error, { stack: logOf(output).log ?? '' })
+  }
+  const running = cleanup.move()
+  return { child, server, output, close: () => running.disposeAsync() }
+}
+
+function placeholder(path: string, setup: Setup, { words }: Endpoint): string | undefined {
+  if (path in words) return words[path]
+  if (path === 'threads') return String(setup.threads)
+  return bundleFolder(setup, path.replace(/^bundles\./, ''))
+}
+
+/** Passes on what the server writes, and keeps the end of it. */
+function keepOutput({ process: child }: ContextProcess): CapturedOutput {
+  const output: CapturedOutput = {}
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]!.setEncoding('utf8').on('data', (text: string) => {
+      appendOutput(output, text)
+      process[name].write(text)
+    })
+  }
+  return output
+}
+
+/** @throws {ServerError} when it is not healthy in time, {@link PortTakenError}, ChildGone when it has ended */
+async function untilHealthy(
+  server: Dispatcher,
+  child: ContextProcess,
+  { healthy, startLimit }: ServerSpec['setup'],
+): Promise<void> {
+  const end = performance.now() + startLimit * 1000
+  for (let found = 'nothing'; ;) {
+    const status = await look(server, healthy)
+    if (status !== undefined && status >= 200 && status <= 299) return
+    if (status !== undefined) found = `status ${status}`
+    if (performance.now() >= end) {
+      throw new ServerError(
+        `the server was not healthy after ${startLimit} s: GET ${healthy} was answered with ${found}`,
+      )
+    }
+    const gone = await Promise.race([child.gone, delay(LOOK_MS)])
+    if (gone) throw gone
+  }
+}
+
+/** The status of its answer; undefined if there is none yet. @throws {PortTakenError} if another program would answer */
+async function look(server: Dispatcher, path: string): Promise<number | undefined> {
+  try {
+    const signal = AbortSignal.timeout(ANSWER_MS)
+    const { statusCode, body } = await server.request({ method: 'GET', path, signal })
+    await body.dump()
+    return statusCode
+  } catch (error) {
+    if (error instanceof PortTakenError) throw error
+    return undefined
+  }
+}
+
+async function throwIfGone(child: ContextProcess): Promise<void> {
+  const gone = await Promise.race([child.gone, delay(NOTICE_MS)])
+  if (gone) throw gone
+}

@@ -1,0 +1,136 @@
+import type { FastifyInstance, onRequestHookHandler } from 'fastify'
+import { z } from 'zod'
+import { WantedBlobsRequest, type WantedBlobsResponse } from '../../../protocol/blob.ts'
+import {
+  AddContextRequest,
+  AddTasksRequest,
+  BackupRequest,
+  CancelTasksRequest,
+  type BackupResponse,
+  ProgressRequest,
+  CreateJobRequest,
+  StopRequest,
+  UploadContextRequest,
+} from '../../../protocol/client.ts'
+import { limits, Name } from '../../../protocol/common.ts'
+import type { BlobStore } from '../../services/blob-store.ts'
+import type { Contexts } from '../../services/contexts.ts'
+import { unauthorised } from '../api-errors.ts'
+import type { Jobs } from '../../services/jobs.ts'
+import type { TaskProgress } from '../../services/task-progress.ts'
+import { parse } from '../server.ts'
+import type { StatusBoard } from '../../services/status-board.ts'
+import { bearer, matches } from '../../services/tokens.ts'
+
+/** A whole number in a path or a query. */
+const Digits = z
+  .string()
+  .regex(/^[0-9]{1,15}$/, 'expected a whole number')
+  .transform(Number)
+const ContextParams = z.object({ name: Name })
+const JobParams = z.object({ job: Digits })
+const LogQuery = z.object({ key: z.string().min(1).max(limits.key) })
+const AddTasksQuery = z.object({ replace: z.literal('true').optional() })
+const ResultsQuery = z.object({
+  after: Digits.default(0),
+  epoch: z.string().max(100).optional(),
+  limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
+  waitMs: Digits.pipe(z.int().max(limits.wait)).default(0),
+})
+
+export interface ClientRoutes {
+  /** Hash of the user's token. */
+  user: Uint8Array
+  jobs: Jobs
+  contexts: Contexts
+  blobs: BlobStore
+  progress: TaskProgress
+  board: StatusBoard
+  /** Copies the ledger to a new file; returns its size in bytes. */
+  backUp: (file: string) => Promise<number>
+  /** Called once for `POST /v1/stop`. */
+  onStop: (options: { drain: boolean }) => void
+}
+
+/** Lets in who has the user's token. */
+export function userOnly(user: Uint8Array): onRequestHookHandler {
+  return (request, _reply, done) => {
+    const token = bearer(request.headers.authorization)
+    if (token === undefined || !matches(token, user)) throw unauthorised()
+    done()
+  }
+}
+
+/** What users' programs and the command line ask. */
+export function clientRoutes(
+  server: FastifyInstance,
+  { user, jobs, contexts, blobs, progress, board, backUp, onStop }: ClientRoutes,
+): void {
+  server.addHook('onRequest', userOnly(user))
+
+  server.get('/v1/status', () => board.read())
+
+  server.get('/v1/contexts', () => ({ contexts: contexts.list() }))
+  const small = { bodyLimit: limits.smallBody }
+  server.post('/v1/contexts', small, ({ body }) => {
+    const { path, keepMs } = parse(AddContextRequest, body)
+    return contexts.register(path, keepMs)
+  })
+
+  server.post('/v1/contexts/upload', { bodyLimit: limits.value }, ({ body }) =>
+    contexts.upload(parse(UploadContextRequest, body), blobs),
+  )
+  server.post('/v1/contexts/:name/warm', small, ({ params }) =>
+    contexts.warm(parse(ContextParams, params).name),
+  )
+  server.post('/v1/contexts/:name/drop', small, ({ params }) =>
+    contexts.drop(parse(ContextParams, params).name),
+  )
+
+  server.post('/v1/blobs', small, ({ body }): WantedBlobsResponse => ({
+    wanted: blobs.wanted(parse(WantedBlobsRequest, body).blobs),
+  }))
+
+  server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
+  server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))
+  server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/tasks', ({ params, query, body }) =>
+    jobs.addTasks(
+      parse(JobParams, params).job,
+      parse(AddTasksRequest, body).tasks,
+      parse(AddTasksQuery, query).replace !== undefined,
+    ),
+  )
+  server.post('/v1/jobs/:job/tasks/cancel', ({ params, body }) =>
+    jobs.cancelTasks(parse(JobParams, params).job, parse(CancelTasksRequest, body).keys),
+  )
+  server.post('/v1/jobs/:job/tasks/progress', small, ({ params, body }) => {
+    const { id } = jobs.info(parse(JobParams, params).job)
+    return progress.read(id, parse(ProgressRequest, body).keys)
+  })
+  server.post('/v1/jobs/:job/close', small, ({ params }) => jobs.close(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/cancel', small, ({ params }) => jobs.cancel(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/retry', small, ({ params }) => jobs.retry(parse(JobParams, params).job))
+  server.get('/v1/jobs/:job/errors', ({ params }) => jobs.errors(parse(JobParams, params).job))
+  server.post('/v1/jobs/:job/forget', small, ({ params }) => jobs.forget(parse(JobParams, params).job))
+  server.get('/v1/jobs/:job/log', ({ params, query }) =>
+    jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
+  )
+  server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
+    const { after, epoch, limit, waitMs } = parse(ResultsQuery, query)
+    const gone = new AbortController()
+    reply.raw.once('close', () => gone.abort())
+    return jobs.results(parse(JobParams, params).job, { after, epoch }, limit, waitMs, gone.signal)
+  })
+
+  server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
+    const bytes = await backUp(parse(BackupRequest, body).file)
+    return { bytes, blobBytes: blobs.bytes }
+  })
+
+  server.post('/v1/stop', small, ({ body = {} }) => {
+    const options = parse(StopRequest, body)
+    setImmediate(() => onStop(options))
+    return { stopping: true }
+  })
+}

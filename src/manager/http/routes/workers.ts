@@ -1,0 +1,147 @@
+import { createReadStream } from 'node:fs'
+import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
+import { z } from 'zod'
+import { limits, PROTOCOL_VERSION, Sha256 } from '../../../protocol/common.ts'
+import {
+  ExchangeRequest,
+  RegisterRequest,
+  type RegisterResponse,
+  WorkerId,
+} from '../../../protocol/worker.ts'
+import type { Contexts } from '../../services/contexts.ts'
+import type { Dispatcher } from '../../services/dispatcher.ts'
+import { conflict, notFound, unauthorised } from '../api-errors.ts'
+import type { Peers } from '../../services/peers.ts'
+import { SourcesRequest, type SourcesResponse } from '../../../protocol/sources.ts'
+import type { Pilots, Session } from '../../services/pilots.ts'
+import { parse } from '../server.ts'
+import type { TaskProgress } from '../../services/task-progress.ts'
+import type { StatusBoard } from '../../services/status-board.ts'
+import { bearer } from '../../services/tokens.ts'
+
+const WorkerParams = z.object({ worker: WorkerId })
+const ContextParams = z.object({ context: Sha256 })
+const RuntimeParams = z.object({ sha256: Sha256 })
+
+interface Archive {
+  path: string
+  sha256: string
+  /** Size. */
+  bytes: number
+}
+
+/** What pilots boot: a .tar.gz, and the same as a .tar.zst for nodes that can unpack it. */
+export type BootedRuntime = Archive & { zstd?: Archive }
+
+export interface WorkerRoutes {
+  dispatcher: Dispatcher
+  pilots: Pilots
+  contexts: Contexts
+  board: StatusBoard
+  progress: TaskProgress
+  peers: Peers
+  runtime: BootedRuntime
+  terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
+}
+
+/** What pilots and their workers ask. */
+export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
+  const { dispatcher, pilots, contexts, board, progress, peers, runtime, terms } = options
+  const watch = connectionWatch(dispatcher)
+  // Asked for before the body is read, so that strangers cannot send one.
+  const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
+  const workerOnly = ownOnly(pilots)
+
+  server.get('/v1/runtime/:sha256', { onRequest: pilotOnly }, ({ params }, reply) => {
+    const { sha256 } = parse(RuntimeParams, params)
+    const archive = [runtime, runtime.zstd].find((each) => each?.sha256 === sha256)
+    if (!archive) {
+      throw notFound('this runtime is not served any more: the pilot was submitted by an older factory')
+    }
+    return reply
+      .header('content-type', archive === runtime ? 'application/gzip' : 'application/zstd')
+      .header('content-length', archive.bytes)
+      .send(createReadStream(archive.path))
+  })
+
+  const small = { bodyLimit: limits.smallBody }
+  server.post('/v1/workers', { ...small, onRequest: pilotOnly }, ({ body, headers }): RegisterResponse => {
+    const info = parse(RegisterRequest, body)
+    if (info.protocol !== PROTOCOL_VERSION) {
+      throw conflict(`the worker speaks protocol ${info.protocol}, the manager ${PROTOCOL_VERSION}`)
+    }
+    return { ...pilots.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
+  })
+
+  const large = { bodyLimit: limits.exchange }
+  server.post('/v1/workers/:worker/exchange', { ...large, onRequest: workerOnly }, async (request, reply) => {
+    const { worker } = ownSession(pilots, request)
+    const exchange = parse(ExchangeRequest, request.body)
+    // What nobody registered would be remembered for nothing.
+    exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
+    board.note(worker, exchange.contexts)
+    progress.note(worker, exchange.progress ?? [])
+    peers.note(worker, exchange.contexts)
+    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () =>
+      watch(request.raw.socket, worker),
+    )
+    return reply.header('content-type', 'application/json').send(answer)
+  })
+
+  server.post(
+    '/v1/workers/:worker/sources',
+    { ...small, onRequest: workerOnly },
+    (request): SourcesResponse => {
+      const { worker } = ownSession(pilots, request)
+      return { sources: peers.sources(worker, parse(SourcesRequest, request.body)) }
+    },
+  )
+
+  server.get('/v1/contexts/:context', (request) => {
+    pilots.authenticate(bearer(request.headers.authorization))
+    return contexts.byId(parse(ContextParams, request.params).context)
+  })
+}
+
+/** Lets in the worker that the path names. */
+export function ownOnly(pilots: Pilots): onRequestHookHandler {
+  return before((request) => void ownSession(pilots, request))
+}
+
+function before(check: (request: FastifyRequest) => void): onRequestHookHandler {
+  return (request, _reply, done) => {
+    check(request)
+    done()
+  }
+}
+
+/** The session of the worker that the path names. @throws {ApiError} 401 if it is another's */
+function ownSession(pilots: Pilots, request: FastifyRequest): Session {
+  const session = pilots.authenticate(bearer(request.headers.authorization))
+  if (session.worker !== parse(WorkerParams, request.params).worker) throw unauthorised()
+  return session
+}
+
+/** Tells the dispatcher when the connection that a worker used last is closed: most often its process has died. */
+function connectionWatch(dispatcher: Dispatcher): (socket: Socket, worker: string) => void {
+  const last = new Map<string, Socket>()
+  const users = new WeakMap<Socket, Set<string>>()
+  const watch = (socket: Socket): Set<string> => {
+    const workers = new Set<string>()
+    users.set(socket, workers)
+    socket.once('close', () => {
+      for (const worker of workers) {
+        if (last.get(worker) !== socket) continue
+        last.delete(worker)
+        dispatcher.disconnected(worker)
+      }
+    })
+    return workers
+  }
+  return (socket, worker) => {
+    last.set(worker, socket)
+    const workers = users.get(socket) ?? watch(socket)
+    workers.add(worker)
+  }
+}

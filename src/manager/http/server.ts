@@ -1,0 +1,103 @@
+import { isUtf8 } from 'node:buffer'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  LogController,
+} from 'fastify'
+import type { Logger } from 'pino'
+import type { z } from 'zod'
+import { type ApiErrorBody, explain, limits } from '../../protocol/common.ts'
+import { isDeeperThan } from '../../protocol/json-depth.ts'
+import { RequestError, invalid, notFound } from './api-errors.ts'
+
+/** A private key and its certificate, PEM. */
+export interface Certificate {
+  key: string
+  cert: string
+}
+
+/** Workers keep one connection open for as long as they live: its end is news. */
+const KEEP_ALIVE_MS = 600_000
+/** Time for the head of a request, for all of it, and for a TLS handshake, milliseconds: who is slower is cut off. */
+const HEAD_MS = 5_000
+const REQUEST_MS = 120_000
+const HANDSHAKE_MS = 10_000
+/** How often connections are checked for that, milliseconds. */
+const CHECK_MS = 1_000
+/** Nesting that a request itself adds to that of the tasks or results in it. */
+const ENVELOPE = 8
+
+/** An HTTP server with the limits and the error format of every answer, and no routes yet. */
+export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
+  const loggerInstance: FastifyBaseLogger = log
+  const checks = { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS }
+  const server = Fastify({
+    loggerInstance,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.body,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_MS,
+    forceCloseConnections: true,
+    ...(tls
+      ? { https: { ...checks, ...tls, minVersion: 'TLSv1.2' as const, handshakeTimeout: HANDSHAKE_MS } }
+      : { http: checks }),
+  })
+  server.removeAllContentTypeParsers()
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseBody(body as Buffer))
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+  server.setErrorHandler((error: FastifyError | RequestError, request, reply) => {
+    const { status, body } = describe(error)
+    if (status >= 500) request.log.error({ err: error }, 'request failed')
+    return reply.status(status).send(body)
+  })
+  server.addHook('onRequest', (request, _reply, done) => {
+    if (request.is404) throw notFound('there is nothing here')
+    done()
+  })
+  // Who is answered before the end of the request was turned away: what else comes is not read, nor waited for.
+  server.addHook('onSend', ({ raw }, reply, _payload, done) => {
+    if (!raw.complete) reply.header('connection', 'close')
+    done()
+  })
+  return server
+}
+
+/**
+ * A key named `__proto__` is data like any other here: what comes in is never merged into objects of ours.
+ * @throws {RequestError} 400
+ */
+function parseBody(body: Buffer): unknown {
+  if (isDeeperThan(limits.depth + ENVELOPE, body)) throw invalid('the body is nested too deep')
+  try {
+    if (isUtf8(body)) return JSON.parse(body.toString())
+  } catch {
+    // Said below.
+  }
+  throw invalid('the body is not JSON')
+}
+
+function describe(error: FastifyError | RequestError): { status: number; body: ApiErrorBody } {
+  if (error instanceof RequestError) {
+    return { status: error.status, body: { error: { code: error.code, message: error.message } } }
+  }
+  if (error.name === 'LedgerWriteError') {
+    return { status: 507, body: { error: { code: 'ledger', message: error.message } } }
+  }
+  const status = error.statusCode ?? 500
+  if (status < 500)
+    return { status, body: { error: { code: error.code || 'invalid', message: error.message } } }
+  return { status, body: { error: { code: 'internal', message: 'the manager failed; its log says more' } } }
+}
+
+/** What came in, as its schema says. @throws {RequestError} 400 that names the offending key */
+export function parse<T extends z.ZodType>(schema: T, value: unknown): z.output<T> {
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw invalid(explain(parsed.error))
+  return parsed.data
+}

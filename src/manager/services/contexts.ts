@@ -1,0 +1,283 @@
+import { randomUUID } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { parse, YAMLParseError } from 'yaml'
+import { BundleError } from '../../bundle/format/errors.ts'
+import { createBundle } from '../../bundle/create/create-bundle.ts'
+import { sha256 } from '../../bundle/format/manifest.ts'
+import type { Store } from '../../bundle/store/store.ts'
+import { explain } from '../../protocol/common.ts'
+import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../../protocol/context.ts'
+import type { TaskError } from '../../protocol/task.ts'
+import type { UploadContextRequest } from '../../protocol/client.ts'
+import type { BlobStore } from './blob-store.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
+import { addContext, forgetName, knownContexts, temporaryContexts } from '../ledger/context-records.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { writeUpload } from './context-upload.ts'
+
+/** Largest context.yaml, bytes. */
+const FILE_MAX = 1 << 20
+
+/** The contexts that tasks can be run in, by name and identity. */
+export class Contexts {
+  readonly #ledger: Ledger
+  readonly #store: Store
+  readonly #dispatcher: Dispatcher
+  readonly #specs = new Map<string, ContextSpec>()
+  readonly #names: Map<string, string>
+  readonly #problems = new Map<string, TaskError>()
+  /** When each was last asked for, or seen to be needed by a job. */
+  readonly #usedAt = new Map<string, number>()
+  /** Registrations under way: what they find in the store must stay there. */
+  #registering = 0
+  /** Those of the configuration are not all registered yet. */
+  #someToCome = false
+  #sweeping: Promise<void> | undefined
+
+  constructor(ledger: Ledger, store: Store, dispatcher: Dispatcher) {
+    this.#ledger = ledger
+    this.#store = store
+    this.#dispatcher = dispatcher
+    const { specs, names } = knownContexts(ledger)
+    for (const spec of specs) this.#specs.set(spec.id, spec)
+    this.#names = names
+    dispatcher.on('context-broken', (context, error) => this.#problems.set(context, error))
+  }
+
+  /** Contexts that have a name now. */
+  list(): ContextSpec[] {
+    return [...this.#names.values()].map((id) => this.byId(id))
+  }
+
+  find(id: string): ContextSpec | undefined {
+    return this.#specs.get(id)
+  }
+
+  /** Whether some context is made of this bundle. */
+  need(bundle: string): boolean {
+    return this.#specs.values().some(({ bundles }) => Object.values(bundles).includes(bundle))
+  }
+
+  byId(id: string): ContextSpec {
+    const spec = this.find(id)
+    if (!spec) throw notFound(`there is no context ${id}`)
+    return spec
+  }
+
+  /** @throws {RequestError} 404 that names those there are; 429 while it may be one that is to come */
+  named(name: string): ContextSpec {
+    const id = this.#names.get(name)
+    if (id !== undefined) {
+      this.#usedAt.set(id, this.#dispatcher.now)
+      return this.byId(id)
+    }
+    if (this.#someToCome)
+      throw busy(`context "${name}" is not known yet: those of the configuration are being registered`)
+    const known = [...this.#names.keys()].join(', ') || 'none'
+    throw notFound(
+      `there is no context "${name}" (known: ${known}); add one with \`factory context add PATH\``,
+    )
+  }
+
+  /** Registers those of the configuration, one after the other. Returns their names. */
+  async registerAll(paths: string[]): Promise<string[]> {
+    this.#someToCome = paths.length > 0
+    const names: string[] = []
+    for (const path of paths) names.push((await this.register(path)).name)
+    this.#someToCome = false
+    return names
+  }
+
+  /** The function asked for, or the context's first. */
+  functionOf(context: ContextSpec, name: string | undefined): string {
+    const names = Object.keys(context.spec.functions)
+    const chosen = name ?? names[0]!
+    if (names.includes(chosen)) return chosen
+    throw notFound(`context "${context.name}" has no function "${chosen}"; it has ${names.join(', ')}`)
+  }
+
+  /** @throws {RequestError} 409 if a bundle that the context is made of was removed: nobody could ever load it */
+  async requireFiles({ name, bundles }: ContextSpec): Promise<void> {
+    for (const [key, bundle] of Object.entries(bundles)) {
+      if (await this.#store.manifest(bundle)) continue
+      throw conflict(
+        `context "${name}": its bundle ${key} was removed; add it again with \`factory context add PATH\``,
+      )
+    }
+  }
+
+  /** Why nothing can run in the context, if its setup failed everywhere it was tried. */
+  problemOf(id: string): string | undefined {
+    const error = this.#problems.get(id)
+    if (!error || !this.#dispatcher.state.contexts.get(id)?.broken) return undefined
+    return `context "${this.byId(id).name}" cannot be set up: ${error.message}`
+  }
+
+  /** Why nothing may run in the context: it failed before, and is tried once more because a user asks for it again. */
+  doubtOf(id: string): string | undefined {
+    const error = this.#problems.get(id)
+    const state = this.#dispatcher.state.contexts.get(id)
+    if (!error || !state || state.broken || state.everReady) return undefined
+    return `context "${this.byId(id).name}" could not be set up before (${error.message}): trying once more`
+  }
+
+  /** Has every worker that has nothing else to fetch bring the context's files to its disk, until it is dropped. */
+  warm(name: string): ContextSpec {
+    const context = this.named(name)
+    this.#dispatcher.warmAhead(context.id)
+    return context
+  }
+
+  /**
+   * Has every worker let go of the context, in memory and on disk.
+   * @throws {RequestError} 409 while a job needs it
+   */
+  drop(name: string): ContextSpec {
+    const context = this.named(name)
+    const jobs = this.#dispatcher.state.contexts.get(context.id)?.jobs ?? []
+    if (jobs.length > 0) {
+      const numbers = jobs.map(({ id }) => id).join(', ')
+      throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`)
+    }
+    this.#dispatcher.dropEverywhere(context.id)
+    return context
+  }
+
+  /** Removes contexts that need not stay, such as those of modules that have changed since, and the bundles of no other. */
+  async sweep(): Promise<void> {
+    if (this.#registering > 0) return
+    await (this.#sweeping ??= this.#removePast().finally(() => (this.#sweeping = undefined)))
+  }
+
+  async #removePast(): Promise<void> {
+    const now = this.#dispatcher.now
+    for (const { name, id, keepMs, usedAt } of temporaryContexts(this.#ledger)) {
+      if (this.#isNeeded(id)) this.#usedAt.set(id, now)
+      if (now - Math.max(usedAt, this.#usedAt.get(id) ?? 0) < keepMs) continue
+      // Nobody is told of it any more before it goes.
+      this.#names.delete(name)
+      await forgetName(this.#ledger, name)
+      this.#dispatcher.dropEverywhere(id)
+      await this.#removeBundles(this.byId(id))
+    }
+  }
+
+  #isNeeded(id: string): boolean {
+    return (this.#dispatcher.state.contexts.get(id)?.jobs ?? []).length > 0
+  }
+
+  /** Those of a context that no other needs, and to which nobody gave a name. */
+  async #removeBundles({ bundles }: ContextSpec): Promise<void> {
+    const alive = [...this.#specs.values()].filter(
+      ({ id, name }) => this.#names.get(name) === id || this.#isNeeded(id),
+    )
+    const kept = new Set(alive.flatMap((context) => Object.values(context.bundles)))
+    for (const bundle of (await this.#store.names()).values()) kept.add(bundle)
+    for (const bundle of Object.values(bundles)) {
+      if (kept.has(bundle)) continue
+      await this.#store.remove(bundle).catch((error: unknown) => {
+        if (!(error instanceof BundleError)) throw error
+      })
+    }
+  }
+
+  /**
+   * Registers the context that a context.yaml (or the folder with one) describes, and makes its bundles.
+   * @param keepMs it goes when no job has needed it for so long; absent: it stays
+   * @throws {RequestError} 400 that names the file and what is wrong in it
+   */
+  async register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
+    this.#registering++
+    try {
+      await this.#sweeping
+      return await this.#register(path, keepMs, signal)
+    } finally {
+      this.#registering--
+    }
+  }
+
+  /**
+   * The same for a context that came as blobs, which must all be here.
+   * @throws {RequestError} 400, or 409 for a blob that is not here
+   */
+  async upload(request: UploadContextRequest, blobs: BlobStore): Promise<ContextSpec> {
+    const refs = Object.values(request.files).flatMap((files) => files.flatMap(({ blob }) => blob ?? []))
+    blobs.assertAll(refs, 'the context')
+    const folder = join(this.#store.temporary, randomUUID())
+    await using _laidOut = await writeUpload(folder, blobs.folder, request)
+    return await this.register(folder, request.keepMs).catch((error: unknown) => {
+      // It never had such a file as far as its user knows.
+      if (!(error instanceof RequestError)) throw error
+      const message = error.message.replace(join(folder, 'context.yaml'), 'the context')
+      throw new RequestError(error.status, error.code, message)
+    })
+  }
+
+  async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
+    const file = await findFile(resolve(path))
+    const { name, bundles: folders, ...rest } = check(ContextFile, await readYaml(file), file)
+    const spec = check(LibrarySpec, rest, file)
+    const bundles: Record<string, string> = {}
+    for (const [key, folder] of Object.entries(folders)) {
+      const source = resolve(dirname(file), folder)
+      if (!(await isFolder(source)))
+        throw invalid(`${file}: bundles.${key}: there is no folder ${source} on the factory's machine`)
+      const options = {
+        store: this.#store,
+        paths: [source],
+        kind: 'files' as const,
+        ...(signal ? { signal } : {}),
+      }
+      bundles[key] = (await createBundle(options)).id
+    }
+    const wanted = bundlesOf(spec).find((bundle) => bundles[bundle] === undefined)
+    if (wanted !== undefined)
+      throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
+    const id = sha256(JSON.stringify({ name, bundles, spec }))
+    const context = { id, name, bundles, spec }
+    await addContext(this.#ledger, context, this.#dispatcher.now, keepMs)
+    this.#specs.set(id, context)
+    this.#names.set(name, id)
+    return context
+  }
+}
+
+async function findFile(path: string): Promise<string> {
+  const file = (await isFolder(path)) ? join(path, 'context.yaml') : path
+  const found = await stat(file).catch(() => undefined)
+  if (!found?.isFile()) throw invalid(`${file}: no such file; a context is described by a context.yaml`)
+  if (found.size > FILE_MAX) throw invalid(`${file}: too large for a context.yaml`)
+  return file
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+}
+
+async function readYaml(file: string): Promise<unknown> {
+  const text = await readFile(file, 'utf8').catch((error: Error) => {
+    throw invalid(`${file} cannot be read: ${error.message}`)
+  })
+  try {
+    return parse(text)
+  } catch (error) {
+    if (error instanceof YAMLParseError) throw invalid(`${file}: ${error.message}`)
+    throw error
+  }
+}
+
+function check<T>(
+  schema: {
+    safeParse(
+      value: unknown,
+    ): { success: true; data: T } | { success: false; error: Parameters<typeof explain>[0] }
+  },
+  value: unknown,
+  file: string,
+): T {
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw invalid(`${file}: ${explain(parsed.error)}`)
+  return parsed.data
+}

@@ -1,0 +1,238 @@
+import { EventEmitter } from 'node:events'
+import type { Logger } from 'pino'
+import type { ExchangeRequest } from '../../protocol/worker.ts'
+import {
+  createScheduler,
+  disconnected,
+  drain,
+  dropEverywhere,
+  exchange,
+  excuseSilence,
+  giveBack,
+  join,
+  lost,
+  type SchedulerState,
+  takeBack,
+  tick,
+  warmAhead,
+} from '../../core/scheduler.ts'
+import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../../core/scheduler-state.ts'
+import { limits } from '../../protocol/common.ts'
+import type { TaskError } from '../../protocol/task.ts'
+import { conflict } from '../http/api-errors.ts'
+import type { Ledger, TakenBack } from '../ledger/ledger.ts'
+
+/** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because somebody set the time. */
+const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
+
+/** Time between looks at who is silent or waits too long, milliseconds. */
+const TICK_MS = 200
+/** A tick that is later than this comes before requests that have been waiting for as long, milliseconds. */
+const STALL_MS = 500
+
+/** Most characters of tasks in one answer, unless a single one is larger; in UTF-8 they are at most three times as many bytes. */
+const ANSWER_LENGTH = limits.exchange / 4
+
+/** What a group of results adds to a job: tasks by how they ended, and time their calls took, milliseconds. */
+export interface Progress {
+  done: number
+  failed: number
+  ms: number
+}
+
+interface DispatcherEvents {
+  /** Results of these jobs are on disk. */
+  results: [jobs: Map<number, Progress>]
+  'worker-gone': [worker: string, reason: 'lost' | 'left']
+  'context-broken': [context: string, error: TaskError]
+  'black-hole': [worker: string, node: string]
+}
+
+/**
+ * The shell around the scheduler: gives it events and the time, and does what it says. An exchange is answered when the
+ * scheduler has something to say and every result that came with it is on disk.
+ */
+export class Dispatcher extends EventEmitter<DispatcherEvents> {
+  readonly state: SchedulerState
+  readonly #ledger: Ledger
+  readonly #log: Logger
+  readonly #now: () => number
+  /** Who waits for an answer: at most one request a worker. */
+  readonly #waiting = new Map<string, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>()
+  /**
+   * The last write of results, whoever's. Writes end in order, so whoever waits for it knows that everything the scheduler
+   * has settled is on disk: also what a lost answer reported before, and the result that made another one a duplicate.
+   */
+  #written: Promise<void> = Promise.resolve()
+  readonly #timer: NodeJS.Timeout
+  #tickedAt: number
+
+  constructor(ledger: Ledger, log: Logger, config: Partial<SchedulerConfig>, now: () => number = steadyNow) {
+    super()
+    this.#ledger = ledger
+    this.#log = log
+    this.#now = now
+    this.state = createScheduler(ledger.nextEpoch() * 2 ** 32, config)
+    this.#tickedAt = now()
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+  }
+
+  #tick(): void {
+    const now = this.now
+    const lateMs = now - this.#tickedAt - TICK_MS
+    this.#tickedAt = now
+    if (lateMs > STALL_MS) {
+      this.#log.warn({ lateMs }, 'the manager did not run for a while: is the machine overloaded?')
+      excuseSilence(this.state, lateMs)
+    }
+    this.apply(tick(this.state, now))
+  }
+
+  get now(): number {
+    return this.#now()
+  }
+
+  /** A worker registered, or its session is used again after we were restarted or had given it up. */
+  join(worker: WorkerInfo): void {
+    join(this.state, worker, this.now)
+  }
+
+  /**
+   * Takes in a request and waits for its answer, as JSON.
+   * @param accepted called at once if it is not older than one already seen
+   * @throws {ApiError} 409 for a request older than one already seen, or replaced by a newer one
+   */
+  async exchange(worker: WorkerInfo, request: ExchangeRequest, accepted = () => {}): Promise<string> {
+    if (!this.state.workers.has(worker.id)) this.join(worker)
+    const actions = exchange(this.state, worker.id, request, this.now)
+    if (typeof actions === 'string') {
+      throw conflict(`request ${request.seq} is ${actions}: a newer one was seen`)
+    }
+    accepted()
+    this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
+    const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
+    this.apply(actions)
+    const written = request.results.length > 0 ? this.#written : undefined
+    const answer = await reply
+    await written
+    return this.#encode(worker.id, answer)
+  }
+
+  /** The connection of a worker broke; a request it has open can no longer be answered. */
+  disconnected(worker: string): void {
+    this.#waiting.get(worker)?.reject(conflict('the connection broke'))
+    this.#waiting.delete(worker)
+    disconnected(this.state, worker, this.now)
+  }
+
+  drain(worker: string): void {
+    this.apply(drain(this.state, worker, this.now))
+  }
+
+  warmAhead(context: string): void {
+    this.apply(warmAhead(this.state, context, this.now))
+  }
+
+  dropEverywhere(context: string): void {
+    this.apply(dropEverywhere(this.state, context, this.now))
+  }
+
+  /** These tasks are none of the job's any more. */
+  takeBack(job: number, tasks: readonly TakenBack[]): void {
+    this.apply(takeBack(this.state, job, tasks, this.now))
+  }
+
+  /** The worker's batch job is over. */
+  lost(worker: string): void {
+    this.apply(lost(this.state, worker, this.now))
+  }
+
+  /** Does what the scheduler says. */
+  apply(actions: Action[]): void {
+    const records: Extract<Action, { type: 'record' }>[] = []
+    for (const action of actions) {
+      switch (action.type) {
+        case 'record':
+          records.push(action)
+          break
+        case 'reply':
+          this.#waiting.get(action.worker)?.resolve(action.reply)
+          this.#waiting.delete(action.worker)
+          break
+        case 'worker-gone':
+          this.#log.info(action, 'worker gone')
+          this.emit('worker-gone', action.worker, action.reason)
+          break
+        case 'context-broken':
+          this.emit('context-broken', action.context, action.error)
+          break
+        case 'black-hole':
+          this.#log.warn(action, 'the worker only fails tasks that others do: it is drained')
+          this.emit('black-hole', action.worker, action.node)
+          break
+        case 'job-finished':
+          break
+      }
+    }
+    if (records.length > 0) this.#record(records)
+  }
+
+  #record(records: Extract<Action, { type: 'record' }>[]): void {
+    this.#written = this.#ledger.addResults(records).then((dropped) => {
+      const jobs = new Map<number, Progress>()
+      for (const { job, result } of records) {
+        if (dropped.has(result.task)) {
+          this.takeBack(job, [
+            { task: result.task, ended: result.outcome.status === 'done' ? 'done' : 'failed' },
+          ])
+          continue
+        }
+        const progress = jobs.get(job) ?? { done: 0, failed: 0, ms: 0 }
+        if (result.outcome.status === 'done') progress.done++
+        else progress.failed++
+        progress.ms += result.ms
+        jobs.set(job, progress)
+      }
+      this.emit('results', jobs)
+    })
+    // Whoever waits for it gets the error too; without anyone it must not end the process.
+    this.#written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
+  }
+
+  /**
+   * The answer as JSON; inputs go from the ledger to the wire as the text they are. Tasks whose inputs would make it longer
+   * than a worker accepts are given back.
+   */
+  #encode(worker: string, { leases, ...rest }: Reply): string {
+    let room = ANSWER_LENGTH
+    const texts: string[] = []
+    for (const { tasks, ...lease } of leases) {
+      const inputs =
+        room > 0
+          ? this.#ledger.inputs(
+              tasks.map(({ task }) => task),
+              room,
+            )
+          : []
+      const isAlone = new Set(tasks.filter(({ alone }) => alone).map(({ task }) => task))
+      const items = inputs.map(({ task, text, blobs }) => {
+        const alone = isAlone.has(task)
+        return `{"task":${task},"input":${text}${blobs === null ? '' : `,"blobs":${blobs}`}${alone ? ',"alone":true' : ''}}`
+      })
+      const text = items.join(',')
+      room -= text.length
+      if (items.length > 0) texts.push(`${JSON.stringify(lease).slice(0, -1)},"tasks":[${text}]}`)
+      const left = tasks
+        .slice(tasks.findIndex(({ task }) => task === inputs.at(-1)?.task) + 1)
+        .map(({ task }) => task)
+      if (left.length > 0) this.apply(giveBack(this.state, worker, lease.lease, left, this.now))
+    }
+    return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    for (const { reject } of this.#waiting.values()) reject(conflict('the manager is stopping'))
+    this.#waiting.clear()
+  }
+}

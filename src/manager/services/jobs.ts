@@ -1,0 +1,456 @@
+import { isAnyQueued } from '../../core/task-queues.ts'
+import {
+  addJob,
+  addTasks,
+  cancelJob,
+  cancelTasks,
+  closeJob,
+  retryTasks,
+  trustAgain,
+} from '../../core/scheduler.ts'
+import type {
+  AddTasksRequest,
+  AddTasksResponse,
+  CreateJobRequest,
+  JobErrors,
+  JobInfo,
+  JobOptions,
+  ResultsResponse,
+  RetryResponse,
+  TaskLog,
+} from '../../protocol/client.ts'
+import { limits } from '../../protocol/common.ts'
+import type { BlobStore } from './blob-store.ts'
+import type { Contexts } from './contexts.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
+import { ErrorTally } from '../job-errors.ts'
+import type { JobRow, Ledger, NewTask, TakenBack } from '../ledger/ledger.ts'
+import { reopenJob, takeBackFailures } from '../retries.ts'
+
+/** Most characters of results in one answer, unless a single one is larger. */
+const PAGE_LENGTH = 16 << 20
+/** Most requests that may wait for results at once. */
+const MAX_READERS = 1_000
+/**
+ * A job that has nothing to run is closed when no client has had to do with it for this long, milliseconds; one that belongs
+ * to its client is deleted this long after it has ended.
+ */
+const FORGOTTEN_MS = 7 * 24 * 3_600_000
+
+interface Job {
+  row: JobRow
+  tasks: number
+  done: number
+  failed: number
+  /** When a client, or a result, last had to do with it; or else since when this manager runs. */
+  touchedAt: number
+  /** When a client last had to do with it; or else since when this manager runs. */
+  heardAt: number
+  /** Called when results or the end of the job are there to be read. */
+  listeners: Set<() => void>
+  errors: ErrorTally
+}
+
+/** Jobs as clients see them, kept in step between ledger and scheduler. */
+export class Jobs {
+  readonly #ledger: Ledger
+  readonly #dispatcher: Dispatcher
+  readonly #contexts: Contexts
+  readonly #blobs: BlobStore
+  readonly #onWork: () => void
+  readonly #jobs = new Map<number, Job>()
+  /** Requests that wait for results. */
+  #readers = 0
+
+  /** @param onWork called when tasks come to wait where none did */
+  constructor(
+    ledger: Ledger,
+    dispatcher: Dispatcher,
+    contexts: Contexts,
+    blobs: BlobStore,
+    onWork: () => void,
+  ) {
+    this.#ledger = ledger
+    this.#dispatcher = dispatcher
+    this.#contexts = contexts
+    this.#blobs = blobs
+    this.#onWork = onWork
+    for (const row of ledger.jobs()) this.#restore(row)
+    dispatcher.on('results', (counts) => {
+      for (const [id, { done, failed }] of counts) {
+        const job = this.#jobs.get(id)!
+        job.done += done
+        job.failed += failed
+        job.touchedAt = dispatcher.now
+        this.#notify(job)
+      }
+    })
+    dispatcher.on('context-broken', (context) => {
+      for (const job of this.#jobs.values()) if (job.row.context === context) this.#notify(job)
+    })
+  }
+
+  #restore(row: JobRow): void {
+    const { tasks, done, failed } = this.#ledger.counts(row.id)
+    const job = { ...this.#track(row), tasks, done, failed }
+    this.#jobs.set(row.id, job)
+    if (!row.cancelled) this.#resume(job)
+  }
+
+  /** Has what a job has not run yet run. */
+  #resume(job: Job): void {
+    const { row } = job
+    if (stateOf(job) === 'finished') return
+    this.#schedule(job)
+    for (const [start, end] of this.#ledger.unfinished(row.id)) this.#queue(job, start, end)
+    if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
+  }
+
+  #track(row: JobRow): Job {
+    const { now } = this.#dispatcher
+    const errors = new ErrorTally(this.#ledger, row.id)
+    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, listeners: new Set(), errors }
+  }
+
+  #schedule({ row, done, failed }: Job): void {
+    const { id, context, function: fn, options } = row
+    const { retries, timeLimitMs, priority } = options
+    const limit = timeLimitMs === undefined ? {} : { timeLimitMs }
+    addJob(
+      this.#dispatcher.state,
+      { id, context, function: fn, retries, priority, ...limit },
+      { done, failed },
+    )
+  }
+
+  #queue({ row }: Job, start: number, end: number): void {
+    this.#dispatcher.apply(addTasks(this.#dispatcher.state, row.id, start, end, this.#dispatcher.now))
+  }
+
+  #notify(job: Job): void {
+    for (const listener of job.listeners) listener()
+  }
+
+  #get(id: number): Job {
+    const job = this.#jobs.get(id)
+    if (!job) throw notFound(`there is no job ${id}; \`factory jobs\` lists them`)
+    return job
+  }
+
+  /** The same, for a client that does something with it. */
+  #touch(id: number): Job {
+    const job = this.#get(id)
+    job.touchedAt = job.heardAt = this.#dispatcher.now
+    return job
+  }
+
+  /**
+   * Ends the open jobs whose clients are gone: what has nothing to run is closed, and a client that comes back after all can
+   * add to it; what has is cancelled, if it was to be given up with its client. Such jobs are deleted in the end: every start
+   * of a program leaves one, and nobody asks for it again.
+   */
+  async sweep(): Promise<void> {
+    for (const job of [...this.#jobs.values()]) {
+      if (stateOf(job) !== 'open') {
+        const belongs = job.row.options.abandonMs !== undefined
+        if (belongs && this.#dispatcher.now - job.touchedAt >= FORGOTTEN_MS) await this.forget(job.row.id)
+        continue
+      }
+      const isIdle = job.done + job.failed === job.tasks
+      const { abandonMs = isIdle ? FORGOTTEN_MS : Infinity } = job.row.options
+      if (this.#dispatcher.now - job.heardAt < abandonMs) continue
+      await (isIdle ? this.close(job.row.id) : this.cancel(job.row.id))
+    }
+  }
+
+  /** Whether nobody needs the blobs of a job any more. */
+  isPast(id: number): boolean {
+    const job = this.#jobs.get(id)
+    if (!job) return true
+    return stateOf(job) !== 'open' && this.#dispatcher.now - job.touchedAt >= job.row.options.keepMs
+  }
+
+  /**
+   * Makes a job, or returns the one of that name.
+   * @throws {RequestError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else,
+   * or the files of the context are gone
+   */
+  async create(request: CreateJobRequest & { options: JobOptions }): Promise<JobInfo> {
+    const context = this.#contexts.named(request.context)
+    const fn = this.#contexts.functionOf(context, request.function)
+    await this.#contexts.requireFiles(context)
+    const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
+    const found = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
+    if (!this.#jobs.has(found.id)) {
+      const job = this.#track(found)
+      this.#jobs.set(found.id, job)
+      this.#schedule(job)
+    }
+    const { row } = this.#touch(found.id)
+    if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
+    if (row.context !== wanted.context || row.function !== wanted.function) {
+      throw conflict(
+        `job "${row.name}" was made for another context or function, or the context has changed since: use another name`,
+      )
+    }
+    trustAgain(this.#dispatcher.state, row.context)
+    return this.info(row.id)
+  }
+
+  /**
+   * Adds tasks; those that the job has already change nothing. A job that had ended goes on.
+   * @param replace a task whose key the job has with another input makes way, and its result is taken back
+   * @throws {RequestError} 400 for an input that is too large; 409 for a job that was cancelled, a blob that is not there, or with the
+   * code `changed` for a task that would have to be replaced: the others were added
+   */
+  async addTasks(id: number, tasks: AddTasksRequest['tasks'], replace = false): Promise<AddTasksResponse> {
+    const job = this.#touch(id)
+    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
+    const rows = tasks.map(toNewTask)
+    if (replace) refuseContradictions(rows)
+    const { start, end, known, changed, replaced } = await this.#ledger.addTasks(id, rows, replace)
+    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    if (replaced.length > 0) this.#takeBack(job, replaced)
+    if (end > start) {
+      if (job.row.closed) await this.#setClosed(job, false)
+      if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
+      job.tasks += end - start
+      const hadWork = isAnyQueued(this.#dispatcher.state)
+      this.#queue(job, start, end)
+      if (!hadWork) this.#onWork()
+    }
+    if (changed.length > 0) throw changedTasks(job.row, changed)
+    return { added: end - start - replaced.length, known, changed: replaced.length }
+  }
+
+  #takeBack(job: Job, tasks: TakenBack[]): void {
+    this.#dispatcher.takeBack(job.row.id, tasks)
+    job.tasks -= tasks.length
+    for (const { ended } of tasks) if (ended) job[ended]--
+    job.errors.reset()
+    this.#notify(job)
+  }
+
+  /** No more tasks will be added; the job ends with the last one. */
+  async close(id: number): Promise<JobInfo> {
+    const job = this.#touch(id)
+    if (!job.row.closed) await this.#setClosed(job, true)
+    this.#dispatcher.apply(closeJob(this.#dispatcher.state, id))
+    this.#notify(job)
+    return this.info(id)
+  }
+
+  async #setClosed(job: Job, closed: boolean): Promise<void> {
+    await this.#ledger.closeJob(job.row.id, closed)
+    job.row.closed = closed
+  }
+
+  /** Gives up what has no result yet; a job that has ended is left as it is. */
+  async cancel(id: number): Promise<JobInfo> {
+    const job = this.#touch(id)
+    if (stateOf(job) !== 'open') return this.info(id)
+    await this.#ledger.cancelJob(id)
+    job.row.cancelled = true
+    this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
+    this.#notify(job)
+    return this.info(id)
+  }
+
+  /**
+   * Runs the tasks that failed again, whatever has become of the job: a cancelled one also runs what it had not run yet.
+   * @throws {RequestError} 409 if the files of its context are gone
+   */
+  async retry(id: number): Promise<RetryResponse> {
+    const job = this.#touch(id)
+    const { row } = job
+    await this.#contexts.requireFiles(this.#contexts.byId(row.context))
+    await reopenJob(this.#ledger, id)
+    trustAgain(this.#dispatcher.state, row.context)
+    if (row.cancelled) {
+      row.closed = true
+      row.cancelled = false
+      this.#resume(job)
+    }
+    let retried = 0
+    for await (const tasks of takeBackFailures(this.#ledger, id)) {
+      retried += tasks.length
+      row.retried += tasks.length
+      this.#queueAgain(job, tasks)
+      job.failed -= tasks.length
+    }
+    job.errors.reset()
+    this.#notify(job)
+    this.#onWork()
+    return { retried, job: this.info(id) }
+  }
+
+  /** Queues tasks whose failures were taken back, but are still counted. */
+  #queueAgain(job: Job, tasks: number[]): void {
+    const { state, now } = this.#dispatcher
+    const { id, closed } = job.row
+    const hasEnded = !state.jobs.has(id)
+    if (hasEnded) this.#schedule(job)
+    this.#dispatcher.apply(retryTasks(state, id, tasks, now))
+    if (hasEnded && closed) this.#dispatcher.apply(closeJob(state, id))
+  }
+
+  /** In what ways its tasks failed. */
+  errors(id: number): Promise<JobErrors> {
+    return this.#get(id).errors.read()
+  }
+
+  /**
+   * Deletes a job that has ended, with its tasks, results and logs.
+   * @throws {RequestError} 409 while it is open
+   */
+  async forget(id: number): Promise<JobInfo> {
+    const job = this.#get(id)
+    const info = this.info(id)
+    if (info.state === 'open')
+      throw conflict(`job ${id} has not ended: wait for it, or cancel it with \`factory cancel ${id}\``)
+    // Nothing is added to it from now on, also if we are killed half-way.
+    job.row.cancelled = true
+    await this.#ledger.cancelJob(id)
+    await this.#ledger.forgetJob(id)
+    this.#jobs.delete(id)
+    this.#notify(job)
+    return info
+  }
+
+  /** Gives up those of these tasks that have no result yet; they count as failed. */
+  async cancelTasks(id: number, keys: string[]): Promise<{ cancelled: number }> {
+    this.#get(id)
+    const tasks = await this.#ledger.releaseKeys(id, keys)
+    this.#dispatcher.apply(cancelTasks(this.#dispatcher.state, id, tasks, this.#dispatcher.now))
+    return { cancelled: tasks.length }
+  }
+
+  info(id: number): JobInfo {
+    const { row, tasks, done, failed } = this.#get(id)
+    const context = this.#contexts.byId(row.context)
+    const problem = this.#contexts.problemOf(row.context)
+    const doubt = this.#contexts.doubtOf(row.context)
+    const state = stateOf(this.#get(id))
+    return {
+      id,
+      name: row.name,
+      context: context.name,
+      function: row.function,
+      state,
+      closed: row.closed,
+      tasks,
+      done,
+      failed,
+      retried: row.retried,
+      ...(problem !== undefined && state === 'open' ? { problem } : {}),
+      ...(doubt !== undefined && state === 'open' ? { doubt } : {}),
+      createdAt: row.createdAt,
+    }
+  }
+
+  /** @throws {RequestError} 404 if the job has no task of that key */
+  log(id: number, key: string): TaskLog {
+    const { row } = this.#get(id)
+    const found = this.#ledger.taskLog(id, key)
+    if (!found) throw notFound(`job ${id} ("${row.name}") has no task "${key}"`)
+    return found
+  }
+
+  /** The identity of the context that a job runs in. */
+  contextOf(id: number): string {
+    return this.#get(id).row.context
+  }
+
+  list(): JobInfo[] {
+    return [...this.#jobs.keys()].map((id) => this.info(id))
+  }
+
+  /**
+   * The job's results after a cursor. With none yet, waits until there are some, the job's state changes, or `waitMs` is over.
+   * @param from the cursor, and the epoch that came with it
+   * @throws {RequestError} 409 `rewound` if the cursor is void: the results have to be read anew
+   */
+  async results(
+    id: number,
+    { after, epoch }: { after: number; epoch?: string | undefined },
+    limit: number,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<ResultsResponse> {
+    const job = this.#touch(id)
+    const read = () => {
+      if (epoch !== undefined && !this.#ledger.holds(id, epoch)) throw rewound(job.row)
+      return this.#ledger.results(id, after, limit, PAGE_LENGTH)
+    }
+    let results = read()
+    if (
+      results.length === 0 &&
+      waitMs > 0 &&
+      stateOf(job) === 'open' &&
+      this.info(id).problem === undefined
+    ) {
+      if (this.#readers >= MAX_READERS) throw busy('too many requests wait for results: ask again soon')
+      this.#readers++
+      await this.#change(job, waitMs, signal)
+      this.#readers--
+      results = read()
+    }
+    return { results, epoch: this.#ledger.epochOf(id), job: this.info(id) }
+  }
+
+  /** Resolves when there is something new to read of a job, after `ms` milliseconds, or when the reader is gone. */
+  #change(job: Job, ms: number, gone: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        job.listeners.delete(done)
+        gone.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      job.listeners.add(done)
+      gone.addEventListener('abort', done)
+      if (gone.aborted) done()
+    })
+  }
+}
+
+const rewound = ({ id, name }: JobRow) =>
+  new RequestError(
+    409,
+    'rewound',
+    `results of job ${id} ("${name}") were taken back, or the ledger was restored: read them from the first`,
+  )
+
+function changedTasks({ id, name }: JobRow, keys: string[]): RequestError {
+  const more = keys.length > 1 ? ` (and ${keys.length - 1} more)` : ''
+  return new RequestError(
+    409,
+    'changed',
+    `job ${id} ("${name}") has task "${keys[0]}"${more} with another input: have it replaced, or give it another key`,
+  )
+}
+
+/** @throws {RequestError} 400 if two of these tasks have the same key and not the same input */
+function refuseContradictions(tasks: NewTask[]): void {
+  const inputs = new Map<string, string>()
+  for (const { key, input } of tasks) {
+    if ((inputs.get(key) ?? input) !== input) throw invalid(`two tasks have the key "${key}"`)
+    inputs.set(key, input)
+  }
+}
+
+function toNewTask({ key, input, blobs }: AddTasksRequest['tasks'][number]): NewTask {
+  const text = JSON.stringify(input)
+  if (text.length > limits.value) {
+    throw invalid(`the input of task ${key} is longer than ${limits.value} characters of JSON`)
+  }
+  return { key, input: text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
+}
+
+function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {
+  if (row.cancelled) return 'cancelled'
+  return row.closed && done + failed === tasks ? 'finished' : 'open'
+}

@@ -1,0 +1,126 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { Logger } from 'pino'
+import { signTicket } from '../../bundle/format/ticket.ts'
+import {
+  noteAccusation,
+  createPeerTable,
+  noteFetchEnd,
+  noteHolder,
+  noteGone,
+  peersFor,
+} from '../../core/peer-selection.ts'
+import type { Transfer } from '../../protocol/client.ts'
+import type { Source, SourcesRequest } from '../../protocol/sources.ts'
+import type { ContextReport } from '../../protocol/worker.ts'
+import type { Contexts } from './contexts.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { notFound } from '../http/api-errors.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { Pilots } from './pilots.ts'
+
+/** Time a ticket is good for, milliseconds; a fetch asks for new ones while it runs. */
+const TICKET_MS = 300_000
+
+/** The manager's key for tickets, made at the first start. */
+export function ticketKeys(ledger: Ledger): {
+  privateKey: KeyObject
+  publicKey: KeyObject
+  publicText: string
+} {
+  const pem = ledger.meta('ticket-key', () =>
+    generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  )
+  const privateKey = createPrivateKey(pem)
+  const publicKey = createPublicKey(privateKey)
+  return {
+    privateKey,
+    publicKey,
+    publicText: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
+  }
+}
+
+/** Who holds which bundle and serves it: names sources to workers that fetch, and keeps the account of their fetches. */
+export class Peers {
+  /** Where this manager serves pieces itself. */
+  managerUrl = ''
+  readonly #pilots: Pilots
+  readonly #contexts: Contexts
+  readonly #dispatcher: Dispatcher
+  readonly #log: Logger
+  readonly #privateKey: KeyObject
+  readonly #known = createPeerTable()
+  readonly #transfers = new Map<string, Transfer>()
+
+  constructor(parts: {
+    pilots: Pilots
+    contexts: Contexts
+    dispatcher: Dispatcher
+    log: Logger
+    tickets: { privateKey: KeyObject }
+  }) {
+    this.#pilots = parts.pilots
+    this.#contexts = parts.contexts
+    this.#dispatcher = parts.dispatcher
+    this.#log = parts.log
+    this.#privateKey = parts.tickets.privateKey
+    parts.dispatcher.on('worker-gone', (worker) => this.#forget(worker))
+  }
+
+  #forget(worker: string): void {
+    noteGone(this.#known, worker)
+    for (const [key, transfer] of this.#transfers) if (transfer.worker === worker) this.#transfers.delete(key)
+  }
+
+  /** Notes where a worker holds its contexts. */
+  note(worker: string, reports: ContextReport[]): void {
+    const bundlesOf = (context: string) => Object.values(this.#contexts.find(context)?.bundles ?? {})
+    const isFetching = ({ level, doing }: ContextReport) => level === 'absent' && doing === 'fetching'
+    // Contexts share bundles.
+    const fetching = new Set(reports.filter(isFetching).flatMap(({ context }) => bundlesOf(context)))
+    for (const { context, level } of reports) {
+      for (const bundle of bundlesOf(context)) {
+        if (level !== 'absent') this.#holds(worker, bundle)
+        if (!fetching.has(bundle)) this.#endsFetch(worker, bundle)
+      }
+    }
+  }
+
+  #endsFetch(worker: string, bundle: string): void {
+    if (this.#transfers.delete(`${worker} ${bundle}`)) noteFetchEnd(this.#known, worker, bundle)
+  }
+
+  #holds(worker: string, bundle: string): void {
+    if (this.#pilots.session(worker)?.info.pieces !== undefined) noteHolder(this.#known, worker, bundle)
+  }
+
+  /**
+   * Names sources of a bundle to a worker that fetches it, the manager always among them.
+   * @throws {ApiError} 404 for a bundle that no context needs
+   */
+  sources(worker: string, request: SourcesRequest): Source[] {
+    const { bundle, heldBytes, totalBytes, from } = request
+    if (!this.#contexts.need(bundle)) throw notFound(`no context needs the bundle ${bundle}`)
+    for (const fault of request.faults) {
+      this.#log.warn({ worker, bundle, ...fault }, 'a source was left out')
+      if (fault.reason === 'corrupt' && this.#pilots.session(fault.source))
+        noteAccusation(this.#known, fault.source, worker)
+    }
+    const left = new Set(request.faults.map(({ source }) => source))
+    const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
+    const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
+    // Nobody would tell when it is gone.
+    if (!this.#dispatcher.state.workers.has(worker)) return [manager]
+    this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
+    const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {
+      const url = this.#pilots.session(name)?.info.pieces
+      return url === undefined ? [] : [{ name, url, ticket, kind: 'peer' }]
+    })
+    this.#holds(worker, bundle)
+    return [manager, ...peers]
+  }
+
+  /** Fetches that are under way. */
+  transfers(): Transfer[] {
+    return [...this.#transfers.values()]
+  }
+}

@@ -1,0 +1,177 @@
+import { busySince, inHand, standingOf } from '../../core/worker-view.ts'
+import type { JobInfo, SiteStatus, Status } from '../../protocol/client.ts'
+import type { ContextReport } from '../../protocol/worker.ts'
+import type { Contexts } from './contexts.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Jobs } from './jobs.ts'
+import type { Peers } from './peers.ts'
+import type { Pilots } from './pilots.ts'
+
+/** Seconds over which the rate is taken. */
+const RATE_SECONDS = 10
+/** Jobs that have ended and are still shown: a factory that runs for weeks has thousands. */
+const ENDED_SHOWN = 20
+
+interface Times {
+  fetchMs: number
+  loadMs: number
+  loads: number
+  inferenceMs: number
+  inferences: number
+}
+
+/** What users see of the running system, gathered from all parts. */
+export class StatusBoard {
+  readonly #startedAt: number
+  readonly #version: string
+  readonly #dispatcher: Dispatcher
+  readonly #pilots: Pilots
+  readonly #jobs: Jobs
+  readonly #contexts: Contexts
+  readonly #peers: Peers
+  readonly #times = new Map<string, Times>()
+  /** The last report of each context by worker. */
+  readonly #reports = new Map<string, Map<string, ContextReport>>()
+  /** Tasks finished in each of the last seconds, newest last. */
+  readonly #finished: { second: number; tasks: number }[] = []
+  /** Set by whoever runs the sites. */
+  sites: () => SiteStatus[] = () => []
+
+  constructor(parts: {
+    version: string
+    dispatcher: Dispatcher
+    pilots: Pilots
+    jobs: Jobs
+    contexts: Contexts
+    peers: Peers
+  }) {
+    this.#version = parts.version
+    this.#dispatcher = parts.dispatcher
+    this.#pilots = parts.pilots
+    this.#jobs = parts.jobs
+    this.#contexts = parts.contexts
+    this.#peers = parts.peers
+    this.#startedAt = parts.dispatcher.now
+    parts.dispatcher.on('results', (progress) => {
+      for (const [job, { done, failed, ms }] of progress) {
+        this.#count(done + failed)
+        const times = this.#timesOf(parts.jobs.contextOf(job))
+        times.inferenceMs += ms
+        times.inferences += done + failed
+      }
+    })
+    parts.dispatcher.on('worker-gone', (worker) => this.#reports.delete(worker))
+  }
+
+  #count(tasks: number): void {
+    const second = Math.floor(this.#dispatcher.now / 1000)
+    const last = this.#finished.at(-1)
+    if (last?.second === second) last.tasks += tasks
+    else this.#finished.push({ second, tasks })
+    while (this.#finished[0]!.second < second - RATE_SECONDS) this.#finished.shift()
+  }
+
+  /** Notes what a worker says of its contexts; times grow there, so the difference to its last report is new. */
+  note(worker: string, reports: ContextReport[]): void {
+    const before = this.#reports.get(worker)
+    this.#reports.set(worker, new Map(reports.map((report) => [report.context, report])))
+    for (const report of reports) {
+      const last = before?.get(report.context)
+      const times = this.#timesOf(report.context)
+      times.fetchMs += Math.max(0, (report.fetchMs ?? 0) - (last?.fetchMs ?? 0))
+      times.loadMs += Math.max(0, (report.loadMs ?? 0) - (last?.loadMs ?? 0))
+      if (isLoaded(report) && !(last && isLoaded(last))) times.loads++
+    }
+  }
+
+  #timesOf(context: string): Times {
+    let times = this.#times.get(context)
+    if (!times) {
+      times = { fetchMs: 0, loadMs: 0, loads: 0, inferenceMs: 0, inferences: 0 }
+      this.#times.set(context, times)
+    }
+    return times
+  }
+
+  /** Tasks finished per second over the last {@link RATE_SECONDS}. */
+  #rate(): number {
+    const now = this.#dispatcher.now / 1000
+    const recent = this.#finished.filter(({ second }) => second >= now - RATE_SECONDS)
+    if (recent.length === 0) return 0
+    const span = Math.max(1, now - recent[0]!.second)
+    return recent.reduce((sum, { tasks }) => sum + tasks, 0) / span
+  }
+
+  read(): Status {
+    const { counts, jobs } = this.#dispatcher.state
+    const infos = this.#jobs.list()
+    let queued = 0
+    for (const job of jobs.values()) queued += job.queue.size
+    const shown = shownOf(infos)
+    return {
+      version: this.#version,
+      startedAt: this.#startedAt,
+      now: this.#dispatcher.now,
+      tasks: {
+        queued,
+        leased: this.#dispatcher.state.holders.size,
+        done: infos.reduce((sum, job) => sum + job.done, 0),
+        failed: infos.reduce((sum, job) => sum + job.failed, 0),
+      },
+      rate: this.#rate(),
+      duplicates: counts.duplicates,
+      evictions: counts.evictions,
+      requeued: counts.requeued,
+      jobs: shown,
+      earlierJobs: infos.length - shown.length,
+      workers: this.#workers(),
+      sites: this.sites(),
+      contexts: [...this.#times].map(([id, times]) => ({ id, context: this.#nameOf(id), ...times })),
+      transfers: this.#peers.transfers(),
+    }
+  }
+
+  #workers(): Status['workers'] {
+    const workers: Status['workers'] = []
+    for (const { worker: id, site, pilot, info } of this.#pilots.sessions) {
+      const worker = this.#dispatcher.state.workers.get(id)
+      if (!worker) continue
+      const reports = [...(this.#reports.get(id)?.values() ?? [])]
+      const since = busySince(worker)
+      workers.push({
+        id,
+        site,
+        pilot,
+        node: info.node,
+        state: standingOf(worker),
+        rate: worker.rate,
+        leased: inHand(worker),
+        ...(since === undefined ? {} : { oldestMs: Math.max(0, this.#dispatcher.now - since) }),
+        contexts: reports.map(({ context, level, doing, bytesHeld, bytesTotal, error }) => ({
+          context: this.#nameOf(context),
+          level,
+          ...(doing === undefined ? {} : { doing }),
+          ...(bytesHeld === undefined ? {} : { bytesHeld }),
+          ...(bytesTotal === undefined ? {} : { bytesTotal }),
+          ...(error === undefined ? {} : { error }),
+        })),
+        ...(info.deadline === undefined ? {} : { deadline: info.deadline }),
+      })
+    }
+    return workers
+  }
+
+  #nameOf(context: string): string {
+    return this.#contexts.find(context)?.name ?? context.slice(0, 12)
+  }
+}
+
+/** Those that are open, and the last that have ended. */
+function shownOf(jobs: JobInfo[]): JobInfo[] {
+  const ended = new Set(jobs.filter(({ state }) => state !== 'open').slice(-ENDED_SHOWN))
+  return jobs.filter((job) => job.state === 'open' || ended.has(job))
+}
+
+function isLoaded({ level }: ContextReport): boolean {
+  return level === 'memory' || level === 'device'
+}

@@ -1,0 +1,29 @@
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { PilotError } from '../errors.ts'
+
+/** Less room than this, bytes, and not even a library's temporary files fit. */
+const LEAST_ROOM = 64 << 20
+
+/**
+ * Looks whether this node can run a worker at all, before it takes work from nodes that can.
+ *
+ * @throws PilotError `no-space` that says what is wrong with which folder
+ */
+export async function checkNode(folders: { scratch: string; cache: string }): Promise<void> {
+  for (const [use, folder] of Object.entries(folders)) {
+    try {
+      await mkdir(folder, { recursive: true })
+      const probe = path.join(folder, `.probe-${process.pid}`)
+      await writeFile(probe, 'probe')
+      await rm(probe)
+    } catch (error) {
+      const { message } = error as Error
+      throw new PilotError('no-space', `the ${use} folder cannot be written: ${message}`, { cause: error })
+    }
+    const { bavail, bsize } = await statfs(folder)
+    if (bavail * bsize >= LEAST_ROOM) continue
+    const [free, least] = [bavail * bsize, LEAST_ROOM].map((bytes) => `${Math.floor(bytes / 2 ** 20)} MiB`)
+    throw new PilotError('no-space', `the ${use} folder ${folder} has only ${free} free, and needs ${least}`)
+  }
+}

@@ -1,0 +1,88 @@
+import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
+import type { WakeUp } from '../../common/wake-up.ts'
+import { type ExchangeMoment, nextExchange } from '../policy/exchange-pacing.ts'
+
+/** The worker as the exchange loop sees it. */
+export interface ExchangeParty {
+  /** What bears on when to exchange next. */
+  moment(): Omit<ExchangeMoment, 'sentAt'>
+  /** What the manager is to be told now. */
+  compose(waitMs: number): Omit<ExchangeRequest, 'seq'>
+  /** Takes in the answer to what was composed last. */
+  apply(answer: ExchangeResponse): void
+  /** Nothing is left to be said or heard. */
+  isOver(): boolean
+}
+
+export interface ExchangeOptions {
+  party: ExchangeParty
+  /** Sends one request until it is answered. */
+  send: (request: ExchangeRequest, signal: AbortSignal) => Promise<ExchangeResponse>
+  /** Rings whenever the moment has changed. */
+  wakeUp: WakeUp
+  /** Silence after which the manager gives the worker up, milliseconds. */
+  workerTimeoutMs: number
+  signal: AbortSignal
+}
+
+/**
+ * Exchanges with the manager, one request at a time, until the party says it is over.
+ *
+ * @throws what `send` throws, and the signal's reason
+ */
+export async function exchangeUntilOver(options: ExchangeOptions): Promise<void> {
+  const { party, send, wakeUp, workerTimeoutMs, signal } = options
+  let sentAt = -Infinity
+  for (let seq = 0; !party.isOver();) {
+    signal.throwIfAborted()
+    const moment = { ...party.moment(), sentAt }
+    const { at, waitMs } = nextExchange(moment, workerTimeoutMs)
+    if (at > moment.now) {
+      await wakeUp.wait(at - moment.now)
+      continue
+    }
+    sentAt = moment.now
+    const request = { seq: seq++, ...party.compose(waitMs) }
+    const answer = await (waitMs === 0 ? send(request, signal) : poll(request, options))
+    if (answer) party.apply(answer)
+  }
+}
+
+/**
+ * Leaves a request open until it is answered or there is news to tell, whichever comes first. It carries no results, so
+ * nothing is lost with it; tasks in an answer that crossed with the news go back by themselves.
+ */
+async function poll(
+  request: ExchangeRequest,
+  options: ExchangeOptions,
+): Promise<ExchangeResponse | undefined> {
+  const { send, signal } = options
+  const given = new AbortController()
+  const answer = send(request, AbortSignal.any([signal, given.signal]))
+  const news = untilNews(options, given.signal)
+  try {
+    const first = await Promise.race([answer, news])
+    if (first) return first
+    given.abort()
+    return await answer
+  } catch (error) {
+    if (given.signal.aborted) return undefined
+    throw error
+  } finally {
+    given.abort()
+    options.wakeUp.wake()
+  }
+}
+
+async function untilNews(
+  { party, wakeUp, workerTimeoutMs }: ExchangeOptions,
+  signal: AbortSignal,
+): Promise<undefined> {
+  while (!signal.aborted) {
+    const moment = { ...party.moment(), sentAt: -Infinity }
+    const { at } = nextExchange(moment, workerTimeoutMs)
+    const isNews = moment.unreportedSince !== undefined
+    if (isNews && at <= moment.now) return
+    await wakeUp.wait(isNews ? at - moment.now : Infinity)
+  }
+}

@@ -1,0 +1,215 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Readable } from 'node:stream'
+import type { Logger } from 'pino'
+import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
+import type { z } from 'zod'
+import type { Connect } from '../../bundle/sources/http-source.ts'
+import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
+import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/common.ts'
+import { PilotError } from '../errors.ts'
+
+/** One request to the manager. */
+export interface ManagerRequest<Answer extends z.ZodType> {
+  method: 'GET' | 'POST'
+  path: string
+  /** JSON text; sent unchanged each time, so that a repeated request is the very same. */
+  body?: string
+  /** What the answer must look like. */
+  answer: Answer
+  /** How long the manager may take besides what an answer needs, milliseconds. */
+  waitMs?: number
+  /** A conflict is final here. Else it means that the request was overtaken by another one or by a restart. */
+  conflictIsFinal?: boolean
+  signal?: AbortSignal | undefined
+}
+
+/** The way to the manager. */
+export interface ManagerClient {
+  /**
+   * Sends a request, again and again while the manager cannot be reached or is not well.
+   *
+   * @throws PilotError `refused`, `protocol`, or `unreachable` when patience is at its end; the signal's reason if aborted
+   */
+  call<Answer extends z.ZodType>(call: ManagerRequest<Answer>): Promise<z.output<Answer>>
+  /**
+   * Hands the bytes of an answer to `take`, from their start again when the connection breaks.
+   *
+   * @throws as `call` does, and what `take` throws
+   */
+  get(path: string, take: (bytes: Readable) => Promise<void>): Promise<void>
+  /** Sends so many bytes, which `open` reads from their start. @throws as `call` does */
+  put(path: string, bytes: number, open: () => Readable): Promise<void>
+  /** Says who asks, from here on. */
+  authorise(secret: string): void
+  /** Makes connections to sources of pieces: to the manager as here, to peers directly. */
+  readonly connect: Connect
+  /** Where the manager was last reached. */
+  readonly origin: string
+  close(): Promise<void>
+}
+
+export interface ManagerClientOptions {
+  /** Addresses of one manager, tried in order. */
+  origins: readonly [string, ...string[]]
+  /** The manager's certificate, PEM: no other is trusted, whatever name it was reached by. */
+  certificate?: string | undefined
+  /** How long to keep trying while the manager cannot be reached, milliseconds. */
+  patienceMs: number
+  log: Logger
+}
+
+/** Time an answer needs, milliseconds. */
+const ANSWER_MS = 10_000
+/** The manager watches the connection: its end is taken for the worker's. */
+const KEEP_ALIVE_MS = 600_000
+const FIRST_DELAY_MS = 100
+const LONGEST_DELAY_MS = 5_000
+
+/** Answers besides 5xx that will pass: too slow, too many. */
+const PASSING = [408, 429]
+const CONFLICT = 409
+const NO_ROOM = 507
+const REFUSED = [401, 403, 404, CONFLICT, 410]
+
+/** Something that will pass: no connection, a restart, overload. */
+class Passing extends Error {}
+
+export function createManagerClient({
+  origins,
+  certificate,
+  patienceMs,
+  log,
+}: ManagerClientOptions): ManagerClient {
+  const dispatcher = createDispatcher(certificate, { connections: 4, keepAliveTimeout: KEEP_ALIVE_MS })
+  // Connections of their own: if one breaks, that is not for the worker's end.
+  const carrier = createDispatcher(certificate, { connections: 4, maxResponseSize: limits.blob })
+  let current = 0
+  let secret = ''
+  const origin = () => origins[current % origins.length]!
+
+  async function once<Answer extends z.ZodType>(call: ManagerRequest<Answer>): Promise<z.output<Answer>> {
+    const text = await send({ dispatcher, origin: origin(), secret }, call, (body) => body.text())
+    const parsed = call.answer.safeParse(parseJson(text))
+    if (parsed.success) return parsed.data
+    throw new PilotError('protocol', `the answer to ${call.path} is not understood: ${explain(parsed.error)}`)
+  }
+
+  async function patiently<T>(once: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const givenUpAt = performance.now() + patienceMs
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await once()
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (!(error instanceof Passing)) throw error
+        if (performance.now() >= givenUpAt)
+          throw new PilotError('unreachable', error.message, { cause: error })
+        log.warn({ attempt, reason: error.message }, 'will ask the manager again')
+        current++
+      }
+      await delay(backOff(attempt), undefined, { signal }).catch(() => {})
+      signal?.throwIfAborted()
+    }
+  }
+
+  return {
+    call: (call) => patiently(() => once(call), call.signal),
+    get: (path, take) =>
+      patiently(() => send({ dispatcher: carrier, origin: origin(), secret }, { method: 'GET', path }, take)),
+    put: (path, bytes, open) =>
+      patiently(async () => {
+        const call = { method: 'PUT' as const, path, bytes, body: open() }
+        await send({ dispatcher: carrier, origin: origin(), secret }, call, (body) => body.text())
+      }),
+    authorise(bearer) {
+      secret = bearer
+    },
+    connect: ({ kind, url }, options) =>
+      // A proxy that forwards requests would not let them become channels.
+      kind === 'manager'
+        ? createDispatcher(certificate, { ...options, proxyTunnel: true })
+        : new Pool(new URL(url).origin, options),
+    get origin() {
+      return origin()
+    },
+    async close() {
+      await Promise.all([dispatcher.destroy(), carrier.destroy()])
+    },
+  }
+}
+
+/** Doubles, and spreads out workers that lost the same manager at the same moment. */
+function backOff(attempt: number): number {
+  return Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt) * (0.5 + Math.random() / 2)
+}
+
+/** The way of one request. */
+interface Way {
+  dispatcher: Dispatcher
+  origin: string
+  secret: string
+}
+
+type Sent = Pick<ManagerRequest<z.ZodType>, 'path' | 'waitMs' | 'conflictIsFinal' | 'signal'> & {
+  method: 'GET' | 'POST' | 'PUT'
+  /** JSON text, or so many bytes. */
+  body?: string | Readable
+  bytes?: number
+}
+
+/** Sends one request and has its answer read. */
+async function send<T>(
+  { dispatcher, origin, secret }: Way,
+  call: Sent,
+  take: (body: Dispatcher.ResponseData['body']) => Promise<T>,
+): Promise<T> {
+  const { method, path, body = null, bytes, signal = null } = call
+  const type = typeof body === 'string' ? 'application/json' : 'application/octet-stream'
+  const broken = (error: unknown): never => {
+    const { message, code } = error as NodeJS.ErrnoException
+    throw new Passing(`the manager at ${origin} cannot be reached: ${message || code}`, { cause: error })
+  }
+  const { statusCode, body: answer } = await request(new URL(path, origin), {
+    dispatcher,
+    method,
+    headers: {
+      authorization: `Bearer ${secret}`,
+      ...(body !== null && { 'content-type': type }),
+      ...(bytes !== undefined && { 'content-length': String(bytes) }),
+    },
+    body,
+    signal,
+    headersTimeout: (call.waitMs ?? 0) + ANSWER_MS,
+    bodyTimeout: ANSWER_MS,
+  }).catch(broken)
+  if (statusCode < 200 || statusCode > 299) {
+    throw refusal(call, statusCode, await answer.text().catch(broken))
+  }
+  // The reader's own errors are not the connection's.
+  return await take(answer).catch((error: unknown) => {
+    if (error === answer.errored) broken(error)
+    throw error
+  })
+}
+
+function refusal(call: Sent, status: number, text: string): Error {
+  const parsed = ApiErrorBody.safeParse(parseJson(text))
+  const message = parsed.success
+    ? parsed.data.error.message
+    : `${call.path} was answered with status ${status}`
+  const conflict = status === CONFLICT && !call.conflictIsFinal
+  // A result waits until the disk has room; bytes may be too many for it.
+  if (status === NO_ROOM && call.method === 'PUT') return new PilotError('refused', message)
+  if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
+  return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
+}
+
+function createDispatcher(
+  certificate: string | undefined,
+  given: Pool.Options & { proxyTunnel?: boolean },
+): Dispatcher {
+  const connect = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }
+  const options = { maxResponseSize: limits.body, ...given, connect }
+  const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
+  return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: connect }) : new Agent(options)
+}

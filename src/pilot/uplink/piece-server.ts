@@ -1,0 +1,65 @@
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { lookup } from 'node:dns/promises'
+import Fastify, { LogController } from 'fastify'
+import type { Logger } from 'pino'
+import { servePieces } from '../../bundle/upload/piece-routes.ts'
+import type { Store } from '../../bundle/store/store.ts'
+import { checkTicket } from '../../bundle/format/ticket.ts'
+
+/** Serves the pieces this worker holds to workers nearby. */
+export interface PieceServer extends AsyncDisposable {
+  url: string
+  /**
+   * From here on, lets in who shows a ticket signed with this Ed25519 key (SPKI, base64). Nobody before.
+   *
+   * @param clock what the manager's clock shows: tickets end by it
+   */
+  trust(ticketKey: string, clock: number): void
+}
+
+/** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
+const HEAD_MS = 5_000
+const REQUEST_MS = 30_000
+const CHECK_MS = 1_000
+
+/** @param origin where the manager is: peers are looked for on the same network */
+export async function startPieceServer(store: Store, origin: string, log: Logger): Promise<PieceServer> {
+  let key: KeyObject | undefined
+  let ahead = 0
+  const server = Fastify({
+    loggerInstance: log.child({}, { level: 'warn' }),
+    logController: new LogController({ disableRequestLogging: true }),
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
+    http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS },
+  })
+  await server.register(servePieces, {
+    store,
+    authorise: (ticket, bundle) => key !== undefined && checkTicket(key, ticket, bundle, Date.now() + ahead),
+  })
+  const url = await server.listen({ host: await addressTowards(origin), port: 0 })
+  return {
+    url,
+    trust(ticketKey, clock) {
+      ahead = clock - Date.now()
+      key = createPublicKey({ key: Buffer.from(ticketKey, 'base64'), format: 'der', type: 'spki' })
+    },
+    [Symbol.asyncDispose]: () => server.close(),
+  }
+}
+
+/** This node's own address on the way to a host. Asks the routing table; nothing is sent. */
+export async function addressTowards(origin: string): Promise<string> {
+  const { hostname, port, protocol } = new URL(origin)
+  const { address, family } = await lookup(hostname.replace(/^\[|\]$/g, ''))
+  const socket = createSocket(family === 6 ? 'udp6' : 'udp4')
+  try {
+    socket.connect(Number(port) || (protocol === 'https:' ? 443 : 80), address)
+    await once(socket, 'connect')
+    return socket.address().address
+  } finally {
+    socket.close()
+  }
+}

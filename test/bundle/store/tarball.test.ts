@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { Header } from 'tar'
+import type { HeaderData } from 'tar'
+import { GZIP, pack } from '../../../src/bundle/create/pack-tarball.ts'
+import { unpack } from '../../../src/bundle/store/unpack-tarball.ts'
+import { temporaryFolder, writeTree } from '../support/cluster.ts'
+
+const LIMITS = { bytes: 1 << 20, entries: 100 }
+const BLOCK = 512
+
+/** A tar file of these entries, as nobody's packer would write it. */
+function archiveOf(entries: (HeaderData & { content?: string })[]): Buffer {
+  const blocks = entries.flatMap(({ content = '', ...data }) => {
+    const header = Buffer.alloc(BLOCK)
+    new Header({ mode: 0o644, type: 'File', size: content.length, ...data }).encode(header)
+    const body = Buffer.alloc(Math.ceil(content.length / BLOCK) * BLOCK)
+    body.write(content)
+    return [header, body]
+  })
+  return Buffer.concat([...blocks, Buffer.alloc(2 * BLOCK)])
+}
+
+async function unpackEntries(folder: string, entries: Parameters<typeof archiveOf>[0]): Promise<string> {
+  const archive = path.join(folder, 'a.tar')
+  const target = path.join(folder, 'in', 'target')
+  await writeFile(archive, archiveOf(entries))
+  await unpack(archive, target, LIMITS)
+  return target
+}
+
+describe('an archive', () => {
+  test('comes out as it was packed, with links and executable files', async () => {
+    await using temporary = await temporaryFolder()
+    const source = path.join(temporary.folder, 'source')
+    await writeTree(source, { 'lib/a.js': 'a', empty: '' })
+    await symlink('lib/a.js', path.join(source, 'link.js'))
+    await writeFile(path.join(source, 'run'), '#!/bin/sh\n', { mode: 0o755 })
+    const archive = path.join(temporary.folder, 'a.tar.gz')
+    await pack(source, archive, GZIP)
+    const target = path.join(temporary.folder, 'target')
+    const files = await unpack(archive, target, LIMITS)
+    assert.deepEqual(
+      files.sort(([a], [b]) => (a < b ? -1 : 1)),
+      [
+        ['empty', 0],
+        ['lib/a.js', 1],
+        ['run', 10],
+      ],
+    )
+    assert.equal(await readFile(path.join(target, 'link.js'), 'utf8'), 'a')
+    assert.ok((await stat(path.join(target, 'run'))).mode & 0o100)
+  })
+
+  const refused: Record<string, Parameters<typeof archiveOf>[0]> = {
+    'a path that climbs out': [{ path: '../out', content: 'x' }],
+    'a path that climbs out further in': [{ path: 'a/../../out', content: 'x' }],
+    'an absolute path': [{ path: '/tmp/gleaner-out', content: 'x' }],
+    'a device': [{ path: 'disk', type: 'BlockDevice', devmaj: 8, devmin: 0 }],
+    'a terminal': [{ path: 'tty', type: 'CharacterDevice', devmaj: 5, devmin: 0 }],
+    'a pipe': [{ path: 'pipe', type: 'FIFO' }],
+    'a hard link': [
+      { path: 'a', content: 'x' },
+      { path: 'b', type: 'Link', linkpath: 'a' },
+    ],
+    'a hard link to a file outside': [{ path: 'b', type: 'Link', linkpath: '/etc/passwd' }],
+    'a link to an absolute path': [{ path: 'b', type: 'SymbolicLink', linkpath: '/etc/passwd' }],
+    'a link that climbs out': [{ path: 'b', type: 'SymbolicLink', linkpath: '../../out' }],
+    'a link to nothing': [{ path: 'b', type: 'SymbolicLink', linkpath: 'missing' }],
+    'a file through a link': [
+      { path: 'd', type: 'SymbolicLink', linkpath: '.' },
+      { path: 'd/a', content: 'x' },
+    ],
+    'links that lead out only together': [
+      { path: 'a', type: 'Directory', mode: 0o755 },
+      { path: 'a/b', type: 'SymbolicLink', linkpath: '..' },
+      { path: 'c', type: 'SymbolicLink', linkpath: 'a/b/..' },
+    ],
+    'a path twice': [
+      { path: 'a', content: 'x' },
+      { path: './a', content: 'y' },
+    ],
+    'more bytes than allowed': [{ path: 'a', content: 'x'.repeat(LIMITS.bytes + 1) }],
+    'more entries than allowed': Array.from({ length: LIMITS.entries + 1 }, (_, n) => ({ path: `f${n}` })),
+  }
+  for (const [what, entries] of Object.entries(refused)) {
+    test(`with ${what} is refused`, async () => {
+      await using temporary = await temporaryFolder()
+      await assert.rejects(unpackEntries(temporary.folder, entries), { code: 'unsafe-archive' })
+      for (const outside of [path.join(temporary.folder, 'in', 'out'), path.join(temporary.folder, 'out')]) {
+        await assert.rejects(stat(outside), { code: 'ENOENT' })
+      }
+    })
+  }
+
+  test('that is cut off, or none at all, is refused', async () => {
+    await using temporary = await temporaryFolder()
+    const archive = path.join(temporary.folder, 'a.tar')
+    await mkdir(path.join(temporary.folder, 'target'))
+    const whole = archiveOf([{ path: 'a', content: 'x'.repeat(5000) }])
+    for (const bytes of [whole.subarray(0, 2000), Buffer.from('this is no archive'.repeat(100))]) {
+      await writeFile(archive, bytes)
+      await assert.rejects(unpack(archive, path.join(temporary.folder, 'target'), LIMITS), {
+        code: 'unsafe-archive',
+      })
+    }
+  })
+
+  test('has no power over modes: no set-user-id bits, no folders that cannot be cleared away', async () => {
+    await using temporary = await temporaryFolder()
+    const target = await unpackEntries(temporary.folder, [
+      { path: 'locked', type: 'Directory', mode: 0 },
+      { path: 'locked/root', mode: 0o6755, content: 'x' },
+    ])
+    assert.equal((await stat(path.join(target, 'locked/root'))).mode & 0o7000, 0)
+    assert.equal((await stat(path.join(target, 'locked'))).mode & 0o700, 0o700)
+  })
+})

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ConfigFile, resolveConfig } from '../../../src/factory/config/config.ts'
+import { localSite } from '../../../src/factory/sites/local.ts'
+import { bootedRuntimes, submissionsFolder } from '../../../src/factory/submissions/submission.ts'
+import { testRegistry } from '../support/registry.ts'
+import { prepare } from '../support/submit.ts'
+
+test('a runtime is needed as long as a pilot submitted with it has not ended', async (context) => {
+  const state = await mkdtemp(join(tmpdir(), "gleaner-user's-"))
+  context.after(() => rm(state, { recursive: true }))
+  const config = resolveConfig(ConfigFile.parse({ sites: { here: { kind: 'local' } } })).sites[0]!
+  const siteFolder = submissionsFolder(state, 'here')
+  const site = localSite(config as Parameters<typeof localSite>[0], siteFolder, () => {})
+  const registry = testRegistry()
+  const submit = async (path: string) => {
+    const boot = { managerUrl: 'http://localhost:1', runtime: { path, sha256: 'a'.repeat(64) } }
+    const { pilot } = registry.create('here', 1)[0]!
+    await prepare(site, { config, siteFolder, boot }, [pilot])
+    return pilot
+  }
+  const [old, current] = [join(state, 'old.tar.gz'), join(state, 'current.tar.gz')]
+  const first = await submit(old)
+  await submit(current)
+
+  const before = await bootedRuntimes(state, registry)
+  assert.deepEqual([old, current, join(state, 'older.tar.gz')].map(before), [true, true, false])
+  registry.ended([{ pilot: first, reason: 'ended' }])
+  const after = await bootedRuntimes(state, registry)
+  assert.deepEqual([old, current].map(after), [false, true])
+})

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { slurmVariables } from '../../../src/factory/sites/slurm.ts'
+import { type ShellOptions, shellTransport } from '../../../src/factory/transports/shell.ts'
+import { TransportError } from '../../../src/factory/transports/transport.ts'
+import { eventually } from '../support/eventually.ts'
+
+const transport = shellTransport()
+const patient = () => AbortSignal.timeout(20_000)
+
+describe('the commands of a batch system', () => {
+  test('get their arguments as they are, and answer with an exit code', async () => {
+    const script = 'printf "%s|" "$@"; echo trouble >&2; exit 3'
+    const answer = await transport.run(['/bin/sh', '-c', script, 'sh', '$HOME', 'a b'], { signal: patient() })
+    assert.deepEqual(answer, { code: 3, stdout: '$HOME|a b|', stderr: 'trouble\n' })
+  })
+
+  test('are given up with all they started, so that a wrapper’s child does not hold up the site', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'gleaner-transport-'))
+    t.after(() => rm(folder, { recursive: true }))
+    const pidFile = join(folder, 'pid')
+    const script = 'sleep 1000 & echo $! >"$1.new"; mv "$1.new" "$1"; wait'
+    const giveUp = new AbortController()
+    const run = transport.run(['/bin/sh', '-c', script, 'sh', pidFile], { signal: giveUp.signal })
+    await eventually('the child runs', () => existsSync(pidFile))
+    const pid = (await readFile(pidFile, 'utf8')).trim()
+    giveUp.abort()
+    await assert.rejects(run, new TransportError('/bin/sh took too long and was ended'))
+    // Gone, or a zombie that nobody waits for.
+    const state = () => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '1 (sleep) Z')
+    await eventually('the child is gone', async () => (await state()).includes(') Z'))
+  })
+
+  test('that are not there are an error of the transport', async () => {
+    await assert.rejects(
+      transport.run(['no-such-command-here'], { signal: patient() }),
+      /^TransportError: no-such-command-here cannot be run: /,
+    )
+  })
+})
+
+describe('the environment of a batch system’s commands', () => {
+  /** What `env` says it has, when the factory itself has these variables. */
+  async function seenWith(more: Record<string, string>, options: ShellOptions = {}) {
+    const before = { ...process.env }
+    Object.assign(process.env, more)
+    try {
+      const { stdout } = await shellTransport(options).run(['/usr/bin/env'], { signal: patient() })
+      return stdout.trim().split('\n')
+    } finally {
+      for (const name of Object.keys(more)) delete process.env[name]
+      Object.assign(process.env, before)
+    }
+  }
+
+  test('holds nothing that overrides the configuration, hides jobs, or leaks into pilots', async () => {
+    const stray = {
+      SBATCH_ACCOUNT: 'theirs',
+      SBATCH_EXPORT: 'NONE',
+      SQUEUE_PARTITION: 'high',
+      SLURM_JOB_ID: '7',
+      SLURM_MEM_PER_NODE: '64',
+      SLURM_CLUSTERS: 'other',
+      SCANCEL_STATE: 'RUNNING',
+      _CONDOR_REQUEST_MEMORY: '1',
+      NODE_OPTIONS: '--require=/nowhere',
+      LD_PRELOAD: '',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      GLEANER_TOKEN_FILE: '/secret',
+    }
+    const seen = (await seenWith(stray)).map((line) => line.split('=')[0]!)
+    assert.deepEqual(
+      Object.keys(stray).filter((name) => seen.includes(name)),
+      [],
+    )
+    assert.ok(seen.includes('PATH') && seen.includes('HOME'))
+  })
+
+  test('holds what the batch system’s kind needs, and what the site sets', async () => {
+    const seen = await seenWith(
+      { SLURM_CONF: '/etc/a.conf', CONDOR_CONFIG: '/etc/c' },
+      { kept: slurmVariables, set: { SLURM_CLUSTERS: 'alpha' } },
+    )
+    assert.ok(seen.includes('SLURM_CONF=/etc/a.conf'))
+    assert.ok(seen.includes('SLURM_CLUSTERS=alpha'))
+    assert.ok(!seen.includes('CONDOR_CONFIG=/etc/c'))
+  })
+})

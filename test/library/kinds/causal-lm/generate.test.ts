@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
+import type { Answer } from '../../../../src/library/kinds/causal-lm/answer.ts'
+import { argmax } from '../../../../src/library/kinds/causal-lm/sampling.ts'
+import { GenerateFunction } from '../../../../src/protocol/context.ts'
+import type { z } from 'zod'
+import { createRecorder } from '../../support/recorder.ts'
+import { createToy, letters, scramble, type ToyModel, type ToyOptions, toyTokenizer } from './toy.ts'
+
+const END = 0
+const vocabSize = letters.length
+
+interface Plant {
+  model: ToyModel
+  /** Answers for prompts of letters, generated as one window. */
+  answer: (prompts: readonly string[], options?: z.input<typeof GenerateFunction>) => Promise<Answer[]>
+}
+
+function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {}): Plant {
+  const model = createToy({ vocabSize, ...toy })
+  const engine: Engine = {
+    model,
+    tokenizer: toyTokenizer,
+    endTokens: new Set([END]),
+    maxPromptTokens: 199,
+    maxPositions: 200,
+    limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
+    sharePrefix: true,
+    ...changes,
+  }
+  return {
+    model,
+    async answer(prompts, options = {}) {
+      const run = createGenerate(engine, GenerateFunction.parse(options))
+      const reporter = createRecorder()
+      await run(
+        prompts.map((input, id) => ({ id, input })),
+        reporter,
+      )
+      return prompts.map((_, id) => {
+        const outcome = reporter.outcomes.get(id)
+        assert.ok(outcome, `call ${id} has not ended`)
+        if ('error' in outcome) throw outcome.error as Error
+        return outcome.value as Answer
+      })
+    },
+  }
+}
+
+/** What the toy answers to one prompt, token by token, with nothing clever about it. */
+function greedy(prompt: string, limit: number): number[] {
+  const tokens = toyTokenizer.encode(prompt, false)
+  const generated: number[] = []
+  while (generated.length < limit && generated.at(-1) !== END) {
+    generated.push(argmax(scramble([...tokens, ...generated], vocabSize)))
+  }
+  return generated
+}
+
+const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', 'X'), minLength: 1, maxLength: 30 })
+const prompts = fc
+  .tuple(
+    fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 20 }),
+    fc.array(text, { minLength: 1, maxLength: 40 }),
+  )
+  .map(([start, texts]) => texts.map((one) => start + one))
+
+describe('greedy generation', () => {
+  test('gives each prompt the answer it has alone, whatever it shares a batch, padding or a prefix with', async () => {
+    const limits = fc.record({
+      rows: fc.integer({ min: 1, max: 10 }),
+      tokens: fc.integer({ min: 1, max: 300 }),
+      cached: fc.integer({ min: 1, max: 2000 }),
+      padding: fc.boolean(),
+    })
+    await fc.assert(
+      fc.asyncProperty(prompts, limits, fc.boolean(), async (all, batches, sharePrefix) => {
+        const answers = await plant({ limits: batches, sharePrefix }).answer(all, { maxNewTokens: 12 })
+        answers.forEach((answer, i) => {
+          const expected = greedy(all[i]!, 12)
+          assert.deepEqual(answer, {
+            text: toyTokenizer.decode(expected),
+            tokens: { prompt: all[i]!.length, generated: expected.length },
+            finish: expected.at(-1) === END ? 'stop' : 'length',
+          })
+        })
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('computes the start that prompts share only once', async () => {
+    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, cached: 10_000, padding: true } })
+    const start = 'x'.repeat(50)
+    await answer(
+      Array.from({ length: 20 }, (_, i) => start + letters[i + 2]! + 'y'),
+      { maxNewTokens: 1 },
+    )
+    assert.deepEqual(model.passes, [
+      { rows: 1, width: 50, cached: 0 },
+      { rows: 10, width: 2, cached: 50 },
+      { rows: 10, width: 2, cached: 50 },
+    ])
+  })
+
+  test('leaves rows that have ended out of its batch', async () => {
+    const lengths = [1, 1, 2, 9]
+    const score = (sequence: readonly number[]) => {
+      const [first] = sequence as [number]
+      const generated = sequence.length - 1
+      return Array.from({ length: vocabSize }, (_, token) =>
+        token === (generated < lengths[first - 2]! ? 5 : END) ? 1 : 0,
+      )
+    }
+    const { model, answer } = plant({}, { score })
+    const answers = await answer(['a', 'b', 'c', 'd'])
+    assert.deepEqual(
+      answers.map(({ text }) => text.length),
+      lengths,
+    )
+    assert.deepEqual(
+      model.passes.map(({ rows }) => rows),
+      [4, 4, 2, 1, 1, 1, 1, 1, 1, 1],
+    )
+  })
+
+  test('ends at the last position the model has', async () => {
+    const { answer } = plant(
+      { maxPositions: 20, maxPromptTokens: 19 },
+      { score: () => Array.from({ length: vocabSize }, (_, t) => t) },
+    )
+    const [short, long] = await answer(['aaaaa', 'a'.repeat(19)], { maxNewTokens: 100 })
+    assert.deepEqual([short?.tokens.generated, long?.tokens.generated], [15, 1])
+    assert.equal(short?.finish, 'length')
+  })
+
+  test('ends before a stop string', async () => {
+    const said = toyTokenizer.encode('one two three', false)
+    const score = (sequence: readonly number[]) =>
+      Array.from({ length: vocabSize }, (_, token) => (token === said[sequence.length - 1] ? 1 : 0))
+    const { answer } = plant({}, { score })
+    const [answered] = await answer(['a'], { stop: ['thr', 'xyz'] })
+    assert.deepEqual(answered, { text: 'one two ', tokens: { prompt: 1, generated: 11 }, finish: 'stop' })
+  })
+})
+
+describe('generation with choices', () => {
+  test('gives what unconstrained generation gives, whenever that is a choice', async () => {
+    const word = fc.string({ unit: fc.constantFrom(...letters.slice(2, 8)), minLength: 1, maxLength: 3 })
+    await fc.assert(
+      fc.asyncProperty(prompts, fc.uniqueArray(word, { minLength: 1, maxLength: 3 }), async (all, others) => {
+        const score = (sequence: readonly number[]) =>
+          // An end token is never far, so that plain answers are short enough to serve as choices.
+          scramble(sequence, vocabSize).map((value, token) =>
+            token === END ? value + 0.02 * sequence.length : value,
+          )
+        const { answer } = plant({}, { score })
+        const free = await answer(all, { maxNewTokens: 40 })
+        const said = free.filter(({ finish }) => finish === 'stop').map((one) => one.text.trim())
+        const choices = [...new Set([...said.slice(0, 2), ...others])].filter(
+          (choice) => choice.trim() !== '',
+        )
+        const constrained = await answer(all, { maxNewTokens: 40, choices })
+        constrained.forEach((one, i) => {
+          assert.ok(one.label === null || choices.includes(one.label!))
+          if (free[i]!.finish === 'stop' && choices.includes(free[i]!.text.trim())) {
+            assert.equal(one.label, free[i]!.text.trim())
+            assert.ok(one.tokens.generated <= free[i]!.tokens.generated)
+          }
+        })
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  test('settles for one token where that decides', async () => {
+    const { model, answer } = plant()
+    const answers = await answer(['ab', 'ba', 'X'], { choices: ['yes', 'no'] })
+    for (const { text, label, tokens, finish } of answers) {
+      assert.ok(label === 'yes' || label === 'no')
+      assert.deepEqual(
+        { text, finish, generated: tokens.generated <= 3 },
+        { text: label, finish: 'stop', generated: true },
+      )
+    }
+    assert.ok(model.passes.length <= 3)
+  })
+
+  test('begins answers again that a first token does not settle, and learns where that is usual', async () => {
+    const yes = toyTokenizer.encode('yes', false)
+    const score = (sequence: readonly number[]) =>
+      Array.from({ length: vocabSize }, (_, token) => (token === yes[sequence.length - 1] ? 1 : 0))
+    const { model, answer } = plant(
+      { limits: { rows: 40, tokens: 400, cached: 10_000, padding: true } },
+      { score },
+    )
+    const answers = await answer(Array<string>(60).fill('a'), { choices: ['yes', 'yet'] })
+    assert.ok(answers.every(({ label, tokens }) => label === 'yes' && tokens.generated === 3))
+    const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
+    assert.deepEqual(starts, [40, 40, 20], 'the first batch was begun twice, the second was not')
+  })
+
+  test('has no label where it comes to none', async () => {
+    const space = letters.indexOf(' ')
+    const score = () => Array.from({ length: vocabSize }, (_, token) => (token === space ? 1 : 0))
+    const { answer } = plant({}, { score })
+    const [answered] = await answer(['a'], { choices: ['yes', 'no'], maxNewTokens: 4 })
+    assert.deepEqual(answered, {
+      text: '    ',
+      label: null,
+      tokens: { prompt: 1, generated: 4 },
+      finish: 'length',
+    })
+  })
+})
+
+describe('sampled generation', () => {
+  const how = { temperature: 0.2, topK: 20, topP: 0.95, seed: 7, maxNewTokens: 10 }
+
+  test('is the same for the same input, whatever it shares a batch with', async () => {
+    await fc.assert(
+      fc.asyncProperty(prompts, async (all) => {
+        const together = await plant().answer(all, how)
+        const apart = await plant({ limits: { rows: 1, tokens: 1, cached: 10_000, padding: false } }).answer(
+          all.toReversed(),
+          how,
+        )
+        assert.deepEqual(together, apart.toReversed())
+      }),
+      { numRuns: 20 },
+    )
+  })
+
+  test('differs between inputs, seeds, and calls without a seed', async () => {
+    const { answer } = plant()
+    const texts = async (options: object) =>
+      (await answer(Array<string>(6).fill('same'), options)).map((one) => one.text)
+    assert.equal(new Set(await texts(how)).size, 1)
+    assert.notDeepEqual(await texts(how), await texts({ ...how, seed: 8 }))
+    assert.ok(new Set(await texts({ ...how, seed: undefined })).size > 1)
+  })
+
+  test('keeps to the choices', async () => {
+    const answers = await plant().answer(
+      Array.from({ length: 40 }, (_, i) => letters[2 + i]!),
+      {
+        ...how,
+        temperature: 3,
+        choices: ['yes', 'no', 'yes and no'],
+      },
+    )
+    assert.ok(new Set(answers.map(({ label }) => label)).size > 1)
+    for (const { label } of answers) assert.ok(label === null || ['yes', 'no', 'yes and no'].includes(label!))
+  })
+})
+
+describe('what goes wrong in a batch', () => {
+  test('is tried again in halves, and blamed on the call it is tied to', async () => {
+    const poison = letters.indexOf('X')
+    const beforePass = ({ tokens }: { tokens: ArrayLike<number> }) => {
+      if (Array.from(tokens).includes(poison)) throw new Error('out of memory')
+    }
+    const model = createToy({
+      vocabSize,
+      beforePass,
+      score: () => [1, ...Array<number>(vocabSize - 1).fill(0)],
+    })
+    const engine: Engine = {
+      model,
+      tokenizer: toyTokenizer,
+      endTokens: new Set([END]),
+      maxPromptTokens: 99,
+      maxPositions: 100,
+      limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
+      sharePrefix: false,
+    }
+    const reporter = createRecorder()
+    const inputs = ['ab', 'bX', 'ca', 'dd', 'ee']
+    await createGenerate(engine, GenerateFunction.parse({}))(
+      inputs.map((input, id) => ({ id, input })),
+      reporter,
+    )
+    for (const [id, outcome] of reporter.outcomes) assert.equal('error' in outcome, inputs[id]!.includes('X'))
+    assert.equal(reporter.outcomes.size, inputs.length)
+  })
+
+  test('is told apart from scores that are no numbers, which concern one call', async () => {
+    const score = (sequence: readonly number[]) =>
+      Array.from({ length: vocabSize }, () => (sequence[0] === letters.indexOf('X') ? NaN : 1))
+    await assert.rejects(plant({}, { score }).answer(['X']), /no numbers \(NaN\)/)
+    assert.equal((await plant({}, { score }).answer(['a'])).length, 1)
+  })
+})

@@ -1,0 +1,119 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { pino } from 'pino'
+import type { Lease, Outcome } from '../../../src/protocol/task.ts'
+import type { LibrarySpec } from '../../../src/protocol/context.ts'
+import { addLease, emptyTaskQueue, type TaskQueue } from '../../../src/pilot/tasks/task-queue.ts'
+import {
+  startLibrarySession,
+  type LibrarySession,
+  type LibrarySessionOptions,
+} from '../../../src/pilot/library/library-session.ts'
+import { until } from '../../support/until.ts'
+import { withoutBlobs } from '../support/no-blobs.ts'
+
+const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+export const CONTEXT = 'c'.repeat(64)
+
+type Functions = Extract<LibrarySpec, { library: 'module' }>['functions']
+
+export interface Stage extends AsyncDisposable {
+  taskQueue: TaskQueue
+  session: LibrarySession
+  /** Its folder, for what tasks leave behind. */
+  folder: string
+  ready: Promise<{ level: string; memory: number }>
+  evict(): void
+}
+
+/** A real library that holds a module with this source, fed from a hand with these leases. */
+export async function begin(
+  source: string,
+  leases: Lease[] = [],
+  {
+    functions = { run: { export: 'run' } },
+    call,
+    ...options
+  }: Partial<LibrarySessionOptions> & { functions?: Functions; call?: string } = {},
+): Promise<Stage> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-life-'))
+  await writeFile(path.join(folder, 'index.mjs'), source)
+  const taskQueue = emptyTaskQueue()
+  for (const lease of leases) addLease(taskQueue, lease)
+  const ready = Promise.withResolvers<{ level: string; memory: number }>()
+  const eviction = new AbortController()
+  const setup = { bundle: 'code', file: 'index.mjs', args: [], ...(call !== undefined && { call }) }
+  const bundles = { code: 'b'.repeat(64) }
+  const session = startLibrarySession({
+    setup: {
+      type: 'setup',
+      context: { id: CONTEXT, name: 'test', bundles, spec: { library: 'module', setup, functions } },
+      bundles: { code: folder },
+      blobs: '/nowhere',
+      threads: 1,
+      device: 'cpu',
+    },
+    env: {},
+    folder,
+    memoryLimit: 2 ** 31,
+    log,
+    taskQueue,
+    ...withoutBlobs,
+    window: () => 16,
+    setupLimitMs: 30_000,
+    evicted: eviction.signal,
+    devices: () => Promise.resolve(new Map()),
+    isTurn: () => true,
+    onUsage: () => {},
+    onReady: (level, memory) => ready.resolve({ level, memory }),
+    onEnded: () => {},
+    ...options,
+  })
+  return {
+    taskQueue,
+    session,
+    folder,
+    ready: ready.promise,
+    evict: () => eviction.abort(),
+    async [Symbol.asyncDispose]() {
+      session.stop()
+      await session.over
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+export function lease(tasks: unknown[], more: Partial<Lease> & { alone?: boolean } = {}): Lease {
+  const { alone, ...rest } = more
+  const inputs = tasks as Lease['tasks'][number]['input'][]
+  return {
+    lease: 1,
+    context: CONTEXT,
+    function: 'run',
+    tasks: inputs.map((input, i) => ({ task: i + 1, input, ...(alone && { alone }) })),
+    ...rest,
+  }
+}
+
+/** A module whose function waits until the file that is its input is there, and leaves a mark for each run. */
+export const WAIT_FOR_FILE = `
+  import { appendFileSync, existsSync } from 'node:fs'
+  export const run = (file) => new Promise((done) => {
+    const timer = setInterval(() => {
+      if (!existsSync(file)) return
+      clearInterval(timer)
+      appendFileSync(file + '.runs', 'x')
+      done('ran')
+    }, 10)
+  })`
+
+/** The outcome of each task that has one. */
+export function outcomes({ taskQueue }: Stage): Map<number, Outcome> {
+  return new Map(taskQueue.results.map(({ result }) => [result.task, result.outcome]))
+}
+
+export const logs = ({ taskQueue }: Stage) =>
+  new Map(taskQueue.results.map(({ result }) => [result.task, result.log]))
+
+export const ended = (stage: Stage, count: number) => until(() => stage.taskQueue.results.length >= count)

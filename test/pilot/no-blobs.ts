@@ -1,7 +1,0 @@
-import type { Blobs } from '../../src/pilot/blobs.ts'
-
-const none = () => Promise.reject(new Error('there are no blobs here'))
-const noBlobs: Blobs = { folder: '/nowhere', bring: none, letGo() {}, send: none }
-
-/** What a library needs to know of blobs if its tasks have none. */
-export const withoutBlobs = { blobs: noBlobs, onTaskNews() {} }

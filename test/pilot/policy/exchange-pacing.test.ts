@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { type ExchangeMoment, nextExchange } from '../../../src/pilot/policy/exchange-pacing.ts'
+
+const LEASE_MS = 30_000
+const quiet: ExchangeMoment = { now: 100_000, sentAt: 99_900, rate: 0, starving: false, warming: false }
+
+describe('when to exchange next', () => {
+  test('an idle worker leaves a request open, for less than its lease lasts', () => {
+    assert.deepEqual(nextExchange({ ...quiet, starving: true }, LEASE_MS), { at: 100_000, waitMs: 10_000 })
+  })
+
+  test('a busy worker with nothing to tell is heard from every few seconds', () => {
+    assert.deepEqual(nextExchange(quiet, LEASE_MS), { at: 104_900, waitMs: 0 })
+    assert.deepEqual(nextExchange(quiet, 3_000), { at: 100_900, waitMs: 0 })
+  })
+
+  test('a result of slow work goes back within 200 ms', () => {
+    const { at, waitMs } = nextExchange({ ...quiet, unreportedSince: 100_000, rate: 0.5 }, LEASE_MS)
+    assert.ok(at <= 100_200)
+    assert.equal(waitMs, 0)
+  })
+
+  test('a result goes back at once when a library has nothing left to do', () => {
+    assert.equal(nextExchange({ ...quiet, unreportedSince: 100_000, starving: true }, LEASE_MS).at, 100_000)
+  })
+
+  test('at ten thousand results a second there are 20 to 50 exchanges', () => {
+    const { at } = nextExchange(
+      { ...quiet, sentAt: 100_000, unreportedSince: 100_000, rate: 10_000 },
+      LEASE_MS,
+    )
+    assert.ok(at - 100_000 >= 20 && at - 100_000 <= 50, `${at - 100_000} ms apart`)
+  })
+
+  test('the progress of a context on its way up is told every second', () => {
+    assert.deepEqual(nextExchange({ ...quiet, warming: true }, LEASE_MS), { at: 100_900, waitMs: 0 })
+    assert.equal(nextExchange({ ...quiet, warming: true, starving: true }, LEASE_MS).waitMs, 1_000)
+  })
+
+  test('property: requests keep a distance, and the worker is heard from before its lease ends', () => {
+    const moments = fc.record({
+      now: fc.constant(100_000),
+      sentAt: fc.integer({ min: 60_000, max: 100_000 }),
+      unreportedSince: fc.option(fc.integer({ min: 90_000, max: 100_000 }), { nil: undefined }),
+      rate: fc.double({ min: 0, max: 1e6, noNaN: true }),
+      starving: fc.boolean(),
+      warming: fc.boolean(),
+    })
+    fc.assert(
+      fc.property(moments, fc.integer({ min: 1_000, max: 60_000 }), (moment, workerTimeoutMs) => {
+        const { at, waitMs } = nextExchange(moment, workerTimeoutMs)
+        assert.ok(at >= moment.sentAt + 20 || at >= moment.now)
+        assert.ok(
+          Math.max(at - Math.max(moment.now, moment.sentAt), 0) + waitMs <=
+            Math.max(workerTimeoutMs / 2, 200),
+        )
+        assert.ok(Number.isInteger(waitMs))
+      }),
+    )
+  })
+})

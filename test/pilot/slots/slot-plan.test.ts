@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { PilotEnvironment } from '../../../src/protocol/pilot.ts'
+import { managerOrigins, readEnvironment } from '../../../src/pilot/boot/environment.ts'
+import { publicEnvironment } from '../../../src/pilot/library/library-process.ts'
+import { gpuIds, planSlots } from '../../../src/pilot/slots/slot-plan.ts'
+
+const required = {
+  GLEANER_MANAGER: 'https://submit:9700',
+  GLEANER_TOKEN_FILE: 'token',
+  GLEANER_CACHE: 'cache',
+  GLEANER_SCRATCH: 'scratch',
+  GLEANER_STARTED: '1',
+}
+const pilot = (env: Record<string, string>) => PilotEnvironment.parse({ ...required, ...env })
+const MIB = 2 ** 20
+const NODE = { memory: 64 * 1024 * MIB, cpus: 16 }
+
+describe('the slots of a pilot', () => {
+  test('are one with all CPUs where there is no GPU', () => {
+    const env = pilot({ GLEANER_CPUS: '4', GLEANER_MEMORY_MB: '1000' })
+    const [only, ...others] = planSlots(env, new Map(), NODE)
+    assert.deepEqual(others, [])
+    assert.deepEqual(only?.slot, { device: 'cpu', cpus: 4, memory: 900 * MIB })
+    assert.equal(only.env['OMP_NUM_THREADS'], '4')
+  })
+
+  test('have their CPUs’ share of the node’s memory if the batch system sets no limit', () => {
+    const [only] = planSlots(pilot({ GLEANER_CPUS: '4' }), new Map(), NODE)
+    assert.equal(only?.memoryLimit, Math.floor(16 * 1024 * MIB * 0.9))
+  })
+
+  test('are one for each GPU, which sees no other', () => {
+    const env = pilot({ GLEANER_CPUS: '8', GLEANER_MEMORY_MB: '2000', GLEANER_GPUS: '2, GPU-5e' })
+    assert.deepEqual(gpuIds(env), ['2', 'GPU-5e'])
+    const plans = planSlots(env, new Map([['2', { name: 'NVIDIA A10', memory: 5000 }]]), NODE)
+    assert.deepEqual(
+      plans.map(({ slot }) => slot),
+      [
+        { device: 'NVIDIA A10', cpus: 4, memory: 5000 },
+        { device: 'gpu', cpus: 4, memory: 0 },
+      ],
+    )
+    assert.deepEqual(
+      plans.map(({ env: { CUDA_VISIBLE_DEVICES } }) => CUDA_VISIBLE_DEVICES),
+      ['2', 'GPU-5e'],
+    )
+    assert.equal(plans[0]?.memoryLimit, 900 * MIB)
+    assert.deepEqual(
+      plans.map(({ deviceLimit }) => deviceLimit),
+      [4500, 0],
+      'the second one is not known to its driver',
+    )
+  })
+})
+
+describe('the environment of a pilot', () => {
+  test('must be complete, and the message names what is not', () => {
+    assert.throws(() => readEnvironment({ ...required, GLEANER_CACHE: '' }), /GLEANER_CACHE/)
+    assert.throws(() => readEnvironment({ ...required, GLEANER_CPUS: 'many' }), /GLEANER_CPUS/)
+    assert.equal(readEnvironment(required).GLEANER_CPUS, 1)
+  })
+
+  test('can name the manager by several addresses', () => {
+    const origins = managerOrigins(pilot({ GLEANER_MANAGER: 'https://a:1 http://b:2,https://c' }))
+    assert.deepEqual(origins, ['https://a:1', 'http://b:2', 'https://c'])
+    assert.throws(() => managerOrigins(pilot({ GLEANER_MANAGER: 'submit:9700' })), /submit:9700 is not a URL/)
+    assert.throws(() => managerOrigins(pilot({ GLEANER_MANAGER: ' ' })), /at least one/)
+  })
+
+  test('goes to libraries without its secrets', () => {
+    const env = {
+      PATH: '/bin',
+      LD_LIBRARY_PATH: '/opt/lib',
+      GLEANER_TOKEN_FILE: 'token',
+      HF_TOKEN: 's',
+      AWS_SECRET_ACCESS_KEY: 's',
+      AWS_ACCESS_KEY_ID: 's',
+      OPENAI_API_KEY: 's',
+      https_proxy: 'http://user:password@proxy',
+      DB_PASSWORD: 's',
+    }
+    assert.deepEqual(publicEnvironment(env), { PATH: '/bin', LD_LIBRARY_PATH: '/opt/lib' })
+  })
+})
