@@ -1,7 +1,7 @@
 /**
  * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules.
  */
-import { copyFile, rm } from 'node:fs/promises'
+import { cp, rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
@@ -37,5 +37,7 @@ if (diagnostics.length > 0) {
   }
   process.stderr.write(ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(diagnostics), host))
   process.exitCode = 1
-} else
-  await copyFile(`${root}src/library/kinds/python/gleaner.py`, `${root}dist/library/kinds/python/gleaner.py`)
+} else {
+  const isSource = (path: string) => !path.includes('__pycache__')
+  await cp(`${root}src/client/python`, `${root}dist/client/python`, { recursive: true, filter: isSource })
+}

@@ -17,6 +17,16 @@ export class ResultError extends Error {
   override name = 'ResultError'
 }
 
+/** What was thrown in another language, with the thing itself as that language writes it; see `TaskError.original`. */
+export class ForeignError extends Error {
+  readonly original: string
+
+  constructor(message: string, original: string) {
+    super(message)
+    this.original = original
+  }
+}
+
 /** Of the texts of errors that come along with another, so much is kept, characters. */
 const ALONG_TEXT = 4 << 10
 
@@ -33,6 +43,7 @@ export function toTaskError(thrown: unknown): TaskError {
       name: String(thrown.name).slice(0, 200),
       message: cut(String(thrown.message)),
       ...(typeof thrown.stack === 'string' && { stack: cut(thrown.stack) }),
+      ...(thrown instanceof ForeignError && { original: thrown.original }),
     }
     if (depth === limits.errorDepth) return described
     if (cause !== undefined && left > 0) described.cause = describe(cause, depth + 1)

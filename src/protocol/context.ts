@@ -96,6 +96,11 @@ export const PythonSetup = z.strictObject({
   args: z.array(Json).default([]),
   /** An interpreter in a bundle. Default: the node's `python3`. */
   python: z.strictObject({ bundle: Name, file: BundlePath }).optional(),
+  /** Without one: the node's `python3.11`, say, if it has that, rather than its `python3`. */
+  version: z
+    .string()
+    .regex(/^3\.\d{1,2}$/, 'expected a version such as "3.11"')
+    .optional(),
 })
 export type PythonSetup = z.infer<typeof PythonSetup>
 

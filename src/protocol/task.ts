@@ -11,12 +11,15 @@ export interface TaskError {
   cause?: TaskError | undefined
   /** What it stands for, if it is for several. */
   errors?: TaskError[] | undefined
+  /** The thing itself, for a client of the language of its library: in Python its pickle, in base64. */
+  original?: string | undefined
 }
 
 const errorShape = {
   name: z.string().max(200),
   message: z.string().max(limits.errorText),
   stack: z.string().max(limits.errorText).optional(),
+  original: z.string().max(limits.errorText).optional(),
 }
 
 /** Errors in errors go so deep; what is below is left out. */

@@ -123,11 +123,18 @@ async function collect({
     { path: 'node', source: node },
     // The programs are ES modules.
     { path: 'package.json', content: '{"type":"module"}\n' },
-    // The library's program for Python contexts, which it finds beside itself.
-    { path: 'gleaner.py', source: ownFile('library/kinds/python', 'gleaner.py') },
+    ...(await pythonParts()),
     ...outputs,
     ...(await packageParts(externals)),
   ]
+}
+
+/** Python's package, which a library of a Python context finds beside itself. */
+async function pythonParts(): Promise<Part[]> {
+  const folder = ownFile('client', 'python')
+  const files = await readdir(folder, { recursive: true })
+  const sources = files.filter((file) => file.endsWith('.py')).sort()
+  return sources.map((file) => ({ path: path.join('python', file), source: path.join(folder, file) }))
 }
 
 /** The worker and the library: sources beside this one, or what was built of them. */

@@ -67,7 +67,7 @@ describe('the package, installed into an empty folder', () => {
       'bin/factory.js',
       'dist/cli/main.js',
       'dist/pilot/main.js',
-      'dist/library/kinds/python/gleaner.py',
+      'dist/client/python/gleaner/library.py',
       'templates/pilot.sh',
       'README.md',
     ]) {

@@ -17,7 +17,9 @@ export interface Call {
 }
 
 /** What became of a call: what its function returned, or threw. */
-export type CallOutcome = ({ value: unknown; blobs?: readonly BlobRef[] } | { error: unknown }) & {
+export type CallOutcome = (
+  { value: unknown; blobs?: readonly BlobRef[] | undefined } | { error: unknown }
+) & {
   /** The end of what it printed. */
   log?: string | undefined
 }

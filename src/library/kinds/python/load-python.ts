@@ -1,7 +1,9 @@
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { BlobRefs } from '../../../protocol/blob.ts'
 import { Json, limits } from '../../../protocol/common.ts'
 import type { LibrarySpec } from '../../../protocol/context.ts'
 import { LIBRARY_FD } from '../../../protocol/library.ts'
@@ -12,13 +14,14 @@ import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from '
 import { logOf, shareOf } from '../../runtime/captured-output.ts'
 import type { Report } from '../../runtime/progress-reports.ts'
 import { inAdaptiveBatches } from '../../runtime/adaptive-batching.ts'
+import { ForeignError } from '../../../common/task-errors.ts'
 
 type PythonSpec = Extract<LibrarySpec, { library: 'python' }>
 
 /** How setup, and then each call, ended: one line each. */
 const log = z.string().optional()
 const FromPython = z.union([
-  z.object({ value: Json, log }),
+  z.object({ value: Json, blobs: BlobRefs.optional(), log }),
   z.object({ error: TaskError, log }),
   z.object({ progress: Progress }),
 ])
@@ -31,11 +34,12 @@ type ToPython =
       args: unknown[]
       functions: Record<string, string>
       bundles: Record<string, string>
+      blobs: string
     }
   | { function: string; inputs: unknown[]; batch: boolean }
 
-/** Beside this one, as source and as what was built of it. */
-const PROGRAM = fileURLToPath(new URL('gleaner.py', import.meta.url))
+/** Where Python's package `gleaner` is, and the program that runs it: beside a bundled program, or in its room. */
+const PACKAGE_FOLDERS = ['./python/', '../../../client/python/'].map((path) => new URL(path, import.meta.url))
 const ADVICE =
   "load a module with python3 in the site's `setup`, or name one in a bundle as `python` in the context's setup"
 
@@ -46,13 +50,13 @@ const ADVICE =
  * @throws what the file raised, with its traceback; ChildGone if there is no Python or it ends
  */
 export async function loadPython(setup: Setup, spec: PythonSpec): Promise<LoadedContext> {
-  const { bundle, file, call = null, args, python } = spec.setup
-  const program = python ? join(bundleFolder(setup, python.bundle), python.file) : 'python3'
+  const { bundle, file, call = null, args, python, version } = spec.setup
+  const program = python ? join(bundleFolder(setup, python.bundle), python.file) : findPython(version)
   const path = join(bundleFolder(setup, bundle), file)
   const child = startContextProcess(
     program,
     // Bundles stay as they are: nothing compiled is written beside the sources.
-    ['-B', PROGRAM],
+    ['-B', packageFolder()],
     { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
     ADVICE,
   )
@@ -78,6 +82,7 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
     args,
     functions: Object.fromEntries(functions.map((f) => [f.name, f.call])),
     bundles: setup.bundles,
+    blobs: setup.blobs,
   })
   const made = await nextOutcome()
   if ('error' in made) {
@@ -105,7 +110,23 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
 }
 
 /** What was raised in Python, as if it had been thrown here. */
-function toError({ name, message, stack, cause, errors }: TaskError): Error {
+function toError({ name, message, stack, cause, errors, original }: TaskError): Error {
   const along = { ...(cause && { cause: toError(cause) }), ...(errors && { errors: errors.map(toError) }) }
-  return Object.assign(new Error(message), { name, stack: stack ?? message, ...along })
+  const error = original === undefined ? new Error(message) : new ForeignError(message, original)
+  return Object.assign(error, { name, stack: stack ?? message, ...along })
+}
+
+/** The node's interpreter of this version, if it has one by that name, such as `python3.11`. */
+function findPython(version: string | undefined): string {
+  const name = `python${version}`
+  const folders = (process.env.PATH ?? '').split(delimiter)
+  return version !== undefined && folders.some((folder) => existsSync(join(folder, name))) ? name : 'python3'
+}
+
+function packageFolder(): string {
+  const folders = PACKAGE_FOLDERS.map((url) => fileURLToPath(url))
+  const found = folders.find((folder) => existsSync(folder))
+  if (found === undefined)
+    throw new Error(`Python's package is missing: it is not in ${folders.join(' or ')}`)
+  return found
 }

@@ -1,7 +1,7 @@
-"""What Gleaner runs a Python context with, and what its code may import: `from gleaner import load_variable`.
+"""The process that holds a Python context loaded and answers its calls.
 
-As a program it is started by the library process, which speaks to it in lines of JSON at file descriptor 3; see python.ts.
-Needs Python 3.8 and nothing but its standard library.
+The library process starts it and speaks to it in lines of JSON at file descriptor 3; see src/library/kinds/python. Needs Python
+3.8 and nothing but its standard library.
 """
 
 import importlib.util
@@ -9,8 +9,9 @@ import json
 import os
 import signal
 import sys
-import time
 import traceback
+
+from . import variables
 
 _FD = 3
 # Characters of a traceback and of what a call prints, and bytes of a result, that can be sent.
@@ -21,47 +22,7 @@ _VALUE_MAX = 8 << 20
 _DEPTH_MAX = 5
 _GROUP_MAX = 10
 
-# Seconds between two words of how far a call is.
-_REPORT_EVERY = 0.5
-
-_variables = {}
-_bundles = {}
-
-
-def load_variable(name):
-    """Returns a variable of the context: an entry of the dict that its setup function returned."""
-    return _entry(_variables, name, "the context's setup returned no variable")
-
-
-def bundle_folder(name):
-    """Returns the folder of one of the context's bundles, by its name in context.yaml."""
-    return _entry(_bundles, name, "the context has no bundle")
-
-
-def report_progress(done, total=None):
-    """Says how far the call that runs is, in any unit; as often as one likes, since few of these words are sent."""
-    for number in (done,) if total is None else (done, total):
-        if not isinstance(number, (int, float)) or not 0 <= number < float("inf"):
-            raise ValueError("progress is a number from 0 on, not %r" % (number,))
-    _Progress.report(done, total)
-
-
-class _Progress:
-    send = None
-    sent_at = float("-inf")
-
-    @classmethod
-    def report(cls, done, total):
-        if cls.send is None or time.monotonic() - cls.sent_at < _REPORT_EVERY:
-            return
-        cls.sent_at = time.monotonic()
-        cls.send(json.dumps({"progress": {"done": done} if total is None else {"done": done, "total": total}}))
-
-
-def _entry(entries, name, complaint):
-    if name in entries:
-        return entries[name]
-    raise LookupError('%s "%s"; there is %s' % (complaint, name, ", ".join(map(str, entries)) or "none"))
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class BundleError(Exception):
@@ -70,6 +31,10 @@ class BundleError(Exception):
 
 class ResultError(Exception):
     """A result cannot be sent."""
+
+
+# An exception may have this attribute: itself as a pickle in base64, for a client in Python.
+ORIGINAL = "_gleaner_original"
 
 
 class _Printed:
@@ -94,9 +59,20 @@ class _Printed:
         return ',"log":%s' % json.dumps(kept[-_LOG_MAX:]) if kept else ""
 
 
-def _main():
-    # The user's file imports this module by its name, and must find the variables that are kept here.
-    sys.modules["gleaner"] = sys.modules["__main__"]
+class Sent:
+    """A result that is ready to travel: JSON text, and the blobs it refers to as pairs of SHA-256 and bytes."""
+
+    def __init__(self, text, blobs=()):
+        self.text = text
+        self.blobs = blobs
+
+
+# Where blobs of arguments are, and those of results are left; set with the context.
+blob_folder = None
+
+
+def main():
+    """Runs the context that comes first at the socket, and then its calls, until the socket is closed."""
     # A batch system signals the whole process group. The worker decides what is still finished.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
@@ -127,7 +103,7 @@ def _main():
         send(text)
         outgoing.flush()
 
-    _Progress.send = send_at_once
+    variables.report_to(send_at_once)
     for line in incoming:
         call = json.loads(line)
         for outcome in _run(functions[call["function"]], call["inputs"], call["batch"]):
@@ -135,15 +111,18 @@ def _main():
         outgoing.flush()
 
 
-def _set_up(file, call, args, functions, bundles):
-    _bundles.update(bundles)
+def _set_up(file, call, args, functions, bundles, blobs):
+    global blob_folder  # pylint: disable=global-statement
+    blob_folder = blobs
+    variables.keep(None if call is None else {}, bundles)
     module = _import(file)
     found = {name: _find(module, function) for name, function in functions.items()}
     made = None if call is None else _find(module, call)(*args)
     if made is not None and not isinstance(made, dict):
         kind = type(made).__name__
         raise TypeError("%s returned a %s: return a dict of variables, such as {'model': model}" % (call, kind))
-    _variables.update(made or {})
+    if made is not None:
+        variables.keep(made, bundles)
     return found
 
 
@@ -191,13 +170,19 @@ def _run(function, inputs, batch):
 
 def _outcome(make, log=""):
     try:
-        text = _encode(make())
+        value = make()
+        text = _encode(value)
     except Exception as error:  # pylint: disable=broad-except
         return _failure(error, log or _Printed.take())
+    blobs = getattr(value, "blobs", None) if isinstance(value, Sent) else None
+    if blobs:
+        text += ',"blobs":%s' % json.dumps([{"sha256": sha256, "bytes": size} for sha256, size in blobs])
     return '{"value":%s%s}' % (text, log or _Printed.take())
 
 
 def _encode(value):
+    if isinstance(value, Sent):
+        return value.text
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -209,7 +194,11 @@ def _encode(value):
 
 def _failure(error, log=""):
     """What was raised, as the user will see it: without the frames of this file and of the import system."""
-    return '{"error":%s%s}' % (json.dumps(_describe(error, _DEPTH_MAX)), log)
+    described = _describe(error, _DEPTH_MAX)
+    original = getattr(error, ORIGINAL, None)
+    if isinstance(original, str) and len(original) <= _STACK_MAX:
+        described["original"] = original
+    return '{"error":%s%s}' % (json.dumps(described), log)
 
 
 def _describe(error, depth):
@@ -217,7 +206,7 @@ def _describe(error, depth):
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     stack = "".join(traceback.format_exception(type(error), error, frames))
-    described = {"name": type(error).__name__, "message": str(error), "stack": stack[-_STACK_MAX:]}
+    described = {"name": type(error).__name__, "message": str(error)[:_STACK_MAX], "stack": stack[-_STACK_MAX:]}
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause and depth > 0:
         described["cause"] = _describe(cause, depth - 1)
@@ -228,8 +217,4 @@ def _describe(error, depth):
 
 
 def _is_ours(file):
-    return file == __file__ or file.startswith("<frozen importlib")
-
-
-if __name__ == "__main__":
-    _main()
+    return file.startswith((_HERE + os.sep, "<frozen importlib"))
