@@ -124,6 +124,7 @@ export const kinds: Record<string, Make> = {
         ]),
       () => '{"a":'.repeat(deep),
       () => `${'['.repeat(deep)}${']'.repeat(deep)}`,
+      () => `[${'[],'.repeat(limits.values)}[]]`,
       () => gzipSync(valid),
       () => Buffer.from(valid, 'utf16le'),
       () => '\0',

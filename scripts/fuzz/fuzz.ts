@@ -1,5 +1,4 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -77,7 +76,7 @@ export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions):
   const cuts = await Promise.all(slow)
   const after = await manager.memory()
   if (after.live > before!.live + HEAP_SLACK) report.problems.push('the manager’s memory grew')
-  const strange = cuts.filter(({ answer }) => !answer.startsWith('HTTP/1.1 408'))
+  const strange = cuts.filter(({ answer }) => answer !== '' && !answer.startsWith('HTTP/1.1 408'))
   if (strange.length > 0) report.problems.push(`a slow client was answered with ${strange[0]!.answer}`)
   report.problems.push(...(await checkHealth(manager, known)))
   const slowestCutMs = Math.round(Math.max(...cuts.map(({ ms }) => ms)))
@@ -158,9 +157,10 @@ async function sendSlowly(port: number, number: number): Promise<{ ms: number; a
   socket.setEncoding('latin1').on('data', (chunk: string) => (answer += chunk))
   const dribble = setInterval(() => socket.write(number % 2 === 0 ? 'G' : 'x: y\r\n'), 300)
   if (number % 2 === 1) socket.write('GET / HTTP/1.1\r\n')
-  await once(socket, 'close')
+  // The reset that an answer in the middle of a request brings about is an end too, and may take the answer along.
+  await new Promise((resolve) => socket.once('close', resolve))
   clearInterval(dribble)
-  return { ms: performance.now() - startedAt, answer: number % 2 === 0 ? 'HTTP/1.1 408' : answer }
+  return { ms: performance.now() - startedAt, answer: number % 2 === 0 ? '' : answer }
 }
 
 /** Whether the manager still works, also after a restart on what it has written. */

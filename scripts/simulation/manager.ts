@@ -11,7 +11,7 @@ import {
 } from '../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler-state.ts'
 import type { PilotRecord } from '../../src/core/pilot-registry.ts'
-import type { Outcome } from '../../src/protocol/task.ts'
+import type { AnyTaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { toOwnClock } from '../../src/manager/services/pilots.ts'
@@ -53,7 +53,7 @@ export class SimManager {
   readonly jobs = new Map<number, DurableJob>()
   readonly kinds = new Map<number, TaskKind>()
   readonly keys = new Map<string, number>()
-  readonly results = new Map<number, Outcome>()
+  readonly results = new Map<number, AnyTaskResult['outcome']>()
   readonly pilots = new Map<string, DurablePilot>()
   readonly sessions = new Map<string, WorkerInfo & { pilot: string }>()
   /** Tasks that were given to a second worker while the first still had them. */

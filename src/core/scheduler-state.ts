@@ -1,5 +1,5 @@
 import type { Level } from '../protocol/context.ts'
-import type { TaskError, TaskResult } from '../protocol/task.ts'
+import type { AnyTaskResult, TaskError } from '../protocol/task.ts'
 import type { ExchangeResponse } from '../protocol/worker.ts'
 import type { RangeSet } from './range-set.ts'
 
@@ -175,7 +175,7 @@ export type Action =
   /** Answer the worker's open request. */
   | { type: 'reply'; worker: string; reply: Reply }
   /** Write down a task's final outcome; acknowledge it only when it is on disk. */
-  | { type: 'record'; job: number; result: TaskResult; worker: string }
+  | { type: 'record'; job: number; result: AnyTaskResult; worker: string }
   | { type: 'job-finished'; job: number }
   | { type: 'worker-gone'; worker: string; reason: 'lost' | 'left'; requeued: number }
   | { type: 'context-broken'; context: string; error: TaskError }

@@ -1,4 +1,4 @@
-import type { ExchangeRequest } from '../protocol/worker.ts'
+import type { AnyExchangeRequest } from '../protocol/worker.ts'
 import type { ContextReport } from '../protocol/worker.ts'
 import { enqueue, withdrawAll } from './task-queues.ts'
 import { replyTo, assign, offerWork, setLevels, setReady } from './lease-grants.ts'
@@ -188,7 +188,7 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
 export function exchange(
   state: SchedulerState,
   workerId: string,
-  request: ExchangeRequest,
+  request: AnyExchangeRequest,
   now: number,
 ): Action[] | 'stale' | 'unknown' {
   const worker = state.workers.get(workerId)
@@ -227,7 +227,7 @@ function reconcileLeases(state: SchedulerState, worker: Worker, held: number[]):
 function noteContexts(
   state: SchedulerState,
   worker: Worker,
-  request: ExchangeRequest,
+  request: AnyExchangeRequest,
   now: number,
   actions: Action[],
 ): void {

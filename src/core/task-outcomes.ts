@@ -1,4 +1,4 @@
-import type { TaskResult } from '../protocol/task.ts'
+import type { AnyTaskResult } from '../protocol/task.ts'
 import { enqueue, withdraw } from './task-queues.ts'
 import {
   type Action,
@@ -18,7 +18,7 @@ import { excuseFailure, isBlackHole, noteFailure, noteSuccess } from './worker-t
 export function settleOutcome(
   state: SchedulerState,
   worker: Worker,
-  result: TaskResult,
+  result: AnyTaskResult,
   now: number,
   actions: Action[],
 ): void {
@@ -53,7 +53,7 @@ function charge(
   state: SchedulerState,
   worker: Worker,
   lease: LeaseRecord,
-  result: TaskResult,
+  result: AnyTaskResult,
   now: number,
   actions: Action[],
 ): void {
@@ -85,7 +85,7 @@ function finish(
   state: SchedulerState,
   worker: string,
   job: Job,
-  result: TaskResult,
+  result: AnyTaskResult,
   actions: Action[],
 ): void {
   for (const lease of leasesOf(state, result.task)) {
@@ -101,7 +101,7 @@ function finish(
 }
 
 /** What became of a task that was cancelled by itself: no lease has this number, and no worker this name. */
-const cancelled = (task: number): TaskResult => ({
+const cancelled = (task: number): AnyTaskResult => ({
   task,
   lease: 0,
   outcome: { status: 'error', error: { name: 'Cancelled', message: 'nobody needs it any more' } },

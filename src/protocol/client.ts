@@ -3,6 +3,7 @@ import { BlobRef, BlobRefs } from './blob.ts'
 import { BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { ContextSpec, Level } from './context.ts'
+import { KeptJson } from './json-text.ts'
 import { Progress, TaskError } from './task.ts'
 
 /** How long something stays that nobody needs, milliseconds. */
@@ -97,24 +98,32 @@ export type RetryResponse = z.infer<typeof RetryResponse>
  * another input in the job, the answer is an error with the code `changed`; with `?replace=true` the new task takes the place of
  * the old one, whose result is taken back.
  */
-export const AddTasksRequest = z.object({
-  tasks: z
-    .array(
-      z.object({
-        /** What the user calls this task: unique in its job, so that adding it again with the same input changes nothing. */
-        key: z
-          .string()
-          .min(1)
-          .max(limits.key)
-          .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
-        input: Json,
-        /** Blobs that the input refers to. The manager must have them: put them first. */
-        blobs: BlobRefs.optional(),
-      }),
-    )
-    .max(limits.batch),
-})
+export const AddTasksRequest = tasksWith(Json)
 export type AddTasksRequest = z.infer<typeof AddTasksRequest>
+
+/** The same as the manager takes it in: it has no use for an input but to pass it on. */
+export const ReceivedTasks = tasksWith(KeptJson)
+export type ReceivedTasks = z.infer<typeof ReceivedTasks>
+
+function tasksWith<Input extends z.ZodType>(input: Input) {
+  return z.object({
+    tasks: z
+      .array(
+        z.object({
+          /** What the user calls this task: unique in its job, so that adding it again with the same input changes nothing. */
+          key: z
+            .string()
+            .min(1)
+            .max(limits.key)
+            .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
+          input,
+          /** Blobs that the input refers to. The manager must have them: put them first. */
+          blobs: BlobRefs.optional(),
+        }),
+      )
+      .max(limits.batch),
+  })
+}
 
 export const AddTasksResponse = z.object({
   added: z.int(),

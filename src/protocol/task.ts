@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
+import { KeptJson } from './json-text.ts'
 import { Json, limits, Milliseconds, Name, Serial } from './common.ts'
 
 /** What went wrong with a task, as the user sees it. */
@@ -43,13 +44,17 @@ export const TaskError: z.ZodType<TaskError> = Array.from({ length: limits.error
  * - `crash`: its library died or hung while it ran. Charged to the task, which is set aside after a few.
  * - `returned`: the worker did not run it (drain, eviction, context lost). Nobody's fault, never counted.
  */
-export const Outcome = z.discriminatedUnion('status', [
-  z.object({ status: z.literal('done'), value: Json }),
-  z.object({ status: z.literal('error'), error: TaskError }),
-  z.object({ status: z.literal('crash'), error: TaskError }),
-  z.object({ status: z.literal('returned') }),
-])
+export const Outcome = outcomeOf(Json)
 export type Outcome = z.infer<typeof Outcome>
+
+function outcomeOf<Value extends z.ZodType>(value: Value) {
+  return z.discriminatedUnion('status', [
+    z.object({ status: z.literal('done'), value }),
+    z.object({ status: z.literal('error'), error: TaskError }),
+    z.object({ status: z.literal('crash'), error: TaskError }),
+    z.object({ status: z.literal('returned') }),
+  ])
+}
 
 /** One outcome on its way to the manager. Safe to send again. */
 export const TaskResult = z.object({
@@ -65,6 +70,14 @@ export const TaskResult = z.object({
   log: z.string().max(limits.log).optional(),
 })
 export type TaskResult = z.infer<typeof TaskResult>
+
+/** The same as the manager takes it in: it has no use for the value but to pass it on. */
+export const ReceivedResult = TaskResult.extend({ outcome: outcomeOf(KeptJson) })
+
+/** The same whatever is known of its value. */
+export type AnyTaskResult = Omit<TaskResult, 'outcome'> & {
+  outcome: Exclude<Outcome, { status: 'done' }> | { status: 'done'; value: unknown }
+}
 
 /** How far a task is, by its own account and in units of its own. */
 export const Progress = z.object({

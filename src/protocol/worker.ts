@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ContextMode, Level } from './context.ts'
 import { limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
-import { Lease, Progress, TaskError, TaskResult } from './task.ts'
+import { type AnyTaskResult, Lease, Progress, ReceivedResult, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */
 export const WorkerId = z.string().regex(/^w[0-9]+$/)
@@ -124,6 +124,12 @@ export const ExchangeRequest = z.object({
   leaving: z.enum(['drain', 'idle', 'eviction', 'walltime']).optional(),
 })
 export type ExchangeRequest = z.infer<typeof ExchangeRequest>
+
+/** The same as the manager takes it in. */
+export const ReceivedExchange = ExchangeRequest.extend({ results: z.array(ReceivedResult).max(limits.batch) })
+
+/** The same whatever is known of the values of its results. */
+export type AnyExchangeRequest = Omit<ExchangeRequest, 'results'> & { results: AnyTaskResult[] }
 
 export const ExchangeResponse = z.object({
   leases: z.array(Lease),

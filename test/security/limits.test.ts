@@ -40,9 +40,9 @@ describe('nesting', () => {
     const add = (depth: number) =>
       user(`/v1/jobs/${job}/tasks`, { tasks: [{ key: `${depth}`, input: nested(depth) }] })
     assert.equal((await add(limits.depth)).status, 200)
-    const refused = await add(limits.depth + 10)
+    const refused = await add(limits.depth + 1)
     assert.equal(refused.status, 400)
-    assert.match(refused.body.error.message, /nested too deep/)
+    assert.match(refused.body.error.message, /tasks\.0\.input nests arrays and objects more than 500 deep/)
     const worker = await HttpWorker.register(here.manager)
     assert.equal(await worker.workUntilIdle(), 1)
     const { body } = await user<ResultsResponse>(`/v1/jobs/${job}/results`)
@@ -64,7 +64,7 @@ test('a key named __proto__ is data like any other', async () => {
 })
 
 describe('size', () => {
-  test('of one task’s input is bounded, and the refusal names the task', async () => {
+  test('of one task’s input is bounded, and the refusal says which', async () => {
     const job = await makeJob()
     const { status, body } = await user(`/v1/jobs/${job}/tasks`, {
       tasks: [
@@ -73,7 +73,7 @@ describe('size', () => {
       ],
     })
     assert.equal(status, 400)
-    assert.match(body.error.message, /input of task large is longer than/)
+    assert.match(body.error.message, /tasks\.1\.input is longer than 8388608 bytes/)
     assert.equal((await user<JobInfo>(`/v1/jobs/${job}`)).body.tasks, 0)
   })
 
@@ -133,6 +133,76 @@ describe('size', () => {
     assert.equal((await ask(here.manager.url, worker.session, sources, { padding })).status, 413)
     assert.equal((await user('/v1/jobs', { name: 'x', context: 'ctx', padding })).status, 413)
     await worker.die()
+  })
+})
+
+describe('what a body costs', () => {
+  /** Sends so many bytes of a request that adds this body of tasks, and gives its connection. */
+  function begin(job: number, token: string, body: string, bytes = body.length): Socket {
+    const socket = open()
+    socket.write(
+      `POST /v1/jobs/${job}/tasks HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer ${token}\r\n` +
+        `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`,
+    )
+    socket.write(body.slice(0, bytes))
+    return socket
+  }
+
+  test('is bounded by the number of values in it, before any is made', async () => {
+    const job = await makeJob()
+    const refused = await text(begin(job, here.manager.token, `{"tasks":[${'[],'.repeat(400_000)}[]]}`))
+    assert.match(refused, /^HTTP\/1\.1 400 [^]*more than 320000 values: send it in parts/)
+  })
+
+  test('does not grow with the number of values in one input, which goes through as it came', async () => {
+    const job = await makeJob()
+    const input = `[${'[],'.repeat(1_000_000)}12345678901234567890]`
+    const added = await text(begin(job, here.manager.token, `{"tasks":[{"key":"a","input":${input}}]}`))
+    assert.match(added, /^HTTP\/1\.1 200 [^]*"added":1/)
+    const worker = await HttpWorker.register(here.manager)
+    const { lease, tasks } = (await worker.exchange({ room: 1 })).body.leases[0]!
+    assert.equal((tasks[0]!.input as unknown[]).length, 1_000_001)
+    const results = `[{"task":${tasks[0]!.task},"lease":${lease},"ms":1,"outcome":{"status":"done","value":${input}}}]`
+    await worker.exchangeText(`"results":${results}`)
+    const headers = { authorization: `Bearer ${here.manager.token}` }
+    const page = await fetch(`${here.manager.url}/v1/jobs/${job}/results`, { headers })
+    assert.ok((await page.text()).includes(`"value":${input}`))
+    await worker.die()
+  })
+
+  test('is that of one large body at a time for each client: the next waits until the first has come', async () => {
+    const job = await makeJob()
+    const large = (key: string) => `{"tasks":[{"key":"${key}","input":"${'x'.repeat(2 << 20)}"}]}`
+    const { token } = here.manager
+    const first = begin(job, token, large('first'), 1000)
+    // What is asked next is answered after the head of the first was read.
+    await user('/v1/status')
+    const answered: string[] = []
+    const second = text(begin(job, token, large('second'))).finally(() => answered.push('second'))
+    const worker = await HttpWorker.register(here.manager)
+    const value = 'y'.repeat(2 << 20)
+    const results = [{ task: 1, lease: 1, ms: 1, outcome: { status: 'done' as const, value } }]
+    for (let i = 0; i < 5; i++) assert.equal((await worker.exchange({ results })).status, 200)
+    assert.deepEqual(answered, [])
+    first.write(large('first').slice(1000))
+    assert.match(await text(first), /^HTTP\/1\.1 200 /)
+    assert.match(await second, /^HTTP\/1\.1 200 /)
+    assert.equal((await user<JobInfo>(`/v1/jobs/${job}`)).body.tasks, 2)
+    await worker.die()
+  })
+
+  test('is not kept from others by a client that goes away while its large body comes', async () => {
+    const job = await makeJob()
+    const large = `{"tasks":[{"key":"a","input":"${'x'.repeat(2 << 20)}"}]}`
+    const { token } = here.manager
+    const gone = begin(job, token, large, 1000)
+    await user('/v1/status')
+    const waiting = begin(job, token, large)
+    const next = text(begin(job, token, large))
+    await user('/v1/status')
+    waiting.destroy()
+    gone.destroy()
+    assert.match(await next, /^HTTP\/1\.1 200 /)
   })
 })
 

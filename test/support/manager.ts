@@ -10,6 +10,7 @@ import { addContext } from '../../src/manager/ledger/context-records.ts'
 import { Ledger } from '../../src/manager/ledger/ledger.ts'
 import { type Manager, type ManagerOptions, startManager } from '../../src/manager/manager.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
+import { JsonText, textOf } from '../../src/protocol/json-text.ts'
 import { PROTOCOL_VERSION } from '../../src/protocol/common.ts'
 import type { ExchangeRequest, ExchangeResponse, RegisterRequest } from '../../src/protocol/worker.ts'
 import { readFileSync } from 'node:fs'
@@ -88,7 +89,7 @@ export async function ask<T = { error: { code: string; message: string } }>(
   const response = await request(url + path, {
     method: body === undefined ? 'GET' : 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: body === undefined ? null : JSON.stringify(body),
+    body: body === undefined ? null : textOf(body),
     ...(dispatcher ? { dispatcher } : {}),
   })
   return { status: response.statusCode, body: (await response.body.json()) as T }
@@ -134,6 +135,12 @@ export class HttpWorker {
       ...rest,
     }
     return ask(this.url, this.session, `/v1/workers/${this.id}/exchange`, body, this.agent)
+  }
+
+  /** The same with fields as JSON text in place of others. */
+  exchangeText(fields: string): Promise<Answer<ExchangeResponse>> {
+    const body = `{"seq":${this.seq++},"results":[],"leases":[],"contexts":[],"want":[],"rate":1,"waitMs":0,${fields}}`
+    return ask(this.url, this.session, `/v1/workers/${this.id}/exchange`, new JsonText(body), this.agent)
   }
 
   /** Runs what it is given until there is nothing left; returns how many tasks that were. */

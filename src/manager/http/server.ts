@@ -1,14 +1,14 @@
-import { isUtf8 } from 'node:buffer'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
   type FastifyInstance,
+  type FastifyRequest,
   LogController,
 } from 'fastify'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import { type ApiErrorBody, explain, limits } from '../../protocol/common.ts'
-import { isDeeperThan } from '../../protocol/json-depth.ts'
+import { LargeBodies, readBody } from '../bodies.ts'
 import { RequestError, invalid, notFound } from './api-errors.ts'
 
 /** A private key and its certificate, PEM. */
@@ -25,8 +25,6 @@ const REQUEST_MS = 120_000
 const HANDSHAKE_MS = 10_000
 /** How often connections are checked for that, milliseconds. */
 const CHECK_MS = 1_000
-/** Nesting that a request itself adds to that of the tasks or results in it. */
-const ENVELOPE = 8
 
 /** An HTTP server with the limits and the error format of every answer, and no routes yet. */
 export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
@@ -44,12 +42,21 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
       : { http: checks }),
   })
   server.removeAllContentTypeParsers()
-  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
-    try {
-      done(null, parseBody(body as Buffer))
-    } catch (error) {
-      done(error as Error)
-    }
+  const large = new LargeBodies()
+  server.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, body: Buffer) => {
+      try {
+        return await readBody(body, request.routeOptions.config.keep)
+      } finally {
+        large.end(request)
+      }
+    },
+  )
+  server.addHook('preParsing', async (request, reply) => {
+    // Bytes of blobs go to the disk as they come.
+    if (request.headers['content-type'] !== 'application/octet-stream') await large.begin(request, reply)
   })
   server.setErrorHandler((error: FastifyError | RequestError, request, reply) => {
     const { status, body } = describe(error)
@@ -66,20 +73,6 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
     done()
   })
   return server
-}
-
-/**
- * A key named `__proto__` is data like any other here: what comes in is never merged into objects of ours.
- * @throws {RequestError} 400
- */
-function parseBody(body: Buffer): unknown {
-  if (isDeeperThan(limits.depth + ENVELOPE, body)) throw invalid('the body is nested too deep')
-  try {
-    if (isUtf8(body)) return JSON.parse(body.toString())
-  } catch {
-    // Said below.
-  }
-  throw invalid('the body is not JSON')
 }
 
 function describe(error: FastifyError | RequestError): { status: number; body: ApiErrorBody } {

@@ -3,8 +3,9 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import type { BlobRef } from '../../protocol/blob.ts'
 import { JobOptions, type ResultRow, type TaskLog } from '../../protocol/client.ts'
-import { type JsonValue, limits } from '../../protocol/common.ts'
-import type { TaskError, TaskResult } from '../../protocol/task.ts'
+import { limits } from '../../protocol/common.ts'
+import { JsonText, textOf } from '../../protocol/json-text.ts'
+import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { Committer } from './committer.ts'
 import { openDatabase } from './database.ts'
 import { addBlobReferences, dropBlobReferences } from './blob-references.ts'
@@ -55,6 +56,9 @@ export interface TakenBack {
   task: number
   ended: 'done' | 'failed' | undefined
 }
+
+/** A result, its value as the text that is in the ledger. */
+export type StoredResult = Omit<ResultRow, 'value'> & { value?: JsonText }
 
 type Row = Record<string, SQLOutputValue>
 
@@ -329,7 +333,7 @@ export class Ledger {
    * Writes down results; a task that has one keeps it. Waits as long as the disk is full: a result cannot be asked for again.
    * @returns the numbers of the tasks whose results were not kept, as the job has them no more
    */
-  addResults(results: { job: number; result: TaskResult; worker: string }[]): Promise<Set<number>> {
+  addResults(results: { job: number; result: AnyTaskResult; worker: string }[]): Promise<Set<number>> {
     return this.commits.write(
       () => {
         const dropped = new Set<number>()
@@ -342,7 +346,7 @@ export class Ledger {
           const { changes } = insert.run(
             this.#nextCursor++,
             outcome.status,
-            JSON.stringify(body),
+            textOf(body),
             worker,
             result.ms,
             result.blobs ? JSON.stringify(result.blobs) : null,
@@ -381,12 +385,12 @@ export class Ledger {
   }
 
   /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
-  results(job: number, cursor: number, limit: number, maxLength = Infinity): ResultRow[] {
+  results(job: number, cursor: number, limit: number, maxLength = Infinity): StoredResult[] {
     const read = this.sql(
       `SELECT cursor, task, key, status, body, worker, ms, results.blobs FROM results JOIN tasks ON tasks.id = results.task
        WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
     )
-    const results: ResultRow[] = []
+    const results: StoredResult[] = []
     let length = 0
     for (const row of read.iterate(job, cursor, limit)) {
       length += (row.body as string).length
@@ -396,10 +400,10 @@ export class Ledger {
     return results
   }
 
-  #toResult(row: Row): ResultRow {
+  #toResult(row: Row): StoredResult {
     const head = { cursor: row.cursor as number, key: row.key as string }
     if (row.status !== 'done') return { ...head, ...this.#ending(row) }
-    const value = JSON.parse(row.body as string) as JsonValue
+    const value = new JsonText(row.body as string)
     const blobs = row.blobs === null ? undefined : (JSON.parse(row.blobs as string) as BlobRef[])
     const { worker, ms } = row as { worker: string; ms: number }
     return { ...head, status: 'done', value, ...(blobs && { blobs }), worker, ms }

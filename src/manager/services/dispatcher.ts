@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { Logger } from 'pino'
-import type { ExchangeRequest } from '../../protocol/worker.ts'
+import type { AnyExchangeRequest } from '../../protocol/worker.ts'
 import {
   createScheduler,
   disconnected,
@@ -102,7 +102,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
    * @param accepted called at once if it is not older than one already seen
    * @throws {ApiError} 409 for a request older than one already seen, or replaced by a newer one
    */
-  async exchange(worker: WorkerInfo, request: ExchangeRequest, accepted = () => {}): Promise<string> {
+  async exchange(worker: WorkerInfo, request: AnyExchangeRequest, accepted = () => {}): Promise<string> {
     if (!this.state.workers.has(worker.id)) this.join(worker)
     const actions = exchange(this.state, worker.id, request, this.now)
     if (typeof actions === 'string') {

@@ -9,23 +9,22 @@ import {
   trustAgain,
 } from '../../core/scheduler.ts'
 import type {
-  AddTasksRequest,
   AddTasksResponse,
   CreateJobRequest,
   JobErrors,
   JobInfo,
   JobOptions,
+  ReceivedTasks,
   ResultsResponse,
   RetryResponse,
   TaskLog,
 } from '../../protocol/client.ts'
-import { limits } from '../../protocol/common.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
 import { ErrorTally } from '../job-errors.ts'
-import type { JobRow, Ledger, NewTask, TakenBack } from '../ledger/ledger.ts'
+import type { JobRow, Ledger, NewTask, StoredResult, TakenBack } from '../ledger/ledger.ts'
 import { reopenJob, takeBackFailures } from '../retries.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
@@ -37,6 +36,9 @@ const MAX_READERS = 1_000
  * to its client is deleted this long after it has ended.
  */
 const FORGOTTEN_MS = 7 * 24 * 3_600_000
+
+/** A page of results, values as text. */
+export type ResultsPage = Omit<ResultsResponse, 'results'> & { results: StoredResult[] }
 
 interface Job {
   row: JobRow
@@ -201,10 +203,10 @@ export class Jobs {
   /**
    * Adds tasks; those that the job has already change nothing. A job that had ended goes on.
    * @param replace a task whose key the job has with another input makes way, and its result is taken back
-   * @throws {RequestError} 400 for an input that is too large; 409 for a job that was cancelled, a blob that is not there, or with the
+   * @throws {RequestError} 400 for tasks that contradict each other; 409 for a job that was cancelled, a blob that is not there, or with the
    * code `changed` for a task that would have to be replaced: the others were added
    */
-  async addTasks(id: number, tasks: AddTasksRequest['tasks'], replace = false): Promise<AddTasksResponse> {
+  async addTasks(id: number, tasks: ReceivedTasks['tasks'], replace = false): Promise<AddTasksResponse> {
     const job = this.#touch(id)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
@@ -378,7 +380,7 @@ export class Jobs {
     limit: number,
     waitMs: number,
     signal: AbortSignal,
-  ): Promise<ResultsResponse> {
+  ): Promise<ResultsPage> {
     const job = this.#touch(id)
     const read = () => {
       if (epoch !== undefined && !this.#ledger.holds(id, epoch)) throw rewound(job.row)
@@ -442,12 +444,8 @@ function refuseContradictions(tasks: NewTask[]): void {
   }
 }
 
-function toNewTask({ key, input, blobs }: AddTasksRequest['tasks'][number]): NewTask {
-  const text = JSON.stringify(input)
-  if (text.length > limits.value) {
-    throw invalid(`the input of task ${key} is longer than ${limits.value} characters of JSON`)
-  }
-  return { key, input: text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
+function toNewTask({ key, input, blobs }: ReceivedTasks['tasks'][number]): NewTask {
+  return { key, input: input.text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
 }
 
 function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {

@@ -12,7 +12,7 @@ import {
   type SchedulerState,
 } from '../../../src/core/scheduler.ts'
 import type { Action, Reply, SchedulerConfig } from '../../../src/core/scheduler-state.ts'
-import type { Outcome, TaskResult } from '../../../src/protocol/task.ts'
+import type { AnyTaskResult, Outcome, TaskResult } from '../../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../../src/protocol/worker.ts'
 
 export const CONTEXT = 'a'.repeat(64)
@@ -34,7 +34,7 @@ export class World {
   now = 1_000
   readonly state: SchedulerState
   readonly workers: SimWorker[] = []
-  readonly recorded = new Map<number, Outcome>()
+  readonly recorded = new Map<number, AnyTaskResult['outcome']>()
   readonly submitted = new Set<number>()
   finished = false
   /** How often a task was leased a second time while it ran. */

@@ -83,11 +83,11 @@ describe('the ledger', () => {
     await give(after, 1, 'third')
     await give(after, 2, 'first')
     assert.deepEqual(
-      after.results(job.id, 0, 10).map(({ key, value }) => [key, value]),
+      after.results(job.id, 0, 10).map(({ key, value }) => [key, value?.text]),
       [
-        ['k4', 'first'],
-        ['k1', 'first'],
-        ['k2', 'first'],
+        ['k4', '"first"'],
+        ['k1', '"first"'],
+        ['k2', '"first"'],
       ],
     )
     assert.deepEqual(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { JsonText } from '../../../src/protocol/json-text.ts'
 import { JobOptions } from '../../../src/protocol/client.ts'
 import { openParts, type Parts } from '../../support/parts.ts'
 
@@ -18,7 +19,7 @@ describe('a job whose client is gone', () => {
     const { id } = await here.jobs.create({ name, context: 'ctx', options: JobOptions.parse(options) })
     await here.jobs.addTasks(
       id,
-      Array.from({ length: tasks }, (_, i) => ({ key: `${i}`, input: i })),
+      Array.from({ length: tasks }, (_, i) => ({ key: `${i}`, input: new JsonText(`${i}`) })),
     )
     return id
   }
@@ -42,7 +43,7 @@ describe('a job whose client is gone', () => {
   test('is closed if it has nothing to run, so that its client may come back', async () => {
     const id = await make({ abandonMs: 100 }, 0)
     assert.equal(await stateAfter(id, 100), 'finished')
-    assert.deepEqual(await here.jobs.addTasks(id, [{ key: 'late', input: 1 }]), {
+    assert.deepEqual(await here.jobs.addTasks(id, [{ key: 'late', input: new JsonText('1') }]), {
       added: 1,
       known: 0,
       changed: 0,

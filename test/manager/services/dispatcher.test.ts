@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { JobOptions } from '../../../src/protocol/client.ts'
+import { JsonText } from '../../../src/protocol/json-text.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../../src/protocol/worker.ts'
 import { CONTEXT } from '../../support/manager.ts'
 import { openParts, type Parts } from '../../support/parts.ts'
@@ -14,8 +15,8 @@ beforeEach(async () => {
   here = await openParts()
   const { id } = await here.jobs.create({ name: 'job', context: 'ctx', options: JobOptions.parse({}) })
   await here.jobs.addTasks(id, [
-    { key: 'a', input: 1 },
-    { key: 'b', input: 2 },
+    { key: 'a', input: new JsonText('1') },
+    { key: 'b', input: new JsonText('2') },
   ])
 })
 

@@ -3,12 +3,12 @@ import { z } from 'zod'
 import { WantedBlobsRequest, type WantedBlobsResponse } from '../../../protocol/blob.ts'
 import {
   AddContextRequest,
-  AddTasksRequest,
   BackupRequest,
   CancelTasksRequest,
   type BackupResponse,
   ProgressRequest,
   CreateJobRequest,
+  ReceivedTasks,
   StopRequest,
   UploadContextRequest,
 } from '../../../protocol/client.ts'
@@ -16,7 +16,7 @@ import { limits, Name } from '../../../protocol/common.ts'
 import type { BlobStore } from '../../services/blob-store.ts'
 import type { Contexts } from '../../services/contexts.ts'
 import { unauthorised } from '../api-errors.ts'
-import type { Jobs } from '../../services/jobs.ts'
+import type { Jobs, ResultsPage } from '../../services/jobs.ts'
 import type { TaskProgress } from '../../services/task-progress.ts'
 import { parse } from '../server.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
@@ -94,10 +94,11 @@ export function clientRoutes(
   server.get('/v1/jobs', () => ({ jobs: jobs.list() }))
   server.post('/v1/jobs', small, ({ body }) => jobs.create(parse(CreateJobRequest, body)))
   server.get('/v1/jobs/:job', ({ params }) => jobs.info(parse(JobParams, params).job))
-  server.post('/v1/jobs/:job/tasks', ({ params, query, body }) =>
+  const keep = ['tasks', '*', 'input'] as const
+  server.post('/v1/jobs/:job/tasks', { config: { keep } }, ({ params, query, body }) =>
     jobs.addTasks(
       parse(JobParams, params).job,
-      parse(AddTasksRequest, body).tasks,
+      parse(ReceivedTasks, body).tasks,
       parse(AddTasksQuery, query).replace !== undefined,
     ),
   )
@@ -116,11 +117,13 @@ export function clientRoutes(
   server.get('/v1/jobs/:job/log', ({ params, query }) =>
     jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
   )
-  server.get('/v1/jobs/:job/results', ({ params, query }, reply) => {
+  server.get('/v1/jobs/:job/results', async ({ params, query }, reply) => {
     const { after, epoch, limit, waitMs } = parse(ResultsQuery, query)
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    return jobs.results(parse(JobParams, params).job, { after, epoch }, limit, waitMs, gone.signal)
+    const { job } = parse(JobParams, params)
+    const page = await jobs.results(job, { after, epoch }, limit, waitMs, gone.signal)
+    return reply.type('application/json').send(pageText(page))
   })
 
   server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
@@ -133,4 +136,13 @@ export function clientRoutes(
     setImmediate(() => onStop(options))
     return { stopping: true }
   })
+}
+
+/** A page of results as JSON; values go from the ledger to the wire as the text they are. */
+function pageText({ results, ...rest }: ResultsPage): string {
+  const rows = results.map(({ value, ...row }) => {
+    const text = JSON.stringify(row)
+    return value ? `${text.slice(0, -1)},"value":${value.text}}` : text
+  })
+  return `${JSON.stringify(rest).slice(0, -1)},"results":[${rows.join(',')}]}`
 }

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import { z } from 'zod'
 import { limits, PROTOCOL_VERSION, Sha256 } from '../../../protocol/common.ts'
 import {
-  ExchangeRequest,
+  ReceivedExchange,
   RegisterRequest,
   type RegisterResponse,
   WorkerId,
@@ -74,10 +74,13 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     return { ...pilots.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
   })
 
-  const large = { bodyLimit: limits.exchange }
+  const large = {
+    bodyLimit: limits.exchange,
+    config: { keep: ['results', '*', 'outcome', 'value'] as const },
+  }
   server.post('/v1/workers/:worker/exchange', { ...large, onRequest: workerOnly }, async (request, reply) => {
     const { worker } = ownSession(pilots, request)
-    const exchange = parse(ExchangeRequest, request.body)
+    const exchange = parse(ReceivedExchange, request.body)
     // What nobody registered would be remembered for nothing.
     exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
     board.note(worker, exchange.contexts)
