@@ -139,8 +139,8 @@ function gaussian(name: string, length: number, deviation: number): Float32Array
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
   }
-  return Float32Array.from(
-    { length },
-    () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3) * deviation,
-  )
+  const numbers = new Float32Array(length)
+  const scale = Math.sqrt(3) * deviation
+  for (let i = 0; i < length; i++) numbers[i] = (uniform() + uniform() + uniform() + uniform() - 2) * scale
+  return numbers
 }

@@ -1,79 +1,174 @@
-import type { Cache, Model, Pass } from './model.ts'
+import type { Model, Pass } from './model.ts'
 import type { Logits } from './sampling.ts'
+import type { Pick, State } from './state.ts'
 
 /*
- * Rows of tokens that go through the model together. Columns are positions in the cache and the same for all rows: where
- * a row has nothing to add, its column is padding, which the mask hides and which positions do not count.
+ * Rows of tokens that go through the model together. Each row's tokens lie side by side in the columns of the state, at
+ * their end or at their start: a model that counts columns, as sliding windows do, counts right within a row.
  */
 
-/** Rows, and the model's memory of them. */
+/** Where the tokens of a row lie in columns that are wider than the row is long. */
+export type Side = 'end' | 'start'
+
+/** Rows, and what the model remembers of them. A batch has one owner, who hands it on or releases it. */
 export interface Batch {
+  readonly side: Side
   /** Tokens of each row so far. */
   readonly lengths: readonly number[]
-  /** For each row, which columns of the cache hold one of its tokens (1), and which only padding (0). */
-  readonly mask: Uint8Array
-  /** Undefined while there are no columns. */
-  readonly cache: Cache | undefined
+  readonly state: State
+}
+
+/** A prompt, and a start of it that the model has seen already: a batch of one row, which stays as it is. */
+export interface Start {
+  readonly tokens: readonly number[]
+  readonly seen?: Batch | undefined
 }
 
 /** Scores for the token that follows each row. */
 export type RowLogits = (row: number) => Logits
 
-export function emptyBatch(rows: number): Batch {
-  return { lengths: Array<number>(rows).fill(0), mask: new Uint8Array(0), cache: undefined }
+/** Tokens of a prompt that a pass has to compute at least. */
+export function unseen({ tokens, seen }: Start): number {
+  return tokens.length - (seen?.lengths[0] ?? 0)
 }
 
-/** Appends tokens to each row, at least one. */
-export async function extendBatch(
-  model: Model,
-  batch: Batch,
-  additions: ReadonlyArray<readonly number[]>,
-): Promise<{ batch: Batch; logits: RowLogits }> {
-  const pass = toPass(batch, additions)
-  const { logits, cache } = await model.forward(pass)
-  const lengths = additions.map((added, row) => (batch.lengths[row] as number) + added.length)
-  return { batch: { lengths, mask: pass.mask, cache }, logits }
+/**
+ * Puts prompts through the model.
+ *
+ * Rows at the end of their columns have as many new tokens each, the last of their prompts, so that padding is in front
+ * of all: of a start that was seen, a row takes what comes before those. Rows at the start need starts of one length.
+ */
+export async function readPrompts(model: Model, side: Side, starts: readonly Start[]) {
+  const { pass, lengths } = openPass(model, side, starts)
+  const seen = await model.forward(pass)
+  const batch: Batch = { side, lengths, state: seen.state }
+  return { batch, logits: lastLogits(seen.logits, pass, side, starts) }
 }
 
 /** The same for rows that end there: nothing is remembered of them, which is cheaper. */
-export function scoreBatch(
-  model: Model,
-  batch: Batch,
-  additions: ReadonlyArray<readonly number[]>,
-): Promise<RowLogits> {
-  return model.score(toPass(batch, additions))
+export async function scorePrompts(model: Model, side: Side, starts: readonly Start[]): Promise<RowLogits> {
+  const { pass } = openPass(model, side, starts)
+  return lastLogits(await model.score(pass), pass, side, starts)
 }
 
-/** A batch of the given rows, in that order; a row may be taken more than once. */
-export function takeRows(model: Model, { lengths, mask, cache }: Batch, rows: readonly number[]): Batch {
-  const columns = mask.length / lengths.length
-  const taken = new Uint8Array(rows.length * columns)
-  rows.forEach((row, i) => taken.set(mask.subarray(row * columns, (row + 1) * columns), i * columns))
-  return {
-    lengths: rows.map((row) => lengths[row] as number),
-    mask: taken,
-    cache: cache && model.takeRows(cache, rows),
-  }
+function lastLogits(
+  logits: (row: number, column: number) => Logits,
+  pass: Pass,
+  side: Side,
+  starts: readonly Start[],
+): RowLogits {
+  return (row) => logits(row, (side === 'end' ? pass.width : unseen(starts[row] as Start)) - 1)
 }
 
-function toPass(batch: Batch, additions: ReadonlyArray<readonly number[]>): Pass & { mask: Uint8Array } {
-  const rows = additions.length
-  const width = Math.max(...additions.map((added) => added.length))
-  const before = batch.mask.length / rows
+function openPass(model: Model, side: Side, starts: readonly Start[]): { pass: Pass; lengths: number[] } {
+  const lengths = starts.map(({ tokens }) => tokens.length)
+  const width = greatest(starts.map(unseen))
+  const kept = starts.map((start) =>
+    side === 'end' ? Math.max(0, start.tokens.length - width) : start.tokens.length - unseen(start),
+  )
+  const before = greatest(kept)
+  const state = takeStarts(model, side, starts, kept)
+  const rows = starts.length
   const columns = before + width
   const tokens = new Int32Array(rows * width)
   const positions = new Int32Array(rows * width)
   const mask = new Uint8Array(rows * columns)
-  additions.forEach((added, row) => {
-    const padding = width - added.length
-    mask.set(batch.mask.subarray(row * before, (row + 1) * before), row * columns)
-    mask.fill(1, row * columns + before + padding, (row + 1) * columns)
-    const start = row * width + padding
-    const length = batch.lengths[row] as number
-    for (let i = 0; i < added.length; i++) {
-      tokens[start + i] = added[i] as number
-      positions[start + i] = length + i
+  starts.forEach((start, row) => {
+    const from = kept[row] as number
+    const added = start.tokens.length - from
+    const first = row * width + (side === 'end' ? width - added : 0)
+    for (let i = 0; i < added; i++) {
+      tokens[first + i] = start.tokens[from + i] as number
+      positions[first + i] = from + i
     }
+    const end = row * columns + (side === 'end' ? columns : start.tokens.length)
+    mask.fill(1, end - start.tokens.length, end)
   })
-  return { rows, width, tokens, positions, mask, cache: batch.cache }
+  return {
+    lengths,
+    pass: { rows, width, tokens, positions, mask, state, scored: side === 'end' ? 1 : width },
+  }
+}
+
+/** What was seen of each prompt, as far as it is used: `kept` tokens. */
+function takeStarts(model: Model, side: Side, starts: readonly Start[], kept: readonly number[]): State {
+  const known = starts.find(({ seen }) => seen)?.seen
+  const columns = greatest(kept)
+  if (!known || columns === 0) return model.store.blank(starts.length)
+  const picks = starts.map(({ seen = known }, row): Pick => {
+    const count = kept[row] as number
+    const to = side === 'end' ? columns - count : 0
+    return { source: seen.state, row: 0, from: firstColumn(seen, 0), to, count }
+  })
+  return model.store.arrange(picks, columns)
+}
+
+/** Appends one token to each row. */
+export async function step(model: Model, { side, lengths, state }: Batch, tokens: readonly number[]) {
+  const rows = lengths.length
+  const columns = state.columns + 1
+  const mask = new Uint8Array(rows * columns)
+  lengths.forEach((length, row) => {
+    const end = row * columns + (side === 'end' ? columns : length + 1)
+    mask.fill(1, end - length - 1, end)
+  })
+  const seen = await model.forward({ rows, width: 1, tokens, positions: lengths, mask, state, scored: 1 })
+  const batch: Batch = { side, lengths: lengths.map((length) => length + 1), state: seen.state }
+  return { batch, logits: ((row) => seen.logits(row, 0)) as RowLogits }
+}
+
+/** Columns that are nothing but padding are left out once they are this share, for that takes a copy of the rest. */
+const IDLE_SHARE = 0.25
+
+/** Where the rows of a new batch lie. */
+export interface Layout {
+  readonly side: Side
+  /** Most columns that the next pass may have. */
+  readonly widest: number
+  /** Columns, if rows must stay in theirs. */
+  readonly columns?: number | undefined
+}
+
+/**
+ * Makes a batch of rows of others, which stay as they are.
+ *
+ * @param base is used up: its rows cost nothing where they stay in place; see {@link compact}
+ */
+export function gatherRows(
+  model: Model,
+  { side, widest, columns: given }: Layout,
+  parts: ReadonlyArray<{ readonly batch: Batch; readonly rows: readonly number[] }>,
+  base?: Batch,
+): Batch {
+  const lengths = parts.flatMap(({ batch, rows }) => rows.map((row) => batch.lengths[row] as number))
+  const needed = greatest(lengths)
+  const wide = base?.state.columns ?? 0
+  const roomy = needed <= wide && wide - needed <= IDLE_SHARE * wide && wide < widest
+  const columns = given ?? (roomy ? wide : needed)
+  const picks = parts.flatMap(({ batch, rows }) =>
+    rows.map((row): Pick => {
+      const count = batch.lengths[row] as number
+      const to = side === 'end' ? columns - count : 0
+      return { source: batch.state, row, from: firstColumn(batch, row), to, count }
+    }),
+  )
+  return { side, lengths, state: model.store.arrange(picks, columns, base?.state) }
+}
+
+/** The rows that are left, in an order in which few change places: the last ones fill the gaps. */
+export function compact(rows: number, ended: (row: number) => boolean): number[] {
+  const kept = Array.from({ length: rows }, (_, row) => row).filter((row) => !ended(row))
+  const gaps = Array.from({ length: kept.length }, (_, row) => row).filter(ended)
+  const order = Array.from({ length: kept.length }, (_, row) => row)
+  const movers = kept.filter((row) => row >= kept.length)
+  gaps.forEach((gap, i) => (order[gap] = movers[i] as number))
+  return order
+}
+
+function firstColumn({ side, lengths, state }: Batch, row: number): number {
+  return side === 'end' ? state.columns - (lengths[row] as number) : 0
+}
+
+function greatest(values: readonly number[]): number {
+  return values.reduce((most, value) => Math.max(most, value), 0)
 }

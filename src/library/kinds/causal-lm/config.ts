@@ -18,6 +18,8 @@ export const ConfigFile = z.looseObject({
   vocab_size: Count.optional(),
   max_position_embeddings: Count.optional(),
   n_positions: Count.optional(),
+  original_max_position_embeddings: Count.nullish(),
+  rope_scaling: z.looseObject({ original_max_position_embeddings: Count.nullish() }).nullish(),
   eos_token_id: TokenIds,
 })
 export type ConfigFile = z.infer<typeof ConfigFile>
@@ -34,6 +36,8 @@ export interface ModelConfig {
   vocabSize: number | undefined
   /** Most tokens of prompt and answer together. */
   maxPositions: number | undefined
+  /** Sequences longer than this have other rotary factors, those of "long rope". */
+  longAfter: number | undefined
   /** Tokens that end an answer. */
   endTokens: ReadonlySet<number>
 }
@@ -55,6 +59,14 @@ export function toModelConfig(config: ConfigFile, endTokens: z.infer<typeof Toke
     headDim: config.head_dim ?? undefined,
     vocabSize: config.vocab_size,
     maxPositions: config.max_position_embeddings ?? config.n_positions,
+    longAfter: longAfter(config),
     endTokens: new Set([endTokens ?? []].flat()),
   }
+}
+
+/** Other ways of stretching rotary factors know an original length too, but have the same factors for all lengths. */
+function longAfter({ rope_scaling: rope, ...config }: ConfigFile): number | undefined {
+  const kind = rope?.['rope_type'] ?? rope?.['type']
+  if (kind !== 'longrope' && kind !== 'su') return undefined
+  return config.original_max_position_embeddings ?? rope?.original_max_position_embeddings ?? undefined
 }

@@ -4,12 +4,14 @@ import type { Call, CallReporter, RunFunction } from '../../runtime/library-kind
 import { writeChoice, writeText, type Writing } from './answer.ts'
 import { startChoice } from './choices.ts'
 import type { Model } from './model.ts'
-import { type BatchLimits, planBatches } from './plan.ts'
-import { createPrefixKeeper, noPrefix } from './prefix.ts'
+import { createPlanner } from './groups.ts'
+import type { BatchLimits } from './plan.ts'
+import type { Abilities } from './probe.ts'
 import { createPrompter } from './prompt.ts'
-import { createRunner, type Row } from './rows.ts'
+import { createRunner } from './rows.ts'
 import { seededRandom } from './sampling.ts'
 import type { Tokenizer } from './tokenizer.ts'
+import type { Row } from './writing.ts'
 
 /** A model that is ready to generate, and what limits it. */
 export interface Engine {
@@ -20,9 +22,10 @@ export interface Engine {
   readonly maxPromptTokens: number
   /** Most tokens of a prompt and its answer together. */
   readonly maxPositions: number
+  /** Sequences longer than this are computed in another way, and so apart from others. */
+  readonly longAfter: number
   readonly limits: BatchLimits
-  /** Whether what prompts share at their start may be computed once. */
-  readonly sharePrefix: boolean
+  readonly abilities: Abilities
 }
 
 /** How long prompts are prepared before others get a turn, milliseconds. */
@@ -30,25 +33,10 @@ const TURN_MS = 10
 
 /** Makes one function of a context, as its options say, into one that runs calls. */
 export function createGenerate(engine: Engine, options: GenerateFunction): RunFunction {
-  const { model, limits, sharePrefix } = engine
   const toRow = createPreparer(engine, options)
-  const findPrefix = createPrefixKeeper(model)
-  const runRows = createRunner(model, options.choices !== undefined || options.maxNewTokens === 1)
-  return async (window, reporter) => {
-    const rows = await prepare(window, toRow, reporter)
-    const prefix = sharePrefix ? await findPrefix(rows.map((row) => row.prompt)) : noPrefix
-    const shared = prefix.tokens.length
-    const lengths = rows.map((row) => row.prompt.length - shared)
-    for (const indices of planBatches(lengths, limits, shared + options.maxNewTokens)) {
-      const batch = indices.map((index) => rows[index] as Row)
-      const begun = new Set(await reporter.begin(batch.map((row) => row.call)))
-      await runRows(
-        batch.filter((row) => begun.has(row.call)),
-        prefix,
-        reporter,
-      )
-    }
-  }
+  const brief = options.choices !== undefined || options.maxNewTokens === 1
+  const run = createRunner({ ...engine, plan: createPlanner(engine), brief })
+  return async (window, reporter) => run(await prepare(window, toRow, reporter), reporter)
 }
 
 /** @returns a function that makes a call a {@link Row}, and throws what is wrong with its input */
@@ -61,15 +49,17 @@ function createPreparer(engine: Engine, options: GenerateFunction): (call: Call)
   return (call) => {
     const prompt = toPrompt(call.input)
     const seed = options.seed ?? Math.random()
+    const limit = Math.min(options.maxNewTokens, maxPositions - prompt.length)
     return {
       call,
       prompt,
+      limit,
       startWriter() {
         const writing: Writing = {
           sampling: options,
           random: seededRandom(seed, prompt),
           promptTokens: prompt.length,
-          limit: Math.min(options.maxNewTokens, maxPositions - prompt.length),
+          limit,
           endTokens,
           decode,
         }

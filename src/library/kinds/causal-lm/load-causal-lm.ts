@@ -5,7 +5,7 @@ import { createGenerate, type Engine } from './generate.ts'
 import { bytesPerToken } from './graph.ts'
 import { loadModel } from './model.ts'
 import { cacheBudget, tokenBudget } from './plan.ts'
-import { probe } from './probe.ts'
+import { explainCost, probe } from './probe.ts'
 import { readTokenizer } from './tokenizer.ts'
 
 type CausalLmSpec = Extract<LibrarySpec, { library: 'causal-lm' }>
@@ -28,21 +28,28 @@ export async function loadCausalLm(
     threads: options.threads ?? setup.threads,
     device: setup.device,
   })
-  const { padding, prefix } = await probe(model)
   const maxPositions = config.maxPositions ?? Infinity
+  const longAfter = config.longAfter ?? Infinity
+  const abilities = await probe(model, Math.min(maxPositions, longAfter))
+  const cost = explainCost(abilities)
+  if (cost !== undefined) {
+    process.stderr.write(
+      `library: ${model.path} gives right answers in some ways only: ${cost}. Another export of it may do better\n`,
+    )
+  }
   const engine: Engine = {
     model,
     tokenizer,
     endTokens: toEndTokens(config.endTokens, tokenizer.endToken),
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
     maxPositions,
+    longAfter,
     limits: {
       rows: options.maxBatch,
       tokens: tokenBudget(model.level, model.bytes),
       cached: cacheBudget(process.availableMemory(), bytesPerToken(model.graph)),
-      padding,
     },
-    sharePrefix: prefix,
+    abilities,
   }
   return {
     level: model.level,

@@ -6,14 +6,10 @@ import { ContextFilesError } from '../../../common/task-errors.ts'
 import type { ModelConfig } from './config.ts'
 import { type Graph, readGraph } from './graph.ts'
 import type { Logits } from './sampling.ts'
+import { createMemoryStore, type State, type StateStore } from './state.ts'
+import { integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
 /* The one place that calls onnxruntime: a graph loaded from disk, and its forward pass. */
-
-/** Keys and values of a batch for all positions so far: tensors [rows, heads, positions, size], as the graph orders them. */
-export interface Cache {
-  readonly positions: number
-  readonly tensors: readonly Tensor[]
-}
 
 /** New tokens for each row of a batch, and what the model has seen of it. Matrices are flat, row after row. */
 export interface Pass {
@@ -24,15 +20,18 @@ export interface Pass {
   readonly tokens: ArrayLike<number>
   /** `rows x width`: where in its sequence each new token stands. */
   readonly positions: ArrayLike<number>
-  /** `rows x (cached + width)`: 1, or 0 where there is only padding. */
+  /** `rows x (columns of the state + width)`: 1, or 0 where there is only padding. */
   readonly mask: ArrayLike<number>
-  readonly cache: Cache | undefined
+  /** Used up by the pass. */
+  readonly state: State
+  /** Of how many columns, from the end, scores are wanted. A graph may give more. */
+  readonly scored: number
 }
 
 export interface Seen {
-  /** Scores for the token after the last of a row. */
-  logits: (row: number) => Logits
-  readonly cache: Cache
+  /** Scores for the token after one of a row's new tokens. They are overwritten by the next pass. */
+  logits: (row: number, column: number) => Logits
+  readonly state: State
 }
 
 export interface Model {
@@ -42,11 +41,10 @@ export interface Model {
   readonly level: 'memory' | 'device'
   /** Size of graph and weights on disk, bytes. */
   readonly bytes: number
+  readonly store: StateStore
   forward(pass: Pass): Promise<Seen>
-  /** The same without a cache to go on from, which need not be brought out of the runtime then. */
+  /** The same without a state to go on from, which need not be brought out of the runtime then. */
   score(pass: Pass): Promise<Seen['logits']>
-  /** Copies rows of a cache, in the given order; a row may be taken more than once. */
-  takeRows(cache: Cache, rows: readonly number[]): Cache
   close(): Promise<void>
 }
 
@@ -69,23 +67,62 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
   const bytes = (await sizeOf(path)) + (await sizeOf(`${path}_data`, 0))
   const { session, level } = await openSession(runtime, path, options)
   const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
+  return { path, level, bytes, ...createPasses(session, graph, createMemoryStore(graph.state)) }
+}
+
+/** The forward pass of a graph whose state lies in a store. */
+function createPasses(session: InferenceSession, graph: Graph, store: StateStore) {
+  let logitsRoom: Numbers = new Float32Array(0)
+  /** Whether the graph has shown that it gives logits as expected, so that there can be room for them beforehand. */
+  let regular = false
+  const logitsTensor = (pass: Pass): Tensor | null => {
+    if (!regular) return null
+    const columns = graph.keepLogits ? pass.scored : pass.width
+    const length = pass.rows * columns * graph.vocabSize
+    if (logitsRoom.length < length || logitsRoom.length > LOGITS_KEPT) {
+      logitsRoom = graph.logitsType === 'float16' ? new Uint16Array(length) : new Float32Array(length)
+    }
+    return makeTensor(graph.logitsType, logitsRoom.subarray(0, length), [pass.rows, columns, graph.vocabSize])
+  }
+  const readLogits = (pass: Pass, outputs: InferenceSession.ReturnType) => {
+    const logits = outputs['logits'] as Tensor
+    const [rows, columns] = logits.dims as [number, number]
+    if (rows !== pass.rows || logits.dims.at(-1) !== graph.vocabSize)
+      throw new Error(`the graph gave logits of shape ${logits.dims.join('x')} for ${pass.rows} sequences`)
+    regular ||=
+      pass.width > 1 && logits.dims.length === 3 && columns === (graph.keepLogits ? pass.scored : pass.width)
+    return toLogits(graph, pass, logits)
+  }
   return {
     graph,
-    path,
-    level,
-    bytes,
-    async forward(pass) {
-      const outputs = await session.run(toFeeds(runtime, graph, pass))
-      const tensors = graph.present.map((name) => outputs[name] as Tensor)
-      const positions = (pass.cache?.positions ?? 0) + pass.width
-      return { logits: toLogits(graph, pass, outputs), cache: { positions, tensors } }
+    store,
+    async forward(pass: Pass): Promise<Seen> {
+      const columns = pass.state.columns + pass.width
+      const tensors = store.room(pass.rows, columns)
+      const fetches: Record<string, Tensor | null> = { logits: logitsTensor(pass) }
+      graph.state.forEach(({ output }, i) => (fetches[output] = tensors?.[i] ?? null))
+      const outputs = await session.run(toFeeds(graph, pass), fetches, QUIET).catch((error: unknown) => {
+        if (tensors) store.release({ rows: pass.rows, columns, tensors })
+        throw error
+      })
+      store.release(pass.state)
+      const given = tensors ?? graph.state.map(({ output }) => outputs[output] as Tensor)
+      return { logits: readLogits(pass, outputs), state: { rows: pass.rows, columns, tensors: given } }
     },
-    score: async (pass) =>
-      toLogits(graph, pass, await session.run(toFeeds(runtime, graph, pass), ['logits'])),
-    takeRows: (cache, rows) => takeRows(runtime, cache, rows),
+    async score(pass: Pass): Promise<Seen['logits']> {
+      const outputs = await session.run(toFeeds(graph, pass), { logits: logitsTensor(pass) }, QUIET)
+      store.release(pass.state)
+      return readLogits(pass, outputs)
+    },
     close: () => session.release(),
   }
 }
+
+/** Room for logits up to this many numbers is kept from pass to pass. */
+const LOGITS_KEPT = 32 << 20
+
+/** The engine tries out what graphs can do, and says itself what comes of it. */
+const QUIET: InferenceSession.RunOptions = { logSeverityLevel: 4 }
 
 async function sizeOf(path: string, otherwise?: number): Promise<number> {
   try {
@@ -111,7 +148,10 @@ async function openSession(runtime: typeof Runtime, path: string, { threads, dev
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    logSeverityLevel: 3,
+    // Passes differ in shape from one to the next: an arena and a plan for one shape only keep memory from the others.
+    enableCpuMemArena: false,
+    enableMemPattern: false,
+    logSeverityLevel: 4,
   }
   const refusals: string[] = []
   for (const name of device === 'cpu' ? [] : ACCELERATORS) {
@@ -136,73 +176,33 @@ async function openSession(runtime: typeof Runtime, path: string, { threads, dev
   return { session, level: 'memory' } as const
 }
 
-function toFeeds(runtime: typeof Runtime, graph: Graph, pass: Pass): Record<string, Tensor> {
-  const { rows, width, cache } = pass
+function toFeeds(graph: Graph, pass: Pass): Record<string, Tensor> {
+  const { rows, width, state } = pass
   const feeds: Record<string, Tensor> = {}
   const integers = (name: string, values: ArrayLike<number>, dims: readonly number[]) => {
-    feeds[name] =
-      graph.integers.get(name) === 'int64'
-        ? new runtime.Tensor('int64', toInt64(values), dims)
-        : new runtime.Tensor('int32', Int32Array.from(values), dims)
+    const type = graph.integers.get(name)
+    if (type) feeds[name] = integerTensor(type, values, dims)
   }
   integers('input_ids', pass.tokens, [rows, width])
   integers('attention_mask', pass.mask, [rows, pass.mask.length / rows])
-  if (graph.hasPositions) integers('position_ids', pass.positions, [rows, width])
-  if (graph.keepLogits) integers(graph.keepLogits.name, [1], graph.keepLogits.dims)
-  graph.past.forEach((name, i) => {
-    const tensor = cache?.tensors[i]
-    feeds[name] = tensor ? toInput(tensor) : emptyCache(runtime, graph, rows)
-  })
+  integers('position_ids', pass.positions, [rows, width])
+  if (graph.keepLogits) integers(graph.keepLogits.name, [pass.scored], graph.keepLogits.dims)
+  graph.state.forEach(({ input }, i) => (feeds[input] = state.tensors[i] as Tensor))
   return feeds
 }
 
-/**
- * What was an output as an input. onnxruntime hands out half-precision numbers as a Float16Array but does not take one
- * back: it wants to see the bits. Its Tensor class insists on Float16Array, so this stands in for one.
- */
-function toInput(tensor: Tensor): Tensor {
-  if (tensor.type !== 'float16') return tensor
-  const { buffer, byteOffset, length } = tensor.data as Uint16Array
-  const { type, dims, location } = tensor
-  return { type, dims, location, data: new Uint16Array(buffer, byteOffset, length) } as unknown as Tensor
-}
-
-/** Writes the low halves only, which is many times faster than making a BigInt of each value. None is negative. */
-function toInt64(values: ArrayLike<number>): BigInt64Array {
-  const wide = new BigInt64Array(values.length)
-  const halves = new Int32Array(wide.buffer)
-  for (let i = 0; i < values.length; i++) halves[2 * i] = values[i] as number
-  return wide
-}
-
-function emptyCache(runtime: typeof Runtime, { kvType, kvHeads, headDim }: Graph, rows: number): Tensor {
-  const dims = [rows, kvHeads, 0, headDim]
-  return kvType === 'float32'
-    ? new runtime.Tensor('float32', new Float32Array(0), dims)
-    : new runtime.Tensor('float16', new Uint16Array(0), dims)
-}
-
-function toLogits(graph: Graph, pass: Pass, outputs: Readonly<Record<string, Tensor>>): Seen['logits'] {
-  const { dims, data } = outputs['logits'] as Tensor
-  const [rows, positions, vocabulary] = dims as [number, number, number]
-  if (rows !== pass.rows || vocabulary !== graph.vocabSize) {
-    throw new Error(`the graph gave logits of shape ${dims.join('x')} for ${pass.rows} sequences`)
+function toLogits(graph: Graph, pass: Pass, { dims, data }: Tensor): Seen['logits'] {
+  const vocabulary = graph.vocabSize
+  const columns = dims.length === 3 ? (dims[1] as number) : 1
+  const { buffer, byteOffset, length } = data as Numbers
+  const scores =
+    graph.logitsType === 'float16'
+      ? new Float16Array(buffer as ArrayBuffer, byteOffset, length)
+      : (data as Float32Array)
+  // A graph may give the last columns only.
+  const missing = pass.width - columns
+  return (row, column) => {
+    const start = (row * columns + column - missing) * vocabulary
+    return scores.subarray(start, start + vocabulary)
   }
-  const scores = data as Float32Array
-  return (row) => {
-    const end = (row + 1) * positions * vocabulary
-    return scores.subarray(end - vocabulary, end)
-  }
-}
-
-function takeRows(runtime: typeof Runtime, cache: Cache, rows: readonly number[]): Cache {
-  const tensors = cache.tensors.map((tensor) => {
-    const source = tensor.data as Float32Array
-    const [from, ...rest] = tensor.dims as [number, ...number[]]
-    const size = source.length / from
-    const copy = new (source.constructor as Float32ArrayConstructor)(rows.length * size)
-    rows.forEach((row, i) => copy.set(source.subarray(row * size, (row + 1) * size), i * size))
-    return new runtime.Tensor(tensor.type as 'float32', copy, [rows.length, ...rest])
-  })
-  return { positions: cache.positions, tensors }
 }

@@ -7,56 +7,92 @@ export interface BatchLimits {
   tokens: number
   /** Most tokens of a batch that are remembered at any time, padding and answers included. Likewise. */
   cached: number
-  /** Whether sequences of different lengths may share a batch, the shorter ones padded. */
-  padding: boolean
 }
 
 /** How much of a batch may be padding: more than this costs more than a second batch would. */
 const PADDING_SHARE = 0.5
 
+export interface PassLimits extends BatchLimits {
+  /** Whether sequences of different lengths may share a batch, the shorter ones padded. */
+  padding: boolean
+}
+
 /**
- * Puts sequences of the given lengths into batches, each within `limits` and of similar lengths, shortest first.
+ * Puts sequences of the given lengths into batches, each within `limits` and of similar lengths, longest first: those
+ * that come later then find room beside those that go on.
  *
  * @param extra tokens that are remembered of each sequence besides: what was seen of it before, and its answer
  * @returns for each batch the indices of its sequences; every index is in exactly one
  */
-export function planBatches(lengths: readonly number[], limits: BatchLimits, extra: number): number[][] {
-  const order = [...lengths.keys()].sort((a, b) => length(lengths, a) - length(lengths, b) || a - b)
+export function planBatches(lengths: readonly number[], limits: PassLimits, extra: number): number[][] {
+  const order = [...lengths.keys()].sort((a, b) => length(lengths, b) - length(lengths, a) || a - b)
   const batches: number[][] = []
   let batch: number[] = []
   let tokens = 0
   for (const index of order) {
-    const width = length(lengths, index)
+    const width = length(lengths, batch[0] ?? index)
     const padded = width * (batch.length + 1)
     const fits =
       batch.length < limits.rows &&
       padded <= limits.tokens &&
       (width + extra) * (batch.length + 1) <= limits.cached &&
       (limits.padding
-        ? padded - (tokens + width) <= PADDING_SHARE * padded
-        : width === length(lengths, batch[0] ?? index))
+        ? padded - (tokens + length(lengths, index)) <= PADDING_SHARE * padded
+        : length(lengths, index) === width)
     if (batch.length > 0 && !fits) {
       batches.push(batch)
       batch = []
       tokens = 0
     }
     batch.push(index)
-    tokens += width
+    tokens += length(lengths, index)
   }
   if (batch.length > 0) batches.push(batch)
   return batches
 }
 
-/** How many tokens all sequences have in common at their start, leaving each at least one of its own. */
-export function commonPrefix(sequences: ReadonlyArray<readonly number[]>): number {
-  const [first, ...others] = sequences
-  if (first === undefined) return 0
-  let common = first.length - 1
-  for (const other of others) {
-    common = Math.min(common, other.length - 1)
-    for (let i = 0; i < common; i++) if (first[i] !== other[i]) common = i
+/** What one more pass through the model costs at least, in tokens. */
+export const PASS_TOKENS = 64
+
+/**
+ * Starts that are worth computing once: a prompt shares one with others, as a system prompt, and within those perhaps a
+ * longer one with fewer, as a document.
+ *
+ * @returns for each sequence the lengths of its starts, shortest first; each leaves it at least one token of its own
+ */
+export function planStarts(sequences: ReadonlyArray<readonly number[]>): number[][] {
+  const starts = sequences.map((): number[] => [])
+  const order = [...sequences.keys()].sort((a, b) => compare(sequence(a), sequence(b)))
+  const groups: { members: number[]; known: number; seen: number }[] = [{ members: order, known: 0, seen: 0 }]
+  for (let group = groups.pop(); group; group = groups.pop()) {
+    const { members, known, seen } = group
+    if (members.length < 2) continue
+    // Members are in order, so that what the first and the last share, all do.
+    const common = shared(sequence(members[0] as number), sequence(members.at(-1) as number), known)
+    const longer = members.filter((index) => sequence(index).length > common)
+    const worth = (longer.length - 1) * (common - seen) > PASS_TOKENS
+    if (worth) for (const index of longer) starts[index]?.push(common)
+    const branches = Map.groupBy(longer, (index) => sequence(index)[common])
+    for (const branch of branches.values())
+      groups.push({ members: branch, known: common, seen: worth ? common : seen })
   }
-  return Math.max(0, common)
+  return starts
+
+  function sequence(index: number): readonly number[] {
+    return sequences[index] as readonly number[]
+  }
+}
+
+/** How many tokens two sequences share at their start, of which `known` are known to be. */
+function shared(a: readonly number[], b: readonly number[], known: number): number {
+  let at = known
+  while (at < a.length && at < b.length && a[at] === b[at]) at++
+  return at
+}
+
+function compare(a: readonly number[], b: readonly number[]): number {
+  const at = shared(a, b, 0)
+  return (a[at] ?? -1) - (b[at] ?? -1)
 }
 
 /**
@@ -76,7 +112,7 @@ const CACHED_WEIGHTS = 64 << 20
  * a token is added there are the cache before, the one after, and a copy on its way out.
  */
 export function cacheBudget(free: number, perToken: number): number {
-  return Math.floor(free / (4 * perToken))
+  return Math.floor(free / (4 * Math.max(1, perToken)))
 }
 
 function length(lengths: readonly number[], index: number): number {

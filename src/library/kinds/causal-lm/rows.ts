@@ -1,116 +1,112 @@
-import type { Call, CallOutcome, CallReporter } from '../../runtime/library-kind.ts'
-import type { Writer } from './answer.ts'
-import { extendBatch, type RowLogits, scoreBatch, takeRows } from './batch.ts'
-import type { Model } from './model.ts'
-import type { Prefix } from './prefix.ts'
+import type { CallReporter } from '../../runtime/library-kind.ts'
+import { readPrompts, scorePrompts, type Side, type Start } from './batch.ts'
+import { createLanes, type Failure, type LaneOptions, type Lanes } from './lanes.ts'
+import type { BatchLimits } from './plan.ts'
+import { type End, type Row, startWriting } from './writing.ts'
 
-/** A call that is ready to run. */
-export interface Row {
-  readonly call: Call
-  readonly prompt: readonly number[]
-  startWriter(): Writer
+/** Rows whose prompts go through the model together. */
+export interface Group {
+  readonly side: Side
+  readonly rows: readonly Row[]
+  /** What the model has seen of some of the rows already. */
+  starts: (rows: readonly Row[]) => Promise<readonly Start[]>
 }
 
-/** A row and its answer, as far as it is written. */
-interface Writing {
-  readonly row: Row
-  readonly writer: Writer
-  ended: boolean
+export interface RunnerOptions extends LaneOptions {
+  readonly limits: BatchLimits
+  /** Puts rows into groups, in the order in which they are to be begun. */
+  plan: (rows: readonly Row[]) => Group[]
+  /**
+   * Whether the first token may be all of an answer. As long as it usually is, no state is asked for to go on from, and
+   * the few rows that need it are begun again.
+   */
+  readonly brief: boolean
 }
 
-type End = (row: Row, outcome: CallOutcome) => void
-
-/** Rows that have ended stay in their batch until they are this share of it: leaving them out takes a copy of the rest. */
-const ENDED_SHARE = 0.25
+/** Rows join those that go on once there is room for this share of a batch: prompts are read best together. */
+const JOINING_SHARE = 1 / 8
 /** Looking at first tokens alone pays as long as no more rows than this share need others; a few are no proof. */
 const UNDECIDED_SHARE = 0.1
 const UNDECIDED_FEW = 16
 
-/**
- * Makes a function that runs rows together until each has its answer. All of them begin with the prefix it is given.
- *
- * @param brief the first token may be all of an answer. As long as it usually is, no cache is asked for to go on from,
- *   and the few rows that need it are begun again.
- */
+/** Makes a function that runs rows until each has its answer: rows join as others end. */
 export function createRunner(
-  model: Model,
-  brief: boolean,
-): (rows: readonly Row[], prefix: Prefix, reporter: CallReporter) => Promise<void> {
-  let peeking = brief
+  options: RunnerOptions,
+): (rows: readonly Row[], reporter: Pick<CallReporter, 'begin' | 'end'>) => Promise<void> {
+  const { model, limits, plan } = options
+  let peeking = options.brief
   let peeked = 0
   let undecided = 0
-  return run
 
-  /** Rows that a batch fails with, for want of memory perhaps, are tried again in halves. */
-  async function run(rows: readonly Row[], prefix: Prefix, reporter: CallReporter): Promise<void> {
+  return async (rows, reporter) => {
+    const end: End = (row, outcome) => reporter.end(row.call, outcome)
+    await run(plan(rows), end, async (some) => {
+      const begun = new Set(await reporter.begin(some.map(({ call }) => call)))
+      return some.filter(({ call }) => begun.has(call))
+    })
+  }
+
+  async function run(
+    groups: Group[],
+    end: End,
+    begin: (rows: readonly Row[]) => Promise<readonly Row[]>,
+  ): Promise<void> {
+    const lanes = createLanes(options)
+    for (;;) {
+      const group = takeGroup(groups, lanes)
+      let failures: Failure[]
+      if (group) failures = await admit({ ...group, rows: await begin(group.rows) }, lanes, end)
+      else if (lanes.rows > 0) failures = await lanes.step(end)
+      else return
+      for (const failure of failures) await retry(failure, end)
+    }
+  }
+
+  /** The rows that may join now, if any; what is left of their group stays in front. */
+  function takeGroup(groups: Group[], lanes: Lanes): Group | undefined {
+    const [group] = groups
+    if (!group) return undefined
+    const { rows } = group
+    const room = Math.min(limits.rows - lanes.rows, lanes.roomFor(rows))
+    const enough = Math.min(rows.length, Math.ceil(limits.rows * JOINING_SHARE))
+    const joins = options.abilities.steps !== 'together' && room >= enough
+    if (lanes.rows > 0 && !joins) return undefined
+    const count = Math.max(1, room)
+    if (count >= rows.length) groups.shift()
+    else groups[0] = { ...group, rows: rows.slice(count) }
+    return { ...group, rows: rows.slice(0, count) }
+  }
+
+  /** Reads the prompts of rows and writes their first tokens. Those with more to say go on in the lanes. */
+  async function admit({ side, rows, starts }: Group, lanes: Lanes, end: End): Promise<Failure[]> {
     const left = new Set(rows)
-    const end: End = (row, outcome) => {
+    const endOne: End = (row, outcome) => {
       left.delete(row)
-      reporter.end(row.call, outcome)
+      end(row, outcome)
     }
     try {
-      if (peeking && rows.length > 0) {
-        await writeFirstTokens(model, rows, prefix, end)
+      if (peeking && left.size > 0) {
+        startWriting(rows, await scorePrompts(model, side, await starts(rows)), endOne)
         peeked += rows.length
         undecided += left.size
         peeking = undecided <= UNDECIDED_FEW + UNDECIDED_SHARE * peeked
       }
-      if (left.size > 0) await writeAnswers(model, [...left], prefix, end)
+      if (left.size === 0) return []
+      const open = [...left]
+      const { batch, logits } = await readPrompts(model, side, await starts(open))
+      lanes.add(batch, startWriting(open, logits, endOne))
+      return []
     } catch (error) {
-      const failed = [...left]
-      if (failed.length === 1) return failed.forEach((row) => end(row, { error }))
-      const half = Math.ceil(failed.length / 2)
-      await run(failed.slice(0, half), prefix, reporter)
-      await run(failed.slice(half), prefix, reporter)
+      return [{ rows: [...left], error }]
     }
   }
-}
 
-async function writeFirstTokens(model: Model, rows: readonly Row[], prefix: Prefix, end: End): Promise<void> {
-  const { batch, additions } = begin(model, rows, prefix)
-  advance(startAll(rows), await scoreBatch(model, batch, additions), end)
-}
-
-async function writeAnswers(model: Model, rows: readonly Row[], prefix: Prefix, end: End): Promise<void> {
-  let writings = startAll(rows)
-  let { batch, additions } = begin(model, rows, prefix)
-  for (;;) {
-    const seen = await extendBatch(model, batch, additions)
-    const tokens = advance(writings, seen.logits, end)
-    const open = [...writings.keys()].filter((i) => !writings[i]?.ended)
-    if (open.length === 0) return
-    const crowded = open.length <= (1 - ENDED_SHARE) * writings.length
-    const kept = crowded ? open : [...writings.keys()]
-    batch = crowded ? takeRows(model, seen.batch, open) : seen.batch
-    writings = kept.map((i) => writings[i] as Writing)
-    additions = kept.map((i) => [tokens[i] as number])
-  }
-}
-
-/** A batch of what rows share, and what each adds to it. */
-function begin(model: Model, rows: readonly Row[], { tokens, batch }: Prefix) {
-  return {
-    batch: takeRows(model, batch, Array<number>(rows.length).fill(0)),
-    additions: rows.map(({ prompt }): readonly number[] => prompt.slice(tokens.length)),
-  }
-}
-
-function startAll(rows: readonly Row[]): Writing[] {
-  return rows.map((row) => ({ row, writer: row.startWriter(), ended: false }))
-}
-
-/** Writes the next token of each answer, or ends it. Returns the tokens; any will do for an answer that has ended. */
-function advance(writings: readonly Writing[], logits: RowLogits, end: End): number[] {
-  return writings.map((writing, i) => {
-    if (writing.ended) return 0
-    try {
-      const token = writing.writer.write(logits(i))
-      if (token !== undefined) return token
-      end(writing.row, { value: writing.writer.answer() })
-    } catch (error) {
-      end(writing.row, { error })
+  /** Rows that a pass failed with, for want of memory perhaps, are tried again in halves, by themselves. */
+  async function retry({ rows, error }: Failure, end: End): Promise<void> {
+    if (rows.length === 1) return rows.forEach((row) => end(row, { error }))
+    const half = Math.ceil(rows.length / 2)
+    for (const part of [rows.slice(0, half), rows.slice(half)]) {
+      if (part.length > 0) await run(plan(part), end, (some) => Promise.resolve(some))
     }
-    writing.ended = true
-    return 0
-  })
+  }
 }

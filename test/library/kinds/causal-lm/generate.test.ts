@@ -7,7 +7,7 @@ import { argmax } from '../../../../src/library/kinds/causal-lm/sampling.ts'
 import { GenerateFunction } from '../../../../src/protocol/context.ts'
 import type { z } from 'zod'
 import { createRecorder } from '../../support/recorder.ts'
-import { createToy, letters, scramble, type ToyModel, type ToyOptions, toyTokenizer } from './toy.ts'
+import { able, createToy, letters, scramble, type ToyModel, type ToyOptions, toyTokenizer } from './toy.ts'
 
 const END = 0
 const vocabSize = letters.length
@@ -19,15 +19,22 @@ interface Plant {
 }
 
 function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {}): Plant {
-  const model = createToy({ vocabSize, ...toy })
+  const { abilities, longAfter } = changes
+  const model = createToy({
+    vocabSize,
+    ...(abilities && { abilities }),
+    ...(longAfter && { longAfter }),
+    ...toy,
+  })
   const engine: Engine = {
     model,
     tokenizer: toyTokenizer,
     endTokens: new Set([END]),
     maxPromptTokens: 199,
     maxPositions: 200,
-    limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
-    sharePrefix: true,
+    limits: { rows: 8, tokens: 400, cached: 10_000 },
+    longAfter: Infinity,
+    abilities: able,
     ...changes,
   }
   return {
@@ -73,11 +80,16 @@ describe('greedy generation', () => {
       rows: fc.integer({ min: 1, max: 10 }),
       tokens: fc.integer({ min: 1, max: 300 }),
       cached: fc.integer({ min: 1, max: 2000 }),
-      padding: fc.boolean(),
     })
+    const abilities = fc.record({
+      prompts: fc.constantFrom('end', 'start', 'equal', 'one'),
+      steps: fc.constantFrom('end', 'start', 'together'),
+      starts: fc.constantFrom('end', 'equal', 'one', undefined),
+    })
+    const longAfter = fc.constantFrom(20, 30, Infinity)
     await fc.assert(
-      fc.asyncProperty(prompts, limits, fc.boolean(), async (all, batches, sharePrefix) => {
-        const answers = await plant({ limits: batches, sharePrefix }).answer(all, { maxNewTokens: 12 })
+      fc.asyncProperty(prompts, limits, abilities, longAfter, async (all, limits, abilities, longAfter) => {
+        const answers = await plant({ limits, abilities, longAfter }).answer(all, { maxNewTokens: 12 })
         answers.forEach((answer, i) => {
           const expected = greedy(all[i]!, 12)
           assert.deepEqual(answer, {
@@ -87,12 +99,12 @@ describe('greedy generation', () => {
           })
         })
       }),
-      { numRuns: 60 },
+      { numRuns: 200 },
     )
   })
 
   test('computes the start that prompts share only once', async () => {
-    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, cached: 10_000, padding: true } })
+    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, cached: 10_000 } })
     const start = 'x'.repeat(50)
     await answer(
       Array.from({ length: 20 }, (_, i) => start + letters[i + 2]! + 'y'),
@@ -192,10 +204,7 @@ describe('generation with choices', () => {
     const yes = toyTokenizer.encode('yes', false)
     const score = (sequence: readonly number[]) =>
       Array.from({ length: vocabSize }, (_, token) => (token === yes[sequence.length - 1] ? 1 : 0))
-    const { model, answer } = plant(
-      { limits: { rows: 40, tokens: 400, cached: 10_000, padding: true } },
-      { score },
-    )
+    const { model, answer } = plant({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
     const answers = await answer(Array<string>(60).fill('a'), { choices: ['yes', 'yet'] })
     assert.ok(answers.every(({ label, tokens }) => label === 'yes' && tokens.generated === 3))
     const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
@@ -223,7 +232,7 @@ describe('sampled generation', () => {
     await fc.assert(
       fc.asyncProperty(prompts, async (all) => {
         const together = await plant().answer(all, how)
-        const apart = await plant({ limits: { rows: 1, tokens: 1, cached: 10_000, padding: false } }).answer(
+        const apart = await plant({ limits: { rows: 1, tokens: 1, cached: 10_000 } }).answer(
           all.toReversed(),
           how,
         )
@@ -273,8 +282,9 @@ describe('what goes wrong in a batch', () => {
       endTokens: new Set([END]),
       maxPromptTokens: 99,
       maxPositions: 100,
-      limits: { rows: 8, tokens: 400, cached: 10_000, padding: true },
-      sharePrefix: false,
+      limits: { rows: 8, tokens: 400, cached: 10_000 },
+      longAfter: Infinity,
+      abilities: { ...able, starts: undefined },
     }
     const reporter = createRecorder()
     const inputs = ['ab', 'bX', 'ca', 'dd', 'ee']

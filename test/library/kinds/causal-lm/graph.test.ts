@@ -76,13 +76,17 @@ describe('a graph', () => {
           ['attention_mask', 'int64'],
           ['position_ids', 'int64'],
         ],
+        hasMask: true,
         hasPositions: true,
         keepLogits: undefined,
-        past: ['0.key', '0.value', '1.key', '1.value'].map((part) => `past_key_values.${part}`),
-        present: ['0.key', '0.value', '1.key', '1.value'].map((part) => `present.${part}`),
-        kvType: 'float32',
-        kvHeads: 2,
-        headDim: 8,
+        state: ['0.key', '0.value', '1.key', '1.value'].map((part) => ({
+          input: `past_key_values.${part}`,
+          output: `present.${part}`,
+          type: 'float32',
+          dims: [0, 2, 0, 8],
+          grows: 2,
+        })),
+        logitsType: 'float32',
         vocabSize: 100,
       },
     )
@@ -93,8 +97,10 @@ describe('a graph', () => {
     without(inputs, 'position_ids')
     const graph = read({ inputs: inputs.toReversed(), outputs: outputs.toReversed() })
     assert.equal(graph.hasPositions, false)
-    assert.equal(graph.kvType, 'float16')
-    assert.equal(graph.past[0], 'past_key_values.0.key')
+    assert.deepEqual(new Set(graph.state.map(({ type }) => type)), new Set(['float16']))
+    assert.ok(
+      graph.state.every(({ input, output }) => output === input.replace('past_key_values', 'present')),
+    )
   })
 
   test('may compute logits for the last positions only', () => {
@@ -111,24 +117,67 @@ describe('a graph', () => {
 
   test('may leave to config.json what it has of heads, under any name it uses', () => {
     const open = ports({ heads: 'heads', size: 'size' })
-    assert.equal(read(open).kvHeads, 2)
-    assert.equal(read(open, { num_key_value_heads: undefined }).kvHeads, 4)
-    assert.equal(read(open, { head_dim: 16 }).headDim, 16)
+    const sizes = (changes: object = {}) => read(open, changes).state[0]?.dims
+    assert.deepEqual(sizes(), [0, 2, 0, 8])
+    assert.deepEqual(sizes({ num_key_value_heads: undefined }), [0, 4, 0, 8])
+    assert.deepEqual(sizes({ head_dim: 16 }), [0, 2, 0, 16])
     const old = { num_hidden_layers: undefined, num_attention_heads: undefined, hidden_size: undefined }
-    const named = read(open, { ...old, n_layer: 2, n_head: 2, n_embd: 16, num_key_value_heads: undefined })
-    assert.deepEqual([named.kvHeads, named.headDim], [2, 8])
+    const named = { ...old, n_layer: 2, n_head: 2, n_embd: 16, num_key_value_heads: undefined }
+    assert.deepEqual(sizes(named), [0, 2, 0, 8])
   })
 
-  test('is refused without a KV cache, whole and alike in all layers', () => {
+  test('remembers whatever goes in and comes out in pairs, of any shape, under any of the usual names', () => {
+    const { inputs, outputs } = ports()
+    const pair = (before: string, after: string, shape: (number | string)[], then = shape) => {
+      inputs.push(value(before, 'float32', shape))
+      outputs.push(value(after, 'float32', then))
+    }
+    pair('past_conv.2', 'present_conv.2', ['batch', 16, 3])
+    pair('past_ssm.3', 'present_ssm.3', ['b', 4, 8, 16])
+    pair('cache_params.past.recurrent.4', 'cache_params.present.recurrent.4', ['b', 2])
+    pair('past_5.latent', 'present_5.latent', ['b', 'past_sequence_length', 12], ['b', 'total', 12])
+    const { state } = read({ inputs, outputs }, { num_hidden_layers: 6 })
+    assert.deepEqual(
+      state.slice(4).map(({ output, dims, grows }) => ({ output, dims, grows })),
+      [
+        { output: 'present_conv.2', dims: [0, 16, 3], grows: undefined },
+        { output: 'present_ssm.3', dims: [0, 4, 8, 16], grows: undefined },
+        { output: 'cache_params.present.recurrent.4', dims: [0, 2], grows: undefined },
+        { output: 'present_5.latent', dims: [0, 0, 12], grows: 1 },
+      ],
+    )
+  })
+
+  test('may have keys and values of different sizes, names of dimensions by layer, and fewer layers than config.json', () => {
+    const { inputs, outputs } = ports()
+    const layers = inputs.map((info, i) =>
+      info.name.includes('past')
+        ? { ...info, shape: ['b', 2, `past_${i}`, info.name.endsWith('key') ? 8 : 4] }
+        : info,
+    )
+    const { state } = read({ inputs: layers, outputs }, { num_hidden_layers: 30 })
+    assert.deepEqual(
+      state.map(({ dims, grows }) => [...dims, grows]),
+      [8, 4, 8, 4].map((size) => [0, 2, 0, size, 2]),
+    )
+  })
+
+  test('is refused without a state to go on from, or with half of one', () => {
     refuses((graph) => void (graph.inputs = graph.inputs.slice(0, 3)), /takes no KV cache.*export/)
-    refuses(({ inputs }) => without(inputs, 'past_key_values.1.key'), /no input past_key_values\.1\.key/)
-    refuses(({ outputs }) => without(outputs, 'present.0.value'), /no output present\.0\.value/)
+    refuses(
+      ({ inputs }) => without(inputs, 'past_key_values.1.key'),
+      /no input that its output present\.1\.key/,
+    )
+    refuses(
+      ({ outputs }) => without(outputs, 'present.0.value'),
+      /no output .* input past_key_values\.0\.value/,
+    )
     refuses(({ inputs }) => {
       inputs[4] = value('past_key_values.0.value', 'float16', ['batch', 2, 'past', 8])
-    }, /uneven shape: past_key_values\.0\.value/)
-    refuses((graph) => {
-      graph.inputs = graph.inputs.map((info) => ({ ...info, shape: info.shape?.slice(1) ?? [] }))
-    }, /other than four dimensions/)
+    }, /takes past_key_values\.0\.value as float16, but gives present\.0\.value as float32/)
+    refuses(({ inputs }) => {
+      inputs[4] = value('past_key_values.0.value', 'float32', ['batch', 'odd', 'sizes'])
+    }, /leaves dimension 1 of past_key_values\.0\.value open/)
   })
 
   test('is refused if it wants or lacks something else', () => {
@@ -136,7 +185,7 @@ describe('a graph', () => {
       ({ inputs }) => inputs.push(value('use_cache_branch', 'bool', [1])),
       /not supported: use_cache_branch/,
     )
-    refuses(({ inputs }) => without(inputs, 'attention_mask'), /no input attention_mask/)
+    refuses(({ inputs }) => without(inputs, 'input_ids'), /no input input_ids/)
     refuses(({ outputs }) => without(outputs, 'logits'), /no output logits; it has present/)
     refuses(
       ({ outputs }) => void (outputs[0] = value('logits', 'bfloat16', ['b', 's', 100])),
@@ -150,9 +199,7 @@ describe('a graph', () => {
 
   test('is refused if config.json is of another model', () => {
     const same = () => {}
-    refuses(same, /2 layers, but config\.json says 3/, { num_hidden_layers: 3 })
-    refuses(same, /2 num_key_value_heads, but config\.json says 4/, { num_key_value_heads: 4 })
-    refuses(same, /8 head_dim, but config\.json says 64/, { head_dim: 64 })
+    refuses(same, /2 layers, but config\.json says 1/, { num_hidden_layers: 1 })
     refuses(same, /100 vocab_size, but config\.json says 101/, { vocab_size: 101 })
   })
 

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ContextFilesError } from '../../../../src/common/task-errors.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
+import { writeModelFolder } from '../../../support/models/folder.ts'
 import { runAll, valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answer.ts'
@@ -18,6 +19,18 @@ const load = (folder: string, how: object = {}, setup: object = {}) => {
   return loadContext(
     toSetup({ library: 'causal-lm', setup: { model: 'model', ...setup }, functions }, { model: folder }),
   )
+}
+
+/** What is written to the standard error while something runs. */
+async function hearErrors<T>(run: () => Promise<T>): Promise<{ value: T; written: string }> {
+  const written: string[] = []
+  const write = process.stderr.write.bind(process.stderr)
+  process.stderr.write = (text: string) => written.push(text) > 0
+  try {
+    return { value: await run(), written: written.join('') }
+  } finally {
+    process.stderr.write = write
+  }
 }
 
 describe('a model folder', () => {
@@ -71,7 +84,7 @@ describe('a model folder', () => {
 
   test('is refused when its parts are of different models', async () => {
     const config = (changes: object) => (folder: string) => edit(join(folder, 'config.json'), changes)
-    await refuses(config({ num_hidden_layers: 7 }), /has 3 layers, but config\.json says 7/)
+    await refuses(config({ num_hidden_layers: 2 }), /has 3 layers, but config\.json says 2/)
     await refuses(config({ vocab_size: 1000 }), /has 259 vocab_size, but config\.json says 1000/)
     await refuses(config({ head_dim: 'wide' }), /config\.json is not what it should be: head_dim/)
   })
@@ -110,6 +123,31 @@ describe('a model folder', () => {
     assert.equal(answer?.tokens.prompt, 4, 'three bytes and the end token')
   })
 
+  for (const vocabSize of [128_256, 151_936, 200_064, 262_144]) {
+    test(`may have ${vocabSize} tokens`, async () => {
+      const folder = join(scratch, `${vocabSize}`)
+      await writeModelFolder(folder, { vocabSize, layers: ['full'] })
+      await using closing = new AsyncDisposableStack()
+      const context = await load(folder, { temperature: 1 })
+      closing.defer(() => context.close())
+      const answers = await valuesOf<Answer>(context, 'go', ['a', 'bc', 'def'])
+      assert.deepEqual(
+        answers.map(({ tokens }) => tokens),
+        [1, 2, 3].map((prompt) => ({ prompt, generated: 3 })),
+      )
+    })
+  }
+
+  test('that cannot be batched is run all the same, and the cost is said', async () => {
+    const folder = join(scratch, 'dynamic')
+    await writeModelFolder(folder, { matrices: 'dynamic-int8' })
+    await using closing = new AsyncDisposableStack()
+    const { value: context, written } = await hearErrors(() => load(folder))
+    closing.defer(() => context.close())
+    assert.match(written, /model\.onnx gives right answers in some ways only: prompts go one by one/)
+    assert.equal((await valuesOf<Answer>(context, 'go', ['a', 'bc'])).length, 2)
+  })
+
   test('may do without a generation_config.json and a tokenizer_config.json', async () => {
     const folder = await copy()
     await rm(join(folder, 'generation_config.json'))
@@ -142,19 +180,12 @@ describe('a model folder', () => {
       { library: 'causal-lm', setup: { model: 'model' }, functions: { go: {} } },
       { model: sample },
     )
-    const written: string[] = []
-    const write = process.stderr.write.bind(process.stderr)
-    process.stderr.write = (text: string) => written.push(text) > 0
-    const context = await loadContext({ ...setup, device: 'Imaginary X100' }).finally(() => {
-      process.stderr.write = write
-    })
+    const { value: context, written } = await hearErrors(() =>
+      loadContext({ ...setup, device: 'Imaginary X100' }),
+    )
     closing.defer(() => context.close())
-    if (context.level === 'device') assert.deepEqual(written, [])
-    else
-      assert.match(
-        written.join(''),
-        /Imaginary X100 cannot be used, the model runs on the CPU: cuda: .*webgpu: /,
-      )
+    if (context.level === 'device') assert.equal(written, '')
+    else assert.match(written, /Imaginary X100 cannot be used, the model runs on the CPU: cuda: .*webgpu: /)
     assert.equal((await valuesOf<Answer>(context, 'go', ['abc'])).length, 1)
   })
 })

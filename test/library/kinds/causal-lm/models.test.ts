@@ -33,10 +33,10 @@ const ways: { what: string; limits: Partial<Engine['limits']> }[] = [
 ]
 
 const shapes: [name: string, abilities: Abilities][] = [
-  // It counts positions itself, padding included: harmless in front of a prompt, wrong between its parts.
-  ['multi-head', { padding: true, prefix: false }],
-  ['grouped-query', { padding: true, prefix: true }],
-  ['half-precision', { padding: true, prefix: true }],
+  // It counts columns as positions: rows are right as long as they stay in theirs.
+  ['multi-head', { prompts: 'end', steps: 'together', starts: 'equal' }],
+  ['grouped-query', { prompts: 'end', steps: 'end', starts: 'end' }],
+  ['half-precision', { prompts: 'end', steps: 'end', starts: 'end' }],
 ]
 
 for (const [name, abilities] of shapes) {
@@ -60,15 +60,15 @@ for (const [name, abilities] of shapes) {
 
     /** Generates from prompts of tokens as one window. */
     const generate = async (prompts: number[][], limits: Partial<Engine['limits']> = {}) => {
-      const { padding, prefix } = await probe(model)
       const engine: Engine = {
         model,
         tokenizer: numbers,
         endTokens,
         maxPromptTokens: 400,
         maxPositions: 512,
-        limits: { rows: 64, tokens: 1000, cached: 1e6, padding, ...limits },
-        sharePrefix: prefix,
+        longAfter: Infinity,
+        limits: { rows: 64, tokens: 1000, cached: 1e6, ...limits },
+        abilities: await probe(model),
       }
       const most = Math.max(...expected.map(({ tokens }) => tokens.length))
       const run = createGenerate(engine, GenerateFunction.parse({ maxNewTokens: most }))

@@ -2,21 +2,21 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import {
-  type BatchLimits,
   cacheBudget,
-  commonPrefix,
+  type PassLimits,
   planBatches,
+  planStarts,
 } from '../../../../src/library/kinds/causal-lm/plan.ts'
 
 const lengths = fc.array(fc.integer({ min: 1, max: 600 }), { maxLength: 200 })
-const limits: fc.Arbitrary<BatchLimits> = fc.record({
+const limits: fc.Arbitrary<PassLimits> = fc.record({
   rows: fc.integer({ min: 1, max: 40 }),
   tokens: fc.integer({ min: 1, max: 3000 }),
   cached: fc.integer({ min: 1, max: 5000 }),
   padding: fc.boolean(),
 })
 
-const roomy: BatchLimits = { rows: 64, tokens: 1000, cached: 10_000, padding: true }
+const roomy: PassLimits = { rows: 64, tokens: 1000, cached: 10_000, padding: true }
 
 describe('a plan of batches', () => {
   test('has every sequence in exactly one batch', () => {
@@ -55,8 +55,8 @@ describe('a plan of batches', () => {
   test('puts sequences of similar lengths together', () => {
     const plan = planBatches([90, 10, 88, 12, 11, 89], { ...roomy, rows: 3 }, 0)
     assert.deepEqual(plan, [
-      [1, 4, 3],
-      [2, 5, 0],
+      [0, 5, 2],
+      [3, 4, 1],
     ])
   })
 
@@ -65,46 +65,52 @@ describe('a plan of batches', () => {
   })
 })
 
-describe('the common prefix', () => {
-  test('is what all sequences share, less than the whole of any', () => {
-    assert.equal(
-      commonPrefix([
-        [1, 2, 3, 4],
-        [1, 2, 3, 5, 6],
-      ]),
-      3,
+describe('the starts of sequences', () => {
+  const long = (token: number, length: number) => Array<number>(length).fill(token)
+
+  test('are what some share, at several levels, where that saves a pass', () => {
+    const system = long(1, 100)
+    const document = (token: number) => [...system, ...long(token, 80)]
+    const questions = [2, 2, 3, 3, 3].map((token, i) => [...document(token), 10 + i, 5])
+    assert.deepEqual(planStarts([...questions, [...system, 4], [7, 8, 9]]), [
+      [100, 180],
+      [100, 180],
+      [100, 180],
+      [100, 180],
+      [100, 180],
+      [100],
+      [],
+    ])
+    assert.deepEqual(planStarts([long(1, 30), long(1, 31)]), [[], []], 'too short to be worth it')
+    assert.deepEqual(
+      planStarts([long(1, 90), long(1, 90)]),
+      [[], []],
+      'the whole of a sequence is no start of it',
     )
-    assert.equal(
-      commonPrefix([
-        [1, 2],
-        [1, 2, 3],
-      ]),
-      1,
-    )
-    assert.equal(
-      commonPrefix([
-        [1, 2],
-        [3, 4],
-      ]),
-      0,
-    )
-    assert.equal(commonPrefix([[7]]), 0)
-    assert.equal(commonPrefix([]), 0)
+    assert.deepEqual(planStarts([]), [])
   })
 
-  test('is the longest there is', () => {
-    const sequences = fc.array(fc.array(fc.integer({ min: 0, max: 1 }), { minLength: 1, maxLength: 6 }), {
-      minLength: 1,
-    })
+  test('leave each sequence a token of its own, and are shared with another', () => {
+    const sequences = fc.array(
+      fc
+        .array(fc.integer({ min: 0, max: 1 }), { minLength: 1, maxLength: 8 })
+        .map((own) => own.flatMap((token) => long(token, 40))),
+      { minLength: 1, maxLength: 12 },
+    )
     fc.assert(
       fc.property(sequences, (all) => {
-        const common = commonPrefix(all)
-        const shares = (length: number) =>
-          all.every(
-            (one) => one.length > length && one.slice(0, length).join() === all[0]!.slice(0, length).join(),
+        const starts = planStarts(all)
+        all.forEach((own, i) => {
+          for (const length of starts[i]!) {
+            assert.ok(length < own.length)
+            const same = (other: number[]) => own.slice(0, length).every((token, at) => token === other[at])
+            assert.ok(all.some((other, j) => j !== i && same(other) && starts[j]!.includes(length)))
+          }
+          assert.deepEqual(
+            starts[i],
+            starts[i]!.toSorted((a, b) => a - b),
           )
-        assert.ok(shares(common))
-        assert.ok(!shares(common + 1))
+        })
       }),
     )
   })

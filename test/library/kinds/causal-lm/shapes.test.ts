@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { writeModelFolder } from '../../../support/models/folder.ts'
 import { openGreedy } from '../../../support/models/greedy.ts'
+import { createRandom, openEngine } from './engine.ts'
 import { shapes } from './shapes.ts'
 
 describe('a generated model', () => {
@@ -28,6 +29,40 @@ describe('a generated model', () => {
       if (shape.matrices === 'dynamic-int8') return
       const continued = await greedy([65, 66, 67, 80, 90, ...answer.slice(0, 4)], 8)
       assert.deepEqual(continued, answer.slice(4))
+    })
+  }
+})
+
+describe('the engine, given 24 prompts,', () => {
+  let scratch: string
+  before(async () => {
+    scratch = await mkdtemp(join(tmpdir(), 'shapes-'))
+  })
+  after(() => rm(scratch, { recursive: true }))
+
+  for (const [name, shape] of Object.entries(shapes)) {
+    test(`answers a model of ${name} as the plain loop does: alone, mixed, and with a shared start`, async () => {
+      const folder = join(scratch, name)
+      await writeModelFolder(folder, shape, { config: shape.config ?? {} })
+      await using closing = new AsyncDisposableStack()
+      const { greedy, close } = await openGreedy(join(folder, 'onnx/model.onnx'))
+      closing.defer(close)
+      const engine = await openEngine(folder)
+      closing.defer(() => engine.model.close())
+      const draw = createRandom(3)
+      const tokens = (length: number) => Array.from({ length }, () => 3 + Math.floor(draw() * 256))
+      const shared = tokens(70)
+      const mixed = Array.from({ length: 12 }, () => tokens(1 + Math.floor(draw() * 40)))
+      const sharing = Array.from({ length: 12 }, () => [...shared, ...tokens(1 + Math.floor(draw() * 12))])
+      const prompts = [...mixed, ...sharing]
+      const expected: number[][] = []
+      for (const prompt of prompts) expected.push(await greedy(prompt, 12))
+
+      assert.deepEqual(await engine.answer(prompts), expected, 'all at once')
+      assert.deepEqual(await engine.answer(sharing), expected.slice(12), 'with a shared start')
+      const alone: number[][] = []
+      for (const prompt of prompts.slice(8, 16)) alone.push(...(await engine.answer([prompt])))
+      assert.deepEqual(alone, expected.slice(8, 16), 'alone')
     })
   }
 })

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import type { Tensor } from 'onnxruntime-node'
-import type { Cache, Model, Pass } from '../../../../src/library/kinds/causal-lm/model.ts'
+import type { Model, Pass } from '../../../../src/library/kinds/causal-lm/model.ts'
+import type { Abilities } from '../../../../src/library/kinds/causal-lm/probe.ts'
+import type { State } from '../../../../src/library/kinds/causal-lm/state.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/tokenizer.ts'
 
 /*
@@ -15,7 +17,7 @@ interface Column {
 }
 
 export interface ToyModel extends Model {
-  /** The shape of each pass: rows, new columns, cached columns. */
+  /** The shape of each pass: rows, new columns, columns before. */
   readonly passes: { rows: number; width: number; cached: number }[]
 }
 
@@ -25,72 +27,150 @@ export interface ToyOptions {
   score?: (sequence: readonly number[]) => number[]
   /** Called before each pass; may throw. */
   beforePass?: (pass: Pass) => void
+  /** Refuses what a model with these abilities would get wrong. */
+  abilities?: Abilities
+  longAfter?: number
 }
 
-export function createToy({ vocabSize = 50, score, beforePass }: ToyOptions = {}): ToyModel {
+/** All that the toy can do. */
+export const able: Abilities = { prompts: 'end', steps: 'end', starts: 'end' }
+
+export function createToy(options: ToyOptions = {}): ToyModel {
+  const { vocabSize = 50, score, beforePass, abilities = able } = options
   const passes: ToyModel['passes'] = []
-  const scores = score ?? ((sequence) => scramble(sequence, vocabSize))
-  const toy: ToyModel = {
+  const scores = score ?? ((sequence: readonly number[]) => scramble(sequence, vocabSize))
+  const look = (pass: Pass) => {
+    beforePass?.(pass)
+    assert.equal(pass.state.rows, pass.rows)
+    passes.push({ rows: pass.rows, width: pass.width, cached: pass.state.columns })
+    const rows = columnsOf(pass.state).map((before, row) => [...before, ...newColumns(pass, row)])
+    // Where rows lie at the start, each puts its next token after its own last one.
+    if (pass.width === 1 && abilities.steps === 'start' && pass.state.columns > 0) {
+      rows.forEach((columns, row) => {
+        const length = maskOf(pass, row).filter(Boolean).length
+        columns.splice(length - 1, 1, columns.at(-1)!)
+      })
+    }
+    checkPass(pass, options)
+    const logits = (row: number, column: number) => {
+      const end = pass.width === 1 ? Infinity : pass.state.columns + column + 1
+      assert.ok(pass.width - column <= pass.scored, 'scores were not asked for')
+      return scores(
+        visible(rows[row]!, row, pass.mask)
+          .filter((_, i, seen) => seen[i]!.at < end)
+          .map(({ token }) => token),
+      )
+    }
+    return { logits, rows }
+  }
+  return {
     graph: {
       integers: new Map([['input_ids', 'int64']]),
+      hasMask: true,
       hasPositions: true,
       keepLogits: undefined,
-      past: [],
-      present: [],
-      kvType: 'float32',
-      kvHeads: 1,
-      headDim: 1,
+      state: [],
+      logitsType: 'float32',
       vocabSize,
     },
     path: 'toy.onnx',
     level: 'memory',
     bytes: 0,
     passes,
-    score: (pass) => toy.forward(pass).then(({ logits }) => logits),
-    forward(pass) {
-      beforePass?.(pass)
-      const cached = pass.cache?.positions ?? 0
-      passes.push({ rows: pass.rows, width: pass.width, cached })
-      const past = columnsOf(pass.cache)
-      const rows = Array.from({ length: pass.rows }, (_, row) => [
-        ...(past?.[row] ?? []),
-        ...Array.from({ length: pass.width }, (_, i): Column => {
-          const at = row * pass.width + i
-          return { token: pass.tokens[at]!, position: pass.positions[at]! }
-        }),
-      ])
-      const sequences = rows.map((columns, row) => visible(columns, row, pass.mask))
-      const cache = toCache(rows, cached + pass.width)
-      return Promise.resolve({ logits: (row) => scores(sequences[row]!), cache })
+    store: {
+      room: () => undefined,
+      release: () => {},
+      blank: (rows) =>
+        toState(
+          Array.from({ length: rows }, () => []),
+          0,
+        ),
+      arrange: (picks, columns) =>
+        toState(
+          picks.map(({ source, row, from, to, count }) => {
+            const taken = Array<Column>(columns).fill(NOTHING)
+            taken.splice(to, count, ...columnsOf(source)[row]!.slice(from, from + count))
+            return taken
+          }),
+          columns,
+        ),
     },
-    takeRows: (cache, rows) =>
-      toCache(
-        rows.map((row) => columnsOf(cache)![row]!),
-        cache.positions,
-      ),
+    score: (pass) =>
+      Promise.resolve(pass)
+        .then(look)
+        .then(({ logits }) => logits),
+    forward: (pass) =>
+      Promise.resolve(pass)
+        .then(look)
+        .then(({ logits, rows }) => ({ logits, state: toState(rows, pass.state.columns + pass.width) })),
     close: () => Promise.resolve(),
   }
-  return toy
 }
 
-/** The tokens a row may see, which must stand at positions 0, 1, 2 and so on. */
-function visible(columns: readonly Column[], row: number, mask: ArrayLike<number>): number[] {
-  const seen = columns.filter((_, i) => mask[row * columns.length + i] === 1)
-  assert.deepEqual(
-    seen.map(({ position }) => position),
-    seen.map((_, i) => i),
-    'positions do not count the tokens',
-  )
-  return seen.map(({ token }) => token)
+function newColumns({ tokens, positions, width }: Pass, row: number): Column[] {
+  return Array.from({ length: width }, (_, i) => ({
+    token: tokens[row * width + i]!,
+    position: positions[row * width + i]!,
+  }))
 }
 
-function toCache(rows: Column[][], positions: number): Cache {
-  for (const columns of rows) assert.equal(columns.length, positions)
-  return { positions, tensors: [rows as unknown as Tensor] }
+function maskOf({ mask, state, width }: Pass, row: number): number[] {
+  const columns = state.columns + width
+  return Array.from({ length: columns }, (_, i) => mask[row * columns + i]!)
 }
 
-function columnsOf(cache: Cache | undefined): Column[][] | undefined {
-  return cache?.tensors[0] as Column[][] | undefined
+/** What lies where no token does. */
+const NOTHING: Column = { token: -1, position: -1 }
+
+/** The tokens a row may see, and their columns: side by side, at positions 0, 1, 2 and so on. */
+function visible(columns: readonly Column[], row: number, mask: ArrayLike<number>) {
+  const seen = columns
+    .map(({ token, position }, at) => ({ token, position, at }))
+    .filter(({ at }) => mask[row * columns.length + at] === 1)
+  seen.forEach(({ position, at }, i) => {
+    assert.equal(position, i, 'positions do not count the tokens')
+    assert.equal(at, seen[0]!.at + i, 'the tokens of a row are apart')
+  })
+  return seen
+}
+
+/** What a model of few abilities would get wrong. */
+function checkPass(pass: Pass, { abilities = able, longAfter = Infinity }: ToyOptions): void {
+  const { rows, width, state } = pass
+  const columns = state.columns + width
+  const lengths = Array.from({ length: rows }, (_, row) => {
+    const own = maskOf(pass, row)
+    const length = own.filter(Boolean).length
+    if (length < columns)
+      assert.equal(own.indexOf(1), side() === 'start' ? 0 : columns - length, 'on the wrong side')
+    return length
+  })
+  function side() {
+    return state.columns === 0
+      ? abilities.prompts
+      : width === 1 && abilities.steps !== 'together'
+        ? abilities.steps
+        : 'end'
+  }
+  const way = state.columns === 0 ? abilities.prompts : width === 1 ? undefined : abilities.starts
+  if (way === 'one') assert.equal(rows, 1)
+  if (way === 'equal') assert.ok(lengths.every((length) => length === columns))
+  const longest = Math.max(...lengths)
+  if (longest <= longAfter) assert.ok(columns <= longAfter, 'padding makes a short pass a long one')
+  else
+    assert.ok(
+      lengths.every((length) => length > longAfter),
+      'short rows are in a long pass',
+    )
+}
+
+function toState(rows: Column[][], columns: number): State {
+  for (const row of rows) assert.equal(row.length, columns)
+  return { rows: rows.length, columns, tensors: [rows as unknown as Tensor] }
+}
+
+function columnsOf(state: State): Column[][] {
+  return state.tensors[0] as unknown as Column[][]
 }
 
 /** Scores that look random, but are always the same after the same sequence. */

@@ -1,0 +1,62 @@
+import type { Answer } from '../../../../src/library/kinds/causal-lm/answer.ts'
+import { readConfig } from '../../../../src/library/kinds/causal-lm/config.ts'
+import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
+import { loadModel } from '../../../../src/library/kinds/causal-lm/model.ts'
+import { probe } from '../../../../src/library/kinds/causal-lm/probe.ts'
+import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/tokenizer.ts'
+import { GenerateFunction } from '../../../../src/protocol/context.ts'
+import { createRecorder } from '../../support/recorder.ts'
+
+/** Tokens written as numbers, so that prompts and answers can be any tokens. */
+export const numbers: Tokenizer = {
+  encode: (text) => text.split(' ').map(Number),
+  decode: (tokens) => tokens.join(' '),
+  chat: undefined,
+  endToken: undefined,
+}
+
+/** The engine with a model folder, for tokens instead of texts. Answers have 12 tokens, whichever they are. */
+export async function openEngine(folder: string, changes: Partial<Engine> = {}) {
+  const config = await readConfig(folder)
+  const model = await loadModel(folder, config, { graph: 'model.onnx', threads: 1, device: 'cpu' })
+  const longAfter = config.longAfter ?? Infinity
+  const engine: Engine = {
+    model,
+    tokenizer: numbers,
+    endTokens: new Set(),
+    maxPromptTokens: 400,
+    maxPositions: 512,
+    longAfter,
+    limits: { rows: 10, tokens: 1000, cached: 1e6 },
+    abilities: await probe(model, longAfter),
+    ...changes,
+  }
+  const run = createGenerate(engine, GenerateFunction.parse({ maxNewTokens: 12 }))
+  return {
+    ...engine,
+    async answer(prompts: readonly (readonly number[])[]): Promise<number[][]> {
+      const reporter = createRecorder()
+      await run(
+        prompts.map((prompt, id) => ({ id, input: prompt.join(' ') })),
+        reporter,
+      )
+      return prompts.map((_, id) => {
+        const outcome = reporter.outcomes.get(id)
+        if (!outcome) throw new Error(`call ${id} has not ended`)
+        if ('error' in outcome) throw outcome.error as Error
+        return numbers.encode((outcome.value as Answer).text, false)
+      })
+    },
+  }
+}
+
+/** Numbers in [0, 1), the same for the same seed. */
+export function createRandom(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
