@@ -1,35 +1,42 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import { GleanerError, InputError } from '../client/index.ts'
 import type { Failure } from './failure.ts'
 
-/** What a factory in the background tells the command that started it, once. */
-export type StartReport = { ready: string } | { failed: Failure }
+/** What a factory in the background tells the command that started it: what it is doing, then once how that ended. */
+export type StartReport = { ready: string } | { failed: Failure } | { doing: string }
 
 /** Tells the parent, if this process was started in the background by {@link startDetached}. */
 export function reportStart(report: StartReport): void {
   if (!process.connected) return
   process.send?.(report)
-  process.disconnect()
+  if (!('doing' in report)) process.disconnect()
 }
 
 /**
  * Runs the same command in a session of its own and resolves with what it announces when it is ready. Its output goes to
- * the log.
+ * the log. `onDoing` hears what takes it a while.
  *
  * @throws what made it fail
  */
-export async function startDetached(args: string[], cwd: string, logFile: string): Promise<string> {
+export async function startDetached(
+  args: string[],
+  cwd: string,
+  logFile: string,
+  onDoing: (what: string) => void,
+): Promise<string> {
   await using log = await open(logFile, 'a', 0o600)
   const child = spawn(process.execPath, [process.argv[1] ?? '', ...args], {
     cwd,
     detached: true,
     stdio: ['ignore', log.fd, log.fd, 'ipc'],
   })
-  const [report] = (await Promise.race([once(child, 'message'), once(child, 'exit').then(() => [])])) as [
-    StartReport?,
-  ]
+  const report = await new Promise<Exclude<StartReport, { doing: string }> | undefined>((resolve) => {
+    child.on('message', (report: StartReport) =>
+      'doing' in report ? onDoing(report.doing) : resolve(report),
+    )
+    child.once('exit', () => resolve(undefined))
+  })
   child.unref()
   if (!report) throw new GleanerError(`the factory ended while it was starting: see ${logFile}`)
   if ('ready' in report) return report.ready

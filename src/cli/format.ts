@@ -33,6 +33,48 @@ export function size(bytes: number): string {
   return `${Number((bytes / 1000 ** power).toPrecision(3))} ${units[power]}`
 }
 
+/** A point in time, milliseconds since 1970, in the reader's zone: `14:03:20` today, `2026-11-28 14:03` on another day. */
+export function timeOfDay(ms: number, now: number = Date.now()): string {
+  const local = (time: number) => {
+    const date = new Date(time)
+    const two = (value: number) => String(value).padStart(2, '0')
+    const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`
+    return {
+      day,
+      minute: `${two(date.getHours())}:${two(date.getMinutes())}`,
+      second: two(date.getSeconds()),
+    }
+  }
+  const { day, minute, second } = local(ms)
+  return day === local(now).day ? `${minute}:${second}` : `${day} ${minute}`
+}
+
+/** A line of a table's notes: what is too long for a cell, and the rows it is about. */
+export interface Note {
+  row: string
+  text: string
+}
+
+/** Longest text of a cell. */
+const CELL = 48
+
+/** A text as a cell: whole if it is short, or else its beginning; the rest is for the notes. */
+export const cell = (text: string): string =>
+  isLong(text) ? `${text.split('\n', 1)[0]!.slice(0, CELL - 1)}…` : text
+
+export const isLong = (text: string): boolean => text.length > CELL || text.includes('\n')
+
+/** A table, with notes below it: each once, with the rows it is about; its further lines are indented. */
+export function tableWithNotes(headings: string[], rows: string[][], notes: Note[]): string {
+  const byText = Map.groupBy(notes, ({ text }) => text)
+  const lines = [...byText].map(([text, about]) => {
+    const all = [...new Set(about.map(({ row }) => row))]
+    const who = all.length > 4 ? `${all.slice(0, 3).join(', ')} and ${all.length - 3} more` : all.join(', ')
+    return `  ${who}: ${text.trim().replace(/\n+/g, '\n    ')}`
+  })
+  return [table(headings, rows), ...lines].join('\n')
+}
+
 /** Rows under headings, in columns as wide as their widest cell. */
 export function table(headings: string[], rows: string[][]): string {
   const all = [headings, ...rows]

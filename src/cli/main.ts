@@ -22,13 +22,26 @@ export async function main(argv: string[]): Promise<void> {
   // Somebody who pipes the output into `head` has seen enough.
   process.stdout.on('error', () => process.exit())
   try {
-    await createProgram().parseAsync(argv)
+    const program = createProgram()
+    refuseUnknown(program, argv.slice(2))
+    await program.parseAsync(argv)
   } catch (error) {
     const { message, exitCode } = toFailure(error)
     if (message) console.error(`factory: ${message}`)
     if (process.env.GLEANER_DEBUG) console.error(error)
     process.exitCode = exitCode
   }
+}
+
+/** A command that is not there has no help to print: without this, its `--help` would print that of all and succeed. */
+function refuseUnknown(command: Command, args: string[]): void {
+  if (command.commands.length === 0) return
+  const { operands, unknown } = command.parseOptions(args)
+  const [name, ...rest] = operands
+  if (name === undefined) return
+  const found = command.commands.find((sub) => sub.name() === name)
+  if (found) return refuseUnknown(found, [...rest, ...unknown])
+  if (unknown.includes('--help') || unknown.includes('-h')) command.parse([name], { from: 'user' })
 }
 
 function createProgram(): Command {

@@ -1,4 +1,5 @@
 import type { RunProgress, Status } from '../client/index.ts'
+import { oneLine } from './failure.ts'
 import { count, duration, plural, rate } from './format.ts'
 
 /** All that the progress of a run shows. */
@@ -13,6 +14,8 @@ export interface RunView {
 }
 
 const BAR = 24
+/** Characters of a site's reason that are shown: "factory status" has the rest. */
+const REASON = 160
 
 /** The progress of a run as two lines of at most `width` characters. */
 export function progressLines(view: RunView, width: number): string[] {
@@ -49,9 +52,9 @@ function bar(share: number): string {
 }
 
 function details({ progress, status, notice }: RunView): string {
-  if (notice !== undefined) return notice
+  if (notice !== undefined) return oneLine(notice)
   const doubt = progress.job?.doubt
-  if (doubt !== undefined) return doubt
+  if (doubt !== undefined) return oneLine(doubt)
   if (!status) return ''
   const sites = status.sites.map(({ running, pending, held, wanted, name }) => {
     const waiting = [pending && `${pending} pending`, held && `${held} held`].filter(Boolean)
@@ -59,10 +62,13 @@ function details({ progress, status, notice }: RunView): string {
   })
   const context = progress.job?.context
   const held = context === undefined ? [] : [`${context}: ${levels(status, context)}`]
-  const paused = status.sites.flatMap(({ name, paused }) =>
-    paused === undefined ? [] : `${name} paused: ${paused}`,
-  )
-  return [...sites, ...held, ...paused].join('  ·  ')
+  const troubles = status.sites.flatMap(({ name, paused, lastFailure }) => {
+    const why = paused ?? lastFailure
+    return why === undefined ? [] : { name, why: oneLine(why).slice(0, REASON) }
+  })
+  const byReason = Map.groupBy(troubles, ({ why }) => why)
+  const reasons = [...byReason].map(([why, at]) => `${at.map(({ name }) => name).join(', ')}: ${why}`)
+  return [...sites, ...held, ...reasons].join('  ·  ')
 }
 
 /** How workers hold a context, e.g. `2 memory, 1 loading`. */

@@ -9,6 +9,10 @@ import { startFactory } from '../factory/factory.ts'
 import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { startManager } from '../manager/manager.ts'
+import { plural } from './format.ts'
+
+/** A start may be silent for so long, milliseconds. */
+const QUIET_MS = 1_000
 
 /** A manager and a factory that run in this process. */
 export interface Serving {
@@ -31,7 +35,8 @@ export interface Serving {
 }
 
 /**
- * Starts everything that runs on a state folder. What is overridden takes the place of what its configuration says.
+ * Starts everything that runs on a state folder. What is overridden takes the place of what its configuration says; `onDoing`
+ * hears what takes a while.
  *
  * @throws ConfigError, InputError, LedgerLockedError, BundleError, or what the system says of the address or the disk
  */
@@ -40,6 +45,7 @@ export async function serve(
   version: string,
   log: Logger,
   overrides: { contextMode?: ContextMode } = {},
+  onDoing: (what: string) => void = () => {},
 ): Promise<Serving> {
   const config = loadConfig(configFiles(state))
   if (config.sites.length === 0) {
@@ -54,19 +60,24 @@ export async function serve(
   // A client may come before the factory is up, which looks at everything when it starts.
   let wake = () => {}
   const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
-  const runtime = await packRuntime({ store, log })
-  const manager = await startManager({
-    ...managerSettings(config),
-    ...overrides,
-    stateFolder: state,
-    store,
-    runtime,
-    contexts: config.contexts,
-    version,
-    log,
-    onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
-    onWork: () => wake(),
-  })
+  const runtime = await announced(packRuntime({ store, log }), () =>
+    onDoing('packing what pilots boot from: once for each version, up to a minute'),
+  )
+  const manager = await announced(
+    startManager({
+      ...managerSettings(config),
+      ...overrides,
+      stateFolder: state,
+      store,
+      runtime,
+      contexts: config.contexts,
+      version,
+      log,
+      onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
+      onWork: () => wake(),
+    }),
+    () => onDoing(`reading the ledger and the files of ${plural(config.contexts.length, 'context')}`),
+  )
   opened.defer(() => manager.close())
   await removeOldRuntimes(store, runtime.id, await bootedRuntimes(state, manager.registry))
   const lostSites = manager.registry
@@ -105,6 +116,12 @@ export async function serve(
       return (finished ??= finish(pilotsGone))
     },
   }
+}
+
+/** Says what is being done, if it takes a while. */
+async function announced<T>(work: Promise<T>, announce: () => void): Promise<T> {
+  const timer = setTimeout(announce, QUIET_MS)
+  return await work.finally(() => clearTimeout(timer))
 }
 
 function managerSettings({ manager }: Config) {

@@ -1,5 +1,16 @@
 import type { JobInfo, Status } from '../client/index.ts'
-import { count, duration, plural, rate, size, table } from './format.ts'
+import {
+  cell,
+  count,
+  duration,
+  isLong,
+  plural,
+  rate,
+  size,
+  table,
+  tableWithNotes,
+  timeOfDay,
+} from './format.ts'
 
 /** Levels at which a worker can hold a context, the warmest first. */
 const LEVELS = ['device', 'memory', 'disk'] as const
@@ -10,8 +21,8 @@ const SOURCES_SHOWN = 4
 export function statusText(status: Status, state: string): string {
   const sections = [
     summary(status, state),
-    section(status.jobs, (jobs) => jobsTable(jobs) + earlier(status.earlierJobs)),
-    section(status.sites, sitesTable),
+    section(status.jobs, (jobs) => jobsTable(jobs, status.now) + earlier(status.earlierJobs)),
+    section(status.sites, (sites) => sitesTable(sites, status.now)),
     section(status.workers, workersTable),
     section(status.contexts, (contexts) => contextsTable(contexts, status.workers)),
     section(status.transfers, transfersTable),
@@ -38,21 +49,29 @@ function summary(status: Status, state: string): string {
 
 const earlier = (jobs: number) => (jobs > 0 ? `\n${plural(jobs, 'earlier one')}: see "factory jobs"` : '')
 
-export function jobsTable(jobs: JobInfo[]): string {
-  const rows = jobs.map(({ id, name, context, state, done, failed, tasks, problem }) => [
+/** @param now by the clock that `createdAt` of the jobs is by */
+export function jobsTable(jobs: JobInfo[], now?: number): string {
+  const rows = jobs.map(({ id, name, context, state, done, failed, tasks, problem, createdAt }) => [
     String(id),
     name,
     context,
-    problem ? `${state}: ${problem}` : state,
+    problem === undefined ? state : 'stuck',
     count(done),
     count(failed),
     count(tasks),
+    timeOfDay(createdAt, now),
   ])
-  return table(['JOB', 'NAME', 'CONTEXT', 'STATE', 'DONE', 'FAILED', 'TASKS'], rows)
+  const notes = jobs.flatMap(({ id, problem, doubt }) => {
+    const text = problem ?? doubt
+    return text === undefined ? [] : [{ row: `job ${id}`, text }]
+  })
+  const headings = ['JOB', 'NAME', 'CONTEXT', 'STATE', 'DONE', 'FAILED', 'TASKS', 'CREATED']
+  return tableWithNotes(headings, rows, notes)
 }
 
-function sitesTable(sites: Status['sites']): string {
-  const rows = sites.map((site) => [
+function sitesTable(sites: Status['sites'], now: number): string {
+  const reasons = sites.map((site) => reasonsOf(site, now))
+  const rows = sites.map((site, i) => [
     site.name,
     site.kind,
     site.policy,
@@ -60,11 +79,29 @@ function sitesTable(sites: Status['sites']): string {
     count(site.pending),
     count(site.running),
     count(site.held),
-    [site.paused, ...site.reasons.map(({ reason, pilots }) => `${pilots}: ${reason}`)]
-      .filter(Boolean)
-      .join('; '),
+    cell(reasons[i]!.join('; ')),
   ])
-  return table(['SITE', 'KIND', 'POLICY', 'WANTED', 'PENDING', 'RUNNING', 'HELD', 'WHY'], rows)
+  const notes = sites.flatMap(({ name }, i) =>
+    isLong(reasons[i]!.join('; ')) ? reasons[i]!.map((text) => ({ row: name, text })) : [],
+  )
+  return tableWithNotes(
+    ['SITE', 'KIND', 'POLICY', 'WANTED', 'PENDING', 'RUNNING', 'HELD', 'WHY'],
+    rows,
+    notes,
+  )
+}
+
+/** Why a site has not the pilots it wants, as far as is known. */
+function reasonsOf(
+  { paused, retryAt, lastFailure, reasons }: Status['sites'][number],
+  now: number,
+): string[] {
+  const next = retryAt === undefined ? '' : `next try at ${timeOfDay(retryAt, now)}: `
+  return [
+    ...(paused === undefined ? [] : [`${next}${paused}`]),
+    ...(lastFailure === undefined ? [] : [`last failure: ${lastFailure}`]),
+    ...reasons.map(({ reason, pilots }) => `${pilots}: ${reason}`),
+  ]
 }
 
 function workersTable(workers: Status['workers']): string {
@@ -78,7 +115,13 @@ function workersTable(workers: Status['workers']): string {
     worker.oldestMs === undefined ? '' : duration(worker.oldestMs),
     worker.contexts.map(contextOnWorker).join(', '),
   ])
-  return table(['WORKER', 'SITE', 'NODE', 'STATE', 'RATE', 'TASKS', 'OLDEST', 'CONTEXTS'], rows)
+  const notes = workers.flatMap(({ id, contexts }) =>
+    contexts.flatMap(({ context, error }) =>
+      error === undefined ? [] : [{ row: id, text: `${context} failed: ${error.message}` }],
+    ),
+  )
+  const headings = ['WORKER', 'SITE', 'NODE', 'STATE', 'RATE', 'TASKS', 'OLDEST', 'CONTEXTS']
+  return tableWithNotes(headings, rows, notes)
 }
 
 function contextOnWorker({
@@ -89,7 +132,7 @@ function contextOnWorker({
   bytesTotal,
   error,
 }: Status['workers'][number]['contexts'][number]) {
-  if (error) return `${context} failed: ${error.message}`
+  if (error) return `${context} failed`
   if (doing === 'fetching' && bytesTotal)
     return `${context} fetching ${size(bytesHeld ?? 0)} of ${size(bytesTotal)}`
   return `${context} ${doing ?? level}`

@@ -251,6 +251,10 @@ export const SiteStatus = z.object({
   registered: z.int(),
   /** Why it submits nothing at the moment, in the user's words. */
   paused: z.string().optional(),
+  /** When it tries again, if that is why it is paused. */
+  retryAt: Timestamp.optional(),
+  /** Why the last pilot, or the last submission, was of no use; until one is. */
+  lastFailure: z.string().optional(),
   /** The batch system's reasons for pilots that wait or are held, with counts. */
   reasons: z.array(z.object({ reason: z.string(), pilots: z.int() })),
 })

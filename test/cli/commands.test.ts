@@ -204,3 +204,15 @@ describe('other commands', () => {
     }
   })
 })
+
+test('a command that is not there has no help, and fails', async () => {
+  await using here = await setup()
+  for (const args of [
+    ['nonsense', '--help'],
+    ['context', 'nonsense', '-h'],
+  ]) {
+    const { code, stdout, stderr } = await here.run(...args)
+    assert.deepEqual([code, stdout], [2, ''])
+    assert.match(stderr, /unknown command 'nonsense'/)
+  }
+})

@@ -131,7 +131,7 @@ describe('the progress of a run', () => {
       ...STATUS,
       sites: STATUS.sites.map((site) => ({ ...site, paused: 'pilots die at once' })),
     }
-    assert.match(progressLine({ ...view, status: paused }), /here paused: pilots die at once/)
+    assert.match(progressLine({ ...view, status: paused }), /here: pilots die at once/)
   })
 
   test('has something to say before there is a job', () => {
@@ -149,7 +149,7 @@ test('the status of a factory has tasks, jobs, sites, workers, contexts and who 
     /^factory 0.1.0 on \/home\/me\/.gleaner, up 1 min 5 s$/m,
     /^tasks: 5,900 queued, 88 running, 4,000 done, 12 failed; 312\/s$/m,
     /^evictions: 1, which gave 64 tasks back to the queue$/m,
-    /^3 +claims.jsonl-abc +fact-verification +open +4,000 +12 +10,000$/m,
+    /^3 +claims.jsonl-abc +fact-verification +open +4,000 +12 +10,000 /m,
     /^here +local +fixed +3 +1 +2 +0$/m,
     /^w1 +here +node1 +active +150\/s +88 +25 min +fact-verification memory$/m,
     /^w2 .* fact-verification fetching 4 MB of 8 MB$/m,
@@ -158,4 +158,50 @@ test('the status of a factory has tasks, jobs, sites, workers, contexts and who 
     /^w7 +c{12} +begins$/m,
   ]
   for (const line of expected) assert.match(text, line)
+})
+
+describe('what went wrong', () => {
+  const long = `submission failed: ${'sbatch: error: Batch job submission failed: Invalid account. '.repeat(20)}`
+  const log = `the pilot ended before its worker was up; its log ends:\nline one\nline two`
+
+  test('stands below the tables, which stay as wide as a terminal', () => {
+    const site = STATUS.sites[0]!
+    const text = statusText(
+      {
+        ...STATUS,
+        jobs: [{ ...JOB, problem: `context "c" cannot be set up: ${long}` }],
+        sites: [
+          { ...site, paused: long, retryAt: STATUS.now },
+          { ...site, name: 'there', paused: log },
+        ],
+        workers: STATUS.workers.map((worker) => ({
+          ...worker,
+          contexts: [{ context: 'c', level: 'absent', error: { name: 'Error', message: long } }],
+        })),
+      },
+      '/s',
+    )
+    for (const line of text.split('\n').filter((line) => !line.startsWith('  ')))
+      assert.ok(line.length < 130, line)
+    assert.match(text, /^ {2}job 3: context "c" cannot be set up: /m)
+    assert.match(text, /^ {2}here: next try at [\d:]{8}: submission failed: .*Invalid account/m)
+    assert.match(text, /^ {2}there: .*ends:\n {4}line one\n {4}line two$/m)
+    assert.match(text, /^ {2}w1, w2: c failed: submission failed/m)
+  })
+
+  test('stays in sight while it is tried again, until something succeeds', () => {
+    const site = { ...STATUS.sites[0]!, lastFailure: 'no such account' }
+    assert.match(statusText({ ...STATUS, sites: [site] }, '/s'), /last failure: no such account/)
+    const view: RunView = { progress, status: { ...STATUS, sites: [site] }, rate: 300, notice: undefined }
+    assert.match(progressLine(view), /here: no such account/)
+  })
+
+  test('is one line in the progress, once for all sites that it is wrong with', () => {
+    const site = { ...STATUS.sites[0]!, paused: log }
+    const sites = [site, { ...site, name: 'there' }]
+    const line = progressLine({ progress, status: { ...STATUS, sites }, rate: 300, notice: undefined })
+    assert.doesNotMatch(line, /\n/)
+    assert.equal(line.split('the pilot ended').length, 2)
+    assert.match(line, /here, there: the pilot ended/)
+  })
 })

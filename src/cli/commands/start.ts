@@ -40,7 +40,7 @@ export function addStart(program: Command): void {
       const logFile = join(state, 'factory.log')
       await mkdir(state, { recursive: true, mode: 0o700 })
       const mode = contextMode === undefined ? [] : ['--context-mode', contextMode]
-      if (detach) console.log(await startDetached(['start', '--state', state, ...mode], state, logFile))
+      if (detach) console.log(await startDetached(['start', '--state', state, ...mode], state, logFile, tell))
       else await start(state, logFile, contextMode === undefined ? {} : { contextMode })
     })
 }
@@ -79,10 +79,16 @@ async function start(state: string, logFile: string, overrides: Overrides): Prom
   await Promise.race([stop, drain])
 }
 
+const tell = (what: string) => console.error(what)
+
 async function begin(state: string, logFile: string, overrides: Overrides): Promise<Serving> {
   // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
   const { serve } = await import('../serve.ts')
-  return await serve(state, version, openLog(logFile), overrides)
+  const onDoing = (what: string) => {
+    if (process.connected) reportStart({ doing: what })
+    else tell(what)
+  }
+  return await serve(state, version, openLog(logFile), overrides, onDoing)
 }
 
 /** A log that is lost, say to a full disk, is no reason to stop work. */

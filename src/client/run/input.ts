@@ -1,6 +1,8 @@
+import { open } from 'node:fs/promises'
 import { limits } from '../../protocol/common.ts'
 import type { TaskInput } from '../task-batches.ts'
 import { InputError } from '../errors.ts'
+import { foreignFormat } from './input-format.ts'
 import { readLines, type Line } from './lines.ts'
 
 /** A line that is no task, and why. */
@@ -26,6 +28,8 @@ export interface CheckOptions {
 }
 
 const EXAMPLES = 3
+/** Bytes at the beginning by which a file is recognised. */
+const HEAD = 4096
 const KEY_MAX = 200
 
 /** Reads a whole input and says what is in it, so that nothing of a malformed one is ever submitted. */
@@ -35,6 +39,7 @@ export async function checkInput(path: string, options: CheckOptions): Promise<I
   const summary: InputSummary = { tasks: 0, invalid: 0, examples: [] }
   let expected = expect === undefined
 
+  await refuseForeign(path)
   for await (const line of tasksOrReasons(path)) {
     signal?.throwIfAborted()
     const first = 'key' in line ? lineOfKey.get(line.key) : undefined
@@ -57,6 +62,18 @@ export async function checkInput(path: string, options: CheckOptions): Promise<I
   if (summary.tasks === 0) throw new InputError(`${path} has no line that is a task`)
   if (!expected) throw new InputError(`no line of ${path} has a field ${expect}`)
   return summary
+}
+
+/** Says what a file is that has no lines of JSON, rather than what is wrong with its first line. */
+async function refuseForeign(path: string): Promise<void> {
+  await using file = await open(path)
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD), 0, HEAD, 0)
+  const foreign = foreignFormat(buffer.subarray(0, bytesRead))
+  if (foreign) {
+    throw new InputError(
+      `${path} is ${foreign.what}, and not a JSON object or string a line: ${foreign.advice.replace('FILE', path)}`,
+    )
+  }
 }
 
 /** The tasks of a checked input, in order. Invalid lines are left out. */

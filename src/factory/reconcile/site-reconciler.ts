@@ -73,7 +73,10 @@ export class SiteReconciler {
 
   /** @param trouble what is wrong with the batch system */
   status(trouble: string | undefined): SiteStatus {
-    return siteStatus(this.#parts.config, this.#pilots, this.#jobs, this.#decision, trouble)
+    const { health } = this.#experience
+    const { config, registry } = this.#parts
+    const records = registry.list(config.name)
+    return siteStatus(config, this.#pilots, this.#jobs, this.#decision, trouble, health, records)
   }
 
   /** Finds the submissions of earlier starts of the factory. */

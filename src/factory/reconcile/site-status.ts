@@ -1,4 +1,5 @@
-import type { Decision, PilotView } from '../../core/pilot-scaling.ts'
+import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { Decision, Health, PilotView } from '../../core/pilot-scaling.ts'
 import type { SiteStatus } from '../../protocol/client.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Job } from '../sites/site.ts'
@@ -7,6 +8,8 @@ import type { Job } from '../sites/site.ts'
  * What users are told of a site.
  * @param jobs as the queue showed them last
  * @param trouble what was wrong with the batch system when it was asked last
+ * @param health how its last pilots fared
+ * @param records its pilots as the manager knows them now
  */
 export function siteStatus(
   config: SiteConfig,
@@ -14,15 +17,22 @@ export function siteStatus(
   jobs: readonly Job[],
   { wanted, paused }: Decision,
   trouble: string | undefined,
+  health: Health,
+  records: readonly PilotRecord[],
 ): SiteStatus {
+  const working = new Set(
+    records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
+  )
+  // A worker that speaks runs, even if the queue was looked at before it did.
+  const stateOf = ({ pilot, state }: PilotView) =>
+    working.has(pilot) && (state === 'submitting' || state === 'pending') ? 'running' : state
   const count = (...states: PilotView['state'][]) =>
-    pilots.filter(({ state }) => states.includes(state)).length
+    pilots.filter((pilot) => states.includes(stateOf(pilot))).length
   const reasons = Map.groupBy(
     jobs.filter(({ state, reason }) => (state === 'pending' || state === 'held') && reason !== undefined),
     ({ reason }) => reason!,
   )
-  const pause = paused && `${paused.reason}; next try at ${new Date(paused.until).toISOString()}`
-  const why = trouble ?? pause
+  const why = trouble ?? paused?.reason
   return {
     name: config.name,
     kind: config.kind,
@@ -34,6 +44,8 @@ export function siteStatus(
     held: count('held'),
     registered: pilots.filter(({ registered }) => registered).length,
     ...(why !== undefined && { paused: why }),
+    ...(trouble === undefined && paused && { retryAt: paused.until }),
+    ...(why === undefined && health.failures > 0 && { lastFailure: health.reason }),
     reasons: [...reasons].map(([reason, held]) => ({ reason, pilots: held.length })),
   }
 }

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
+import fc from 'fast-check'
+import { foreignFormat } from '../../src/client/run/input-format.ts'
+
+const lines = '{"id":1}\n{"id":2}\n'
+
+describe('an input that is not lines of JSON', () => {
+  const files: [string, Buffer, RegExp][] = [
+    ['compressed with gzip', gzipSync(lines), /gzip -dc/],
+    ['compressed with zstd', zstdCompressSync(lines), /zstd -dc/],
+    ['a JSON array', Buffer.from(' [\n {"id":1},\n {"id":2}]'), /jq -c/],
+    ['JSON over several lines', Buffer.from('{\n  "id": 1\n}\n'), /jq -c/],
+    ['CSV', Buffer.from('id,claim\n1,"a claim"\n'), /columns/],
+    ['CSV', Buffer.from('"id","claim"\n1,"a claim"\n'), /columns/],
+    ['a table with tabs', Buffer.from('id\tclaim\n1\ta claim\n'), /columns/],
+    ['UTF-16', Buffer.from('\ufeff{"id":1}\n', 'utf16le'), /iconv/],
+  ]
+  for (const [what, head, advice] of files) {
+    test(`is called ${what}, with what to do`, () => {
+      const found = foreignFormat(head)
+      assert.equal(found?.what, what)
+      assert.match(found.advice, advice)
+    })
+  }
+
+  test('is none of these if its first line is an object or a string', () => {
+    const task = fc.oneof(fc.string(), fc.object())
+    fc.assert(
+      fc.property(task, (value) => {
+        assert.equal(foreignFormat(Buffer.from(`${JSON.stringify(value)}\n`)), undefined)
+      }),
+    )
+  })
+})
