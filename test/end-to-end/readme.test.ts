@@ -9,10 +9,10 @@ import { plant } from './plant.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-/** TypeScript in the README, by the file name in each sample's first line. */
+/** TypeScript in the manual, by the file name in each sample's first line. */
 async function samples(): Promise<Record<string, string>> {
-  const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
-  const found = [...readme.matchAll(/^```ts\n\/\/ (\S+\.ts)\n([^]*?)^```$/gm)]
+  const page = await readFile(join(ROOT, 'docs/typescript.md'), 'utf8')
+  const found = [...page.matchAll(/^```ts\n\/\/ (\S+\.ts)\n([^]*?)^```$/gm)]
   return Object.fromEntries(found.map(([, name, text]) => [name!, text!]))
 }
 
@@ -42,7 +42,7 @@ function mistakes(files: string[]): string[] {
     )
 }
 
-describe('the TypeScript in the README', () => {
+describe('the TypeScript in the manual', () => {
   test('compiles, runs, and prints what it says', async () => {
     await using here = await plant('sites: { here: { kind: local, count: 1 } }')
     await here.start()

@@ -74,7 +74,8 @@ describe('the package, installed into an empty folder', () => {
       assert.ok(packed.includes(file), `${file} is missing`)
     }
     const stray = packed.filter(
-      (file) => !/^(bin|dist|templates)\/|^(package\.json|README\.md|LICENSE)$/.test(file),
+      (file) =>
+        !/^(bin|dist|docs|templates)\/|^(package\.json|(README|CHANGELOG|SECURITY)\.md|LICENSE)$/.test(file),
     )
     assert.deepEqual(stray, [])
   })
