@@ -113,19 +113,64 @@ if [ "$gpus" = NoDevFiles ]; then gpus=''; fi
 # Bash 5.2 misreads a command with two substitutions if a trapped signal comes during the first: hence a line for each.
 uid=$(id -u)
 
-# The first of these folders that this user can write to, and nobody else can, is the node's cache.
-usable() {
-  if [ -z "$1" ]; then return 1; fi
-  mkdir -p "$1" 2>/dev/null
-  [ -d "$1" ] && [ -w "$1" ] && [ -n "$(find "$1" -prune -user "$uid" ! -perm -0020 ! -perm -0002 2>/dev/null)" ]
+# Whether nobody but this user and the system can change what is at a path: nothing on the way to it, from the root on, is
+# anybody else's, or may be written by others, unless they may touch only what is theirs there, as in /tmp. What is safe in this
+# way stays so: others can neither move it away nor put a link in its place. Otherwise $offender says what is wrong.
+is_safe() { # PATH
+  way='' rest=${1#/}
+  set -- /
+  while [ -n "$rest" ]; do
+    way=$way/${rest%%/*}
+    set -- "$@" "$way"
+    case $rest in */*) rest=${rest#*/} ;; *) rest='' ;; esac
+  done
+  offender=$(find "$@" -prune ! \( \( -user "$uid" -o -user 0 \) \( -type l -o -perm -1000 -o ! -perm -0020 ! -perm -0002 \) \) 2>&1)
+  if [ -z "$offender" ]; then return 0; fi
+  # Rarer: a group that is this user's alone, and a container in which the system's folders seem to be somebody else's.
+  group=$(id -gn)
+  if [ "$group" != "$(id -un)" ]; then group=0; fi
+  system=$(ls -ldn / | awk '{ print $3 }')
+  offender=$(find "$@" -prune ! \( \( -user "$uid" -o -user 0 -o -user "$system" \) \
+    \( -type l -o -perm -1000 -o ! -perm -0002 \( ! -perm -0020 -o -group 0 -o -group "$group" \) \) \) 2>&1)
+  if [ -z "$offender" ]; then return 0; fi
+  offender=$(printf '%s\n' "$offender" | head -n 1)
+  offender="$offender belongs to $(ls -ld "$offender" 2>/dev/null | awk '{ print $3 ", mode " $1 }')"
+  return 1
 }
-cache=''
-for folder in "${GLEANER_CACHE:-}" "/tmp/gleaner-$uid" "/var/tmp/gleaner-$uid" \
-  "${TMPDIR:+$TMPDIR/gleaner}" "${scratch:+$scratch/cache}"; do
-  if [ -n "${GLEANER_CACHE:-}" ] && [ "$folder" != "$GLEANER_CACHE" ]; then break; fi
-  if usable "$folder"; then cache=$folder && break; fi
+
+# Makes a folder that is this user's alone, unless it is there.
+usable() { # FOLDER: 0 done, 1 it cannot be written, 2 others could change what is in it
+  if [ -z "$1" ]; then return 1; fi
+  (mkdir -p "$1") 2>/dev/null
+  if [ "$1" = "$scratch/cache" ]; then # The way to it is the batch system's.
+    offender="$1 is another user's"
+  elif [ -e "$1" ] || [ -L "$1" ]; then
+    is_safe "$1" || return 2
+    real=$(cd -P "$1" 2>/dev/null && pwd -P)
+    if [ -n "$real" ] && [ "$real" != "$1" ]; then is_safe "$real" || return 2; fi
+    offender="$1 is another user's, or can be written by others"
+  fi
+  [ -d "$1" ] && [ -w "$1" ] || return 1
+  [ -n "$(find "$1/." -prune -user "$uid" ! -perm -0020 ! -perm -0002 2>/dev/null)" ] || return 2
+  chmod go-rwx "$1"
+}
+
+# The first usable one of these is the node's cache. The last ones are for nodes where somebody has taken the others' names.
+asked=${GLEANER_CACHE:-}
+while [ "${asked%/}" != "$asked" ]; do asked=${asked%/}; done
+cache='' tried=''
+for folder in "$asked" "/tmp/gleaner-$uid" "/var/tmp/gleaner-$uid" \
+  "${TMPDIR:+$TMPDIR/gleaner}" "${scratch:+$scratch/cache}" /tmp/gleaner-"$uid".* new; do
+  if [ "$folder" = new ]; then folder=$(mktemp -d "/tmp/gleaner-$uid.XXXXXX" 2>/dev/null); fi
+  usable "$folder"
+  case $? in
+    0) cache=$folder && break ;;
+    2) echo "gleaner: $pilot on $node: $folder is not used as cache: $offender" ;;
+    1) if [ -n "$folder" ] && [ "$folder" = "$asked" ]; then break; fi ;;
+  esac
+  tried="$tried${folder:+ $folder}"
 done
-[ -n "$cache" ] || fail 68 no-space "no cache folder can be written: tried ${GLEANER_CACHE:-/tmp, /var/tmp, TMPDIR, scratch}"
+[ -n "$cache" ] || fail 68 no-space "no cache folder can be written: tried ${asked:-$tried}"
 
 # Scratch of pilots that were killed here long ago goes with the next one that comes by.
 if [ -z "$scratch" ]; then

@@ -1,7 +1,11 @@
 import { spawn } from 'node:child_process'
-import { open } from 'node:fs/promises'
+import { closeSync, constants } from 'node:fs'
+import { openPrivateFile } from '../common/private-path.ts'
 import { GleanerError, InputError } from '../client/index.ts'
 import type { Failure } from './failure.ts'
+
+/** How the factory's log is opened: what is in it stays. */
+export const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT
 
 /** What a factory in the background tells the command that started it: what it is doing, then once how that ended. */
 export type StartReport = { ready: string } | { failed: Failure } | { doing: string }
@@ -25,12 +29,13 @@ export async function startDetached(
   logFile: string,
   onDoing: (what: string) => void,
 ): Promise<string> {
-  await using log = await open(logFile, 'a', 0o600)
+  const log = openPrivateFile(logFile, LOG_FLAGS)
   const child = spawn(process.execPath, [process.argv[1] ?? '', ...args], {
     cwd,
     detached: true,
-    stdio: ['ignore', log.fd, log.fd, 'ipc'],
+    stdio: ['ignore', log, log, 'ipc'],
   })
+  closeSync(log)
   const report = await new Promise<Exclude<StartReport, { doing: string }> | undefined>((resolve) => {
     child.on('message', (report: StartReport) =>
       'doing' in report ? onDoing(report.doing) : resolve(report),

@@ -5,8 +5,7 @@ const LOOK_MS = 100
 
 /** Asks the factory on a state folder to stop and resolves when it has: it takes back its endpoint.json last of all. */
 export async function waitUntilStopped(state: string, stop: () => Promise<void>): Promise<void> {
-  const endpoint = await readEndpoint(state)
+  const endpoint = readEndpoint(state)
   await stop()
-  while (endpoint && !isGone(endpoint) && (await readEndpoint(state))?.pid === endpoint.pid)
-    await delay(LOOK_MS)
+  while (endpoint && !isGone(endpoint) && readEndpoint(state)?.pid === endpoint.pid) await delay(LOOK_MS)
 }

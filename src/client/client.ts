@@ -184,7 +184,7 @@ const fixed = (address: Address) => () => Promise.resolve(address)
 
 function inState(state: string) {
   return async (lost: boolean): Promise<Address> => {
-    const endpoint = await readEndpoint(state)
+    const endpoint = readEndpoint(state)
     if (endpoint && !isGone(endpoint)) {
       const ca = endpoint.url.startsWith('https:') ? await readCertificate(state) : undefined
       return { ...endpoint, ca }

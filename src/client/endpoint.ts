@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
+import { readOwnFile } from '../common/private-path.ts'
 import { Endpoint } from '../protocol/client.ts'
 import { explain, parseJson } from '../protocol/common.ts'
 import { InputError, NotRunningError } from './errors.ts'
@@ -26,13 +27,13 @@ export const endpointFile = (state: string): string => join(state, 'endpoint.jso
  * What `endpoint.json` says, or undefined if the file is not there. A factory that was killed leaves the file
  * behind: see {@link isGone}.
  *
- * @throws InputError if the file is not what a factory writes
+ * @throws InputError if the file is not what a factory writes, UnsafePathError if it is another user's
  */
-export async function readEndpoint(state: string): Promise<Endpoint | undefined> {
+export function readEndpoint(state: string): Endpoint | undefined {
   const file = endpointFile(state)
   let text: string
   try {
-    text = await readFile(file, 'utf8')
+    text = readOwnFile(file)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined

@@ -1,8 +1,9 @@
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
+import { makePrivateFolder } from '../common/private-path.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
@@ -80,11 +81,11 @@ export interface Manager {
 
 /**
  * Starts the manager of a state folder.
- * @throws {LedgerLockedError} if another one runs on it
+ * @throws {LedgerLockedError} if another one runs on it, UnsafePathError if others could change the folder
  */
 export async function startManager(options: ManagerOptions): Promise<Manager> {
   const { stateFolder, log } = options
-  await mkdir(stateFolder, { recursive: true, mode: 0o700 })
+  await makePrivateFolder(stateFolder)
   // What was opened is closed again, the last first, when it stops and also when it cannot start.
   await using opened = new AsyncDisposableStack()
   const ledger = new Ledger(join(stateFolder, 'ledger.db'), log)

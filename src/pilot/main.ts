@@ -36,7 +36,10 @@ const SETUP_LIMIT_MS = 900_000
 const BLOBS_BYTES = 4 * 2 ** 30
 
 async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Promise<void> {
-  await checkNode({ scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE })
+  await checkNode(
+    { scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE },
+    process.env['_CONDOR_SCRATCH_DIR'],
+  )
   const token = await readNamed('GLEANER_TOKEN_FILE', env.GLEANER_TOKEN_FILE)
   const certificate = env.GLEANER_CA_FILE && (await readNamed('GLEANER_CA_FILE', env.GLEANER_CA_FILE))
   const client = createManagerClient({

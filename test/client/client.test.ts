@@ -221,5 +221,5 @@ describe('a client', () => {
 
 async function urlOf({ state }: FakeManager): Promise<string> {
   const { readEndpoint } = await import('../../src/client/endpoint.ts')
-  return (await readEndpoint(state))?.url ?? ''
+  return readEndpoint(state)?.url ?? ''
 }

@@ -1,7 +1,8 @@
-import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { cp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { makePrivateFolder } from '../../common/private-path.ts'
 import { InputError } from '../../client/index.ts'
 import { defaultConfigYaml } from '../../factory/config/default-config.ts'
 import { stateOf } from '../options.ts'
@@ -22,7 +23,8 @@ export function addInit(program: Command): void {
 
 async function init(_options: object, command: Command): Promise<void> {
   const state = stateOf(command)
-  await mkdir(state, { recursive: true, mode: 0o700 })
+  process.umask(0o077)
+  await makePrivateFolder(state)
   const config = join(state, 'factory.yaml')
   try {
     await writeFile(config, defaultConfigYaml(), { flag: 'wx' })

@@ -1,13 +1,13 @@
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Option, type Command } from 'commander'
 import { pino, type Logger } from 'pino'
+import { makePrivateFolder, openPrivateFile } from '../../common/private-path.ts'
 import { readEndpoint } from '../../client/endpoint.ts'
 import { GleanerError } from '../../client/index.ts'
 import { LedgerLockedError } from '../../manager/ledger/database.ts'
 import { ContextMode } from '../../protocol/context.ts'
-import { reportStart, startDetached } from '../detach.ts'
+import { LOG_FLAGS, reportStart, startDetached } from '../detach.ts'
 import { toFailure } from '../failure.ts'
 import { plural } from '../format.ts'
 import { onInterrupt } from '../interrupt.ts'
@@ -38,7 +38,8 @@ export function addStart(program: Command): void {
     .action(async ({ detach, contextMode }: StartOptions, command: Command) => {
       const state = stateOf(command)
       const logFile = join(state, 'factory.log')
-      await mkdir(state, { recursive: true, mode: 0o700 })
+      process.umask(0o077)
+      await makePrivateFolder(state)
       const mode = contextMode === undefined ? [] : ['--context-mode', contextMode]
       if (detach) console.log(await startDetached(['start', '--state', state, ...mode], state, logFile, tell))
       else await start(state, logFile, contextMode === undefined ? {} : { contextMode })
@@ -49,8 +50,8 @@ export function addStart(program: Command): void {
  * The lock of the ledger is what keeps two factories apart; endpoint.json only says which one has it. It alone would not do:
  * one that was killed leaves it behind, and after a reboot its process number may be anybody's.
  */
-async function nameTheOther(state: string, error: unknown): Promise<unknown> {
-  const endpoint = error instanceof LedgerLockedError ? await readEndpoint(state) : undefined
+function nameTheOther(state: string, error: unknown): unknown {
+  const endpoint = error instanceof LedgerLockedError ? readEndpoint(state) : undefined
   if (!endpoint) return error
   const { pid, host, url } = endpoint
   return new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
@@ -58,8 +59,8 @@ async function nameTheOther(state: string, error: unknown): Promise<unknown> {
 
 async function start(state: string, logFile: string, overrides: Overrides): Promise<void> {
   using interrupted = onInterrupt()
-  const serving = await begin(state, logFile, overrides).catch(async (thrown: unknown) => {
-    const error = await nameTheOther(state, thrown)
+  const serving = await begin(state, logFile, overrides).catch((thrown: unknown) => {
+    const error = nameTheOther(state, thrown)
     reportStart({ failed: toFailure(error) })
     throw error
   })
@@ -93,7 +94,7 @@ async function begin(state: string, logFile: string, overrides: Overrides): Prom
 
 /** A log that is lost, say to a full disk, is no reason to stop work. */
 function openLog(file: string): Logger {
-  const destination = pino.destination({ dest: file, mode: 0o600, sync: true })
+  const destination = pino.destination({ fd: openPrivateFile(file, LOG_FLAGS), sync: true })
   destination.on('error', () => {})
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
 }

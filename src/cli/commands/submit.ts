@@ -40,8 +40,7 @@ async function submit(site: string, { dryRun: only, pilots }: Options, command: 
   const { packRuntime } = await import('../../runtime/pack-runtime.ts')
   await using store = await openStore({ folder: join(state, 'store'), log: pino({ level: 'silent' }) })
   const runtime = await packRuntime({ store, log: pino({ level: 'silent' }) })
-  const managerUrl =
-    config.manager.url ?? (await readEndpoint(state))?.url ?? `http://${config.manager.listen}`
+  const managerUrl = config.manager.url ?? readEndpoint(state)?.url ?? `http://${config.manager.listen}`
   const caFile = join(state, 'manager.crt')
   const hasOwnCa = await access(caFile).then(
     () => true,

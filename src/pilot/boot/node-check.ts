@@ -1,16 +1,26 @@
 import { mkdir, rm, statfs, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { makePrivateFolder, UnsafePathError } from '../../common/private-path.ts'
 import { PilotError } from '../errors.ts'
 
 /** Less room than this, bytes, and not even a library's temporary files fit. */
 const LEAST_ROOM = 64 << 20
 
 /**
- * Looks whether this node can run a worker at all, before it takes work from nodes that can.
+ * Looks whether this node can run a worker at all, before it takes work from nodes that can, and makes the cache folder this user's
+ * alone.
  *
+ * @param jobFolder the folder that the batch system has made for this job, if it makes one
  * @throws PilotError `no-space` that says what is wrong with which folder
  */
-export async function checkNode(folders: { scratch: string; cache: string }): Promise<void> {
+export async function checkNode(
+  folders: { scratch: string; cache: string },
+  jobFolder?: string,
+): Promise<void> {
+  await makePrivateFolder(folders.cache, below(folders.cache, jobFolder)).catch((error: Error) => {
+    // What cannot be made cannot be written either, which is said below.
+    if (error instanceof UnsafePathError) throw new PilotError('no-space', error.message, { cause: error })
+  })
   for (const [use, folder] of Object.entries(folders)) {
     try {
       await mkdir(folder, { recursive: true })
@@ -26,4 +36,8 @@ export async function checkNode(folders: { scratch: string; cache: string }): Pr
     const [free, least] = [bavail * bsize, LEAST_ROOM].map((bytes) => `${Math.floor(bytes / 2 ** 20)} MiB`)
     throw new PilotError('no-space', `the ${use} folder ${folder} has only ${free} free, and needs ${least}`)
   }
+}
+
+function below(cache: string, jobFolder: string | undefined): string | undefined {
+  return jobFolder !== undefined && cache.startsWith(jobFolder + path.sep) ? jobFolder : undefined
 }

@@ -1,9 +1,23 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { chmod } from 'node:fs/promises'
-import { join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
+import { makePrivateFolder, readOwnFile } from '../../../src/common/private-path.ts'
 import { plant, writeTasks } from '../../end-to-end/plant.ts'
+import { bootPilot, settingsFor, workerEnvironment } from '../../factory/support/pilot.ts'
+import { tinyRuntime } from '../../factory/support/runtime.ts'
 import { until } from '../../support/until.ts'
 
 /* Another user of the submit node, who may look wherever the system lets them. It takes root to be somebody else. */
@@ -64,5 +78,43 @@ describe('another user of the submit node', () => {
     assert.equal(curl(`${url}/v1/pieces/${'a'.repeat(64)}/manifest`), '403')
 
     assert.equal((await run.ended).code, 0)
+  })
+
+  test('cannot have a pilot use a cache folder that is theirs, or a link of theirs', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'gleaner-stranger-'))
+    const runtime = await tinyRuntime(join(folder, 'runtime'), 'env | grep ^GLEANER_\n')
+    mkdirSync(join(folder, 'own'))
+    symlinkSync(join(folder, 'own'), join(folder, 'link'))
+    mkdirSync(join(folder, 'theirs', 'below'), { recursive: true })
+    chownSync(join(folder, 'theirs'), NOBODY.uid, NOBODY.gid)
+    lchownSync(join(folder, 'link'), NOBODY.uid, NOBODY.gid)
+    for (const name of ['theirs', 'theirs/below', 'link', 'link/']) {
+      const cache = join(folder, name)
+      const { code, output } = await bootPilot({
+        folder: join(folder, 'pilot'),
+        settings: settingsFor(cache, runtime),
+      }).done
+      assert.equal(code, 0, output)
+      assert.match(output, /is not used as cache: \S+\/(theirs|link) belongs to nobody, mode /)
+      assert.match(workerEnvironment(output).GLEANER_CACHE!, /^\/tmp\/gleaner-/)
+      await assert.rejects(makePrivateFolder(cache), /another user \(uid 65534\)/)
+    }
+    rmSync(folder, { recursive: true })
+  })
+
+  test('leaves nothing in a state folder that a factory would then use', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'gleaner-stranger-'))
+    chmodSync(folder, 0o777)
+    asNobody('sh', '-c', `mkdir ${folder}/store && echo x >${folder}/store/planted`)
+    await assert.rejects(
+      makePrivateFolder(folder),
+      /can be written by everybody|store belongs to another user/,
+    )
+    rmSync(folder, { recursive: true })
+    const endpoint = join(mkdtempSync(join(tmpdir(), 'gleaner-stranger-')), 'endpoint.json')
+    writeFileSync(endpoint, '{}')
+    chownSync(endpoint, NOBODY.uid, NOBODY.gid)
+    assert.equal(readOwnFile(endpoint), '{}', 'root may look at what is not its own')
+    rmSync(dirname(endpoint), { recursive: true })
   })
 })
