@@ -2,8 +2,12 @@
 # Gleaner pilots of site {{ site.name }}: one array element each, one worker per element. What runs is pilot.sh.
 #SBATCH --job-name={{ submission.jobName | shell }}
 #SBATCH --chdir={{ submission.folder | shell }}
+{%- if submission.array %}
 #SBATCH --array=0-{{ submission.last }}
 #SBATCH --output=logs/%a.out
+{%- else %}
+#SBATCH --output=logs/0.out
+{%- endif %}
 #SBATCH --open-mode=append
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
@@ -42,5 +46,5 @@
 {%- endfor %}
 
 # `exec` throughout: Slurm signals the batch script when it takes the node back, and that must be the worker.
-pilot=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" pilots)
+pilot=$(sed -n "$((${SLURM_ARRAY_TASK_ID:-0} + 1))p" pilots)
 exec /bin/sh ./pilot.sh "$pilot"

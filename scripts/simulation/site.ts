@@ -1,5 +1,5 @@
-import { failed, HEALTHY, type Health, type PilotView, succeeded } from '../../src/core/pilot-scaling.ts'
-import { matchPilots } from '../../src/factory/policy/match-pilots.ts'
+import { failed, HEALTHY, type Health, succeeded } from '../../src/core/pilot-scaling.ts'
+import { type Sighting, matchPilots } from '../../src/factory/policy/match-pilots.ts'
 import type { Job } from '../../src/factory/sites/site.ts'
 import type { Core } from './core.ts'
 import type { Node } from './plan.ts'
@@ -17,7 +17,7 @@ export class SimSite {
   readonly #world: World
   readonly #core: Core
   readonly #jobs = new Map<string, SimJob>()
-  #views: PilotView[] = []
+  #views: Sighting[] = []
   #health: Health = HEALTHY
   #lastWork = 0
   #nextJob = 1
@@ -59,7 +59,13 @@ export class SimSite {
     const { now } = manager
     const jobs = this.#live.map(({ jobId, pilot, state }): Job => ({ jobId, pilot, state }))
     const records = manager.listPilots()
-    const found = matchPilots(jobs, records, this.#views, now, 0)
+    const found = matchPilots({ jobs, complete: true }, records, {
+      listedAt: now,
+      lateness: 0,
+      certain: false,
+      before: this.#views,
+      removed: new Set(),
+    })
     this.#views = found.pilots
     for (const { pilot, jobId } of found.adopted) this.#note(pilot, jobId)
     for (const { registeredAt, worker } of records) {
@@ -104,7 +110,9 @@ export class SimSite {
     for (const pilot of pilots) {
       const jobId = String(this.#nextJob++)
       this.#jobs.set(pilot, { jobId, pilot, state: 'pending', starts: 0 })
-      this.#views.push({ pilot, state: 'submitting', registered: false, idle: false, since: manager.now })
+      const since = manager.now
+      const view = { pilot, state: 'submitting', registered: false, idle: false, since } as const
+      this.#views.push({ ...view, seenAt: since, misses: 0 })
     }
     if (this.#live.length > plan.scaling.max) {
       this.#world.fail(`${this.#live.length} pilots where ${plan.scaling.max} are allowed`)

@@ -93,13 +93,14 @@ function sitesTable(sites: Status['sites'], now: number): string {
 
 /** Why a site has not the pilots it wants, as far as is known. */
 function reasonsOf(
-  { paused, retryAt, lastFailure, reasons }: Status['sites'][number],
+  { paused, retryAt, lastFailure, warnings, reasons }: Status['sites'][number],
   now: number,
 ): string[] {
   const next = retryAt === undefined ? '' : `next try at ${timeOfDay(retryAt, now)}: `
   return [
     ...(paused === undefined ? [] : [`${next}${paused}`]),
     ...(lastFailure === undefined ? [] : [`last failure: ${lastFailure}`]),
+    ...(warnings ?? []),
     ...reasons.map(({ reason, pilots }) => `${pilots}: ${reason}`),
   ]
 }

@@ -3,10 +3,12 @@ import type { SiteStatus } from '../protocol/client.ts'
 import type { Config, SiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
-import { htcondorSite, htcondorVariables } from './sites/htcondor.ts'
+import type { BatchKind } from './sites/batch-kind.ts'
+import { batchSite } from './sites/batch-site.ts'
+import { htcondor } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
-import { slurmSite, slurmVariables } from './sites/slurm.ts'
+import { slurm } from './sites/slurm.ts'
 import { type Boot, submissionsFolder } from './submissions/submission.ts'
 import { shellTransport } from './transports/shell.ts'
 
@@ -62,21 +64,17 @@ export function makeSite(
   stateFolder: string,
   onChange: () => void,
 ): Site {
+  const siteFolder = submissionsFolder(stateFolder, config.name)
+  function batch<C extends SiteConfig>(kind: BatchKind<C>, config: C): Site {
+    const transport = shellTransport({ kept: kind.environment, set: config.commandEnvironment })
+    return batchSite(kind, config, factoryId, siteFolder, transport)
+  }
   switch (config.kind) {
     case 'local':
-      return localSite(config, submissionsFolder(stateFolder, config.name), onChange)
+      return localSite(config, siteFolder, onChange)
     case 'htcondor':
-      return htcondorSite(
-        config,
-        factoryId,
-        shellTransport({ kept: htcondorVariables, set: config.commandEnvironment }),
-      )
+      return batch(htcondor, config)
     case 'slurm':
-      return slurmSite(
-        config,
-        factoryId,
-        submissionsFolder(stateFolder, config.name),
-        shellTransport({ kept: slurmVariables, set: config.commandEnvironment }),
-      )
+      return batch(slurm, config)
   }
 }

@@ -255,6 +255,8 @@ export const SiteStatus = z.object({
   retryAt: Timestamp.optional(),
   /** Why the last pilot, or the last submission, was of no use; until one is. */
   lastFailure: z.string().optional(),
+  /** What is wrong at the site beside that, such as a record of the queue that cannot be read. */
+  warnings: z.array(z.string()).optional(),
   /** The batch system's reasons for pilots that wait or are held, with counts. */
   reasons: z.array(z.object({ reason: z.string(), pilots: z.int() })),
 })

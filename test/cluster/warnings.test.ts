@@ -52,7 +52,7 @@ function evictions(kind: typeof slurm | typeof htcondor, list: Eviction[], own: 
       const pilot = `p${factory}${index}`
       const page = join(common.marks, pilot)
       const read = () => (existsSync(page) ? readFileSync(page, 'utf8').trim().split('\n') : [])
-      const state = async () => (await site.list(signal()))[0]?.state ?? 'gone'
+      const state = async () => (await site.list(signal())).jobs[0]?.state ?? 'gone'
 
       const submission = await prepare(site, { ...common, config }, [pilot])
       const [job] = await site.submit(submission, signal())
@@ -64,7 +64,7 @@ function evictions(kind: typeof slurm | typeof htcondor, list: Eviction[], own: 
         await eventually(`its job is ${then}`, async () => (await state()) === then, 60)
         assert.deepEqual(read(), diary)
       } finally {
-        await site.remove(await site.list(signal()), { unlessRunning: false, signal: signal() })
+        await site.remove((await site.list(signal())).jobs, { unlessRunning: false, signal: signal() })
       }
     })
 }

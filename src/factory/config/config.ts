@@ -76,6 +76,8 @@ const local = z.strictObject({
 const htcondor = z.strictObject({
   ...site,
   kind: z.literal('htcondor'),
+  /** The user whose the jobs are in the queue, where that is not the name of the account that submits them. */
+  owner: Words.optional(),
   /** ClassAd expressions. */
   requirements: Line.optional(),
   rank: Line.optional(),

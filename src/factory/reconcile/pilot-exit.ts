@@ -40,10 +40,11 @@ export function explainPilotExit(
 
   if (record.registeredAt === undefined) {
     const tail = log.trim().split('\n').slice(-10).join('\n')
-    const reason = `the pilot ended before its worker was up (${said ?? 'it gave no reason'})`
+    const reason = `the pilot ended before its worker was up (${said ?? unexplained(record)})`
     return end(tail && !words ? `${reason}; its log ends:\n${tail}` : reason, !evicted)
   }
-  const lived = now - record.registeredAt
+  // It may have registered after the queue was asked, which is what `now` stands for.
+  const lived = Math.max(0, now - record.registeredAt)
   const useless = busy && !evicted && lived < SHORTEST_USEFUL_MS && !record.worker?.tasksDone
   if (useless)
     return end(
@@ -52,6 +53,11 @@ export function explainPilotExit(
     )
   return end(said ?? 'ended', false)
 }
+
+const unexplained = ({ jobId }: PilotRecord) =>
+  jobId === undefined
+    ? 'its submission was not answered, and no job of it has turned up'
+    : 'it gave no reason'
 
 /** The last bytes of a file; empty if it is not there. */
 export async function tail(path: string, bytes = 4096): Promise<string> {

@@ -62,7 +62,10 @@ export class SiteLoop {
   }
 
   async #submit(): Promise<void> {
-    if (this.#aim === 'work') await this.#keeper.submit()
+    if (this.#aim !== 'work') return
+    await this.#keeper.submit()
+    // A submission that was too large is tried again at once, smaller.
+    if (this.#keeper.shouldRetry) this.#bell.ring()
   }
 
   async #finish(): Promise<void> {
@@ -87,14 +90,13 @@ export class SiteLoop {
     const { name, grace } = this.#parts.config
     const giveUpAt = Date.now() + grace * 1000 + 2 * COMMAND_LIMIT
     for (;;) {
-      await this.#turn(async () => {
-        await this.#keeper.look('empty')
-        await this.#keeper.removeAll()
-      })
+      // Also when it cannot be seen what there is: whatever is known to have been submitted is told to go.
+      await this.#turn(() => this.#keeper.look('empty').finally(() => this.#keeper.removeAll()))
       if (this.#isEmpty) return
       if (Date.now() > giveUpAt) {
         const left = `still in the queue: ${this.#keeper.pilots.join(', ')}`
-        throw new Error(`site ${name}: ${this.#trouble ?? left}`)
+        const unseen = `${this.#trouble}; what was submitted was told to go, and nothing shows whether it went`
+        throw new Error(`site ${name}: ${this.#trouble === undefined ? left : unseen}`)
       }
       await this.#pause()
     }

@@ -1,11 +1,11 @@
 import type { Logger } from 'pino'
 import type { PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
-import { type Decision, type PilotView, decide } from '../../core/pilot-scaling.ts'
+import { type Decision, decide } from '../../core/pilot-scaling.ts'
 import type { SiteStatus } from '../../protocol/client.ts'
 import type { SiteConfig } from '../config/config.ts'
 import { explainPilotExit } from './pilot-exit.ts'
 import { createSiteHealth } from './site-health.ts'
-import { matchPilots, type MatchedPilots } from '../policy/match-pilots.ts'
+import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-pilots.ts'
 import { siteStatus } from './site-status.ts'
 import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
 import { submissionFolders } from '../submissions/submission-folders.ts'
@@ -44,9 +44,18 @@ export class SiteReconciler {
   readonly #experience = createSiteHealth()
   readonly #submissions: ReturnType<typeof submissionFolders>
   /** What takes up room at the site, as far as is known. */
-  #pilots: PilotView[] = []
+  #pilots: Sighting[] = []
   /** The queue, as it was seen last. */
   #jobs: Job[] = []
+  /** Whether the last look could see it. */
+  #seen = false
+  /** Pilots whose jobs were told to go, and are not known to be gone. */
+  readonly #removed = new Set<string>()
+  /** What was wrong in the last look, but did not keep it from its end. */
+  #warnings: string[] = []
+  /** Most pilots to submit at once, after the batch system said that some were too many. */
+  #fewer = Infinity
+  #shouldRetry = false
   #decision: Decision = { wanted: 0, submit: 0, remove: [], drain: [] }
   #avoidNodes: string[] = []
   #lastWork = 0
@@ -66,6 +75,11 @@ export class SiteReconciler {
     return this.#decision.submit > 0
   }
 
+  /** Whether the last submission was refused for its size, and a smaller one may not be. */
+  get shouldRetry(): boolean {
+    return this.#shouldRetry
+  }
+
   get hasWork(): boolean {
     const { queued, leased } = this.#parts.registry.demand()
     return queued + leased > 0
@@ -76,7 +90,7 @@ export class SiteReconciler {
     const { health } = this.#experience
     const { config, registry } = this.#parts
     const records = registry.list(config.name)
-    return siteStatus(config, this.#pilots, this.#jobs, this.#decision, trouble, health, records)
+    return siteStatus(config, this.#pilots, this.#jobs, this.#decision, trouble, health, records, this.#warnings)
   }
 
   /** Finds the submissions of earlier starts of the factory. */
@@ -88,14 +102,21 @@ export class SiteReconciler {
   async look(aim: SiteAim): Promise<void> {
     const { config, registry, site } = this.#parts
     const now = Date.now()
-    const before = this.#jobs
-    this.#jobs = await site.list(limit())
+    this.#seen = false
+    const listing = await site.list(limit())
+    this.#seen = true
+    this.#jobs = listing.jobs
+    this.#warn(listing.oddities)
+    // One that was to go only if it had not started has started.
+    for (const { pilot, state } of this.#jobs) if (state === 'running') this.#removed.delete(pilot)
     const records = registry.list(config.name)
-    const found = matchPilots(this.#jobs, records, this.#pilots, now, site.lateness)
+    const { lateness, certain } = site
+    const circumstances = { lateness, certain, listedAt: now, before: this.#pilots, removed: this.#removed }
+    const found = matchPilots(listing, records, circumstances)
     this.#pilots = found.pilots
     this.#takeOn(found.adopted)
     for (const record of records) this.#experience.seen(record, now)
-    await this.#bury(found.gone, before, aim, now)
+    await this.#bury(found.gone, aim, now)
     await this.#remove(found.orphans, false)
     await this.#submissions.clear(new Set(this.pilots))
 
@@ -108,6 +129,7 @@ export class SiteReconciler {
   /** Submits what is wanted now, which may be another number than when its turn was asked for. */
   async submit(): Promise<void> {
     const { config, registry, boot, site, siteFolder } = this.#parts
+    this.#shouldRetry = false
     this.#decision = this.#decide()
     if (!this.wantsMore) return
     const created = registry.create(config.name, this.#decision.submit)
@@ -116,7 +138,15 @@ export class SiteReconciler {
     this.#submissions.add(submission)
     const since = Date.now()
     for (const pilot of pilots)
-      this.#pilots.push({ pilot, state: 'submitting', registered: false, idle: false, since })
+      this.#pilots.push({
+        pilot,
+        state: 'submitting',
+        registered: false,
+        idle: false,
+        since,
+        seenAt: since,
+        misses: 0,
+      })
     try {
       const files = submissionFiles(submission, config, boot, site.render(submission))
       await writeSubmission(submission, files, created)
@@ -126,18 +156,26 @@ export class SiteReconciler {
     await this.#hand(submission)
   }
 
-  /** Removes all that is in the queue, whatever it does, as the last look showed it. */
+  /**
+   * Removes all that is in the queue, whatever it does, as the last look showed it. If that could not see the queue, all that
+   * the ledger has is told to go.
+   */
   removeAll(): Promise<void> {
-    return this.#remove(
-      this.#jobs.filter(({ state }) => state !== 'ending' && state !== 'ended'),
-      false,
-    )
+    const { config, registry } = this.#parts
+    const recorded = registry
+      .list(config.name)
+      .flatMap(({ pilot, jobId }): Job[] => (jobId === undefined ? [] : [{ pilot, jobId, state: 'unknown' }]))
+    const jobs = this.#seen
+      ? this.#jobs.filter(({ state }) => state !== 'ending' && state !== 'ended')
+      : recorded
+    return this.#remove(jobs, false)
   }
 
   async #hand(submission: Submission): Promise<void> {
     const { registry, site, log } = this.#parts
     try {
       registry.submitted(await site.submit(submission, limit()))
+      this.#fewer *= 2
       log.info({ submission: submission.id, pilots: submission.pilots.length }, 'submitted')
     } catch (error) {
       if (error instanceof SubmitRefused) return this.#refused(submission, error)
@@ -148,12 +186,16 @@ export class SiteReconciler {
   }
 
   #refused(submission: Submission, error: Error): void {
-    const { registry, log } = this.#parts
+    const { registry, log, site } = this.#parts
     const reason = `submission failed: ${error.message}`
-    log.warn({ submission: submission.id }, reason)
+    log.warn({ submission: submission.id, pilots: submission.pilots.length }, reason)
     this.#pilots = this.#pilots.filter(({ pilot }) => !submission.pilots.includes(pilot))
     registry.ended(submission.pilots.map((pilot) => ({ pilot, reason })))
-    this.#experience.notSubmitted(reason, Date.now())
+    if (!(error instanceof SubmitRefused) || !error.tooMany)
+      return this.#experience.notSubmitted(reason, Date.now())
+    this.#shouldRetry = true
+    const half = Math.floor(submission.pilots.length / 2)
+    if (site.largest >= submission.pilots.length) this.#fewer = half
   }
 
   #takeOn(adopted: MatchedPilots['adopted']): void {
@@ -162,19 +204,18 @@ export class SiteReconciler {
     this.#parts.registry.submitted(adopted)
   }
 
-  /** @param before what the queue showed when these may still have been in it. */
-  async #bury(gone: MatchedPilots['gone'], before: readonly Job[], aim: SiteAim, now: number): Promise<void> {
+  async #bury(gone: MatchedPilots['gone'], aim: SiteAim, now: number): Promise<void> {
     if (gone.length === 0) return
     const { registry, log } = this.#parts
     const endings = gone.map(async ({ record, job }) => {
       const text = await this.#submissions.logOf(record.pilot)
-      const seen = job ?? before.find(({ pilot }) => pilot === record.pilot)
       return {
         record,
-        ending: explainPilotExit(this.#experience.recall(record), seen, text, this.hasWork, now),
+        ending: explainPilotExit(this.#experience.recall(record), job, text, this.hasWork, now),
       }
     })
     const ended = await Promise.all(endings)
+    for (const { record } of ended) this.#removed.delete(record.pilot)
     for (const { record, ending } of ended) {
       if (this.#experience.ended(record, ending, aim !== 'work', now))
         log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
@@ -197,14 +238,32 @@ export class SiteReconciler {
     }
   }
 
+  /** What cannot be removed is reported and stays in the count: it must not keep the site from its other work. */
   async #remove(jobs: Job[], unlessRunning: boolean): Promise<void> {
-    if (jobs.length > 0) await this.#parts.site.remove(jobs, { unlessRunning, signal: limit() })
+    if (jobs.length === 0) return
+    try {
+      await this.#parts.site.remove(jobs, { unlessRunning, signal: limit() })
+    } catch (error) {
+      this.#warn([
+        ...this.#warnings,
+        `cannot remove ${jobs.map(({ jobId }) => jobId).join(', ')}: ${(error as Error).message}`,
+      ])
+      return
+    }
+    for (const { pilot } of jobs) this.#removed.add(pilot)
+  }
+
+  /** Takes note of what is wrong, and logs what is new of it. */
+  #warn(warnings: string[]): void {
+    for (const warning of warnings) if (!this.#warnings.includes(warning)) this.#parts.log.warn(warning)
+    this.#warnings = warnings
   }
 
   #decide(): Decision {
-    const { config, registry } = this.#parts
+    const { config, registry, site } = this.#parts
+    const submitSize = Math.min(config.submitSize, site.largest, this.#fewer)
     return decide({
-      config,
+      config: { ...config, submitSize },
       pilots: this.#pilots,
       demand: registry.demand(),
       lastWork: this.#lastWork,

@@ -10,6 +10,7 @@ import type { Job } from '../sites/site.ts'
  * @param trouble what was wrong with the batch system when it was asked last
  * @param health how its last pilots fared
  * @param records its pilots as the manager knows them now
+ * @param warnings what else was
  */
 export function siteStatus(
   config: SiteConfig,
@@ -19,6 +20,7 @@ export function siteStatus(
   trouble: string | undefined,
   health: Health,
   records: readonly PilotRecord[],
+  warnings: readonly string[],
 ): SiteStatus {
   const working = new Set(
     records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
@@ -46,6 +48,15 @@ export function siteStatus(
     ...(why !== undefined && { paused: why }),
     ...(trouble === undefined && paused && { retryAt: paused.until }),
     ...(why === undefined && health.failures > 0 && { lastFailure: health.reason }),
+    ...(warnings.length > 0 && { warnings: shortened(warnings) }),
     reasons: [...reasons].map(([reason, held]) => ({ reason, pilots: held.length })),
   }
+}
+
+const SHOWN = 3
+
+function shortened(warnings: readonly string[]): string[] {
+  const distinct = [...new Set(warnings)]
+  const more = distinct.length - SHOWN
+  return more > 0 ? [...distinct.slice(0, SHOWN), `and ${more} more like these`] : distinct
 }

@@ -1,29 +1,21 @@
-import { join } from 'node:path'
 import { z } from 'zod'
-import { type HtcondorSiteConfig, templateVariables } from '../config/config.ts'
-import type { Submission } from '../submissions/submission.ts'
-import { classAdQuote, renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
-import type { CommandResult, Transport } from '../transports/transport.ts'
-import { type Job, type JobState, type Site, SubmitRefused } from './site.ts'
+import type { HtcondorSiteConfig } from '../config/config.ts'
+import { classAdQuote } from '../submissions/submit-template.ts'
+import { type BatchKind, excerpt, oneLine } from './batch-kind.ts'
+import type { Job, JobState, Listing } from './site.ts'
 
-/** Variables that name the pool to HTCondor's commands, and the files by which they prove who asks. */
-export const htcondorVariables = [
-  'CONDOR_CONFIG',
-  'BEARER_TOKEN_FILE',
-  'X509_USER_PROXY',
-  'X509_USER_CERT',
-  'X509_USER_KEY',
-]
+/** What is good to know but may be anything, or null, in an odd record. */
+const text = z.string().optional().catch(undefined)
 
 /** What we ask of each job's ClassAd. Attributes that a job does not have are left out of the answer. */
 const Ad = z.object({
   ClusterId: z.int(),
   ProcId: z.int(),
-  JobStatus: z.int(),
-  GleanerPilot: z.string(),
-  HoldReason: z.string().optional(),
-  LastRejMatchReason: z.string().optional(),
-  RemoteHost: z.string().optional(),
+  JobStatus: z.int().optional().catch(undefined),
+  GleanerPilot: text,
+  HoldReason: text,
+  LastRejMatchReason: text,
+  RemoteHost: text,
 })
 
 /** HTCondor's JobStatus as our states. */
@@ -38,82 +30,93 @@ const states: Record<number, JobState> = {
 }
 
 /** Pilots as HTCondor jobs, one cluster for each submission, told apart by attributes of their own. */
-export function htcondorSite(config: HtcondorSiteConfig, factoryId: string, transport: Transport): Site {
-  const ours = `GleanerFactory == ${classAdQuote(factoryId)} && GleanerSite == ${classAdQuote(config.name)}`
+export const htcondor: BatchKind<HtcondorSiteConfig> = {
+  submitter: 'condor_submit',
+  jobFile: 'htcondor.sub',
+  // Which pool, and the files by which commands prove who asks.
+  environment: ['CONDOR_CONFIG', 'BEARER_TOKEN_FILE', 'X509_USER_PROXY', 'X509_USER_CERT', 'X509_USER_KEY'],
 
-  const variables = (submission: Submission) => ({
+  templateValues: ({ config, factoryId }, { avoidNodes }) => ({
     site: {
-      ...templateVariables(config),
       requirements: [
         ...(config.requirements ? [`(${config.requirements})`] : []),
-        ...submission.avoidNodes.map((node) => `TARGET.Machine =!= ${classAdQuote(node)}`),
+        ...avoidNodes.map((node) => `TARGET.Machine =!= ${classAdQuote(node)}`),
       ].join(' && '),
     },
-    submission: { ...submission, factory: factoryId },
-  })
+    submission: { factory: factoryId },
+  }),
 
-  const command = (submission: Submission) => [
-    'condor_submit',
-    '-terse',
-    join(submission.folder, 'htcondor.sub'),
-  ]
+  submit: (file) => ['condor_submit', '-terse', file],
+  jobIds(stdout, pilots) {
+    const cluster = /^(\d+)\.0 - \1\.\d+\s*$/m.exec(stdout)?.[1]
+    return cluster === undefined
+      ? undefined
+      : Array.from({ length: pilots }, (_, proc) => `${cluster}.${proc}`)
+  },
+  refusal: {
+    definite: /error|refused|denied/i,
+    open: /commit|connection|timed? ?out|communicat|socket/i,
+    tooMany: /would exceed/i,
+  },
 
-  return {
-    lateness: 60_000,
+  list: ({ config, factoryId, user }) => [
+    'condor_q',
+    '-json',
+    '-constraint',
+    // With a constraint, it shows everybody's jobs, whatever the pool's default is.
+    `Owner == ${classAdQuote(config.owner ?? user)} && GleanerFactory == ${classAdQuote(factoryId)} && GleanerSite == ${classAdQuote(config.name)}`,
+    '-attributes',
+    Object.keys(Ad.shape).join(','),
+  ],
 
-    render: (submission) => ({
-      name: 'htcondor.sub',
-      content: renderTemplate(config.template ?? shippedTemplate('htcondor.sub'), variables(submission)),
-    }),
+  jobs(stdout) {
+    const listing: Listing = { jobs: [], complete: true, oddities: [] }
+    // An empty queue is an empty answer, not an empty list. Lines that a wrapper prints are around the list.
+    const [around = '', list] = /^\[[^]*^\]$/m.test(stdout) ? split(stdout) : [stdout]
+    if (around.trim()) listing.oddities.push(`condor_q answered more than jobs: ${excerpt(around.trim())}`)
+    if (list === undefined && /[[{]/.test(around)) throw new Error(`condor_q answered ${excerpt(around)}`)
+    for (const record of z.array(z.unknown()).parse(JSON.parse(list ?? '[]'))) {
+      const ad = Ad.safeParse(record)
+      const job = ad.success ? toJob(ad.data) : undefined
+      if (job) listing.jobs.push(job)
+      else listing.complete = false
+      if (!job || job.state === 'unknown')
+        listing.oddities.push(
+          `condor_q answered a job that is not understood: ${excerpt(JSON.stringify(record))}`,
+        )
+    }
+    return listing
+  },
 
-    command,
+  remove(jobs, unlessRunning) {
+    const byCluster = Map.groupBy(jobs, ({ jobId }) => jobId.split('.')[0]!)
+    const which = [...byCluster].map(([cluster, some]) => {
+      const procs = some.map(({ jobId }) => jobId.split('.')[1]!)
+      return `(ClusterId == ${cluster} && member(ProcId, {${procs.join(', ')}}))`
+    })
+    const waiting = unlessRunning ? ' && (JobStatus == 1 || JobStatus == 5)' : ''
+    return [['condor_rm', '-constraint', `(${which.join(' || ')})${waiting}`]]
+  },
+  gone: /couldn't find|no jobs|not found/i,
+}
 
-    async submit(submission, signal) {
-      const { code, stdout, stderr } = await transport.run(command(submission), {
-        cwd: submission.folder,
-        signal,
-      })
-      if (code !== 0) throw new SubmitRefused(`condor_submit: ${oneLine(stderr) || `exit code ${code}`}`)
-      const cluster = /^(\d+)\.0 - \1\.\d+\s*$/m.exec(stdout)?.[1]
-      if (!cluster) throw new Error(`condor_submit answered ${JSON.stringify(stdout.slice(0, 200))}`)
-      return submission.pilots.map((pilot, index) => ({ pilot, jobId: `${cluster}.${index}` }))
-    },
-
-    async list(signal) {
-      const attributes = Object.keys(Ad.shape).join(',')
-      const query = ['condor_q', '-json', '-constraint', ours, '-attributes', attributes]
-      const { stdout } = succeed(await transport.run(query, { signal }))
-      // An empty queue is an empty answer, not an empty list.
-      const ads = Ad.array().parse(stdout.trim() ? JSON.parse(stdout) : [])
-      return ads.map(toJob)
-    },
-
-    async remove(jobs, { unlessRunning, signal }) {
-      const pilots = jobs.map(({ pilot }) => classAdQuote(pilot)).join(', ')
-      const which = `${ours} && member(GleanerPilot, {${pilots}})${unlessRunning ? ' && (JobStatus == 1 || JobStatus == 5)' : ''}`
-      const result = await transport.run(['condor_rm', '-constraint', which], { signal })
-      // It also fails when there was nothing left to remove.
-      if (!/couldn't find|no jobs|not found/i.test(result.stderr)) succeed(result)
-    },
-  }
+/** The list in an answer, and what stands around it. */
+function split(stdout: string): [around: string, list: string] {
+  const start = stdout.search(/^\[/m)
+  const end = stdout.lastIndexOf('\n]') + 2
+  return [stdout.slice(0, start) + stdout.slice(end), stdout.slice(start, end)]
 }
 
 function toJob(ad: z.infer<typeof Ad>): Job {
   // A job that runs may keep the reasons of its past.
   const reason = ad.JobStatus === 5 ? ad.HoldReason : ad.JobStatus === 1 ? ad.LastRejMatchReason : undefined
   const node = ad.RemoteHost?.replace(/^.*@/, '')
+  const jobId = `${ad.ClusterId}.${ad.ProcId}`
   return {
-    jobId: `${ad.ClusterId}.${ad.ProcId}`,
-    pilot: ad.GleanerPilot,
-    state: states[ad.JobStatus] ?? 'ending',
+    jobId,
+    pilot: ad.GleanerPilot ?? `unknown-${jobId}`,
+    state: states[ad.JobStatus ?? NaN] ?? 'unknown',
     ...(reason && { reason: oneLine(reason) }),
     ...(node && { node }),
   }
-}
-
-const oneLine = (text: string) => text.trim().replace(/\s*\n\s*/g, ' ')
-
-function succeed(result: CommandResult): CommandResult {
-  if (result.code === 0) return result
-  throw new Error(oneLine(result.stderr) || `exit code ${result.code}`)
 }

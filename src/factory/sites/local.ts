@@ -27,6 +27,8 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
 
   return {
     lateness: 1_000,
+    certain: true,
+    largest: Infinity,
 
     render: (submission) => ({
       name: 'local.sh',
@@ -62,7 +64,7 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
       for (const [pilot, pid] of children) jobs.set(pilot, { jobId: String(pid), pilot, state: 'running' })
       for (const submission of submissions)
         for (const job of await listOne(submission, removed)) jobs.set(job.pilot, job)
-      return [...jobs.values()]
+      return { jobs: [...jobs.values()], complete: true, oddities: [] }
     },
 
     async remove(jobs, { unlessRunning }) {

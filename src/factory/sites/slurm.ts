@@ -1,28 +1,9 @@
-import { symlink } from 'node:fs/promises'
-import { join } from 'node:path'
-import { z } from 'zod'
-import { type SlurmSiteConfig, templateVariables } from '../config/config.ts'
+import type { SlurmSiteConfig } from '../config/config.ts'
 import type { Submission } from '../submissions/submission.ts'
-import { readSubmissions } from '../submissions/submission.ts'
-import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
-import type { CommandResult, Transport } from '../transports/transport.ts'
-import { type Job, type JobState, type Site, SubmitRefused } from './site.ts'
+import { type BatchKind, excerpt } from './batch-kind.ts'
+import type { Job, JobState, Listing } from './site.ts'
 
-/** Variables that name the cluster to Slurm's commands. Those that change what a command does (`SBATCH_…`) are not kept. */
-export const slurmVariables = ['SLURM_CONF', 'SLURM_CONF_SERVER']
-
-/** One line of `squeue`, with the fields of {@link format}. */
-const Row = z.tuple([
-  z.string().regex(/^\d+(_\d+)?$/),
-  z.string().regex(/^[A-Z_]+$/),
-  z.string(),
-  z.string(),
-  z.string(),
-  z.string(),
-])
-const format = '%i|%T|%N|%K|%r|%Z'
-
-/** Slurm's states (squeue(1), "JOB STATE CODES") as ours. Those not named here have ended. */
+/** Slurm's states (squeue(1), "JOB STATE CODES") as ours. One that is not named here is alive, whatever it is. */
 const states: Record<string, JobState> = {
   PENDING: 'pending',
   REQUEUED: 'pending',
@@ -30,107 +11,142 @@ const states: Record<string, JobState> = {
   REQUEUE_HOLD: 'held',
   SPECIAL_EXIT: 'held',
   RESV_DEL_HOLD: 'held',
+  POWER_UP_NODE: 'running',
   CONFIGURING: 'running',
   RUNNING: 'running',
+  RESIZING: 'running',
   SUSPENDED: 'running',
   STOPPED: 'running',
   SIGNALING: 'running',
   STAGE_OUT: 'ending',
   COMPLETING: 'ending',
+  COMPLETED: 'ended',
+  CANCELLED: 'ended',
+  FAILED: 'ended',
+  TIMEOUT: 'ended',
+  PREEMPTED: 'ended',
+  NODE_FAIL: 'ended',
+  BOOT_FAIL: 'ended',
+  DEADLINE: 'ended',
+  OUT_OF_MEMORY: 'ended',
+  REVOKED: 'ended',
 }
 
-/** Pilots as elements of Slurm job arrays, told apart by the job's name and working folder. */
-export function slurmSite(
-  config: SlurmSiteConfig,
-  factoryId: string,
-  siteFolder: string,
-  transport: Transport,
-): Site {
-  const jobName = `gleaner-${factoryId}-${config.name}`
+/** In front of each job, so that what a wrapper of `squeue` prints beside the jobs is no job. */
+const MARK = 'gleaner|'
+const FIELDS = '%i|%T|%N|%K|%r|%Z'
 
-  const variables = (submission: Submission) => ({
-    site: {
-      ...templateVariables(config),
-      walltimeMinutes: config.walltime === undefined ? '' : Math.ceil(config.walltime / 60),
+const jobName = (factoryId: string, site: string) => `gleaner-${factoryId}-${site}`
+
+/** Pilots as elements of Slurm job arrays, told apart by the folder they were submitted from. */
+export const slurm: BatchKind<SlurmSiteConfig> = {
+  submitter: 'sbatch',
+  jobFile: 'slurm.sh',
+  environment: ['SLURM_CONF', 'SLURM_CONF_SERVER'],
+
+  templateValues: ({ config, factoryId }, { pilots }) => ({
+    site: { walltimeMinutes: config.walltime === undefined ? '' : Math.ceil(config.walltime / 60) },
+    submission: {
+      jobName: jobName(factoryId, config.name),
+      // A single pilot needs no array, which not every site allows.
+      array: pilots.length > 1,
+      last: pilots.length - 1,
     },
-    submission: { ...submission, jobName, last: submission.pilots.length - 1 },
-  })
+  }),
+  // Slurm can name an element's output after its index only.
+  links: ({ pilots }) =>
+    pilots.map((pilot, index) => ({ name: `logs/${index}.out`, target: `${pilot}.log` })),
 
-  const command = (submission: Submission) => ['sbatch', '--parsable', join(submission.folder, 'slurm.sh')]
-
-  return {
-    lateness: 60_000,
-
-    render: (submission) => ({
-      name: 'slurm.sh',
-      content: renderTemplate(config.template ?? shippedTemplate('slurm.sh'), variables(submission)),
-    }),
-
-    command,
-
-    async submit(submission, signal) {
-      // Slurm can name an element's output after its index only; we want it under the pilot's name.
-      for (const [index, pilot] of submission.pilots.entries())
-        await symlink(`${pilot}.log`, join(submission.folder, 'logs', `${index}.out`))
-      const { code, stdout, stderr } = await transport.run(command(submission), {
-        cwd: submission.folder,
-        signal,
-      })
-      if (code !== 0) throw new SubmitRefused(`sbatch: ${stderr.trim() || `exit code ${code}`}`)
-      const jobId = /^(\d+)(;\S+)?\s*$/m.exec(stdout)?.[1]
-      if (!jobId)
-        throw new Error(`sbatch answered ${JSON.stringify(stdout.slice(0, 200))} and not a job's number`)
-      return submission.pilots.map((pilot, index) => ({ pilot, jobId: `${jobId}_${index}` }))
+  submit: (file) => ['sbatch', '--parsable', file],
+  jobIds(stdout, pilots) {
+    const [, job, cluster] = /^(\d+)(;[\w.-]+)?\s*$/m.exec(stdout) ?? []
+    if (job === undefined) return undefined
+    const indices = Array.from({ length: pilots }, (_, index) => (pilots > 1 ? `_${index}` : ''))
+    return indices.map((index) => `${job}${index}${cluster ?? ''}`)
+  },
+  refusal: {
+    definite: /submission failed|invalid|unrecognized|unable to open/i,
+    open: /timed out|contact|zero bytes|unexpected message|communicat|connect|temporarily/i,
+    tooMany: /submit (job )?limit|MaxSubmitJob/i,
+    limit: {
+      said: /invalid job array/i,
+      ask: ['scontrol', 'show', 'config'],
+      largest(stdout) {
+        const limits = [/^MaxArraySize\s*=\s*(\d+)/m, /\bmax_array_tasks=(\d+)/]
+        const set = limits.flatMap((limit) => Number(limit.exec(stdout)?.[1] ?? NaN) || [])
+        return set.length > 0 ? Math.min(...set) : undefined
+      },
     },
+  },
 
-    async list(signal) {
-      const squeue = [
-        'squeue',
-        '--noheader',
-        '--array',
-        '--states=all',
-        `--name=${jobName}`,
-        `--format=${format}`,
-      ]
-      const { stdout } = succeed(await transport.run(squeue, { signal }))
-      const rows = stdout.split('\n').filter(Boolean).map(parseRow)
-      if (rows.length === 0) return []
-      const folders = new Map(
-        (await readSubmissions(siteFolder)).map(({ folder, pilots }) => [folder, pilots]),
-      )
-      return rows.flatMap(({ folder, index, ...job }): Job[] => {
-        const pilot = folders.get(folder)?.[index]
-        // A submission whose folder somebody deleted: nobody can say which pilots these are, so none may stay.
-        return [{ ...job, pilot: pilot ?? `unknown-${job.jobId}` }]
-      })
-    },
+  list: ({ config, factoryId }, script) => [
+    'squeue',
+    '--me',
+    ...clustersOf(script()),
+    '--noheader',
+    '--array',
+    '--states=all',
+    `--name=${jobName(factoryId, config.name)}`,
+    `--format=${MARK}${FIELDS}`,
+  ],
 
-    async remove(jobs, { unlessRunning, signal }) {
-      const scancel = ['scancel', '--quiet', ...(unlessRunning ? ['--state=PENDING'] : [])]
-      succeed(await transport.run([...scancel, ...jobs.map(({ jobId }) => jobId)], { signal }))
-    },
-  }
+  jobs(stdout, submissions) {
+    const folders = new Map(submissions.map((submission) => [submission.folder, submission]))
+    const listing: Listing = { jobs: [], complete: true, oddities: [] }
+    let cluster = ''
+    for (const line of stdout.split('\n').filter((text) => text.trim())) {
+      const heading = /^CLUSTER: (\S+)/.exec(line)
+      const job = line.startsWith(MARK) ? parseJob(line.slice(MARK.length), cluster, folders) : undefined
+      if (heading) cluster = `;${heading[1]!}`
+      else if (job) listing.jobs.push(job)
+      else listing.oddities.push(`squeue answered a line that is not understood: ${excerpt(line)}`)
+      if (!job && line.startsWith(MARK)) listing.complete = false
+      if (job?.state === 'unknown')
+        listing.oddities.push(`squeue answered a state that is not known: ${excerpt(line)}`)
+    }
+    return listing
+  },
+
+  remove(jobs, unlessRunning) {
+    const waiting = unlessRunning ? ['--state=PENDING'] : []
+    const byCluster = Map.groupBy(jobs, ({ jobId }) => jobId.split(';')[1])
+    return [...byCluster].map(([cluster, some]) => [
+      'scancel',
+      '--quiet',
+      ...(cluster === undefined ? [] : [`--clusters=${cluster}`]),
+      ...waiting,
+      ...some.map(({ jobId }) => jobId.split(';')[0]!),
+    ])
+  },
+  gone: /invalid job id|already completing or completed/i,
 }
 
-function parseRow(line: string) {
-  const parsed = Row.safeParse(line.split('|', 6))
-  if (!parsed.success) throw new Error(`squeue answered a line that is not understood: ${line.slice(0, 200)}`)
-  const [jobId, slurmState, node, index, reason, folder] = parsed.data
+/** Which clusters a job goes to, as `squeue` is to be told; empty for the one that commands talk to anyway. */
+function clustersOf(script: string): string[] {
+  const named = /^#SBATCH\s+(?:--clusters?[=\s]|-M\s*)\s*(\S+)/m.exec(script)?.[1]
+  return named === undefined ? [] : [`--clusters=${named}`]
+}
+
+/** @returns undefined if it does not even tell which job this is */
+function parseJob(
+  text: string,
+  cluster: string,
+  submissions: ReadonlyMap<string, Submission>,
+): Job | undefined {
+  const [id = '', slurmState = '', node, index, reason = '', ...folder] = text.split('|')
+  if (!/^\d+(_\d+)?$/.test(id)) return undefined
+  const jobId = `${id}${cluster}`
+  // `N/A` where there is no array. A folder that somebody deleted leaves unknown which pilot this is.
+  const pilot = submissions.get(folder.join('|'))?.pilots[Number(index) || 0] ?? `unknown-${jobId}`
   const heldInQueue = slurmState === 'PENDING' && /^(JobHeld|.*requeued.held)/i.test(reason)
-  const state = heldInQueue ? 'held' : (states[slurmState] ?? 'ended')
-  const why = state === 'ended' ? slurmState : reason
+  const state = heldInQueue ? 'held' : (states[slurmState] ?? 'unknown')
+  const why = state === 'ended' || state === 'unknown' ? slurmState : reason
   return {
     jobId,
+    pilot,
     state,
-    index: Number(index),
-    folder,
-    ...(why !== 'None' && { reason: why }),
+    ...(why && why !== 'None' && { reason: why }),
     ...(node && { node }),
     ...((slurmState === 'PREEMPTED' || slurmState === 'NODE_FAIL') && { evicted: true }),
   }
-}
-
-function succeed(result: CommandResult): CommandResult {
-  if (result.code === 0) return result
-  throw new Error(result.stderr.trim() || `exit code ${result.code}`)
 }

@@ -12,9 +12,10 @@ import {
 } from '../../../src/client/index.ts'
 import { loadConfig } from '../../../src/factory/config/load-config.ts'
 import type { SiteConfig } from '../../../src/factory/config/config.ts'
-import { htcondorSite } from '../../../src/factory/sites/htcondor.ts'
+import { batchSite } from '../../../src/factory/sites/batch-site.ts'
+import { htcondor } from '../../../src/factory/sites/htcondor.ts'
 import type { Job, Site } from '../../../src/factory/sites/site.ts'
-import { slurmSite } from '../../../src/factory/sites/slurm.ts'
+import { slurm } from '../../../src/factory/sites/slurm.ts'
 import { submissionsFolder } from '../../../src/factory/submissions/submission.ts'
 import { eventually } from '../../factory/support/eventually.ts'
 import { inside, researcher, sharedFolder, testbed } from './testbed.ts'
@@ -118,7 +119,7 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
     const signal = AbortSignal.timeout(60_000)
     const listed = await Promise.all(
       queues.map(async ({ config: { name }, site }) =>
-        (await site.list(signal)).map((job) => ({ ...job, site: name })),
+        (await site.list(signal)).jobs.map((job) => ({ ...job, site: name })),
       ),
     )
     return listed.flat().filter((job) => job.state !== 'ended')
@@ -170,8 +171,8 @@ function openQueues(configFile: string, state: string): { config: SiteConfig; si
     const folder = submissionsFolder(state, config.name)
     const site =
       config.kind === 'slurm'
-        ? slurmSite(config, factoryId, folder, researcher())
-        : htcondorSite(config, factoryId, researcher())
+        ? batchSite(slurm, config, factoryId, folder, researcher())
+        : batchSite(htcondor, config, factoryId, folder, researcher())
     return { config, site }
   })
 }

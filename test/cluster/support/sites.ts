@@ -5,8 +5,9 @@ import {
   type SlurmSiteConfig,
   resolveConfig,
 } from '../../../src/factory/config/config.ts'
-import { htcondorSite } from '../../../src/factory/sites/htcondor.ts'
-import { slurmSite } from '../../../src/factory/sites/slurm.ts'
+import { batchSite } from '../../../src/factory/sites/batch-site.ts'
+import { htcondor as htcondorKind } from '../../../src/factory/sites/htcondor.ts'
+import { slurm as slurmKind } from '../../../src/factory/sites/slurm.ts'
 import { tinyRuntime } from '../../factory/support/runtime.ts'
 import type { Place } from '../../factory/support/submit.ts'
 import { researcher, subfolder } from './testbed.ts'
@@ -33,11 +34,14 @@ function configOf(kind: string, { marks, cache }: Common, more: object) {
 /** A Slurm site of the testbed, with the queue as the factory of that id sees it. */
 export function slurm(common: Common, more: object = {}) {
   const config = configOf('slurm', common, { partition: 'low', ...more }) as SlurmSiteConfig
-  return { config, open: (id: string) => slurmSite(config, id, common.siteFolder, researcher()) }
+  return { config, open: (id: string) => batchSite(slurmKind, config, id, common.siteFolder, researcher()) }
 }
 
 /** The same for HTCondor. */
 export function htcondor(common: Common, more: object = {}) {
   const config = configOf('htcondor', common, more) as HtcondorSiteConfig
-  return { config, open: (id: string) => htcondorSite(config, id, researcher()) }
+  return {
+    config,
+    open: (id: string) => batchSite(htcondorKind, config, id, common.siteFolder, researcher()),
+  }
 }

@@ -53,6 +53,18 @@ describe('the end of a pilot', () => {
     assert.equal(explain(registered(2000), { busy: false }).failure, false)
   })
 
+  test('is never said to have come before its worker was up', () => {
+    assert.match(explain(registered(-2000)).reason, /^the pilot ended 0 s after its worker was up/)
+  })
+
+  test('of a submission without an answer says that no job has turned up', () => {
+    assert.match(
+      explain(unregistered).reason,
+      /its submission was not answered, and no job of it has turned up/,
+    )
+    assert.match(explain({ ...unregistered, jobId: '7' }).reason, /it gave no reason/)
+  })
+
   test('is not explained by what its job once waited for', () => {
     assert.doesNotMatch(
       explain(unregistered, { seen: job({ state: 'pending', reason: 'Priority' }) }).reason,

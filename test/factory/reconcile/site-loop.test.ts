@@ -131,11 +131,63 @@ describe('the loop of a site', { concurrency: true }, () => {
     await eventually('only its own is left', () => loop.status().pending === 1 && !batch.queue.has('p999'))
   })
 
+  test('goes on beside a job that cannot be removed, says so, and stops all the same', async (t) => {
+    const { batch, loop } = startLoop(t, { count: 2, max: 3 })
+    batch.queue.set('p999', { jobId: 'stray', pilot: 'p999', state: 'held' })
+    batch.nailed.add('p999')
+    await eventually('it has its pilots', () => batch.submissions.length > 0 && loop.status().pending === 2)
+    assert.match(loop.status().warnings?.join() ?? '', /cannot remove stray: permission denied/)
+    assert.equal(loop.status().paused, undefined)
+    const stopped = loop.stop({ drain: false })
+    await eventually('its own are gone', () => batch.queue.size === 1)
+    batch.nailed.clear()
+    await stopped
+  })
+
+  test('reports what its queue shows beside jobs, and does its work', async (t) => {
+    const { batch, loop, waiting } = startLoop(t, { count: 2 })
+    batch.oddities = ['squeue answered a line that is not understood: "Welcome"']
+    await waiting(2)
+    assert.deepEqual(loop.status().warnings, batch.oddities)
+  })
+
+  test('keeps its pilots when the queue is shown empty by mistake', async (t) => {
+    const { batch, registry, waiting } = startLoop(t, { count: 3 })
+    await waiting(3)
+    batch.site.lateness = 60_000
+    batch.faults = ['list-is-empty', 'list-is-empty', 'list-is-empty']
+    await eventually('it was empty', () => batch.faults.length === 0)
+    await waiting(3)
+    assert.equal(registry.created, 3)
+    assert.deepEqual(registry.endings, [])
+  })
+
+  test('removes what it has submitted when it is stopped without a readable queue', async (t) => {
+    const { batch, loop, waiting } = startLoop(t, { count: 3 })
+    await waiting(3)
+    batch.faults = Array.from({ length: 10 }, () => 'list-fails' as const)
+    const stopped = loop.stop({ drain: false })
+    await eventually('all are told to go', () => batch.queue.size === 0)
+    assert.ok(batch.faults.length > 0, 'it could still not see the queue')
+    await stopped
+  })
+
+  test('submits fewer at once where the batch system takes no more, down to one', async (t) => {
+    for (const largest of [3, 1]) {
+      const { batch, loop, waiting } = startLoop(t, { count: 10 })
+      batch.largest = largest
+      await waiting(10)
+      assert.ok(batch.submissions.every(({ pilots }) => pilots.length <= largest))
+      assert.equal(loop.status().paused, undefined)
+    }
+  })
+
   test('avoids a node that fails everything, and has the pilots there leave', async (t) => {
     const workers = new Map<string, NonNullable<PilotRecord['worker']>>()
     const { batch, registry, waiting } = startLoop(t, { count: 2, max: 3 }, (record) => {
       const worker = workers.get(record.pilot)
       if (worker) Object.assign(record, { registeredAt: record.registeredAt ?? Date.now(), worker })
+      else delete record.worker
     })
     await waiting(2)
     runAll(batch)

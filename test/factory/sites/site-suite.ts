@@ -24,6 +24,8 @@ export type SiteHarness = {
   refused: (factoryId: string) => Site
   /** Puts a job on hold, and releases it. */
   hold?: (jobId: string) => void
+  /** As another user, submits a held job that looks like one of these. */
+  imitate?: (factoryId: string, submission: Submission) => Disposable
   /** Configuration whose jobs never get a node. */
   neverStarts?: (factoryId: string) => Site
 }
@@ -49,7 +51,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
     )
   const factory = (letter: string) => `suite-${run}-${letter}`
   const signal = () => AbortSignal.timeout(60_000)
-  const live = async (site: Site) => (await site.list(signal())).filter(({ state }) => state !== 'ended')
+  const live = async (site: Site) => (await site.list(signal())).jobs.filter(({ state }) => state !== 'ended')
   const names = (jobs: Job[]) => jobs.map(({ pilot }) => pilot).toSorted()
   const marked = (pilot: string, mark: 'up' | 'left') => existsSync(join(harness().marks, `${pilot}.${mark}`))
   const until = <T>(what: string, ask: () => T | Promise<T>) => eventually(what, ask, harness().patience)
@@ -146,6 +148,21 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       })
       await site.remove(jobs, { unlessRunning: true, signal: signal() })
       await gone(site)
+    })
+
+    test('is not deceived by what another user submits under its names', async (t) => {
+      const { imitate, neverStarts } = harness()
+      if (!imitate || !neverStarts) return t.diagnostic('it has no other users')
+      const site = neverStarts(factory('j'))
+      const submission = await prepareSome(site, 2)
+      const submitted = await site.submit(submission, signal())
+      using _theirs = imitate(factory('j'), submission)
+      const jobs = await live(site)
+      assert.deepEqual(
+        jobs.map(({ jobId, pilot }) => ({ pilot, jobId })).toSorted((a, b) => a.pilot.localeCompare(b.pilot)),
+        submitted,
+      )
+      await removeAll(site)
     })
 
     test('lists jobs that are held, with the reason', async (t) => {

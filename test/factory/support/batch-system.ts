@@ -8,16 +8,27 @@ export class BatchSystem {
   /** The most jobs that were ever in the queue. */
   most = 0
   /** What the next calls do wrong, one each. */
-  faults: ('refuse' | 'lose' | 'lose-and-take' | 'list-fails')[] = []
+  faults: ('refuse' | 'lose' | 'lose-and-take' | 'list-fails' | 'list-is-empty')[] = []
 
-  readonly site: Site = {
+  /** Most jobs that it takes at once. */
+  largest = Infinity
+  /** Jobs that it does not let anybody remove. */
+  readonly nailed = new Set<string>()
+  /** What beside jobs its queue shows. */
+  oddities: string[] = []
+
+  readonly site: Site & { lateness: number } = {
     lateness: 100,
+    certain: false,
+    largest: Infinity,
     render: () => ({ name: 'job', content: '' }),
     command: () => ['submit'],
     submit: (submission) => {
       const fault = this.take('refuse', 'lose', 'lose-and-take')
       if (fault === 'refuse') return Promise.reject(new SubmitRefused('invalid account'))
       if (fault === 'lose') return Promise.reject(new Error('timed out'))
+      if (submission.pilots.length > this.largest)
+        return Promise.reject(new SubmitRefused('too many jobs', { tooMany: true }))
       this.submissions.push(submission)
       const jobs = submission.pilots.map((pilot) => ({ pilot, jobId: `job-of-${pilot}` }))
       for (const job of jobs) this.queue.set(job.pilot, { ...job, state: 'pending' })
@@ -27,11 +38,17 @@ export class BatchSystem {
     list: () =>
       this.take('list-fails')
         ? Promise.reject(new Error('cannot reach the controller'))
-        : Promise.resolve([...this.queue.values()]),
+        : Promise.resolve({
+            jobs: this.take('list-is-empty') ? [] : [...this.queue.values()],
+            complete: true,
+            oddities: this.oddities,
+          }),
     remove: (jobs, { unlessRunning }) => {
       for (const { pilot } of jobs)
-        if (!unlessRunning || this.queue.get(pilot)?.state !== 'running') this.queue.delete(pilot)
-      return Promise.resolve()
+        if ((!unlessRunning || this.queue.get(pilot)?.state !== 'running') && !this.nailed.has(pilot))
+          this.queue.delete(pilot)
+      const kept = jobs.filter(({ pilot }) => this.nailed.has(pilot))
+      return kept.length > 0 ? Promise.reject(new Error('permission denied')) : Promise.resolve()
     },
   }
 

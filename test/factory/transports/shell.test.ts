@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { slurmVariables } from '../../../src/factory/sites/slurm.ts'
+import { slurm } from '../../../src/factory/sites/slurm.ts'
 import { type ShellOptions, shellTransport } from '../../../src/factory/transports/shell.ts'
 import { TransportError } from '../../../src/factory/transports/transport.ts'
 import { eventually } from '../support/eventually.ts'
@@ -83,7 +83,7 @@ describe('the environment of a batch system’s commands', () => {
   test('holds what the batch system’s kind needs, and what the site sets', async () => {
     const seen = await seenWith(
       { SLURM_CONF: '/etc/a.conf', CONDOR_CONFIG: '/etc/c' },
-      { kept: slurmVariables, set: { SLURM_CLUSTERS: 'alpha' } },
+      { kept: slurm.environment, set: { SLURM_CLUSTERS: 'alpha' } },
     )
     assert.ok(seen.includes('SLURM_CONF=/etc/a.conf'))
     assert.ok(seen.includes('SLURM_CLUSTERS=alpha'))

@@ -1,0 +1,107 @@
+import { symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type SiteConfig, templateVariables } from '../config/config.ts'
+import { type Submission, readSubmissions } from '../submissions/submission.ts'
+import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
+import type { CommandResult, Transport } from '../transports/transport.ts'
+import { type BatchKind, oneLine } from './batch-kind.ts'
+import { type Job, type Site, SubmitRefused } from './site.ts'
+
+/** Most jobs that one command removes: a command line has an end. */
+const REMOVED_AT_ONCE = 1000
+
+/** A site whose batch system is asked by commands. */
+export function batchSite<Config extends SiteConfig>(
+  kind: BatchKind<Config>,
+  config: Config,
+  factoryId: string,
+  siteFolder: string,
+  transport: Transport,
+): Site {
+  const place = { config, factoryId }
+  let largest = Infinity
+  let user = ''
+
+  const render = (submission: Submission) => {
+    const { site, submission: more } = kind.templateValues(place, submission)
+    const variables = {
+      site: { ...templateVariables(config), ...site },
+      submission: { ...submission, ...more },
+    }
+    return renderTemplate(config.template ?? shippedTemplate(kind.jobFile), variables)
+  }
+  const command = ({ folder }: Submission) => kind.submit(join(folder, kind.jobFile))
+  const sample = () => render({ id: 'sample', folder: siteFolder, pilots: ['sample'], avoidNodes: [] })
+
+  /** What a failed command to submit means. */
+  async function failure(result: CommandResult, pilots: number, signal: AbortSignal): Promise<Error> {
+    const { definite, open, tooMany, limit } = kind.refusal
+    const said = oneLine(result.stderr) || oneLine(result.stdout)
+    const message = `${kind.submitter}: ${said || `exit code ${result.code}`}`
+    if (!definite.test(said) || open.test(said)) return new Error(`${message} (its jobs may still turn up)`)
+    if (pilots === 1) return new SubmitRefused(message)
+    if (limit?.said.test(said)) {
+      const answer = await transport.run(limit.ask, { signal }).catch(() => undefined)
+      const most = limit.largest(answer?.stdout ?? '')
+      // What is within the limit and refused all the same is refused whatever its size: then one by one.
+      largest = most !== undefined && most < pilots ? Math.max(1, most) : 1
+      return new SubmitRefused(message, { tooMany: true })
+    }
+    return new SubmitRefused(message, { tooMany: tooMany.test(said) })
+  }
+
+  return {
+    lateness: 60_000,
+    certain: false,
+    get largest() {
+      return largest
+    },
+
+    render: (submission) => ({ name: kind.jobFile, content: render(submission) }),
+
+    command,
+
+    async submit(submission, signal) {
+      const { folder, pilots } = submission
+      for (const { name, target } of kind.links?.(submission) ?? []) await symlink(target, join(folder, name))
+      const result = await transport.run(command(submission), { cwd: folder, signal })
+      if (result.code !== 0) throw await failure(result, pilots.length, signal)
+      const jobIds = kind.jobIds(result.stdout, pilots.length)
+      if (!jobIds)
+        throw new Error(
+          `${kind.submitter} answered ${JSON.stringify(result.stdout.slice(0, 200))} and no job`,
+        )
+      return pilots.map((pilot, index) => ({ pilot, jobId: jobIds[index]! }))
+    },
+
+    async list(signal) {
+      user ||= succeed(await transport.run(['id', '-un'], { signal })).stdout.trim()
+      const { stdout } = succeed(await transport.run(kind.list({ ...place, user }, sample), { signal }))
+      return kind.jobs(stdout, stdout.trim() ? await readSubmissions(siteFolder) : [])
+    },
+
+    async remove(jobs, { unlessRunning, signal }) {
+      const problems: string[] = []
+      for (const some of chunks(jobs, REMOVED_AT_ONCE))
+        for (const command of kind.remove(some, unlessRunning)) {
+          const { code, stderr } = await transport.run(command, { signal })
+          const said = stderr.split('\n').filter((line) => line.trim())
+          const serious = said.filter((line) => !kind.gone.test(line))
+          if (code !== 0 && (serious.length > 0 || said.length === 0))
+            problems.push(oneLine(serious.join('\n')) || `${command[0]}: exit code ${code}`)
+        }
+      if (problems.length > 0) throw new Error(problems.join('; '))
+    },
+  }
+}
+
+function succeed(result: CommandResult): CommandResult {
+  if (result.code === 0) return result
+  throw new Error(oneLine(result.stderr) || `exit code ${result.code}`)
+}
+
+function chunks(jobs: Job[], size: number): Job[][] {
+  return Array.from({ length: Math.ceil(jobs.length / size) }, (_, index) =>
+    jobs.slice(index * size, (index + 1) * size),
+  )
+}
