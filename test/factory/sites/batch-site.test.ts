@@ -8,13 +8,13 @@ import {
   type HtcondorSiteConfig,
   type SlurmSiteConfig,
   resolveConfig,
-} from '../../src/factory/config/config.ts'
-import { batchSite } from '../../src/factory/sites/batch-site.ts'
-import { htcondor } from '../../src/factory/sites/htcondor.ts'
-import { SubmitRefused } from '../../src/factory/sites/site.ts'
-import { slurm } from '../../src/factory/sites/slurm.ts'
-import type { CommandResult } from '../../src/factory/transports/transport.ts'
-import { prepare } from './support/submit.ts'
+} from '../../../src/factory/config/config.ts'
+import { batchSite } from '../../../src/factory/sites/batch-site.ts'
+import { htcondor } from '../../../src/factory/sites/htcondor.ts'
+import { SubmitRefused } from '../../../src/factory/sites/site.ts'
+import { slurm } from '../../../src/factory/sites/slurm.ts'
+import type { CommandResult } from '../../../src/factory/transports/transport.ts'
+import { prepare } from '../support/submit.ts'
 
 const signal = AbortSignal.timeout(20_000)
 const boot = { managerUrl: 'http://127.0.0.1:9', runtime: { path: '/nowhere', sha256: '0'.repeat(64) } }
