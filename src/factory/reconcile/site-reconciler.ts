@@ -90,7 +90,16 @@ export class SiteReconciler {
     const { health } = this.#experience
     const { config, registry } = this.#parts
     const records = registry.list(config.name)
-    return siteStatus(config, this.#pilots, this.#jobs, this.#decision, trouble, health, records, this.#warnings)
+    return siteStatus(
+      config,
+      this.#pilots,
+      this.#jobs,
+      this.#decision,
+      trouble,
+      health,
+      records,
+      this.#warnings,
+    )
   }
 
   /** Finds the submissions of earlier starts of the factory. */

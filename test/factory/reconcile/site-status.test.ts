@@ -28,6 +28,7 @@ test('a pilot whose worker speaks counts as running, even if the queue was looke
     undefined,
     HEALTHY,
     records,
+    [],
   )
   assert.deepEqual([pending, running], [1, 1])
 })
@@ -36,7 +37,11 @@ test('the last failure of a site is told until something succeeds, also while it
   const failing = { failures: 2, failedAt: 0, until: 1, reason: 'no such account' }
   const told = (paused?: { reason: string; until: number }, health = failing) => {
     const decision = { ...nothing, ...(paused && { paused }) }
-    const { paused: why, retryAt, lastFailure } = siteStatus(config, [], [], decision, undefined, health, [])
+    const {
+      paused: why,
+      retryAt,
+      lastFailure,
+    } = siteStatus(config, [], [], decision, undefined, health, [], [])
     return [why, retryAt, lastFailure]
   }
   assert.deepEqual(told({ reason: 'no such account', until: 9 }), ['no such account', 9, undefined])
