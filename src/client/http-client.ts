@@ -3,6 +3,7 @@ import { Agent, errors, request } from 'undici'
 import type { z } from 'zod'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../protocol/common.ts'
+import { parseExactly } from '../protocol/numbers.ts'
 import type { Address } from './endpoint.ts'
 import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
 
@@ -20,6 +21,8 @@ export interface ApiRequest<Schema extends z.ZodType> extends CallOptions {
   body?: string
   /** What the answer must look like. */
   answer: Schema
+  /** The answer has values of users, whose numbers keep their texts. Default: false. */
+  exact?: boolean
   /** Longest wait for the answer's first byte, milliseconds. */
   timeoutMs?: number
   /** Only requests that change nothing when they arrive twice may be sent again. Default: true. */
@@ -27,7 +30,7 @@ export interface ApiRequest<Schema extends z.ZodType> extends CallOptions {
 }
 
 /** A request as it is sent. */
-type Sent = Omit<ApiRequest<z.ZodType>, 'answer' | 'method' | 'body'> & {
+type Sent = Omit<ApiRequest<z.ZodType>, 'answer' | 'exact' | 'method' | 'body'> & {
   method: 'GET' | 'POST' | 'PUT'
   /** JSON text, or bytes. */
   body?: string | Uint8Array
@@ -176,7 +179,7 @@ const typeOf = (body: string | Uint8Array) =>
   typeof body === 'string' ? 'application/json' : 'application/octet-stream'
 
 function checked<Schema extends z.ZodType>(call: ApiRequest<Schema>, text: string): z.output<Schema> {
-  const parsed = call.answer.safeParse(parseJson(text))
+  const parsed = call.answer.safeParse(parseJson(text, call.exact ? parseExactly : JSON.parse))
   if (parsed.success) return parsed.data
   throw new ProtocolError(
     `the answer to ${call.method} ${call.path} is not understood (${explain(parsed.error)}): ` +

@@ -13,6 +13,7 @@ import {
   type ResultRow,
 } from '../protocol/client.ts'
 import { limits } from '../protocol/common.ts'
+import { toNative } from '../protocol/numbers.ts'
 import { toBatches, type TaskInput } from './task-batches.ts'
 import { JobStuckError } from './errors.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'
@@ -22,6 +23,11 @@ export interface ResultOptions extends CallOptions {
   after?: number
   /** The `epoch` of the page that gave the cursor: without it, nothing tells a cursor that is void. */
   epoch?: string | undefined
+  /**
+   * Leave numbers in values as the text they came as (`JSON.rawJSON`), if JavaScript's would be written differently: then
+   * `JSON.stringify` writes what was sent. Default: integers beyond 2^53 are bigints, other numbers the nearest there are.
+   */
+  exact?: boolean
   /** Most results in one page. Default: 1000. */
   limit?: number
   /** How long the manager may hold a page back while there is no new result, milliseconds. Default: 20 s. */
@@ -81,6 +87,11 @@ export interface Job {
   pages(options?: ResultOptions): AsyncGenerator<ResultsResponse, void, undefined>
 }
 
+const nativeRow = (row: ResultRow): ResultRow => ({
+  ...row,
+  value: toNative(row.value) as ResultRow['value'],
+})
+
 /** Time for the answer on top of the time the manager may hold it back, milliseconds. */
 const SLACK_MS = 30_000
 /** Deleting tens of millions of results takes this long at worst, milliseconds. */
@@ -113,7 +124,14 @@ export function jobHandle(transport: HttpClient, id: number): Job {
     return total
   }
 
-  async function* pages({ after = 0, epoch, limit = 1000, waitMs = 20_000, signal }: ResultOptions = {}) {
+  async function* pages({
+    after = 0,
+    epoch,
+    exact = false,
+    limit = 1000,
+    waitMs = 20_000,
+    signal,
+  }: ResultOptions = {}) {
     for (let open = true; ;) {
       const page: ResultsResponse = await transport.call({
         method: 'GET',
@@ -124,6 +142,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
           waitMs: String(open ? waitMs : 0),
         }).toString()}`,
         answer: ResultsResponse,
+        exact: true,
         timeoutMs: waitMs + SLACK_MS,
         signal,
       })
@@ -132,7 +151,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
       open = page.job.state === 'open'
       after = page.results.at(-1)?.cursor ?? after
       epoch = page.epoch
-      yield page
+      yield exact ? page : { ...page, results: page.results.map(nativeRow) }
       if (open && page.results.length === 0 && page.job.problem !== undefined) {
         throw new JobStuckError(`job ${page.job.name}: ${page.job.problem}`)
       }

@@ -1,12 +1,15 @@
 import type { BlobRef } from '../protocol/blob.ts'
 import { limits } from '../protocol/common.ts'
+import { stringifyExactly } from '../protocol/numbers.ts'
 import { InputError } from './errors.ts'
 
 /** One call of a job's function. */
 export interface TaskInput {
   /** What the user calls this task, unique in its job: adding it again changes nothing. At most 200 characters. */
   key: string
-  /** The function's argument: anything JSON can hold. */
+  /** The key is the text of a number. */
+  numeric?: boolean
+  /** The function's argument: anything JSON can hold, and bigints, which are numbers in JSON. */
   input: unknown
   /** Blobs that the input refers to, which the manager has. */
   blobs?: readonly BlobRef[]
@@ -42,12 +45,12 @@ export async function* toBatches(
 
 const body = (batch: string[]) => `{"tasks":[${batch.join(',')}]}`
 
-function toJson({ key, input, blobs }: TaskInput): string {
-  const text = JSON.stringify(input) as string | undefined
+function toJson({ key, numeric, input, blobs }: TaskInput): string {
+  const text = stringifyExactly(input)
   if (text === undefined) throw new InputError(`the input of task ${key} is not JSON`)
   if (Buffer.byteLength(text) > limits.value) {
     throw new InputError(`the input of task ${key} is longer than ${limits.value} bytes as JSON`)
   }
   const more = blobs ? `,"blobs":${JSON.stringify(blobs)}` : ''
-  return `{"key":${JSON.stringify(key)},"input":${text}${more}}`
+  return `{"key":${JSON.stringify(key)}${numeric ? ',"numeric":true' : ''},"input":${text}${more}}`
 }

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { z } from 'zod'
 import { explain } from '../protocol/common.ts'
 import { LIBRARY_LINE_MAX } from '../protocol/library.ts'
+import { parseExactly } from '../protocol/numbers.ts'
 
 /** The peer sent something that is not a message of this protocol: it must not be trusted any further. */
 export class JsonLinesError extends Error {
@@ -75,7 +76,7 @@ async function* readMessages<In>(stream: Duplex, schema: z.ZodType<In>): AsyncGe
 function parseMessage<In>(line: string, schema: z.ZodType<In>): In {
   let json: unknown
   try {
-    json = JSON.parse(line)
+    json = parseExactly(line)
   } catch {
     throw new JsonLinesError(`a line of ${line.length} characters is not JSON: ${line.slice(0, 80)}`)
   }

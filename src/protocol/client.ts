@@ -116,6 +116,8 @@ function tasksWith<Input extends z.ZodType>(input: Input) {
             .min(1)
             .max(limits.key)
             .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
+          /** The key is the text of a number: results say so, too. */
+          numeric: z.boolean().optional(),
           input,
           /** Blobs that the input refers to. The manager must have them: put them first. */
           blobs: BlobRefs.optional(),
@@ -165,6 +167,8 @@ export type ProgressResponse = z.infer<typeof ProgressResponse>
 export const ResultRow = z.object({
   cursor: Serial,
   key: z.string(),
+  /** The key is the text of a number. */
+  numeric: z.boolean().optional(),
   status: z.enum(['done', 'error', 'crash']),
   value: Json.optional(),
   /** Blobs that the value refers to. */

@@ -47,10 +47,13 @@ export const ApiErrorBody = z.object({
 })
 export type ApiErrorBody = z.infer<typeof ApiErrorBody>
 
-/** What a text says that somebody sent; undefined if it is not JSON, which no schema takes. */
-export function parseJson(text: string): unknown {
+/**
+ * What a text says that somebody sent; undefined if it is not JSON, which no schema takes.
+ * @param parse `parseExactly` where values of users are in it
+ */
+export function parseJson(text: string, parse: (text: string) => unknown = JSON.parse): unknown {
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch {
     return undefined
   }

@@ -22,6 +22,8 @@ export type Ending = Pick<ResultRow, 'status' | 'value' | 'error'> | 'held'
 interface FakeJob {
   info: JobInfo
   tasks: Map<string, unknown>
+  /** Keys that are the texts of numbers. */
+  numeric: Set<string>
   rows: ResultRow[]
 }
 
@@ -101,12 +103,12 @@ export async function fakeManager(): Promise<FakeManager> {
     },
   }
 
-  function settle({ info, tasks, rows }: FakeJob) {
+  function settle({ info, tasks, numeric, rows }: FakeJob) {
     const ended = new Set(rows.map(({ key }) => key))
     if (info.state === 'cancelled') return
     for (const [key, input] of tasks) {
       const ending = ended.has(key) ? 'held' : fake.run(input, key)
-      if (ending !== 'held') rows.push({ cursor: ++cursor, key, ms: 1, ...ending })
+      if (ending !== 'held') rows.push({ cursor: ++cursor, key, numeric: numeric.has(key), ms: 1, ...ending })
     }
     info.done = rows.filter(({ status }) => status === 'done').length
     info.failed = rows.length - info.done
@@ -169,14 +171,17 @@ export async function fakeManager(): Promise<FakeManager> {
       retried: 0,
       createdAt: 1,
     }
-    const job = { info, tasks: new Map<string, unknown>(), rows: [] }
+    const job = { info, tasks: new Map<string, unknown>(), numeric: new Set<string>(), rows: [] }
     fake.jobs.push(job)
     return job
   }
 
   function add(job: FakeJob, { tasks }: AddTasksRequest) {
     const fresh = tasks.filter(({ key }) => !job.tasks.has(key))
-    for (const { key, input } of fresh) job.tasks.set(key, input)
+    for (const { key, numeric, input } of fresh) {
+      job.tasks.set(key, input)
+      if (numeric) job.numeric.add(key)
+    }
     if (fresh.length > 0) Object.assign(job.info, { state: 'open', closed: false })
     fake.release()
     return { added: fresh.length, known: tasks.length - fresh.length }

@@ -123,6 +123,40 @@ describe('a run that is repeated with a changed input', () => {
   })
 })
 
+describe('numbers that JavaScript would change', () => {
+  const lines = [
+    '{"id":1234567890123456789,"n":9007199254740993}',
+    '{"id":1234567890123456790,"n":-0}',
+    '{"id":"7","n":1.50}',
+    '{"id":8,"n":[1e400,0.12345678901234567890]}',
+  ]
+
+  test('come back in ids and values as they were in the input', async () => {
+    await writeFile(input, `${lines.join('\n')}\n`)
+    const { done } = await run()
+    assert.equal(done, 4)
+    const found = (await readFile(output, 'utf8')).split('\n').slice(0, -1).toSorted()
+    const wanted = lines.map(
+      (line) => `{"id":${/"id":([^,]*)/.exec(line)![1]},"status":"done","value":${line}}`,
+    )
+    assert.deepEqual(found, wanted.toSorted())
+    assert.deepEqual((await run()).resumed, 4)
+    await writeFile(input, `${lines.join('\n').replace('9007199254740993', '9007199254740992')}\n`)
+    assert.equal((await run()).changed, 1)
+  })
+
+  test('are bigints in results for programs, and may be in inputs', async () => {
+    const job = await client.createJob({ name: 'numbers', context: CONTEXT.name })
+    await job.add([{ key: 'a', input: { n: 2n ** 60n } }])
+    await job.close()
+    const rows = await Array.fromAsync(job.results())
+    assert.deepEqual(
+      rows.map(({ value }) => value),
+      [{ n: 2n ** 60n }],
+    )
+  })
+})
+
 test('a ledger that is restored from a backup while a run waits costs it no line and doubles none', async () => {
   await working[Symbol.asyncDispose]()
   const lines = Array.from({ length: 60 }, (_, i) => ({ id: `t${i}`, claim: i }))

@@ -12,6 +12,7 @@ import { type Manager, type ManagerOptions, startManager } from '../../src/manag
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import { JsonText, textOf } from '../../src/protocol/json-text.ts'
 import { PROTOCOL_VERSION } from '../../src/protocol/common.ts'
+import { parseExactly } from '../../src/protocol/numbers.ts'
 import type { ExchangeRequest, ExchangeResponse, RegisterRequest } from '../../src/protocol/worker.ts'
 import { readFileSync } from 'node:fs'
 
@@ -92,7 +93,7 @@ export async function ask<T = { error: { code: string; message: string } }>(
     body: body === undefined ? null : textOf(body),
     ...(dispatcher ? { dispatcher } : {}),
   })
-  return { status: response.statusCode, body: (await response.body.json()) as T }
+  return { status: response.statusCode, body: parseExactly(await response.body.text()) as T }
 }
 
 /** A worker played by the test: it speaks the real protocol over a connection of its own. */

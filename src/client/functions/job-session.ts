@@ -131,7 +131,7 @@ export function openJobSession(
     const signal = AbortSignal.any([reading.signal, closed.signal])
     try {
       while (waiting.size > 0) {
-        for await (const page of (await opened()).pages({ after: cursor, epoch, signal })) {
+        for await (const page of (await opened()).pages({ after: cursor, epoch, exact: true, signal })) {
           for (const row of page.results) take(row)
           epoch = page.epoch
           if (page.job.state === 'cancelled' && page.results.length === 0) {

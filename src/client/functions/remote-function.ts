@@ -44,13 +44,21 @@ export function remote(module: Record<string, unknown>) {
     },
     call: (name: string) => async (input: JsonValue) => {
       const folder = blobFolder()
-      const args = unpack(input, (ref) => readBlobSync(folder, ref)) as unknown[]
+      const args = unpack(doubles(input) as JsonValue, (ref) => readBlobSync(folder, ref)) as unknown[]
       const { json, parts } = pack(await call(find(name), args))
       for (const { ref, bytes } of parts) writeBlobSync(folder, ref, bytes!)
       // A value with parts is an array, which can be labelled with them.
       return parts.length === 0 ? json : Object.assign(json as [], { [BLOBS]: parts.map(({ ref }) => ref) })
     },
   }
+}
+
+/** Bare numbers in what was packed are numbers of JavaScript, however large. */
+function doubles(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value)
+  if (Array.isArray(value)) return value.map(doubles)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, doubles(item)]))
 }
 
 async function call(callable: Callable, args: readonly unknown[]): Promise<unknown> {

@@ -1,4 +1,5 @@
 import { limits } from '../../protocol/common.ts'
+import { parseExactly, numberText } from '../../protocol/numbers.ts'
 import { expectedValue, readTasks } from './input.ts'
 import { readLines } from './lines.ts'
 
@@ -13,8 +14,9 @@ export async function accuracy(input: string, output: string, field: string): Pr
   let right = 0
   for await (const { bytes, ended } of readLines(output, limits.body)) {
     if (!ended) continue
-    const { id, label } = JSON.parse(bytes.toString()) as { id: string; label?: unknown }
-    if (label !== undefined && label === expected.get(id)) right++
+    const { id, label } = parseExactly(bytes.toString()) as { id: unknown; label?: unknown }
+    const key = numberText(id) ?? String(id)
+    if (label !== undefined && JSON.stringify(label) === JSON.stringify(expected.get(key))) right++
   }
   return right / expected.size
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises'
 import { limits } from '../../protocol/common.ts'
+import { isSameNumber, parseExactly, numberText } from '../../protocol/numbers.ts'
 import type { TaskInput } from '../task-batches.ts'
 import { InputError } from '../errors.ts'
 import { foreignFormat } from './input-format.ts'
@@ -107,10 +108,24 @@ function toTask({ number, bytes }: Line): TaskInput | undefined {
   if (text.trim() === '') return undefined
   const input = parse(text)
   if (typeof input === 'string') return { key: String(number), input }
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+  if (
+    typeof input !== 'object' ||
+    input === null ||
+    Array.isArray(input) ||
+    numberText(input) !== undefined
+  ) {
     throw new Error('must be a JSON object or a JSON string')
   }
-  return { key: 'id' in input ? toKey(input.id) : String(number), input }
+  if (!('id' in input)) return { key: String(number), input }
+  const { id } = input
+  const numeric = typeof id === 'number' || numberText(id) !== undefined
+  return { key: toKey(numeric ? numberKey(numberText(id) ?? String(id)) : id), numeric, input }
+}
+
+/** One text for all ways to write a number, as far as JavaScript's own numbers go. */
+function numberKey(text: string): string {
+  const written = String(Number(text))
+  return isSameNumber(text, written) ? written : text
 }
 
 function decode(bytes: Buffer): string {
@@ -123,7 +138,7 @@ function decode(bytes: Buffer): string {
 
 function parse(text: string): unknown {
   try {
-    return JSON.parse(text)
+    return parseExactly(text)
   } catch (error) {
     // The parser counts lines of its own, all of them 1.
     const reason = (error as Error).message.replace(/ \(line 1 column \d+\)$/, '')
@@ -132,10 +147,8 @@ function parse(text: string): unknown {
 }
 
 function toKey(id: unknown): string {
-  const isKey = typeof id === 'string' || typeof id === 'number'
-  if (!isKey) throw new Error('has an id that is neither a string nor a number')
-  const key = String(id)
-  if (key.length === 0 || key.length > KEY_MAX)
+  if (typeof id !== 'string') throw new Error('has an id that is neither a string nor a number')
+  if (id.length === 0 || id.length > KEY_MAX)
     throw new Error(`has an id that is empty or longer than ${KEY_MAX} characters`)
-  return key
+  return id
 }

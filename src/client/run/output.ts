@@ -4,6 +4,7 @@ import { open, stat, type FileHandle } from 'node:fs/promises'
 import { z } from 'zod'
 import type { ResultRow } from '../../protocol/client.ts'
 import { limits, parseJson } from '../../protocol/common.ts'
+import { numberOf, numberText } from '../../protocol/numbers.ts'
 import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
 import { readLines } from './lines.ts'
@@ -13,8 +14,8 @@ import { readLines } from './lines.ts'
  * it is no object or has a field of one of those names; for a task that failed, what went wrong as `error`, where, and
  * the end of what it printed as `log`.
  */
-export function toLine({ key, status, value, error, worker, node, log }: ResultRow): string {
-  const head = { id: key, status }
+export function toLine({ key, numeric, status, value, error, worker, node, log }: ResultRow): string {
+  const head = { id: numeric ? numberOf(key) : key, status }
   const failure = error && {
     error: `${error.name}: ${error.message}`,
     ...(error.stack && { stack: error.stack }),
@@ -32,6 +33,7 @@ function fields(value: ResultRow['value']): object {
   const spreads =
     typeof value === 'object' &&
     value !== null &&
+    numberText(value) === undefined &&
     !Array.isArray(value) &&
     !RESERVED.some((name) => name in value)
   return spreads ? value : { value }
@@ -123,11 +125,15 @@ function isFailure(line: Buffer): boolean {
   return told.success
 }
 
-const Failure = z.object({ id: z.string(), status: z.enum(['error', 'crash']), error: z.string() })
+const Failure = z.object({
+  id: z.union([z.string(), z.number()]),
+  status: z.enum(['error', 'crash']),
+  error: z.string(),
+})
 
 /** The results that are there already. */
 async function* presentResults(job: Job, signal?: AbortSignal) {
-  for await (const { results, epoch } of job.pages({ limit: 5000, waitMs: 0, signal })) {
+  for await (const { results, epoch } of job.pages({ exact: true, limit: 5000, waitMs: 0, signal })) {
     if (results.length === 0) return
     for (const row of results) yield { row, epoch }
   }

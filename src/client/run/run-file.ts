@@ -250,7 +250,7 @@ async function submitAndCollect(
   }
   const collect = async () => {
     const { cursor: after, epoch } = file.position
-    for await (const page of job.pages({ after, epoch, signal })) {
+    for await (const page of job.pages({ after, epoch, exact: true, signal })) {
       const before = file.position
       await file.write(page.results, page.epoch)
       const { done, failed } = file.position

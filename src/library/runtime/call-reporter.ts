@@ -1,5 +1,6 @@
 import { limits } from '../../protocol/common.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
+import { stringifyExactly } from '../../protocol/numbers.ts'
 import { type JsonLines, chunkTexts } from '../../common/json-lines.ts'
 import { ResultError, toTaskError } from '../../common/task-errors.ts'
 import type { Call, CallOutcome, CallReporter } from './library-kind.ts'
@@ -91,7 +92,7 @@ function encode(call: Call, outcome: CallOutcome): string {
 function encodeValue(value: unknown): string {
   let json: string | undefined
   try {
-    json = JSON.stringify(value)
+    json = stringifyExactly(value)
   } catch (error) {
     throw new ResultError(`the function returned what is not JSON: ${String(error)}`)
   }

@@ -5,6 +5,7 @@ import type { BlobRef } from '../../protocol/blob.ts'
 import { JobOptions, type ResultRow, type TaskLog } from '../../protocol/client.ts'
 import { limits } from '../../protocol/common.ts'
 import { JsonText, textOf } from '../../protocol/json-text.ts'
+import { losesNothing, parseExactly } from '../../protocol/numbers.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { Committer } from './committer.ts'
 import { openDatabase } from './database.ts'
@@ -26,6 +27,8 @@ export interface JobRow {
 
 export interface NewTask {
   key: string
+  /** The key is the text of a number, which its user sees as one. */
+  numeric?: boolean
   /** JSON text. */
   input: string
   /** The blobs it refers to, as JSON. */
@@ -208,17 +211,17 @@ export class Ledger {
    */
   addTasks(job: number, tasks: NewTask[], replace = false): Promise<AddedTasks> {
     return this.commits.write(() => {
-      const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?)')
-      const find = this.sql('SELECT id, input, blobs FROM tasks WHERE job = ? AND key = ?')
+      const insert = this.sql('INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?, ?)')
+      const find = this.sql('SELECT id, input, blobs, numeric FROM tasks WHERE job = ? AND key = ?')
       const start = this.#nextTask
       const changed: string[] = []
       const replaced: TakenBack[] = []
       let known = 0
-      for (const { key, input, blobs = null } of tasks) {
-        const add = () => insert.run(this.#nextTask, job, key, input, blobs).changes > 0
+      for (const { key, numeric = false, input, blobs = null } of tasks) {
+        const add = () => insert.run(this.#nextTask, job, key, input, blobs, Number(numeric)).changes > 0
         if (!add()) {
-          const found = find.get(job, key) as { id: number; input: string; blobs: string | null }
-          if (found.input === input && found.blobs === blobs) {
+          const found = find.get(job, key) as unknown as FoundTask
+          if (isSameInput(found, input) && found.blobs === blobs) {
             known++
             continue
           }
@@ -387,7 +390,7 @@ export class Ledger {
   /** The job's results after `cursor`, oldest first: up to `limit`, or as many as fit in `maxLength` characters, but at least one. */
   results(job: number, cursor: number, limit: number, maxLength = Infinity): StoredResult[] {
     const read = this.sql(
-      `SELECT cursor, task, key, status, body, worker, ms, results.blobs FROM results JOIN tasks ON tasks.id = results.task
+      `SELECT cursor, task, key, numeric, status, body, worker, ms, results.blobs FROM results JOIN tasks ON tasks.id = results.task
        WHERE results.job = ? AND cursor > ? ORDER BY cursor LIMIT ?`,
     )
     const results: StoredResult[] = []
@@ -401,7 +404,11 @@ export class Ledger {
   }
 
   #toResult(row: Row): StoredResult {
-    const head = { cursor: row.cursor as number, key: row.key as string }
+    const head = {
+      cursor: row.cursor as number,
+      key: row.key as string,
+      ...(row.numeric === 1 && { numeric: true }),
+    }
     if (row.status !== 'done') return { ...head, ...this.#ending(row) }
     const value = new JsonText(row.body as string)
     const blobs = row.blobs === null ? undefined : (JSON.parse(row.blobs as string) as BlobRef[])
@@ -451,6 +458,19 @@ export class Ledger {
     await this.commits.close()
     this.db.close()
   }
+}
+
+interface FoundTask {
+  id: number
+  input: string
+  blobs: string | null
+  /** Null for one that an older version added, which did not keep the texts of numbers. */
+  numeric: number | null
+}
+
+function isSameInput({ input, numeric }: FoundTask, text: string): boolean {
+  if (input === text) return true
+  return numeric === null && input === JSON.stringify(JSON.parse(text)) && losesNothing(parseExactly(text))
 }
 
 /** Random, so that no two ledgers have the same, whatever they were copied from. */

@@ -105,4 +105,8 @@ export const migrations: string[] = [
   -- Changes when results of the job are taken back: then cursors from before are void.
   ALTER TABLE jobs ADD COLUMN mark TEXT NOT NULL DEFAULT '';
   `,
+  `
+  -- 1 if the key is the text of a number, 0 if not; null in tasks from before inputs kept the texts of their numbers.
+  ALTER TABLE tasks ADD COLUMN numeric INTEGER;
+  `,
 ]

@@ -261,11 +261,23 @@ async function readYaml(file: string): Promise<unknown> {
     throw invalid(`${file} cannot be read: ${error.message}`)
   })
   try {
-    return parse(text)
+    return plainNumbers(parse(text, { intAsBigInt: true }), file)
   } catch (error) {
     if (error instanceof YAMLParseError) throw invalid(`${file}: ${error.message}`)
     throw error
   }
+}
+
+/** Integers as JavaScript's numbers. @throws {RequestError} 400 for one that would become another */
+function plainNumbers(value: unknown, file: string): unknown {
+  if (typeof value === 'bigint') {
+    const number = Number(value)
+    if (String(number) === String(value)) return number
+    throw invalid(`${file}: ${value} is too large to be kept exactly as a number: put it in quotes`)
+  }
+  if (Array.isArray(value)) return value.map((item) => plainNumbers(item, file))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainNumbers(item, file)]))
 }
 
 function check<T>(

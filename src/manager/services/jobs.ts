@@ -444,8 +444,8 @@ function refuseContradictions(tasks: NewTask[]): void {
   }
 }
 
-function toNewTask({ key, input, blobs }: ReceivedTasks['tasks'][number]): NewTask {
-  return { key, input: input.text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
+function toNewTask({ key, numeric = false, input, blobs }: ReceivedTasks['tasks'][number]): NewTask {
+  return { key, numeric, input: input.text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
 }
 
 function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {

@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import type { Connect } from '../../bundle/sources/http-source.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/common.ts'
+import { parseExactly } from '../../protocol/numbers.ts'
 import { PilotError } from '../errors.ts'
 
 /** One request to the manager. */
@@ -89,7 +90,7 @@ export function createManagerClient({
 
   async function once<Answer extends z.ZodType>(call: ManagerRequest<Answer>): Promise<z.output<Answer>> {
     const text = await send({ dispatcher, origin: origin(), secret }, call, (body) => body.text())
-    const parsed = call.answer.safeParse(parseJson(text))
+    const parsed = call.answer.safeParse(parseJson(text, parseExactly))
     if (parsed.success) return parsed.data
     throw new PilotError('protocol', `the answer to ${call.path} is not understood: ${explain(parsed.error)}`)
   }

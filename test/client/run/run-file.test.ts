@@ -76,7 +76,7 @@ describe('running a file of tasks', () => {
     assert.deepEqual([done, failed], [3, 1])
     assert.deepEqual(await lines(), [
       { id: 'x', status: 'done', label: 'SUPPORTS', text: ' SUPPORTS' },
-      { id: '17', status: 'done', value: 'plain' },
+      { id: 17, status: 'done', value: 'plain' },
       { id: '3', status: 'done', value: { id: 'own id' } },
       { id: '4', status: 'error', error: 'TypeError: boom', stack: 'at x' },
     ])

@@ -1,5 +1,6 @@
 import { Environment, Interpreter, parse, type Statement, tokenize, type Value } from '@huggingface/jinja'
 import type { JsonValue } from '../../../protocol/common.ts'
+import { toShown } from '../../../protocol/numbers.ts'
 import { ContextFilesError, InputError } from '../../../common/task-errors.ts'
 
 /** Renders a template over a task's input. */
@@ -25,7 +26,8 @@ export function compileTemplate(source: string): Render {
     const environment = new Environment()
     for (const [name, value] of Object.entries(constants)) environment.set(name, value)
     try {
-      for (const [name, value] of Object.entries(toVariables(input))) environment.set(name, value)
+      for (const [name, value] of Object.entries(toVariables(toShown(input) as JsonValue)))
+        environment.set(name, value)
       return new StrictInterpreter(environment, optional).run(program).value as string
     } catch (error) {
       if (error instanceof InputError) throw error

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { BlobRef } from '../../../protocol/blob.ts'
 import type { LibrarySpec, ModuleFunction } from '../../../protocol/context.ts'
+import { toNative } from '../../../protocol/numbers.ts'
 import { ContextFilesError, ResultError } from '../../../common/task-errors.ts'
 import {
   bundleFolder,
@@ -72,7 +73,7 @@ function toRunFunction({ batch }: ModuleFunction, call: Callable, context: unkno
 async function callWithOne(call: Callable, { input }: Call, context: unknown): Promise<CallOutcome> {
   const output: CapturedOutput = {}
   try {
-    const value = await captureOutput(output, () => call(input, context))
+    const value = await captureOutput(output, () => call(toNative(input), context))
     return { value, ...blobsOf(value), ...logOf(output) }
   } catch (error) {
     return { error, ...logOf(output) }
@@ -87,7 +88,7 @@ async function callWithMany(
   const output: CapturedOutput = {}
   const log = () => logOf(output, shareOf(calls.length))
   try {
-    const inputs = calls.map(({ input }) => input)
+    const inputs = calls.map(({ input }) => toNative(input))
     const values = await captureOutput(output, () => call(inputs, context))
     if (!Array.isArray(values) || values.length !== calls.length) {
       const got = Array.isArray(values) ? `${values.length} results` : 'no array'

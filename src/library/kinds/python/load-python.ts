@@ -7,6 +7,7 @@ import { BlobRefs } from '../../../protocol/blob.ts'
 import { Json, limits } from '../../../protocol/common.ts'
 import type { LibrarySpec } from '../../../protocol/context.ts'
 import { LIBRARY_FD } from '../../../protocol/library.ts'
+import { toNative } from '../../../protocol/numbers.ts'
 import { Progress, TaskError } from '../../../protocol/task.ts'
 import { openJsonLines } from '../../../common/json-lines.ts'
 import { startContextProcess } from '../../runtime/context-process.ts'
@@ -23,7 +24,7 @@ const log = z.string().optional()
 const FromPython = z.union([
   z.object({ value: Json, blobs: BlobRefs.optional(), log }),
   z.object({ error: TaskError, log }),
-  z.object({ progress: Progress }),
+  z.object({ progress: z.preprocess(toNative, Progress) }),
 ])
 type FromPython = z.infer<typeof FromPython>
 

@@ -1,6 +1,7 @@
 import { type Dispatcher, errors } from 'undici'
 import type { JsonValue } from '../../../protocol/common.ts'
 import { limits } from '../../../protocol/common.ts'
+import { parseExactly } from '../../../protocol/numbers.ts'
 import type { ServerFunction } from '../../../protocol/context.ts'
 import { render, renderText, within } from './render.ts'
 
@@ -61,7 +62,7 @@ async function exchange(
 
 function parse(text: string, what: string): JsonValue {
   try {
-    return JSON.parse(text) as JsonValue
+    return parseExactly(text) as JsonValue
   } catch {
     throw new ServerError(`the answer to ${what} is not JSON: ${text.slice(0, QUOTE)}`)
   }

@@ -1,4 +1,5 @@
 import type { JsonValue } from '../../../protocol/common.ts'
+import { numberText } from '../../../protocol/numbers.ts'
 import { PLACEHOLDER } from '../../../protocol/placeholders.ts'
 
 /** A placeholder has no value. */
@@ -14,7 +15,8 @@ export function within(value: JsonValue): LookUp {
   return (path) => {
     let found: JsonValue | undefined = value
     for (const name of path.split('.')) {
-      if (typeof found !== 'object' || found === null || !Object.hasOwn(found, name)) return undefined
+      if (typeof found !== 'object' || found === null || numberText(found) !== undefined) return undefined
+      if (!Object.hasOwn(found, name)) return undefined
       found = (found as Record<string, JsonValue>)[name]
     }
     return found
@@ -49,7 +51,8 @@ export function renderText(
 ): string {
   return template.replaceAll(PLACEHOLDER, (_, path: string) => {
     const value = find(path, lookUp, what)
-    if (typeof value !== 'object') return encode(String(value))
+    const number = numberText(value)
+    if (number !== undefined || typeof value !== 'object') return encode(number ?? String(value))
     throw new TemplateError(
       `"${path}" of ${what} is ${value === null ? 'null' : 'no text'}: it cannot be part of one`,
     )
