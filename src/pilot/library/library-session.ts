@@ -76,8 +76,10 @@ export interface LibrarySessionOptions extends LibraryOptions {
   onReady: (level: Level, memory: number) => void
   /** What it takes has been measured; now and then, from its start on. */
   onUsage: (usage: Usage) => void
-  /** Calls ended: how many, in what time since the last ones, and how long the longest took; milliseconds. */
-  onEnded: (calls: number, busyMs: number, longestMs: number) => void
+  /**
+   * Calls ended: how many were done, in what time since the last ones ended, and how long the longest of them took; milliseconds.
+   */
+  onEnded: (done: number, busyMs: number, longestMs: number) => void
   /** A task has an outcome besides those that ended just now, or says for the first time how far it is. */
   onTaskChange: () => void
 }
@@ -228,8 +230,9 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       if (result.blobs) void deliver(call.task, result, ms, { ...logOf(result.log), blobs: result.blobs })
       else finishTask(taskQueue, call.task, outcomeOf(result), ms, logOf(result.log))
     }
-    const longestMs = ended.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
-    options.onEnded(ended.length, now - busySince, longestMs)
+    const done = ended.filter(({ result }) => 'value' in result)
+    const longestMs = done.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
+    options.onEnded(done.length, now - busySince, longestMs)
     busySince = now
   }
 

@@ -7,13 +7,13 @@ import { limits } from '../../protocol/common.ts'
 
 /** What is known of how fast a slot ends a context's tasks: sums that fade with busy time, so that they follow the work. */
 export interface RateMeter {
-  /** Tasks ended, faded. */
+  /** Tasks done, faded. */
   readonly tasks: number
   /** Time in which a slot ran at least one, milliseconds, faded likewise. */
   readonly busyMs: number
-  /** Tasks ended in all. */
+  /** Tasks done in all. */
   readonly ended: number
-  /** How long a task takes from its beginning to its end when it takes long, milliseconds. */
+  /** How long a task takes from its beginning to its end when it takes long and is done, milliseconds. */
   readonly taskMs: number
 }
 
@@ -26,12 +26,15 @@ const HALF_LIFE_MS = 5_000
 const SLOW_MEMORY = 0.98
 
 /**
- * Takes in tasks that ended together on a slot.
+ * Takes in tasks that ended together on a slot. Those that failed say nothing of how fast tasks are done, whether they failed at
+ * once or took their time: neither they nor the time since the last such moment count, if none was done.
  *
+ * @param tasks how many of them were done
  * @param busyMs time since the last such moment on that slot in which it ran any
- * @param taskMs the longest any of them took from beginning to end
+ * @param taskMs the longest any that were done took from beginning to end
  */
 export function observeCalls(meter: RateMeter, tasks: number, busyMs: number, taskMs: number): RateMeter {
+  if (tasks === 0) return meter
   const faded = 2 ** (-busyMs / HALF_LIFE_MS)
   return {
     tasks: meter.tasks * faded + tasks,
@@ -44,7 +47,7 @@ export function observeCalls(meter: RateMeter, tasks: number, busyMs: number, ta
 /** Below this there is no telling a rate from the clock's grain, milliseconds. */
 const SHORTEST_MEASURE_MS = 1
 
-/** Tasks per second and slot while busy; 0 if not known yet. */
+/** Tasks done per second and slot while busy; 0 if not known yet. */
 export function rateOf({ tasks, busyMs }: RateMeter): number {
   return tasks === 0 ? 0 : (tasks / Math.max(busyMs, SHORTEST_MEASURE_MS)) * 1000
 }
@@ -55,7 +58,7 @@ export function rateOf({ tasks, busyMs }: RateMeter): number {
  */
 const FIRST_TASKS = 2
 
-/** Each task that ended earns this many: the work in hand multiplies with each answer until the rate bounds it. */
+/** Each task that is done earns this many: the work in hand multiplies with each answer until the rate bounds it. */
 const GROWTH = 4
 
 /** Part of the time before the end that may be filled: rates vary. */

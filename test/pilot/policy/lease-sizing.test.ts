@@ -45,6 +45,14 @@ function steady(rate: number, taskMs = 1000 / rate): RateMeter {
 const typical = { inHand: 0, slots: 1, batch: 1, leaseTargetMs: 2_000 }
 
 describe('measuring', () => {
+  test('tasks that fail, at once or after long, change no rate and earn no work', () => {
+    let meter: RateMeter = unmeasured
+    for (let i = 0; i < 1_000; i++) meter = observeCalls(meter, 0, 1, 1)
+    assert.equal(rateOf(meter), 0)
+    assert.equal(moreTasks({ ...typical, meter }), moreTasks({ ...typical, meter: unmeasured }))
+    assert.deepEqual(observeCalls(steady(50), 0, 60_000, 60_000), steady(50))
+  })
+
   test('an unmeasured context has no rate', () => {
     assert.equal(rateOf(unmeasured), 0)
   })
