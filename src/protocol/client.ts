@@ -47,6 +47,8 @@ export const JobInfo = z.object({
   id: Serial,
   name: z.string(),
   context: Name,
+  /** The identity of what that name stood for when the job was made. */
+  contextId: Sha256.optional(),
   function: Name,
   /** `open` until it was closed and every task has a result. */
   state: JobState,

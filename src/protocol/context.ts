@@ -222,7 +222,10 @@ export const ContextFile = z.looseObject({
   bundles: z.record(Name, z.string().min(1)).default({}),
 })
 
-/** A context as the manager keeps it and workers get it. Immutable: `id` is the SHA-256 of all the rest. */
+/**
+ * A context as the manager keeps it and workers get it. `id` is the SHA-256 of all the rest, as the version had it that registered
+ * it first; what has not changed since keeps it, however a later version cuts files into pieces and fills in defaults.
+ */
 export const ContextSpec = z.object({
   id: Sha256,
   name: Name,

@@ -4,7 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
 import { connect, runFile, type Client, type RunOptions, type RunProgress } from '../../src/client/index.ts'
+import { addContext } from '../../src/manager/ledger/context-records.ts'
+import { Ledger } from '../../src/manager/ledger/ledger.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import { ask, CONTEXT, HttpWorker, makeState, removeState, startOn } from '../support/manager.ts'
 import { until } from '../support/until.ts'
@@ -155,6 +158,22 @@ describe('numbers that JavaScript would change', () => {
       [{ n: 2n ** 60n }],
     )
   })
+})
+
+test('a context that has changed since is said to have, and nothing of what was made is touched', async () => {
+  await give(['a', 'b'])
+  const { job } = await run()
+  const text = await readFile(output, 'utf8')
+  await working[Symbol.asyncDispose]()
+  await manager.close()
+  const ledger = new Ledger(join(state, 'ledger.db'), pino({ level: 'silent' }))
+  await addContext(ledger, { ...CONTEXT, id: 'd'.repeat(64) }, 2)
+  await ledger.close()
+  manager = await startOn(state)
+  working = work()
+  await assert.rejects(run(), new RegExp(`context ${CONTEXT.name} has changed since job ${job.id}`))
+  await assert.rejects(run({ name: job.name }), /has changed since job/)
+  assert.equal(await readFile(output, 'utf8'), text)
 })
 
 test('a ledger that is restored from a backup while a run waits costs it no line and doubles none', async () => {

@@ -16,7 +16,7 @@ import type { Store } from '../store/store.ts'
 /**
  * A file has at most so many pieces, within bounds on their size (bytes): enough that workers soon have different ones to give
  * each other, and that what each has in hand does not hold up the others; few enough that the manifest stays small and a
- * request worth while. It depends on the file alone, so that bundles share equal files.
+ * request worth while. It depends on the file alone, so that bundles share equal files. A file that was cut before stays as it was.
  */
 const PIECES_AIM = 512
 const PIECE_SMALLEST = PIECE_MIN
@@ -33,6 +33,11 @@ export type CreateOptions = {
   kind: 'files' | 'tarball'
   /** Makes the bundle known by this name in the store. */
   name?: string
+  /**
+   * Bundles of before, the newest first: a file that one of them has under the same path and in the same size is cut into pieces
+   * of the same size, so that what has not changed is the same bundle, whatever this version cuts files into.
+   */
+  like?: readonly Manifest[]
   signal?: AbortSignal
 }
 
@@ -50,8 +55,9 @@ export async function createBundle(options: CreateOptions): Promise<{ id: string
     const files = options.kind === 'files' ? await gather(options.paths) : [await packed(options, draft)]
     const staged = files.map((_, index) => path.join(draft, String(index)))
     const queue = new PQueue({ concurrency: FILES_AT_ONCE })
+    const pieceSizeOf = cutLike(options.like ?? [])
     const entries = await queue.addAll(
-      files.map((file, index) => () => stage(file, staged[index]!, signal)),
+      files.map((file, index) => () => stage(file, pieceSizeOf(file), staged[index]!, signal)),
       signal && { signal },
     )
     const manifest: Manifest = { version: 1, kind: options.kind, files: entries }
@@ -93,6 +99,15 @@ async function packed({ paths, signal }: CreateOptions, draft: string): Promise<
   return { path: 'bundle.tar.gz', source, size: stats.size, executable: false, stats }
 }
 
+function cutLike(manifests: readonly Manifest[]): (file: ScannedFile) => number {
+  const known = new Map<string, number>()
+  const nameOf = ({ path, size }: { path: string; size: number }) => `${size} ${path}`
+  for (const { files } of manifests) {
+    for (const file of files) if (!known.has(nameOf(file))) known.set(nameOf(file), file.pieceSize)
+  }
+  return (file) => known.get(nameOf(file)) ?? pieceSizeFor(file.size)
+}
+
 function pieceSizeFor(size: number): number {
   let pieceSize = PIECE_SMALLEST
   while (pieceSize < PIECE_LARGEST && size / pieceSize > PIECES_AIM) pieceSize *= 2
@@ -100,12 +115,16 @@ function pieceSizeFor(size: number): number {
 }
 
 /** Copies a file and takes the hashes of the copy, so that what is stored is what was hashed. */
-async function stage(file: ScannedFile, target: string, signal?: AbortSignal): Promise<ManifestFile> {
+async function stage(
+  file: ScannedFile,
+  pieceSize: number,
+  target: string,
+  signal?: AbortSignal,
+): Promise<ManifestFile> {
   signal?.throwIfAborted()
   await copyFile(file.source, target, constants.COPYFILE_FICLONE)
   await assertUnchanged(file)
   const { path, size, executable } = file
-  const pieceSize = pieceSizeFor(size)
   return { path, size, executable, pieceSize, pieces: await hashPieces(target, size, pieceSize, signal) }
 }
 

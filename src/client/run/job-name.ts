@@ -19,6 +19,24 @@ export function runName(identity: RunIdentity): string {
 }
 
 /**
+ * The last job of the same run but for its context, which is not what it was: its name stands for something else now.
+ *
+ * @param name the run's own name, if it was given one
+ */
+export function formerRun(
+  jobs: JobInfo[],
+  identity: RunIdentity,
+  context: string,
+  name: string | undefined,
+): JobInfo | undefined {
+  return jobs.findLast((job) => {
+    const { contextId } = job
+    if (job.context !== context || contextId === undefined || contextId === identity.contextId) return false
+    return latestRun([job], name ?? runName({ ...identity, contextId })).latest !== undefined
+  })
+}
+
+/**
  * The job an earlier run of that name made last, and the name for one that begins anew: `name`, then `name#2`, and so on.
  */
 export function latestRun(jobs: JobInfo[], name: string): { latest: JobInfo | undefined; nextName: string } {

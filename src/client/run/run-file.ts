@@ -8,8 +8,16 @@ import type { Job } from '../job.ts'
 import { accuracy } from './accuracy.ts'
 import { isWorthTelling, mayAllBeAlike, reasonToStop, type StopPolicy, type StopReason } from './failures.ts'
 import { checkInput, readTasks, type InputSummary } from './input.ts'
-import { latestRun, runName } from './job-name.ts'
-import { findPosition, openOutput, OutputLostError, START, type Output, type Position } from './output.ts'
+import { formerRun, latestRun, runName } from './job-name.ts'
+import {
+  findPosition,
+  openOutput,
+  outputSize,
+  OutputLostError,
+  START,
+  type Output,
+  type Position,
+} from './output.ts'
 
 export interface RunOptions {
   /** A file with one task a line, each a JSON object or string; a task's `id` is its field `id` or its line number. */
@@ -104,7 +112,10 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
   report({ input: checked })
   const context = await findContext(client, options)
   const identity = { contextId: context.id, function: options.function, input, output }
-  const { latest, nextName } = latestRun(await client.jobs({ signal }), options.name ?? runName(identity))
+  const jobs = await client.jobs({ signal })
+  const { latest, nextName } = latestRun(jobs, options.name ?? runName(identity))
+  const former = formerRun(jobs, identity, context.name, options.name)
+  if (former && !restart && (!latest || latest.id === former.id)) await refuseChanged(former, output)
   const earlier = restart ? undefined : latest
   if (earlier?.state === 'cancelled' && !options.retryFailed) {
     throw new InputError(
@@ -118,7 +129,9 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
 
   const name = earlier?.name ?? nextName
   let job = await takeUp(client, options, context, earlier, name)
-  if (restart && latest?.state === 'open') await client.job(latest.id).cancel({ signal })
+  for (const open of new Set([latest, former])) {
+    if (restart && open?.state === 'open') await client.job(open.id).cancel({ signal })
+  }
   if (options.retryFailed && earlier) await job.retry({ signal })
   const { failFast = false, keepGoing = false } = options
   let stopped: StopReason | undefined
@@ -154,6 +167,18 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
     stopped,
     accuracy: expect === undefined ? undefined : await accuracy(input, output, expect),
   }
+}
+
+/**
+ * What a run has so far was made by a context that is not the same any more: it is not mixed with what that makes now.
+ * @throws InputError unless there is nothing left of it
+ */
+async function refuseChanged({ id, name, context, state, done }: JobInfo, output: string): Promise<void> {
+  if (state !== 'open' && (await outputSize(output)) === 0) return
+  throw new InputError(
+    `context ${context} has changed since job ${id} (${name}), which has ${done} results: --restart runs everything in the ` +
+      'context as it is now and overwrites the output; another --out keeps both; to go on with the job, register the context as it was',
+  )
 }
 
 /** The job to go on with, or a new one. One that is retried is open again, or soon will be. */

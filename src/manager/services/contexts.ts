@@ -4,8 +4,9 @@ import { dirname, join, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import { BundleError } from '../../bundle/format/errors.ts'
 import { createBundle } from '../../bundle/create/create-bundle.ts'
-import { sha256 } from '../../bundle/format/manifest.ts'
+import { canonicalJson, sha256 } from '../../bundle/format/manifest.ts'
 import type { Store } from '../../bundle/store/store.ts'
+import type { Manifest } from '../../protocol/bundle.ts'
 import { explain } from '../../protocol/common.ts'
 import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../../protocol/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
@@ -215,11 +216,25 @@ export class Contexts {
     })
   }
 
+  /** What a name stood for so far: first what it stands for now. */
+  #formerOf(name: string): ContextSpec[] {
+    const now = this.#names.get(name)
+    return [...this.#specs.values()]
+      .filter((context) => context.name === name)
+      .sort((a, b) => Number(b.id === now) - Number(a.id === now))
+  }
+
+  async #manifestsOf(bundles: readonly string[]): Promise<Manifest[]> {
+    const found = await Promise.all([...new Set(bundles)].map((bundle) => this.#store.manifest(bundle)))
+    return found.filter((manifest) => manifest !== undefined)
+  }
+
   async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
     const file = await findFile(resolve(path))
     const { name, bundles: folders, ...rest } = check(ContextFile, await readYaml(file), file)
     const spec = check(LibrarySpec, rest, file)
     const bundles: Record<string, string> = {}
+    const former = this.#formerOf(name)
     for (const [key, folder] of Object.entries(folders)) {
       const source = resolve(dirname(file), folder)
       if (!(await isFolder(source)))
@@ -228,6 +243,7 @@ export class Contexts {
         store: this.#store,
         paths: [source],
         kind: 'files' as const,
+        like: await this.#manifestsOf(former.flatMap((context) => context.bundles[key] ?? [])),
         ...(signal ? { signal } : {}),
       }
       bundles[key] = (await createBundle(options)).id
@@ -235,7 +251,12 @@ export class Contexts {
     const wanted = bundlesOf(spec).find((bundle) => bundles[bundle] === undefined)
     if (wanted !== undefined)
       throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
-    const id = sha256(JSON.stringify({ name, bundles, spec }))
+    // A version that knows more settings writes the same context differently.
+    const same = former.find(
+      (context) =>
+        canonicalJson([context.bundles, filledIn(context.spec)]) === canonicalJson([bundles, spec]),
+    )
+    const id = same?.id ?? sha256(JSON.stringify({ name, bundles, spec }))
     const context = { id, name, bundles, spec }
     await addContext(this.#ledger, context, this.#dispatcher.now, keepMs)
     this.#specs.set(id, context)
@@ -243,6 +264,9 @@ export class Contexts {
     return context
   }
 }
+
+/** A description as this version would have it. */
+const filledIn = (spec: LibrarySpec) => LibrarySpec.safeParse(spec).data
 
 async function findFile(path: string): Promise<string> {
   const file = (await isFolder(path)) ? join(path, 'context.yaml') : path

@@ -192,8 +192,11 @@ export class Jobs {
     const { row } = this.#touch(found.id)
     if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
     if (row.context !== wanted.context || row.function !== wanted.function) {
+      const other = this.#contexts.byId(row.context)
       throw conflict(
-        `job "${row.name}" was made for another context or function, or the context has changed since: use another name`,
+        other.name === context.name && row.function === wanted.function
+          ? `context "${context.name}" has changed since job ${row.id} ("${row.name}"): use another name`
+          : `job ${row.id} ("${row.name}") was made for ${row.function} of context "${other.name}": use another name`,
       )
     }
     trustAgain(this.#dispatcher.state, row.context)
@@ -339,6 +342,7 @@ export class Jobs {
       id,
       name: row.name,
       context: context.name,
+      contextId: row.context,
       function: row.function,
       state,
       closed: row.closed,

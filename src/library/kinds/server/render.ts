@@ -52,7 +52,8 @@ export function renderText(
   return template.replaceAll(PLACEHOLDER, (_, path: string) => {
     const value = find(path, lookUp, what)
     const number = numberText(value)
-    if (number !== undefined || typeof value !== 'object') return encode(number ?? String(value))
+    if (number !== undefined) return encode(number)
+    if (typeof value !== 'object') return encode(String(value))
     throw new TemplateError(
       `"${path}" of ${what} is ${value === null ? 'null' : 'no text'}: it cannot be part of one`,
     )
