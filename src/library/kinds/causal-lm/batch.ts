@@ -18,10 +18,12 @@ export interface Batch {
   readonly state: State
 }
 
-/** A prompt, and a start of it that the model has seen already: a batch of one row, which stays as it is. */
+/** A prompt, and a start of it that the model has seen already: a batch of one row. */
 export interface Start {
   readonly tokens: readonly number[]
   readonly seen?: Batch | undefined
+  /** Whether what was seen is for this prompt alone, and is used up with it; otherwise it stays as it is. */
+  readonly own?: boolean
 }
 
 /** Scores for the token that follows each row. */
@@ -39,7 +41,7 @@ export function unseen({ tokens, seen }: Start): number {
  * of all: of a start that was seen, a row takes what comes before those. Rows at the start need starts of one length.
  */
 export async function readPrompts(model: Model, side: Side, starts: readonly Start[]) {
-  const { pass, lengths } = openPass(model, side, starts)
+  const { pass, lengths } = await openPass(model, side, starts)
   const seen = await model.forward(pass)
   const batch: Batch = { side, lengths, state: seen.state }
   return { batch, logits: lastLogits(seen.logits, pass, side, starts) }
@@ -47,7 +49,7 @@ export async function readPrompts(model: Model, side: Side, starts: readonly Sta
 
 /** The same for rows that end there: nothing is remembered of them, which is cheaper. */
 export async function scorePrompts(model: Model, side: Side, starts: readonly Start[]): Promise<RowLogits> {
-  const { pass } = openPass(model, side, starts)
+  const { pass } = await openPass(model, side, starts)
   return lastLogits(await model.score(pass), pass, side, starts)
 }
 
@@ -60,14 +62,18 @@ function lastLogits(
   return (row) => logits(row, (side === 'end' ? pass.width : unseen(starts[row] as Start)) - 1)
 }
 
-function openPass(model: Model, side: Side, starts: readonly Start[]): { pass: Pass; lengths: number[] } {
+async function openPass(
+  model: Model,
+  side: Side,
+  starts: readonly Start[],
+): Promise<{ pass: Pass; lengths: number[] }> {
   const lengths = starts.map(({ tokens }) => tokens.length)
   const width = greatest(starts.map(unseen))
   const kept = starts.map((start) =>
     side === 'end' ? Math.max(0, start.tokens.length - width) : start.tokens.length - unseen(start),
   )
   const before = greatest(kept)
-  const state = takeStarts(model, side, starts, kept)
+  const state = await takeStarts(model, side, starts, kept)
   const rows = starts.length
   const columns = before + width
   const tokens = new Int32Array(rows * width)
@@ -91,7 +97,12 @@ function openPass(model: Model, side: Side, starts: readonly Start[]): { pass: P
 }
 
 /** What was seen of each prompt, as far as it is used: `kept` tokens. */
-function takeStarts(model: Model, side: Side, starts: readonly Start[], kept: readonly number[]): State {
+async function takeStarts(
+  model: Model,
+  side: Side,
+  starts: readonly Start[],
+  kept: readonly number[],
+): Promise<State> {
   const known = starts.find(({ seen }) => seen)?.seen
   const columns = greatest(kept)
   if (!known || columns === 0) return model.store.blank(starts.length)
@@ -100,7 +111,27 @@ function takeStarts(model: Model, side: Side, starts: readonly Start[], kept: re
     const to = side === 'end' ? columns - count : 0
     return { source: seen.state, row: 0, from: firstColumn(seen, 0), to, count }
   })
-  return model.store.arrange(picks, columns)
+  const taken = await model.store.arrange(picks, columns)
+  for (const { seen, own } of starts) if (seen && own) model.store.release(seen.state)
+  return taken
+}
+
+/**
+ * Reads a long prompt piece by piece, but for its end: scores of all its tokens at once may take more memory than the
+ * model itself.
+ *
+ * @param most tokens that may be left, and that go through the model at once
+ */
+export async function readAhead(
+  model: Model,
+  { tokens, seen, own = false }: Start,
+  most: number,
+): Promise<Start> {
+  const start: Start = { tokens, seen, own }
+  if (unseen(start) <= most) return start
+  const next = tokens.slice(0, tokens.length - unseen(start) + most)
+  const { batch } = await readPrompts(model, 'end', [{ ...start, tokens: next }])
+  return readAhead(model, { tokens, seen: batch, own: true }, most)
 }
 
 /** Appends one token to each row. */
@@ -134,12 +165,12 @@ export interface Layout {
  *
  * @param base is used up: its rows cost nothing where they stay in place; see {@link compact}
  */
-export function gatherRows(
+export async function gatherRows(
   model: Model,
   { side, widest, columns: given }: Layout,
   parts: ReadonlyArray<{ readonly batch: Batch; readonly rows: readonly number[] }>,
   base?: Batch,
-): Batch {
+): Promise<Batch> {
   const lengths = parts.flatMap(({ batch, rows }) => rows.map((row) => batch.lengths[row] as number))
   const needed = greatest(lengths)
   const wide = base?.state.columns ?? 0
@@ -152,7 +183,7 @@ export function gatherRows(
       return { source: batch.state, row, from: firstColumn(batch, row), to, count }
     }),
   )
-  return { side, lengths, state: model.store.arrange(picks, columns, base?.state) }
+  return { side, lengths, state: await model.store.arrange(picks, columns, base?.state) }
 }
 
 /** The rows that are left, in an order in which few change places: the last ones fill the gaps. */

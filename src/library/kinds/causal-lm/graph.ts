@@ -91,7 +91,12 @@ export function bytesPerRow({ state }: Graph): number {
   return state.reduce((sum, port) => sum + (port.grows === undefined ? portSize(port) : 0), 0)
 }
 
-export function bytesOf(type: FloatType): number {
+/** Size of the scores that each token of a prompt has, though those of the last are enough, bytes. */
+export function scoresPerToken({ keepLogits, logitsType, vocabSize }: Graph): number {
+  return keepLogits ? 0 : vocabSize * bytesOf(logitsType)
+}
+
+function bytesOf(type: FloatType): number {
   return type === 'float16' ? 2 : 4
 }
 

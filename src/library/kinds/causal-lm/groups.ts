@@ -1,4 +1,4 @@
-import type { Side, Start } from './batch.ts'
+import { readAhead, type Side, type Start } from './batch.ts'
 import type { Model } from './model.ts'
 import { type BatchLimits, PASS_TOKENS, planBatches, planStarts } from './plan.ts'
 import { createPrefixTree } from './prefix.ts'
@@ -108,7 +108,9 @@ export function createPlanner({
         for (const row of rows) {
           const { starts, seen } = plans.get(row) as Planned
           const { prompt } = row
-          found.push({ tokens: prompt, seen: seen > 0 ? await tree.find(prompt, starts, seen) : undefined })
+          const start = { tokens: prompt, seen: seen > 0 ? await tree.find(prompt, starts, seen) : undefined }
+          const pieces = abilities.starts !== undefined && prompt.length <= longAfter
+          found.push(pieces ? await readAhead(model, start, limits.tokens) : start)
         }
         return found
       },

@@ -36,7 +36,7 @@ export interface Lanes {
   /** How many such rows can be remembered besides those that are. */
   roomFor(rows: readonly Row[]): number
   /** Takes over a batch: those of its rows that have something to go on with. */
-  add(batch: Batch, writings: ReadonlyArray<Writing | undefined>): void
+  add(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void>
   /** Writes one more token of each answer. Returns the rows that could not go on; they have left. */
   step(end: End): Promise<Failure[]>
 }
@@ -63,8 +63,8 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
       const widest = all.reduce((most, { prompt, limit }) => Math.max(most, prompt.length + limit), 1)
       return Math.floor(limits.cached / widest) - count()
     },
-    add(batch, writings) {
-      place(batch, writings)
+    async add(batch, writings) {
+      await place(batch, writings)
       model.store.release(batch.state)
     },
     async step(end) {
@@ -85,7 +85,7 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
   }
 
   /** Puts rows of a batch into the lanes where they belong. */
-  function place(batch: Batch, writings: ReadonlyArray<Writing | undefined>): void {
+  async function place(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void> {
     const open = [...writings.keys()].filter((row) => writings[row])
     const keys = Map.groupBy(open, (row) => keyOf(batch.lengths[row] as number))
     for (const [key, rows] of keys) {
@@ -95,7 +95,7 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
         ...(lane ? [{ batch: lane.batch, rows: [...lane.batch.lengths.keys()] }] : []),
         { batch, rows },
       ]
-      const joined = gatherRows(model, layoutFor(length, batch), parts, lane?.batch)
+      const joined = await gatherRows(model, layoutFor(length, batch), parts, lane?.batch)
       const added = rows.map((row) => writings[row] as Writing)
       if (lane) {
         lane.batch = joined
@@ -113,14 +113,14 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
     const stays = (row: number) => written[row] !== undefined && keyOf(batch.lengths[row] as number) === key
     const order = compact(written.length, (row) => !stays(row))
     // What is too long for this lane by now goes on in another.
-    place(
+    await place(
       batch,
       written.map((writing, row) => (stays(row) ? undefined : writing)),
     )
     if (order.length === 0) return model.store.release(batch.state)
     const layout = layoutFor(batch.lengths[order[0] as number] as number, batch)
     const settled = order.length === written.length && batch.state.columns < layout.widest
-    lane.batch = settled ? batch : gatherRows(model, layout, [{ batch, rows: order }], batch)
+    lane.batch = settled ? batch : await gatherRows(model, layout, [{ batch, rows: order }], batch)
     lane.writings = order.map((row) => written[row] as Writing)
     lanes.add(lane)
   }

@@ -2,8 +2,8 @@ import type { LibrarySpec } from '../../../protocol/context.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { readConfig } from './config.ts'
 import { createGenerate, type Engine } from './generate.ts'
-import { bytesPerToken } from './graph.ts'
-import { loadModel } from './model.ts'
+import { bytesPerToken, scoresPerToken } from './graph.ts'
+import { loadModel, type Model } from './model.ts'
 import { cacheBudget, tokenBudget } from './plan.ts'
 import { explainCost, probe } from './probe.ts'
 import { readTokenizer } from './tokenizer.ts'
@@ -37,6 +37,7 @@ export async function loadCausalLm(
       `library: ${model.path} gives right answers in some ways only: ${cost}. Another export of it may do better\n`,
     )
   }
+  const free = process.availableMemory()
   const engine: Engine = {
     model,
     tokenizer,
@@ -46,16 +47,28 @@ export async function loadCausalLm(
     longAfter,
     limits: {
       rows: options.maxBatch,
-      tokens: tokenBudget(model.level, model.bytes),
-      cached: cacheBudget(process.availableMemory(), bytesPerToken(model.graph)),
+      tokens: tokenBudget(model.level, model.bytes, { scores: scoresPerToken(model.graph), free }),
+      cached: cacheBudget(free, bytesPerToken(model.graph)),
     },
     abilities,
   }
   return {
     level: model.level,
     functions: new Map(Object.entries(functions).map(([name, how]) => [name, createGenerate(engine, how)])),
-    close: () => model.close(),
+    close() {
+      reportCrossings(model)
+      return model.close()
+    },
   }
+}
+
+/** Says what went to the device and came back, which is to be no more than tokens and scores. */
+function reportCrossings({ crossed: { passes, there, back }, path }: Model): void {
+  if (passes === 0) return
+  const each = (bytes: number) => Math.round(bytes / passes)
+  process.stderr.write(
+    `library: ${path} ran ${passes} passes on the device; ${each(there)} bytes went there for each, and ${each(back)} came back\n`,
+  )
 }
 
 /** The tokenizer's end token stands in where the model's config names none. */

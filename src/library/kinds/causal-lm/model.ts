@@ -6,6 +6,8 @@ import { ContextFilesError } from '../../../common/task-errors.ts'
 import type { ModelConfig } from './config.ts'
 import { type Graph, readGraph } from './graph.ts'
 import type { Logits } from './sampling.ts'
+import { readOutputNames } from './onnx-outputs.ts'
+import { createDeviceStore } from './device-state.ts'
 import { createMemoryStore, type State, type StateStore } from './state.ts'
 import { integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
@@ -42,10 +44,19 @@ export interface Model {
   /** Size of graph and weights on disk, bytes. */
   readonly bytes: number
   readonly store: StateStore
-  forward(pass: Pass): Promise<Seen>
+  /** What has crossed between memory and the device so far. All stays in memory without one. */
+  readonly crossed: Readonly<Crossed>
+  forward: (pass: Pass) => Promise<Seen>
   /** The same without a state to go on from, which need not be brought out of the runtime then. */
-  score(pass: Pass): Promise<Seen['logits']>
+  score: (pass: Pass) => Promise<Seen['logits']>
   close(): Promise<void>
+}
+
+export interface Crossed {
+  passes: number
+  /** Bytes that went there, and that came back. */
+  there: number
+  back: number
 }
 
 export interface ModelOptions {
@@ -65,18 +76,63 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
   const runtime = await import('onnxruntime-node')
   const path = join(folder, 'onnx', options.graph)
   const bytes = (await sizeOf(path)) + (await sizeOf(`${path}_data`, 0))
-  const { session, level } = await openSession(runtime, path, options)
-  const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
-  return { path, level, bytes, ...createPasses(session, graph, createMemoryStore(graph.state)) }
+  const open = async (provider: Provider): Promise<Model> => {
+    const session = await openSession(runtime, path, provider, options)
+    const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
+    const level = provider === 'cpu' ? 'memory' : 'device'
+    if (provider !== 'webgpu') {
+      const passes = createPasses(session, graph, createMemoryStore(graph.state), provider)
+      return { path, level, bytes, ...passes, close: () => session.release() }
+    }
+    const onDevice = { ...sessionOptions(options), ...WEBGPU }
+    const store = createDeviceStore(graph.state, (arrangement, kept) =>
+      runtime.InferenceSession.create(arrangement, { ...onDevice, ...keptOnDevice(kept) }),
+    )
+    const close = () => store.close().then(() => session.release())
+    return { path, level, bytes, ...createPasses(session, graph, store, provider), close }
+  }
+  return openFirst(open, options.device)
+}
+
+/** Opens a model on the slot's accelerator, or else, saying why, on the CPU. */
+async function openFirst(open: (provider: Provider) => Promise<Model>, device: string): Promise<Model> {
+  const refusals: string[] = []
+  for (const provider of device === 'cpu' ? [] : ACCELERATORS) {
+    let model: Model | undefined
+    try {
+      model = await open(provider)
+      // A device may lack what a graph needs, such as half precision, which shows only when it runs.
+      await tryPass(model)
+      return model
+    } catch (error) {
+      refusals.push(`${provider}: ${(error as Error).message}`)
+      await model?.close().catch(() => undefined)
+    }
+  }
+  const model = await open('cpu')
+  if (refusals.length > 0) {
+    process.stderr.write(
+      `library: ${device} cannot be used, the model runs on the CPU: ${refusals.join('; ')}\n`,
+    )
+  }
+  return model
+}
+
+async function tryPass({ store, forward }: Model): Promise<void> {
+  const state = store.blank(1)
+  const seen = await forward({ rows: 1, width: 1, tokens: [0], positions: [0], mask: [1], state, scored: 1 })
+  store.release(seen.state)
 }
 
 /** The forward pass of a graph whose state lies in a store. */
-function createPasses(session: InferenceSession, graph: Graph, store: StateStore) {
+function createPasses(session: InferenceSession, graph: Graph, store: StateStore, provider: Provider) {
+  const onDevice = provider !== 'cpu'
+  const crossed: Crossed = { passes: 0, there: 0, back: 0 }
   let logitsRoom: Numbers = new Float32Array(0)
   /** Whether the graph has shown that it gives logits as expected, so that there can be room for them beforehand. */
   let regular = false
   const logitsTensor = (pass: Pass): Tensor | null => {
-    if (!regular) return null
+    if (!regular || onDevice) return null
     const columns = graph.keepLogits ? pass.scored : pass.width
     const length = pass.rows * columns * graph.vocabSize
     if (logitsRoom.length < length || logitsRoom.length > LOGITS_KEPT) {
@@ -93,29 +149,44 @@ function createPasses(session: InferenceSession, graph: Graph, store: StateStore
       pass.width > 1 && logits.dims.length === 3 && columns === (graph.keepLogits ? pass.scored : pass.width)
     return toLogits(graph, pass, logits)
   }
-  return {
-    graph,
-    store,
-    async forward(pass: Pass): Promise<Seen> {
-      const columns = pass.state.columns + pass.width
-      const tensors = store.room(pass.rows, columns)
-      const fetches: Record<string, Tensor | null> = { logits: logitsTensor(pass) }
-      graph.state.forEach(({ output }, i) => (fetches[output] = tensors?.[i] ?? null))
-      const outputs = await session.run(toFeeds(graph, pass), fetches, QUIET).catch((error: unknown) => {
-        if (tensors) store.release({ rows: pass.rows, columns, tensors })
-        throw error
-      })
-      store.release(pass.state)
-      const given = tensors ?? graph.state.map(({ output }) => outputs[output] as Tensor)
-      return { logits: readLogits(pass, outputs), state: { rows: pass.rows, columns, tensors: given } }
-    },
-    async score(pass: Pass): Promise<Seen['logits']> {
-      const outputs = await session.run(toFeeds(graph, pass), { logits: logitsTensor(pass) }, QUIET)
-      store.release(pass.state)
-      return readLogits(pass, outputs)
-    },
-    close: () => session.release(),
+  const count = (feeds: InferenceSession.FeedsType, outputs: InferenceSession.ReturnType) => {
+    if (!onDevice) return
+    crossed.passes += 1
+    for (const tensor of Object.values(feeds)) crossed.there += bytesInMemory(tensor)
+    for (const tensor of Object.values(outputs)) crossed.back += bytesInMemory(tensor)
   }
+  const forward = async (pass: Pass): Promise<Seen> => {
+    const columns = pass.state.columns + pass.width
+    const tensors = store.room(pass.rows, columns)
+    const fetches: Record<string, Tensor | null> = { logits: logitsTensor(pass) }
+    graph.state.forEach(({ output }, i) => (fetches[output] = tensors?.[i] ?? null))
+    const feeds = toFeeds(graph, pass)
+    // Where the runtime makes the tensors, it must be given names alone.
+    const wanted = tensors ? fetches : Object.keys(fetches)
+    const outputs = await session.run(feeds, wanted, QUIET).catch((error: unknown) => {
+      if (tensors) store.release({ rows: pass.rows, columns, tensors })
+      throw error
+    })
+    count(feeds, outputs)
+    store.release(pass.state)
+    const given = tensors ?? graph.state.map(({ output }) => outputs[output] as Tensor)
+    return { logits: readLogits(pass, outputs), state: { rows: pass.rows, columns, tensors: given } }
+  }
+  const score = async (pass: Pass): Promise<Seen['logits']> => {
+    const feeds = toFeeds(graph, pass)
+    const logits = logitsTensor(pass)
+    const outputs = await session.run(feeds, logits ? { logits } : ['logits'], QUIET)
+    count(feeds, outputs)
+    store.release(pass.state)
+    return readLogits(pass, outputs)
+  }
+  /** A session that leaves outputs on the device binds those it is not asked for to what they were in the last pass. */
+  const scoreOnDevice = async (pass: Pass): Promise<Seen['logits']> => {
+    const { logits, state } = await forward(pass)
+    store.release(state)
+    return logits
+  }
+  return { graph, store, crossed, forward, score: provider === 'webgpu' ? scoreOnDevice : score }
 }
 
 /** Room for logits up to this many numbers is kept from pass to pass. */
@@ -138,12 +209,39 @@ async function sizeOf(path: string, otherwise?: number): Promise<number> {
   }
 }
 
-/** Execution providers for accelerators, best first. */
-const ACCELERATORS = ['cuda', 'webgpu']
+type Provider = 'cpu' | 'cuda' | 'webgpu'
 
-/** Opens a session on the slot's accelerator, or else, saying why, on the CPU. */
-async function openSession(runtime: typeof Runtime, path: string, { threads, device }: ModelOptions) {
-  const options: InferenceSession.SessionOptions = {
+/**
+ * Execution providers for accelerators, best first: with WebGPU, what a model remembers stays on the device; with CUDA,
+ * onnxruntime-node brings it back at each step.
+ */
+const ACCELERATORS = ['webgpu', 'cuda'] as const
+
+async function openSession(
+  runtime: typeof Runtime,
+  path: string,
+  provider: Provider,
+  options: ModelOptions,
+): Promise<InferenceSession> {
+  const common = sessionOptions(options)
+  if (provider === 'cuda')
+    return runtime.InferenceSession.create(path, { ...common, executionProviders: [provider] })
+  if (provider === 'webgpu') {
+    const kept = (await readOutputNames(path)).filter((name) => name !== 'logits')
+    return runtime.InferenceSession.create(path, { ...common, ...WEBGPU, ...keptOnDevice(kept) })
+  }
+  try {
+    return await runtime.InferenceSession.create(path, common)
+  } catch (error) {
+    const reason = (error as Error).message.trim()
+    throw new ContextFilesError(`${path} cannot be loaded; it or its data file may be cut off: ${reason}`, {
+      cause: error,
+    })
+  }
+}
+
+function sessionOptions({ threads }: ModelOptions): InferenceSession.SessionOptions {
+  return {
     graphOptimizationLevel: 'all',
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
@@ -153,27 +251,17 @@ async function openSession(runtime: typeof Runtime, path: string, { threads, dev
     enableMemPattern: false,
     logSeverityLevel: 4,
   }
-  const refusals: string[] = []
-  for (const name of device === 'cpu' ? [] : ACCELERATORS) {
-    try {
-      const session = await runtime.InferenceSession.create(path, { ...options, executionProviders: [name] })
-      return { session, level: 'device' } as const
-    } catch (error) {
-      refusals.push(`${name}: ${(error as Error).message}`)
-    }
-  }
-  const session = await runtime.InferenceSession.create(path, options).catch((error: unknown) => {
-    const reason = (error as Error).message.trim()
-    throw new ContextFilesError(`${path} cannot be loaded; it or its data file may be cut off: ${reason}`, {
-      cause: error,
-    })
-  })
-  if (refusals.length > 0) {
-    process.stderr.write(
-      `library: ${device} cannot be used, the model runs on the CPU: ${refusals.join('; ')}\n`,
-    )
-  }
-  return { session, level: 'memory' } as const
+}
+
+const WEBGPU: InferenceSession.SessionOptions = { executionProviders: ['webgpu'] }
+
+function keptOnDevice(outputs: readonly string[]): InferenceSession.SessionOptions {
+  return { preferredOutputLocation: Object.fromEntries(outputs.map((name) => [name, 'gpu-buffer'])) }
+}
+
+function bytesInMemory(tensor: Tensor): number {
+  if (tensor.location !== 'cpu') return 0
+  return (tensor.data as Uint8Array).byteLength
 }
 
 function toFeeds(graph: Graph, pass: Pass): Record<string, Tensor> {

@@ -98,11 +98,24 @@ function compare(a: readonly number[], b: readonly number[]): number {
 /**
  * Tokens worth putting through the model at once, given the size of its weights in bytes. More share the cost of
  * reading the weights; fewer keep what is computed from them in a processor's cache.
+ *
+ * @param scores bytes of scores that each token costs, as far as a graph gives more of them than are needed
+ * @param free memory that there is for them, bytes
  */
-export function tokenBudget(level: 'memory' | 'device', weights: number): number {
-  if (level === 'device') return 32_768
-  return weights <= CACHED_WEIGHTS ? 1024 : 4096
+export function tokenBudget(
+  level: 'memory' | 'device',
+  weights: number,
+  { scores, free }: { scores: number; free: number },
+): number {
+  const worthwhile = level === 'device' ? 32_768 : weights <= CACHED_WEIGHTS ? 1024 : 4096
+  const fitting = scores > 0 ? Math.floor((SCORES_SHARE * free) / scores) : Infinity
+  return Math.max(LEAST_TOKENS, Math.min(worthwhile, fitting))
 }
+
+/** Share of the free memory that the scores of one pass may take. */
+const SCORES_SHARE = 1 / 16
+/** Fewer tokens than this are not worth a pass. */
+const LEAST_TOKENS = 32
 
 /** Weights of about this size stay in a processor's last cache, bytes. */
 const CACHED_WEIGHTS = 64 << 20

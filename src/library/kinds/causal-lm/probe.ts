@@ -130,7 +130,7 @@ async function tryPrompts(
   const off = trials.map(({ before }, row) => distance(before, logits(row)))
   const rows = [...trials.keys()]
   const layout = steps === 'together' ? undefined : { side: steps, widest: Infinity }
-  const ready = layout ? gatherRows(model, layout, [{ batch, rows }], batch) : batch
+  const ready = layout ? await gatherRows(model, layout, [{ batch, rows }], batch) : batch
   return farthest([...off, await goOn(model, ready, trials)])
 }
 
@@ -141,7 +141,7 @@ async function trySteps(model: Model, side: Side, trials: readonly Trial[]): Pro
     const { batch } = await readPrompts(model, 'end', [toStart(trial)])
     parts.push({ batch, rows: [0] })
   }
-  const batch = gatherRows(model, { side, widest: Infinity }, parts)
+  const batch = await gatherRows(model, { side, widest: Infinity }, parts)
   for (const part of parts) model.store.release(part.batch.state)
   return goOn(model, batch, trials)
 }

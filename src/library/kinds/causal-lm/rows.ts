@@ -94,7 +94,7 @@ export function createRunner(
       if (left.size === 0) return []
       const open = [...left]
       const { batch, logits } = await readPrompts(model, side, await starts(open))
-      lanes.add(batch, startWriting(open, logits, endOne))
+      await lanes.add(batch, startWriting(open, logits, endOne))
       return []
     } catch (error) {
       return [{ rows: [...left], error }]

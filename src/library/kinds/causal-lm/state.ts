@@ -33,7 +33,7 @@ export interface StateStore {
    *
    * @param base is used up: rows that stay where they were cost nothing
    */
-  arrange(picks: readonly Pick[], columns: number, base?: State): State
+  arrange(picks: readonly Pick[], columns: number, base?: State): Promise<State>
   /** Tensors that a pass may write its state to; undefined where the runtime makes them. */
   room(rows: number, columns: number): readonly Tensor[] | undefined
   release(state: State): void
@@ -90,7 +90,7 @@ export function createMemoryStore(ports: readonly StatePort[]): StateStore {
         return tensor
       })
       if (base) release(base)
-      return { rows: picks.length, columns, tensors }
+      return Promise.resolve({ rows: picks.length, columns, tensors })
     },
   }
 

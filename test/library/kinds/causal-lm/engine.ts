@@ -16,9 +16,9 @@ export const numbers: Tokenizer = {
 }
 
 /** The engine with a model folder, for tokens instead of texts. Answers have 12 tokens, whichever they are. */
-export async function openEngine(folder: string, changes: Partial<Engine> = {}) {
+export async function openEngine(folder: string, changes: Partial<Engine> = {}, device = 'cpu') {
   const config = await readConfig(folder)
-  const model = await loadModel(folder, config, { graph: 'model.onnx', threads: 1, device: 'cpu' })
+  const model = await loadModel(folder, config, { graph: 'model.onnx', threads: 1, device })
   const longAfter = config.longAfter ?? Infinity
   const engine: Engine = {
     model,

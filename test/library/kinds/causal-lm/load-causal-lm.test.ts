@@ -185,7 +185,7 @@ describe('a model folder', () => {
     )
     closing.defer(() => context.close())
     if (context.level === 'device') assert.equal(written, '')
-    else assert.match(written, /Imaginary X100 cannot be used, the model runs on the CPU: cuda: .*webgpu: /)
+    else assert.match(written, /Imaginary X100 cannot be used, the model runs on the CPU: webgpu: .*cuda: /s)
     assert.equal((await valuesOf<Answer>(context, 'go', ['abc'])).length, 1)
   })
 })

@@ -6,6 +6,7 @@ import {
   type PassLimits,
   planBatches,
   planStarts,
+  tokenBudget,
 } from '../../../../src/library/kinds/causal-lm/plan.ts'
 
 const lengths = fc.array(fc.integer({ min: 1, max: 600 }), { maxLength: 200 })
@@ -122,5 +123,16 @@ describe('the cache of a batch', () => {
     assert.equal(tokens, 10_000)
     const plan = planBatches(Array<number>(64).fill(50), { ...roomy, tokens: 32_768, cached: tokens }, 950)
     assert.equal(Math.max(...plan.map((batch) => batch.length)), 10)
+  })
+})
+
+describe('the tokens of a pass', () => {
+  test('are as many as share the weights well, unless their scores would take too much memory', () => {
+    const budget = (scores: number, weights = 1e9) => tokenBudget('memory', weights, { scores, free: 8e9 })
+    assert.equal(budget(0), 4096)
+    assert.equal(budget(0, 1e6), 1024)
+    assert.equal(budget(4 * 151_936), 822)
+    assert.ok(budget(4 * 151_936) * 4 * 151_936 <= 8e9 / 16)
+    assert.equal(tokenBudget('memory', 1e9, { scores: 4 * 262_144, free: 1e6 }), 32, 'a pass has some')
   })
 })

@@ -66,3 +66,32 @@ describe('the engine, given 24 prompts,', () => {
     })
   }
 })
+
+describe('a prompt longer than a pass', () => {
+  for (const name of ['full attention', 'sliding windows', 'short convolutions', 'group-query attention']) {
+    test(`is read piece by piece, with ${name}`, async () => {
+      await using closing = new AsyncDisposableStack()
+      const folder = await mkdtemp(join(tmpdir(), 'pieces-'))
+      closing.defer(() => rm(folder, { recursive: true }))
+      await writeModelFolder(folder, shapes[name])
+      const { greedy, close } = await openGreedy(join(folder, 'onnx/model.onnx'))
+      closing.defer(close)
+      const engine = await openEngine(folder, { limits: { rows: 4, tokens: 32, cached: 1e6 } })
+      closing.defer(() => engine.model.close())
+      let widest = 0
+      const { forward } = engine.model
+      engine.model.forward = (pass) => {
+        widest = Math.max(widest, pass.rows * pass.width)
+        return forward(pass)
+      }
+      const draw = createRandom(5)
+      const prompts = [150, 64, 33].map((length) =>
+        Array.from({ length }, () => 3 + Math.floor(draw() * 256)),
+      )
+      const expected: number[][] = []
+      for (const prompt of prompts) expected.push(await greedy(prompt, 12))
+      assert.deepEqual(await engine.answer(prompts), expected)
+      assert.ok(widest <= 32, `${widest} tokens at once`)
+    })
+  }
+})

@@ -77,6 +77,7 @@ export function createToy(options: ToyOptions = {}): ToyModel {
     level: 'memory',
     bytes: 0,
     passes,
+    crossed: { passes: 0, there: 0, back: 0 },
     store: {
       room: () => undefined,
       release: () => {},
@@ -86,13 +87,15 @@ export function createToy(options: ToyOptions = {}): ToyModel {
           0,
         ),
       arrange: (picks, columns) =>
-        toState(
-          picks.map(({ source, row, from, to, count }) => {
-            const taken = Array<Column>(columns).fill(NOTHING)
-            taken.splice(to, count, ...columnsOf(source)[row]!.slice(from, from + count))
-            return taken
-          }),
-          columns,
+        Promise.resolve(
+          toState(
+            picks.map(({ source, row, from, to, count }) => {
+              const taken = Array<Column>(columns).fill(NOTHING)
+              taken.splice(to, count, ...columnsOf(source)[row]!.slice(from, from + count))
+              return taken
+            }),
+            columns,
+          ),
         ),
     },
     score: (pass) =>
