@@ -17,7 +17,7 @@ import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { toOwnClock } from '../../src/manager/services/pilots.ts'
 import type { Core } from './core.ts'
 import type { TaskKind } from './plan.ts'
-import type { World } from './world.ts'
+import type { SimRun } from './sim-run.ts'
 
 /** The one bundle that all contexts need. */
 const BUNDLE = 'b'.repeat(64)
@@ -47,7 +47,7 @@ interface DurablePilot extends PilotRecord {
  * forgets the rest when it is killed.
  */
 export class SimManager {
-  readonly #world: World
+  readonly #run: SimRun
   readonly #core: Core
   // --- on disk
   readonly jobs = new Map<number, DurableJob>()
@@ -76,21 +76,21 @@ export class SimManager {
   readonly #granted = new Map<number, string[]>()
   #written = new Map<string, number>()
 
-  constructor(world: World, core: Core) {
-    this.#world = world
+  constructor(run: SimRun, core: Core) {
+    this.#run = run
     this.#core = core
     this.start()
   }
 
   get up(): boolean {
-    return this.#session > 0 && this.#world.time.now >= this.#frozenUntil
+    return this.#session > 0 && this.#run.time.now >= this.#frozenUntil
   }
 
   /** Starts from what is on disk. */
   start(): void {
     const session = ++this.#epoch
     this.#session = session
-    const { random, clockJump } = this.#world.plan
+    const { random, clockJump } = this.#run.plan
     if (session > 1) this.#clock = EPOCH + random.between(-clockJump, clockJump)
     this.#peerTable = createPeerTable()
     this.#accused.clear()
@@ -109,7 +109,7 @@ export class SimManager {
       if (job.closed) this.apply(closeJob(this.state, job.id))
     }
     let tickedAt = this.now
-    this.#world.time.every(TICK_MS, () => {
+    this.#run.time.every(TICK_MS, () => {
       if (this.#session !== session) return false
       if (!this.up) return true
       const lateMs = this.now - tickedAt - TICK_MS
@@ -130,16 +130,16 @@ export class SimManager {
 
   /** The process stops for a while, as under SIGSTOP or on a machine that swaps. */
   freeze(ms: number): void {
-    this.#frozenUntil = this.#world.time.now + ms
+    this.#frozenUntil = this.#run.time.now + ms
   }
 
   /** By its own clock, which moves on evenly while it runs, milliseconds. */
   get now(): number {
-    return this.#world.time.now + this.#clock
+    return this.#run.time.now + this.#clock
   }
 
   #schedule(id: number, counts?: { done: number; failed: number }): void {
-    const { retries, contexts } = this.#world.plan
+    const { retries, contexts } = this.#run.plan
     const context = String(id % contexts).repeat(64)
     addJob(this.state, { id, context, function: 'f', priority: 0, retries }, counts)
   }
@@ -218,14 +218,14 @@ export class SimManager {
       this.#accused.set(source, (this.#accused.get(source) ?? new Set()).add(worker))
     }
     const without = new Set(faults.map(({ source }) => source))
-    const { random } = this.#world.plan
+    const { random } = this.#run.plan
     const named = this.#core.neighboursFor(this.#peerTable, worker, BUNDLE, without, () => random.next())
     noteHolder(this.#peerTable, worker, BUNDLE)
     for (const name of named) {
-      if (name === worker) this.#world.fail(`${worker} is sent to itself`)
-      if (!this.sessions.has(name)) this.#world.fail(`${worker} is sent to ${name}, who is gone`)
+      if (name === worker) this.#run.fail(`${worker} is sent to itself`)
+      if (!this.sessions.has(name)) this.#run.fail(`${worker} is sent to ${name}, who is gone`)
       if ((this.#accused.get(name)?.size ?? 0) >= ACCUSERS) {
-        this.#world.fail(`${worker} is sent to ${name}, who has served others wrong bytes`)
+        this.#run.fail(`${worker} is sent to ${name}, who has served others wrong bytes`)
       }
     }
     return named
@@ -261,17 +261,17 @@ export class SimManager {
 
   #record(records: Extract<Action, { type: 'record' }>[]): void {
     for (const { result, worker } of records) {
-      if (this.results.has(result.task)) this.#world.fail(`task ${result.task} ended twice`)
+      if (this.results.has(result.task)) this.#run.fail(`task ${result.task} ended twice`)
       const holders = this.#granted.get(result.task) ?? []
       if (result.outcome.status !== 'done' && !holders.includes(worker)) {
-        this.#world.fail(`task ${result.task} failed by the word of ${worker}, but ${holders.join()} has it`)
+        this.#run.fail(`task ${result.task} failed by the word of ${worker}, but ${holders.join()} has it`)
       }
     }
     const writers = new Set(records.map(({ worker }) => worker))
     for (const worker of writers) this.#written.set(worker, (this.#written.get(worker) ?? 0) + 1)
     this.#commit(() => {
       for (const { result } of records) {
-        if (this.results.has(result.task)) this.#world.fail(`task ${result.task} was written twice`)
+        if (this.results.has(result.task)) this.#run.fail(`task ${result.task} was written twice`)
         this.results.set(result.task, result.outcome)
       }
       for (const worker of writers) this.#written.set(worker, (this.#written.get(worker) ?? 1) - 1)
@@ -291,12 +291,12 @@ export class SimManager {
     }
     const deadline = this.sessions.get(worker)?.deadline
     if (reply.leases.length > 0 && deadline !== undefined && deadline <= this.now) {
-      this.#world.fail(`${worker} got work after its deadline`)
+      this.#run.fail(`${worker} got work after its deadline`)
     }
     const session = this.#session
     const send = () => {
       if (this.#session !== session) return
-      if ((this.#written.get(worker) ?? 0) > 0) this.#world.time.after(1, send)
+      if ((this.#written.get(worker) ?? 0) > 0) this.#run.time.after(1, send)
       else answered?.(reply)
     }
     send()
@@ -305,7 +305,7 @@ export class SimManager {
   /** Does `write` after the time a disk takes, unless the process is killed before. */
   #commit(write: () => void): void {
     const session = this.#session
-    this.#world.time.after(this.#world.plan.random.between(1, 15), () => {
+    this.#run.time.after(this.#run.plan.random.between(1, 15), () => {
       if (this.#session === session) write()
     })
   }

@@ -1,22 +1,22 @@
-import type { World } from './world.ts'
+import type { SimRun } from './sim-run.ts'
 
 /** Carries messages between two ends that may be unlucky. */
 export class SimNetwork {
-  readonly #world: World
+  readonly #run: SimRun
   /** Workers that are cut off from the manager, until when. */
   readonly #cut = new Map<string, number>()
 
-  constructor(world: World) {
-    this.#world = world
+  constructor(run: SimRun) {
+    this.#run = run
   }
 
   partition(worker: string, ms: number): void {
-    this.#cut.set(worker, this.#world.time.now + ms)
+    this.#cut.set(worker, this.#run.time.now + ms)
   }
 
   /** Delivers after a random time; while there are faults maybe twice, or never. */
   send(worker: string, deliver: () => void): void {
-    const { time, plan } = this.#world
+    const { time, plan } = this.#run
     const { random } = plan
     const calm = time.now >= plan.calmAt
     const arrive = () => {

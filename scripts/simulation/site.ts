@@ -3,8 +3,7 @@ import { type Sighting, matchPilots } from '../../src/factory/policy/match-pilot
 import type { Job } from '../../src/factory/sites/site.ts'
 import type { Core } from './core.ts'
 import type { Node } from './plan.ts'
-import { SimWorker } from './worker.ts'
-import type { World } from './world.ts'
+import { SimWorker, type WorkerSurroundings } from './worker.ts'
 
 interface SimJob extends Job {
   starts: number
@@ -12,9 +11,14 @@ interface SimJob extends Job {
   worker?: SimWorker
 }
 
+/** What a site meets: what its workers do, and a manager that may have to start again. */
+export interface SiteSurroundings extends WorkerSurroundings {
+  restartManager(): void
+}
+
 /** A batch system, its nodes, and the loop of the factory that keeps pilots in its queue. */
 export class SimSite {
-  readonly #world: World
+  readonly #world: SiteSurroundings
   readonly #core: Core
   readonly #jobs = new Map<string, SimJob>()
   #views: Sighting[] = []
@@ -22,7 +26,7 @@ export class SimSite {
   #lastWork = 0
   #nextJob = 1
 
-  constructor(world: World, core: Core) {
+  constructor(world: SiteSurroundings, core: Core) {
     this.#world = world
     this.#core = core
     world.time.every(1_000, () => this.#look())

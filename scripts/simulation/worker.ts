@@ -3,7 +3,9 @@ import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import type { Node } from './plan.ts'
-import type { World } from './world.ts'
+import type { SimManager } from './manager.ts'
+import type { SimNetwork } from './network.ts'
+import type { SimRun } from './sim-run.ts'
 
 const REQUEST_TIMEOUT = 5_000
 const LONG_POLL = 10_000
@@ -28,9 +30,17 @@ interface Library {
   usedAt: number
 }
 
+/** What a worker meets besides its node. */
+export interface WorkerSurroundings extends SimRun {
+  readonly network: SimNetwork
+  readonly manager: SimManager
+  /** How a peer fails those who fetch from it, if it does. */
+  faultOf(peer: string): Fault['reason'] | undefined
+}
+
 /** A worker as the manager sees it: it obeys the protocol of src/protocol/worker.ts. */
 export class SimWorker {
-  readonly #world: World
+  readonly #world: WorkerSurroundings
   readonly #node: Node
   readonly #deadline: number | undefined
   readonly id: string
@@ -55,7 +65,13 @@ export class SimWorker {
   #heardAt: number
   #busyAt: number
 
-  constructor(world: World, id: string, node: Node, deadline: number | undefined, onExit: () => void) {
+  constructor(
+    world: WorkerSurroundings,
+    id: string,
+    node: Node,
+    deadline: number | undefined,
+    onExit: () => void,
+  ) {
     this.#world = world
     this.id = id
     this.#node = node
@@ -245,10 +261,10 @@ export class SimWorker {
 
   /** Fetches from peers, one after the other until one serves it well, or else from the manager. */
   #fetchFrom([peer, ...others]: string[]): void {
-    const { plan, site, time } = this.#world
+    const { plan, time } = this.#world
     time.after(plan.random.between(20, 2_000), () =>
       this.#whenAwake(() => {
-        const reason = peer === undefined ? undefined : site.faultOf(peer)
+        const reason = peer === undefined ? undefined : this.#world.faultOf(peer)
         if (peer === undefined || reason === undefined) return this.#keep()
         this.#faults.push({ source: peer, reason })
         if (plan.random.chance(0.5)) this.#askForSources()

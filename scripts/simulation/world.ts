@@ -83,6 +83,10 @@ export class World {
     }
   }
 
+  faultOf(peer: string): ReturnType<SimSite['faultOf']> {
+    return this.site.faultOf(peer)
+  }
+
   restartManager(): void {
     this.#restarts++
     this.manager.kill()

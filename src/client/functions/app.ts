@@ -3,23 +3,17 @@ import { dirname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { getCallSites } from 'node:util'
 import type { CreateJobRequest } from '../../protocol/client.ts'
-import type { Client } from '../client.ts'
+import type { Client } from '../client-types.ts'
 import type { HttpClient } from '../http-client.ts'
 import { createBlobTransfer } from './blob-transfer.ts'
 import { InputError } from '../errors.ts'
 import { startCall } from './call.ts'
 import { compile, type Compiled } from './compile-module.ts'
-import {
-  registerModule,
-  type ContextOptions,
-  type ModuleContext,
-  type Setup,
-  type Upload,
-} from './module-context.ts'
+import { registerModule, type ContextOptions, type ModuleContext, type Setup } from './module-context.ts'
 import { mapItems, type MapOptions } from './map-items.ts'
 import { openJobSession, type JobSession } from './job-session.ts'
 import type { App, AppOptions } from './types.ts'
-import { uploadContext } from './upload-context.ts'
+import { uploadContext, type Upload } from './upload-context.ts'
 import { encode } from './value-codec.ts'
 
 /** Options as they are once the types have done their part. */

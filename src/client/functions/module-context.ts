@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { UploadContextRequest } from '../../protocol/client.ts'
 import { Name } from '../../protocol/common.ts'
-import type { Client } from '../client.ts'
+import type { Client } from '../client-types.ts'
 import { InputError } from '../errors.ts'
 import { NATIVE_BUNDLE, type Compiled } from './compile-module.ts'
+import type { Upload } from './upload-context.ts'
 import { packNatives } from './native-packages.ts'
 import { encode } from './value-codec.ts'
 
@@ -27,12 +27,6 @@ export interface ContextOptions {
 export interface ModuleContext {
   name: string
   functions: string[]
-}
-
-/** A context with its files, on its way to the factory. */
-export interface Upload extends Pick<UploadContextRequest, 'context' | 'keepMs'> {
-  /** Contents by path, by bundle. */
-  files: Record<string, Map<string, Uint8Array>>
 }
 
 /**

@@ -3,7 +3,12 @@ import type { UploadContextRequest } from '../../protocol/client.ts'
 import { ContextSpec } from '../../protocol/context.ts'
 import type { CallOptions, HttpClient } from '../http-client.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
-import type { Upload } from './module-context.ts'
+
+/** A context with its files, on its way to the factory. */
+export interface Upload extends Pick<UploadContextRequest, 'context' | 'keepMs'> {
+  /** Contents by path, by bundle. */
+  files: Record<string, Map<string, Uint8Array>>
+}
 
 /** How long the factory may take to make bundles of what it has, milliseconds. */
 const PACKING_MS = 10 * 60_000

@@ -1,4 +1,4 @@
-import type { Submission } from '../submissions/submission.ts'
+import type { JobFile, Submission } from '../submissions/submission.ts'
 
 /**
  * - `pending`: waits for a node
@@ -32,8 +32,6 @@ export type Listing = {
   /** What could not be read, for the user. */
   oddities: string[]
 }
-
-export type JobFile = { name: string; content: string }
 
 /**
  * One batch system as one factory sees it at one site. Everything it is asked, it answers for all jobs at once.

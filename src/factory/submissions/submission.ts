@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { PilotRegistry } from '../../core/pilot-registry.ts'
 import type { SiteConfig } from '../config/config.ts'
-import type { JobFile } from '../sites/site.ts'
 import { shellPath, shellQuote, shippedTemplate } from './submit-template.ts'
 
 /** Pilots submitted together, and the folder with everything their jobs need. */
@@ -29,6 +28,9 @@ export type Boot = {
    */
   runtime: { path: string; sha256: string; zstd?: { path: string; sha256: string } }
 }
+
+/** What a batch system is given for a submission. */
+export type JobFile = { name: string; content: string }
 
 export type SubmissionFile = JobFile & { mode: number }
 

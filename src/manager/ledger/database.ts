@@ -1,6 +1,11 @@
 import { closeSync, openSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { migrations } from './migrations.ts'
+
+/** What reads and writes the ledger's tables: prepared statements, each made once. */
+export interface Statements {
+  sql(text: string): StatementSync
+}
 
 /** Another process holds this ledger. */
 export class LedgerLockedError extends Error {

@@ -1,0 +1,73 @@
+import type { BackupResponse, CreateJobRequest, JobInfo, Status } from '../protocol/client.ts'
+import type { ContextSpec } from '../protocol/context.ts'
+import type { UnreachableError } from './errors.ts'
+import type { App, AppOptions } from './functions/types.ts'
+import type { CallOptions } from './http-client.ts'
+import type { Job } from './job.ts'
+
+export interface ConnectOptions {
+  /** The factory's state folder, which says where it listens. Default: `$GLEANER_STATE`, or `~/.gleaner`. */
+  state?: string | undefined
+  /** Where the manager listens, for a client that cannot read the state folder; needs `token`. */
+  url?: string
+  /** The secret from the factory's `endpoint.json`. */
+  token?: string
+  /** The manager's certificate (PEM), the `manager.crt` of the state folder, if it made its own. */
+  ca?: string
+  /** How long to keep trying while the manager cannot be reached, milliseconds. Default: 5 minutes. */
+  patienceMs?: number
+  /** Told each time the manager could not be reached and will be tried again. */
+  onRetry?: (error: UnreachableError) => void
+}
+
+export interface AddContextOptions extends CallOptions {
+  /** It goes, with its files, when no job has needed it for so long, milliseconds. Default: it stays. */
+  keepMs?: number
+}
+
+/**
+ * A connection to a factory's manager. All methods throw a GleanerError: ApiError if the manager refuses,
+ * NotRunningError if there is none, UnreachableError if it does not come back in time.
+ */
+export interface Client extends AsyncDisposable {
+  /** Makes a job, or finds the one of that name that was made for the same context and function. */
+  createJob(request: CreateJobRequest, options?: CallOptions): Promise<Job>
+  /** The job of that number. Asks the manager nothing until it is used. */
+  job(id: number): Job
+  jobs(options?: CallOptions): Promise<JobInfo[]>
+  status(options?: CallOptions): Promise<Status>
+  /**
+   * Opens a module of the application's own, whose functions then run on workers. It is bundled with all it imports, and
+   * registered, when the first call is made.
+   *
+   * @param module its path, relative to the calling file, or its URL
+   *
+   * @example
+   * const { inferModel } = factory.app<typeof import('./model.ts')>('./model.ts', { context: ['loadModel', path] })
+   * console.log(await inferModel(['a claim']))
+   */
+  app<M>(module: string | URL, options?: AppOptions<M>): App<M>
+  contexts(options?: CallOptions): Promise<ContextSpec[]>
+  /**
+   * Registers a context from its context.yaml (or the folder of it), an absolute path on the manager's machine. Packs
+   * its bundles, which may take minutes.
+   */
+  addContext(path: string, options?: AddContextOptions): Promise<ContextSpec>
+  /**
+   * Has the workers that have nothing else to fetch bring a context's files to their disks, now and as they come, until it
+   * is dropped or the factory stops.
+   */
+  warmContext(name: string, options?: CallOptions): Promise<ContextSpec>
+  /** Has all workers let go of a context, in memory and on disk. Refused while a job needs it. */
+  dropContext(name: string, options?: CallOptions): Promise<ContextSpec>
+  /**
+   * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on. Large arguments and results
+   * are not in it: tasks that need them fail in a factory that does not have the folder `blobs` of the state folder, too.
+   * @returns its size, and that of `blobs`, in bytes
+   */
+  backup(file: string, options?: CallOptions): Promise<BackupResponse>
+  /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
+  stop(options?: CallOptions & { drain?: boolean }): Promise<void>
+  /** Ends the jobs of its apps, and all connections. */
+  close(): Promise<void>
+}
