@@ -15,6 +15,11 @@ export class ConnectionError extends ServerError {
   override name = 'ConnectionError'
 }
 
+/** The server says itself that it failed: it may not be well. */
+export class FailingServerError extends ServerError {
+  override name = 'ServerError'
+}
+
 /** How much of an answer that is an error is told, characters. */
 const QUOTE = 2_000
 
@@ -31,7 +36,8 @@ export async function ask(server: Dispatcher, how: ServerFunction, input: JsonVa
     method === 'GET' ? undefined : body === undefined ? input : render(body, within(input), 'the input')
   const { statusCode, text } = await exchange(server, { method, path, what }, sent)
   if (statusCode < 200 || statusCode > 299) {
-    throw new ServerError(`${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`)
+    const Kind = statusCode >= 500 ? FailingServerError : ServerError
+    throw new Kind(`${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`)
   }
   const value = text === '' ? null : parse(text, what)
   return result === undefined ? value : render(result, within(value), `the answer to ${what}`)

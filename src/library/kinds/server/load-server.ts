@@ -12,7 +12,7 @@ import {
   type Setup,
 } from '../../runtime/library-kind.ts'
 import { logOf, appendOutput, type CapturedOutput } from '../../runtime/captured-output.ts'
-import { ask, ConnectionError, ServerError } from './http-request.ts'
+import { ask, ConnectionError, FailingServerError, ServerError } from './http-request.ts'
 import { type Endpoint, openEndpoint, PortTakenError } from './endpoint.ts'
 import { renderText } from './render.ts'
 
@@ -26,6 +26,11 @@ const ANSWER_MS = 5_000
 const NOTICE_MS = 1_000
 /** What a server writes about a call that fails may be read this much later than its answer, milliseconds. */
 const WORDS_MS = 100
+
+/** How often a call is made that the server may not be to blame for only once. */
+const ATTEMPTS = 3
+/** How long a server that does not look healthy may take to look so again, milliseconds: one that is busy is not started anew. */
+const RECOVERY_MS = 3_000
 
 /** How often a server is started anew because another program has taken its port first. */
 const TRIES = 5
@@ -46,18 +51,53 @@ interface Running {
  */
 export async function loadServer(setup: Setup, spec: ServerSpec): Promise<LoadedContext> {
   const { concurrency } = spec.setup
-  const running = await startServer(setup, spec)
-  const { child, server, output } = running
+  const lost = Promise.withResolvers<Error>()
+  let running: Running
+  let mending: Promise<boolean> | undefined
+  /** Is ended on purpose. */
+  let replaced: Running | undefined
+
+  async function start(): Promise<void> {
+    const started = await startServer(setup, spec)
+    running = started
+    void started.child.gone.then((reason) => {
+      if (started !== replaced) lost.resolve(reason)
+    })
+  }
+
+  /** Whether something was wrong with the server that is not any more, so that its calls can be made again. */
+  const mend = async (used: Running): Promise<boolean> => {
+    if (mending) return mending
+    if (used !== running) return true
+    const recovered = async () => {
+      const health = await Promise.race([healthOf(used.server, spec.setup.healthy), used.child.gone])
+      if (health instanceof Error) throw health
+      if (health !== 'bad') return health === 'better'
+      process.stderr.write('library: the server is not healthy any more: it is started anew\n')
+      replaced = used
+      await used.close()
+      await start()
+      return true
+    }
+    mending = recovered().finally(() => (mending = undefined))
+    return mending
+  }
 
   const outcomeOf = async ({ input }: Call, how: ServerFunction): Promise<CallOutcome> => {
-    try {
-      return { value: await ask(server, how, input) }
-    } catch (error) {
-      if (error instanceof ConnectionError) await throwIfGone(child)
-      await delay(WORDS_MS)
-      return { error, ...logOf(output) }
+    for (let attempt = 1; ; attempt++) {
+      const used = running
+      try {
+        return { value: await ask(used.server, how, input) }
+      } catch (error) {
+        if (error instanceof ConnectionError && !mending && used === running) await throwIfGone(used.child)
+        const mayBeSick = error instanceof ConnectionError || error instanceof FailingServerError
+        if (mayBeSick && (await mend(used)) && attempt < ATTEMPTS) continue
+        await delay(WORDS_MS)
+        return { error, ...logOf(used.output) }
+      }
     }
   }
+  await start()
   const toRunFunction = (how: ServerFunction): RunFunction => {
     return async (window, reporter) => {
       for (const call of window) {
@@ -69,7 +109,7 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
     level: setup.device === 'cpu' ? 'memory' : 'device',
     functions: new Map(Object.entries(spec.functions).map(([name, how]) => [name, toRunFunction(how)])),
     lanes: concurrency,
-    lost: child.gone,
+    lost: lost.promise,
     close: () => running.close(),
   }
 }
@@ -149,6 +189,17 @@ async function untilHealthy(
     const gone = await Promise.race([child.gone, delay(LOOK_MS)])
     if (gone) throw gone
   }
+}
+
+/** Whether a server is well, or was not at first but soon is, or stays unwell. */
+async function healthOf(server: Dispatcher, path: string): Promise<'good' | 'better' | 'bad'> {
+  const end = performance.now() + RECOVERY_MS
+  for (let health: 'good' | 'better' = 'good'; performance.now() < end; health = 'better') {
+    const status = await look(server, path)
+    if (status !== undefined && status >= 200 && status <= 299) return health
+    await delay(LOOK_MS)
+  }
+  return 'bad'
 }
 
 /** The status of its answer; undefined if there is none yet. @throws {PortTakenError} if another program would answer */
