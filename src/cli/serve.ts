@@ -10,6 +10,7 @@ import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { startManager } from '../manager/manager.ts'
 import { plural } from './format.ts'
+import { bareHost, listenAddress, unreachable } from './manager-address.ts'
 
 /** A start may be silent for so long, milliseconds. */
 const QUIET_MS = 1_000
@@ -23,6 +24,8 @@ export interface Serving {
   contexts: string[]
   /** Names of sites that are not configured any more, but may have pilots in their queues. */
   lostSites: string[]
+  /** What pilots cannot reach, for the user. */
+  warnings: string[]
   /** Resolves when a client asks the factory to stop when the queued work is done. */
   drainRequested: Promise<void>
   /** Resolves when a client asks it to stop at once. */
@@ -84,12 +87,15 @@ export async function serve(
     .sites()
     .filter((name) => !config.sites.some((site) => site.name === name))
 
+  const managerUrl = config.manager.url ?? manager.url
+  const warnings = unreachable(config, managerUrl)
+  for (const warning of warnings) log.warn(warning)
   const factory = startFactory({
     config,
     registry: manager.registry,
     stateFolder: state,
     log,
-    managerUrl: config.manager.url ?? manager.url,
+    managerUrl,
     ...(manager.caFile !== undefined && { caFile: manager.caFile }),
     runtime,
   })
@@ -107,6 +113,7 @@ export async function serve(
     config,
     contexts: manager.contexts,
     lostSites,
+    warnings,
     drainRequested: drainRequested.promise,
     stopRequested: stopRequested.promise,
     stop(options) {
@@ -125,14 +132,13 @@ async function announced<T>(work: Promise<T>, announce: () => void): Promise<T> 
 }
 
 function managerSettings({ manager }: Config) {
-  const { listen, url, lease, leaseTarget, idle, contextMode, blobs } = manager
-  const colon = listen.lastIndexOf(':')
-  const port = Number(listen.slice(colon + 1))
+  const { url, lease, leaseTarget, idle, contextMode, blobs } = manager
+  const listen = listenAddress({ manager })
   const advertised = url === undefined ? undefined : new URL(url)
   return {
-    listen: { host: bareHost(listen.slice(0, colon)), port },
+    listen,
     // What has another port is a proxy, which commands on this machine need not go through.
-    ...(advertised?.port === String(port) && { advertise: bareHost(advertised.hostname) }),
+    ...(advertised?.port === String(listen.port) && { advertise: bareHost(advertised.hostname) }),
     scheduler: { workerTimeoutMs: lease * 1000 },
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
@@ -140,6 +146,3 @@ function managerSettings({ manager }: Config) {
     blobBytes: blobs * 2 ** 20,
   }
 }
-
-/** Without the brackets around an IPv6 address. */
-const bareHost = (host: string) => host.replace(/^\[|\]$/g, '')

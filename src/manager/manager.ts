@@ -25,7 +25,7 @@ import { clientRoutes, userOnly } from './http/routes/clients.ts'
 import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
 import { createServer } from './http/server.ts'
 import { StatusBoard } from './services/status-board.ts'
-import { isLoopback, ownCertificate } from './http/tls.ts'
+import { isLoopback, isWildcard, ownCertificate } from './http/tls.ts'
 import { hashToken, makeToken } from './services/tokens.ts'
 
 /** How often what nobody needs any more is looked for, milliseconds. */
@@ -199,10 +199,6 @@ async function startOn(
     contexts: await registered,
     showSites: (sites) => (board.sites = sites),
   }
-}
-
-function isWildcard(host: string): boolean {
-  return host === '0.0.0.0' || host === '::'
 }
 
 /** Listens where it did last time if it may choose: workers of an earlier start come back to the port they know. */

@@ -99,7 +99,11 @@ function openLog(file: string): Logger {
   return pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
 }
 
-function announce({ url, config, contexts, lostSites }: Serving, state: string, logFile: string): string {
+function announce(
+  { url, config, contexts, lostSites, warnings }: Serving,
+  state: string,
+  logFile: string,
+): string {
   const sites = `${plural(config.sites.length, 'site')} (${config.sites.map(({ name }) => name).join(', ')})`
   const known = contexts.length > 0 ? `, ${plural(contexts.length, 'context')} (${contexts.join(', ')})` : ''
   return (
@@ -110,6 +114,7 @@ function announce({ url, config, contexts, lostSites }: Serving, state: string, 
         (name) =>
           `\nsite ${name} had pilots and is not configured any more: put it back, with max: 0, so that they are looked after and removed`,
       )
-      .join('')
+      .join('') +
+    warnings.map((warning) => `\n${warning}`).join('')
   )
 }

@@ -57,3 +57,8 @@ export async function ownCertificate(
   await rename(`${certFile}.new`, certFile)
   return { cert: made.cert, key: made.private, certFile }
 }
+
+/** Addresses that stand for all of this machine's, and that nobody can dial. */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}

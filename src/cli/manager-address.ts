@@ -1,0 +1,39 @@
+import { hostname } from 'node:os'
+import type { Config } from '../factory/config/config.ts'
+import { isLoopback, isWildcard } from '../manager/http/tls.ts'
+
+/** Where the manager of a configuration is told to listen. */
+export function listenAddress({ manager }: Pick<Config, 'manager'>): { host: string; port: number } {
+  const colon = manager.listen.lastIndexOf(':')
+  return { host: bareHost(manager.listen.slice(0, colon)), port: Number(manager.listen.slice(colon + 1)) }
+}
+
+/** Without the brackets around an IPv6 address. */
+export const bareHost = (host: string) => host.replace(/^\[|\]$/g, '')
+
+/** The URL that pilots will be told, as far as the configuration decides it. */
+export function expectedUrl(config: Pick<Config, 'manager'>): { url: string; tls: boolean } {
+  const { host, port } = listenAddress(config)
+  const tls = !isLoopback(host)
+  const reached = isWildcard(host) ? hostname() : host
+  const own = `${tls ? 'https' : 'http'}://${reached.includes(':') ? `[${reached}]` : reached}:${port}`
+  return { url: config.manager.url ?? own, tls }
+}
+
+/**
+ * What pilots on other machines cannot reach, for the user: one line for each such site.
+ * @param url what its pilots are told
+ */
+export function unreachable(config: Pick<Config, 'manager' | 'sites'>, url: string): string[] {
+  const host = bareHost(new URL(url).hostname)
+  if (!isLoopback(host) && !isWildcard(host)) return []
+  const { port } = listenAddress(config)
+  const advice = config.manager.url === url ? 'manager.url' : `manager.listen, e.g. 0.0.0.0:${port || 9700},`
+  return config.sites
+    .filter(({ kind }) => kind !== 'local')
+    .map(
+      ({ name }) =>
+        `site ${name}: no other machine can reach the manager at ${url}, so pilots there will find nothing; ` +
+        `set ${advice} to an address that its nodes can dial`,
+    )
+}
