@@ -12,7 +12,9 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task={{ site.cpus }}
+{%- if site.memory != 'none' %}
 #SBATCH --mem={{ site.memory }}M
+{%- endif %}
 {%- if site.disk != '' %}
 #SBATCH --tmp={{ site.disk }}M
 {%- endif %}
@@ -45,6 +47,10 @@
 {{ line }}
 {%- endfor %}
 
+# What --mem-per-cpu gives is known by its share only.
+if [ -n "${SLURM_MEM_PER_CPU:-}" ]; then
+  export SLURM_MEM_PER_NODE="${SLURM_MEM_PER_NODE:-$((SLURM_MEM_PER_CPU * ${SLURM_CPUS_ON_NODE:-1}))}"
+fi
 # `exec` throughout: Slurm signals the batch script when it takes the node back, and that must be the worker.
 pilot=$(sed -n "$((${SLURM_ARRAY_TASK_ID:-0} + 1))p" pilots)
 exec /bin/sh ./pilot.sh "$pilot"

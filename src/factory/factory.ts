@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { SiteStatus } from '../protocol/client.ts'
-import type { Config, SiteConfig } from './config/config.ts'
+import type { Config, HtcondorSiteConfig, SiteConfig, SlurmSiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
 import type { BatchKind } from './sites/batch-kind.ts'
@@ -65,7 +65,7 @@ export function makeSite(
   onChange: () => void,
 ): Site {
   const siteFolder = submissionsFolder(stateFolder, config.name)
-  function batch<C extends SiteConfig>(kind: BatchKind<C>, config: C): Site {
+  function batch<C extends HtcondorSiteConfig | SlurmSiteConfig>(kind: BatchKind<C>, config: C): Site {
     const transport = shellTransport({ kept: kind.environment, set: config.commandEnvironment })
     return batchSite(kind, config, factoryId, siteFolder, transport)
   }

@@ -35,7 +35,8 @@ const site = {
   /** Of each pilot. */
   cpus: z.int().min(1).max(4096).default(1),
   gpus: z.int().min(0).max(64).default(0),
-  memory: Size.default(2048),
+  /** 0: all that the node has; `none`: what the batch system gives by itself. Both are asked for as such. */
+  memory: z.union([z.literal('none'), Size]).default(2048),
   disk: Size.optional(),
   walltime: Duration.optional(),
   /** Warning the batch system gives between SIGTERM and SIGKILL. */
@@ -66,6 +67,41 @@ const site = {
   removeHeldAfter: Duration.optional(),
 }
 
+/** Options that make a submission what the factory needs; each with what to set instead. */
+const RESERVED: Record<string, string> = {
+  'job-name': 'use jobName',
+  chdir: 'pilots run in the folder of their submission',
+  output: 'the log of a pilot is where "factory logs" looks for it',
+  array: 'use submitSize: 1 to have no arrays',
+  executable: 'what runs is pilot.sh',
+  arguments: 'they name the pilot',
+  transfer_input_files: 'they are what a pilot boots from',
+  log: 'it is beside the logs of the pilots',
+}
+
+/**
+ * Options of the job file by their names, such as `mem-per-cpu` or `request_disk`: in place of the default line of that
+ * name, or beside the others. `none` removes a default line, `true` sets an option without a value.
+ */
+const options = z
+  .record(
+    z
+      .string()
+      .regex(/^[A-Za-z][\w-]*$/, 'not a name of an option')
+      .superRefine((name, context) => {
+        const advice = RESERVED[name.toLowerCase()]
+        if (advice !== undefined)
+          context.addIssue({ code: 'custom', message: `cannot be replaced: ${advice}` })
+      }),
+    z.union([Line, z.number(), z.literal(true)]),
+  )
+  .default({})
+/** What the names of jobs begin with. */
+const jobName = z
+  .string()
+  .regex(/^[A-Za-z][\w.-]{0,63}$/, 'must be letters, digits, dots and dashes, and begin with a letter')
+  .default('gleaner')
+
 const local = z.strictObject({
   ...site,
   kind: z.literal('local'),
@@ -84,6 +120,8 @@ const htcondor = z.strictObject({
   concurrencyLimits: Words.optional(),
   /** ClassAd attributes of each job, by name, as ClassAd expressions (strings need their own quotes). */
   attributes: z.record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a ClassAd attribute name'), Line).default({}),
+  options,
+  jobName,
   /** Lines for the submit file, as they are. */
   extraLines: z.array(Line).default([]),
 })
@@ -98,6 +136,8 @@ const slurm = z.strictObject({
   reservation: Words.optional(),
   /** Whether Slurm may start a pilot again after it was preempted or its node failed. */
   requeue: z.boolean().default(true),
+  options,
+  jobName,
   /** Lines for the job script, as they are, e.g. `#SBATCH --exclusive`. */
   extraLines: z.array(Line).default([]),
 })

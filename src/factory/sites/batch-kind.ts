@@ -24,7 +24,15 @@ export type BatchKind<Config extends SiteConfig> = {
   /** Links in the submission's folder that make logs named by the batch system come out under the pilots' names. */
   links?(submission: Submission): { name: string; target: string }[]
 
+  /** How the job file sets an option, and which lines of it do. */
+  option: {
+    line(name: string, value: string | number | true): string
+    matches(line: string, name: string): boolean
+  }
+
   submit(file: string): string[]
+  /** Has the batch system say whether it would take a job file, without submitting it. */
+  check(file: string): string[]
   /** The jobs' ids in the order of the pilots, from what the submission's command said; undefined if it does not say. */
   jobIds(stdout: string, pilots: number): string[] | undefined
   refusal: {
@@ -51,6 +59,20 @@ export type BatchKind<Config extends SiteConfig> = {
   remove(jobs: readonly Job[], unlessRunning: boolean): string[][]
   /** What is said, as an error, when nothing was left to remove. */
   gone: RegExp
+}
+
+/** A job file with options in place of the lines that set them, or beside those. The first line stays the first. */
+export function withOptions(
+  text: string,
+  option: BatchKind<SiteConfig>['option'],
+  options: Readonly<Record<string, string | number | true>>,
+): string {
+  const names = Object.keys(options)
+  const [first = '', ...rest] = text
+    .split('\n')
+    .filter((line) => !names.some((name) => option.matches(line, name)))
+  const set = Object.entries(options).filter(([, value]) => value !== 'none')
+  return [first, ...set.map(([name, value]) => option.line(name, value)), ...rest].join('\n')
 }
 
 export const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, ' ')

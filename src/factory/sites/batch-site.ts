@@ -1,17 +1,17 @@
 import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type SiteConfig, templateVariables } from '../config/config.ts'
+import { type HtcondorSiteConfig, type SlurmSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, readSubmissions } from '../submissions/submission.ts'
 import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
 import type { CommandResult, Transport } from '../transports/transport.ts'
-import { type BatchKind, oneLine } from './batch-kind.ts'
+import { type BatchKind, oneLine, withOptions } from './batch-kind.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
 /** Most jobs that one command removes: a command line has an end. */
 const REMOVED_AT_ONCE = 1000
 
 /** A site whose batch system is asked by commands. */
-export function batchSite<Config extends SiteConfig>(
+export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
   kind: BatchKind<Config>,
   config: Config,
   factoryId: string,
@@ -28,7 +28,8 @@ export function batchSite<Config extends SiteConfig>(
       site: { ...templateVariables(config), ...site },
       submission: { ...submission, ...more },
     }
-    return renderTemplate(config.template ?? shippedTemplate(kind.jobFile), variables)
+    const text = renderTemplate(config.template ?? shippedTemplate(kind.jobFile), variables)
+    return withOptions(text, kind.option, config.options)
   }
   const command = ({ folder }: Submission) => kind.submit(join(folder, kind.jobFile))
   const sample = () => render({ id: 'sample', folder: siteFolder, pilots: ['sample'], avoidNodes: [] })
@@ -60,6 +61,14 @@ export function batchSite<Config extends SiteConfig>(
     render: (submission) => ({ name: kind.jobFile, content: render(submission) }),
 
     command,
+
+    async check({ folder }, signal) {
+      const { code, stdout, stderr } = await transport.run(kind.check(join(folder, kind.jobFile)), {
+        cwd: folder,
+        signal,
+      })
+      return { accepted: code === 0, said: oneLine(`${stderr}\n${stdout}`) }
+    },
 
     async submit(submission, signal) {
       const { folder, pilots } = submission

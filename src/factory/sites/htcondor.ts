@@ -46,6 +46,12 @@ export const htcondor: BatchKind<HtcondorSiteConfig> = {
     submission: { factory: factoryId },
   }),
 
+  option: {
+    line: (name, value) => `${name} = ${value}`,
+    matches: (line, name) => new RegExp(`^\\s*${name}\\s*=`, 'i').test(line),
+  },
+
+  check: (file) => ['condor_submit', '-dry-run', '/dev/null', file],
   submit: (file) => ['condor_submit', '-terse', file],
   jobIds(stdout, pilots) {
     const cluster = /^(\d+)\.0 - \1\.\d+\s*$/m.exec(stdout)?.[1]

@@ -48,6 +48,8 @@ export interface Site {
   render(submission: Submission): JobFile
   /** The command that submits it, as `--dry-run` shows it. */
   command(submission: Submission): string[]
+  /** Asks the batch system whether it would take a submission whose folder has been written, without submitting it. */
+  check(submission: Submission, signal: AbortSignal): Promise<{ accepted: boolean; said: string }>
   /**
    * Submits one job for each pilot of a submission whose folder has been written.
    * @throws {SubmitRefused} if the batch system took none; any other error leaves open whether it did.

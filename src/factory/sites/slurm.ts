@@ -1,5 +1,6 @@
 import type { SlurmSiteConfig } from '../config/config.ts'
 import type { Submission } from '../submissions/submission.ts'
+import { shellQuote } from '../submissions/submit-template.ts'
 import { type BatchKind, excerpt } from './batch-kind.ts'
 import type { Job, JobState, Listing } from './site.ts'
 
@@ -36,7 +37,7 @@ const states: Record<string, JobState> = {
 const MARK = 'gleaner|'
 const FIELDS = '%i|%T|%N|%K|%r|%Z'
 
-const jobName = (factoryId: string, site: string) => `gleaner-${factoryId}-${site}`
+const jobNameOf = (factoryId: string, { jobName, name }: SlurmSiteConfig) => `${jobName}-${factoryId}-${name}`
 
 /** Pilots as elements of Slurm job arrays, told apart by the folder they were submitted from. */
 export const slurm: BatchKind<SlurmSiteConfig> = {
@@ -47,7 +48,7 @@ export const slurm: BatchKind<SlurmSiteConfig> = {
   templateValues: ({ config, factoryId }, { pilots }) => ({
     site: { walltimeMinutes: config.walltime === undefined ? '' : Math.ceil(config.walltime / 60) },
     submission: {
-      jobName: jobName(factoryId, config.name),
+      jobName: jobNameOf(factoryId, config),
       // A single pilot needs no array, which not every site allows.
       array: pilots.length > 1,
       last: pilots.length - 1,
@@ -57,6 +58,12 @@ export const slurm: BatchKind<SlurmSiteConfig> = {
   links: ({ pilots }) =>
     pilots.map((pilot, index) => ({ name: `logs/${index}.out`, target: `${pilot}.log` })),
 
+  option: {
+    line: (name, value) => `#SBATCH --${name}${value === true ? '' : `=${shellQuote(value)}`}`,
+    matches: (line, name) => new RegExp(`^#SBATCH\\s+--${name}(?=[=\\s]|$)`).test(line),
+  },
+
+  check: (file) => ['sbatch', '--test-only', file],
   submit: (file) => ['sbatch', '--parsable', file],
   jobIds(stdout, pilots) {
     const [, job, cluster] = /^(\d+)(;[\w.-]+)?\s*$/m.exec(stdout) ?? []
@@ -86,7 +93,7 @@ export const slurm: BatchKind<SlurmSiteConfig> = {
     '--noheader',
     '--array',
     '--states=all',
-    `--name=${jobName(factoryId, config.name)}`,
+    `--name=${jobNameOf(factoryId, config)}`,
     `--format=${MARK}${FIELDS}`,
   ],
 

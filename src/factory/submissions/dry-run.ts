@@ -1,7 +1,9 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ConfigError } from '../config/load-config.ts'
-import type { Config } from '../config/config.ts'
+import type { Config, SiteConfig } from '../config/config.ts'
 import { makeSite } from '../factory.ts'
-import { type Boot, submissionFiles, submissionsFolder } from './submission.ts'
+import { type Boot, submissionFiles, submissionsFolder, writeSubmission } from './submission.ts'
 
 export type DryRun = {
   /** What the submission's folder would hold, but for the pilots' tokens. */
@@ -21,15 +23,42 @@ export function dryRun(
   stateFolder: string,
   boot: Boot,
 ): DryRun {
-  const site = config.sites.find(({ name }) => name === siteName)
-  if (!site) {
-    const names = config.sites.map(({ name }) => name).join(', ')
-    throw new ConfigError(`there is no site ${siteName}: factory.yaml has ${names || 'none'}`)
-  }
+  const site = siteOf(config, siteName)
   const pilots = Array.from({ length: count }, (_, index) => `p${index + 1}`)
   const folder = `${submissionsFolder(stateFolder, siteName)}/dry-run`
   const submission = { id: 'dry-run', folder, pilots, avoidNodes: [] }
   const batch = makeSite(site, 'dry-run', stateFolder, () => {})
   const files = submissionFiles(submission, site, boot, batch.render(submission))
   return { files, folder, command: batch.command(submission) }
+}
+
+/**
+ * Asks a site's batch system whether it would take what the factory submits, without submitting it: a partition or an
+ * account that is not there is found now, and not by the first pilot. The files are written for it, and removed again.
+ * @throws {ConfigError} like {@link dryRun}; {@link TransportError} if it cannot be asked
+ */
+export async function checkSite(
+  config: Config,
+  siteName: string,
+  stateFolder: string,
+  boot: Boot,
+): Promise<{ accepted: boolean; said: string }> {
+  const site = siteOf(config, siteName)
+  const folder = await mkdtemp(join(stateFolder, 'check-'))
+  try {
+    const submission = { id: 'check', folder, pilots: ['p1'], avoidNodes: [] }
+    const batch = makeSite(site, 'check', stateFolder, () => {})
+    const files = submissionFiles(submission, site, boot, batch.render(submission))
+    await writeSubmission(submission, files, [{ pilot: 'p1', token: 'none' }])
+    return await batch.check(submission, AbortSignal.timeout(60_000))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function siteOf(config: Config, name: string): SiteConfig {
+  const site = config.sites.find((one) => one.name === name)
+  if (site) return site
+  const names = config.sites.map((one) => one.name).join(', ')
+  throw new ConfigError(`there is no site ${name}: factory.yaml has ${names || 'none'}`)
 }

@@ -77,7 +77,8 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_WALLTIME', site.walltime?.toString()],
     ['GLEANER_GRACE', site.grace.toString()],
     ['GLEANER_CPUS', site.cpus.toString()],
-    ['GLEANER_MEMORY_MB', site.memory.toString()],
+    // What the batch system gives by itself is for the node to find out.
+    ['GLEANER_MEMORY_MB', site.memory === 'none' || site.memory === 0 ? undefined : site.memory.toString()],
   ]
   const lines = settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : []))
   return runtimeSetting(path) + lines.join('')

@@ -195,6 +195,13 @@ describe('a submission to Slurm', () => {
   })
 })
 
+test('a check asks the batch system without submitting anything, and passes on its no', async (t) => {
+  const no = 'allocation failure: Invalid partition name specified'
+  const { site, submission, commands } = siteThat(t, 'slurm', { sbatch: { code: 1, stderr: no } })
+  assert.deepEqual(await site.check(await submission(['p1']), signal), { accepted: false, said: no })
+  assert.ok(commands.at(-1)?.includes('--test-only'))
+})
+
 describe('removing jobs', () => {
   test('goes on after one that cannot be removed, and names it', async (t) => {
     const denied = 'scancel: error: Kill job error on job id 8_0: Access/permission denied\n'

@@ -129,6 +129,17 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       await site.remove(jobs, { unlessRunning: false, signal: signal() })
     })
 
+    test('says whether the batch system would take a submission, and submits nothing', async () => {
+      const site = harness().open(factory('k'))
+      const answer = await site.check(await prepareSome(site, 1), signal())
+      assert.ok(answer.accepted, answer.said)
+      if (name !== 'local') {
+        const bad = harness().refused(factory('k'))
+        assert.equal((await bad.check(await prepareSome(bad, 1), signal())).accepted, false)
+      }
+      assert.deepEqual(await live(site), [])
+    })
+
     test('says so when the batch system takes nothing', async () => {
       const site = harness().refused(factory('g'))
       const submission = await prepareSome(site, 1)

@@ -105,6 +105,51 @@ describe('a dry run', () => {
     )
   })
 
+  test('has every default line that a site turns off or replaces, and only once', () => {
+    const slurm = show({
+      kind: 'slurm',
+      memory: 'none',
+      gpus: 1,
+      jobName: 'my-lab',
+      options: {
+        'mem-per-cpu': '4G',
+        gres: 'gpu:a100:1',
+        'open-mode': 'none',
+        'cpus-per-task': 8,
+        exclusive: true,
+      },
+    })
+    const script = slurm['slurm.sh']!
+    assert.ok(script.startsWith('#!/bin/sh\n'))
+    const directives = script.split('\n').filter((line) => line.startsWith('#SBATCH'))
+    for (const wanted of ['--mem-per-cpu=4G', '--gres=gpu:a100:1', '--cpus-per-task=8', '--exclusive'])
+      assert.equal(
+        directives.filter((line) => line.includes(wanted.split('=')[0]!)).join(),
+        `#SBATCH ${wanted}`,
+      )
+    assert.ok(directives.includes('#SBATCH --job-name=my-lab-dry-run-gpu'))
+    assert.ok(!directives.some((line) => /--(mem|open-mode)(=|$)/.test(line)))
+    // The pilot takes what the batch system gives, and does not believe in a default.
+    assert.doesNotMatch(slurm['pilot.env']!, /GLEANER_MEMORY_MB/)
+    assert.doesNotMatch(show({ kind: 'slurm', memory: 0 })['pilot.env']!, /GLEANER_MEMORY_MB/)
+
+    const condor = show({
+      kind: 'htcondor',
+      memory: 'none',
+      options: { notification: 'Error', request_cpus: 'none' },
+    })['htcondor.sub']!
+    assert.match(condor, /^notification = Error$/m)
+    assert.doesNotMatch(condor, /^notification = never|^request_(cpus|memory)/m)
+  })
+
+  test('of options that a pilot would be lost without is refused, with what to set instead', () => {
+    const options = (kind: string, name: string) => () =>
+      ConfigFile.parse({ sites: { gpu: { kind, options: { [name]: 'x' } } } })
+    assert.throws(options('slurm', 'job-name'), /use jobName/)
+    assert.throws(options('slurm', 'array'), /submitSize: 1/)
+    assert.throws(options('htcondor', 'Arguments'), /they name the pilot/)
+  })
+
   test('shows settings and set-up, which are shell a node can read', () => {
     const shown = show({ kind: 'slurm', cacheFolder: '/scratch/$USER/g', setup: 'module load cuda\n' })
     const env = join(root, 'pilot.env')

@@ -23,6 +23,7 @@ export class BatchSystem {
     largest: Infinity,
     render: () => ({ name: 'job', content: '' }),
     command: () => ['submit'],
+    check: () => Promise.resolve({ accepted: true, said: '' }),
     submit: (submission) => {
       const fault = this.take('refuse', 'lose', 'lose-and-take')
       if (fault === 'refuse') return Promise.reject(new SubmitRefused('invalid account'))
