@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { openAiRoutes } from '../openai/routes.ts'
 import { packRuntime, removeOldRuntimes } from '../runtime/pack-runtime.ts'
 import { openStore } from '../bundle/store/store.ts'
 import { InputError } from '../client/index.ts'
@@ -76,6 +77,10 @@ export async function serve(
       contexts: config.contexts,
       version,
       log,
+      routes: [
+        (server, { stateFolder, ...services }) =>
+          openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
+      ],
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),
     }),

@@ -57,10 +57,22 @@ export interface ManagerOptions {
   contextMode?: ContextMode
   /** Most bytes that large arguments and results may take on disk. Default 64 GiB. */
   blobBytes?: number
+  /** Further routes for users, each group with checks and errors of its own. */
+  routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
   /** Called when tasks come to wait where none did. */
   onWork?: () => void
+}
+
+/** What further routes may use. */
+export interface ManagerServices {
+  jobs: Jobs
+  contexts: Contexts
+  /** Hash of the user's token. */
+  user: Uint8Array
+  stateFolder: string
+  log: Logger
 }
 
 /** A manager that runs. */
@@ -169,6 +181,9 @@ async function startOn(
     store,
     authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
   })
+
+  for (const routes of options.routes ?? [])
+    await server.register((scope) => routes(scope, { jobs, contexts, user, stateFolder, log }))
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {

@@ -1,0 +1,48 @@
+import { RequestError } from '../manager/http/api-errors.ts'
+
+/** What the API's own clients make their exceptions of. */
+export interface FailureBody {
+  error: { message: string; type: string; param: string | null; code: string | null }
+}
+
+/** A refusal in the shape of the OpenAI API. */
+export class ApiFailure extends Error {
+  override readonly name = 'ApiFailure'
+  readonly status: number
+  readonly param: string | null
+  readonly code: string | null
+
+  /** @param param the field of the request that is at fault */
+  constructor(status: number, message: string, options: { param?: string; code?: string } = {}) {
+    super(message)
+    this.status = status
+    this.param = options.param ?? null
+    this.code = options.code ?? null
+  }
+}
+
+const TYPES: Record<number, string> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  408: 'timeout_error',
+  429: 'rate_limit_error',
+}
+
+/** Any refusal as status and body; what went wrong inside of the manager is not told. */
+export function describeFailure(error: unknown): { status: number; body: FailureBody } {
+  const failure = toFailure(error)
+  const { status, message, param, code } = failure
+  const type = TYPES[status] ?? (status < 500 ? 'invalid_request_error' : 'server_error')
+  return { status, body: { error: { message, type, param, code } } }
+}
+
+function toFailure(error: unknown): ApiFailure {
+  if (error instanceof ApiFailure) return error
+  if (error instanceof RequestError)
+    return new ApiFailure(error.status, error.message, { code: error.code.replaceAll('-', '_') })
+  const { statusCode = 500, message, name } = error as Error & { statusCode?: number }
+  if (name === 'LedgerWriteError') return new ApiFailure(503, message)
+  if (statusCode < 500) return new ApiFailure(statusCode, message)
+  return new ApiFailure(500, 'the manager failed; its log says more')
+}

@@ -1,0 +1,45 @@
+import type { JsonText } from '../protocol/json-text.ts'
+import { ApiFailure } from './failures.ts'
+import type { Endpoint, Route } from './models.ts'
+import { chatResponse, completionResponse, embeddingResponse, readGenerated } from './translation.ts'
+
+export interface ResponseOptions {
+  speaks: Route['speaks']
+  endpoint: Endpoint
+  named: { model: string; created: number }
+  /** Embeddings as base64 of 32-bit floats. */
+  base64?: boolean
+}
+
+/**
+ * The answer to a request, as JSON, from what its task came to, or its tasks. What a server or a module answered itself goes on
+ * as the text it is.
+ *
+ * @throws {ApiFailure} 500 if the values are not what the endpoint answers with
+ */
+export function responseOf(
+  values: readonly JsonText[],
+  { speaks, endpoint, named, base64 = false }: ResponseOptions,
+): string {
+  const [first] = values
+  if (first === undefined) throw new ApiFailure(500, 'the call gave no value')
+  if (speaks === 'request') {
+    if (!first.text.startsWith('{'))
+      throw new ApiFailure(500, "the model's function must return the API's answer, an object")
+    return first.text
+  }
+  if (endpoint === '/v1/embeddings')
+    return JSON.stringify(
+      embeddingResponse(
+        values.flatMap(({ text }) => JSON.parse(text) as unknown),
+        base64,
+        named,
+      ),
+    )
+  const generated = readGenerated(JSON.parse(first.text))
+  return JSON.stringify(
+    endpoint === '/v1/chat/completions'
+      ? chatResponse(generated, named)
+      : completionResponse(generated, named),
+  )
+}

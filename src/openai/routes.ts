@@ -1,0 +1,214 @@
+import multipart from '@fastify/multipart'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import type { Contexts } from '../manager/services/contexts.ts'
+import type { Jobs } from '../manager/services/jobs.ts'
+import { bearer, matches } from '../manager/services/tokens.ts'
+import type { ContextSpec } from '../protocol/context.ts'
+import { JsonText } from '../protocol/json-text.ts'
+import { Batches, CreateBatch } from './batches.ts'
+import { ApiFailure, describeFailure } from './failures.ts'
+import { FileStore, secondsNow } from './files.ts'
+import { ENDPOINTS, type Endpoint, isModel, type Route, routeTo } from './models.ts'
+import { read, readAddress } from './requests.ts'
+import { responseOf } from './responses.ts'
+import { SingleCalls } from './single-calls.ts'
+import { taskInput } from './task-input.ts'
+import { chatResponse, completionResponse, embeddingInputs, readGenerated, toChunks } from './translation.ts'
+
+/** Largest file that is taken in, bytes. */
+const FILE_MAX = 16 * 2 ** 30
+
+export interface OpenAiOptions {
+  jobs: Jobs
+  contexts: Contexts
+  /** Hash of the user's token. */
+  user: Uint8Array
+  /** Holds the files and batches. */
+  folder: string
+  log: Logger
+}
+
+const PageQuery = z.object({
+  after: z.string().optional(),
+  limit: z.coerce.number().int().min(1).max(10_000).default(20),
+})
+const IdParams = z.object({ id: z.string().max(100) })
+const ModelParams = z.object({ model: z.string().max(200) })
+
+/** The OpenAI API over the manager's services: a model is a context, a request a task, a batch a job. */
+export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptions): Promise<void> {
+  const { jobs, contexts, folder, log } = options
+  const files = await FileStore.open(`${folder}/files`)
+  const batches = await Batches.open({ folder: `${folder}/batches`, files, jobs, contexts, log })
+  const calls = new SingleCalls({ jobs, contexts, log })
+  await calls.clear()
+  server.addHook('preClose', async () => {
+    await Promise.all([batches.close(), calls.close()])
+  })
+  await server.register(multipart, { limits: { files: 1, fileSize: FILE_MAX, fields: 10, fieldSize: 1000 } })
+
+  server.setErrorHandler((error, request, reply) => {
+    const { status, body } = describeFailure(error)
+    if (status >= 500) request.log.error({ err: error }, 'a request of the API failed')
+    if (status === 429 || status === 503) reply.header('retry-after', '2')
+    return reply.status(status).send(body)
+  })
+  server.addHook('onRequest', (request, _reply, done) => {
+    const token = bearer(request.headers.authorization)
+    if (token === undefined || !matches(token, options.user))
+      throw new ApiFailure(401, 'the API key is missing or not valid: take the token in endpoint.json', {
+        code: 'invalid_api_key',
+      })
+    done()
+  })
+
+  modelRoutes(server, contexts)
+  for (const endpoint of ENDPOINTS)
+    server.post(endpoint, (request, reply) => answer({ contexts, calls }, endpoint, request, reply))
+  fileRoutes(server, files)
+  batchRoutes(server, batches)
+}
+
+function modelRoutes(server: FastifyInstance, contexts: Contexts): void {
+  const view = ({ name }: ContextSpec) => ({ id: name, object: 'model', created: 0, owned_by: 'gleaner' })
+  server.get('/v1/models', () => ({ object: 'list', data: contexts.list().filter(isModel).map(view) }))
+  server.get('/v1/models/:model', ({ params }) => view(modelOf(contexts, read(ModelParams, params).model)))
+}
+
+/** @throws {ApiFailure} 404 that lists the models there are */
+function modelOf(contexts: Contexts, name: string): ContextSpec {
+  const models = contexts.list().filter(isModel)
+  const found = models.find((context) => context.name === name)
+  if (found) return found
+  // Those of the configuration may be on their way.
+  if (!contexts.list().some((context) => context.name === name)) contexts.named(name)
+  const known = models.map((context) => context.name).join(', ') || 'none'
+  throw new ApiFailure(404, `there is no model "${name}" (models: ${known})`, {
+    param: 'model',
+    code: 'model_not_found',
+  })
+}
+
+interface Answering {
+  contexts: Contexts
+  calls: SingleCalls
+}
+
+async function answer(
+  { contexts, calls }: Answering,
+  endpoint: Endpoint,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const body = readAddress(request.body)
+  const context = modelOf(contexts, body.model)
+  const route = routeTo(context, endpoint)
+  const gone = new AbortController()
+  reply.raw.once('close', () => gone.abort())
+  const named = { model: context.name, created: secondsNow() }
+  const values = await valuesOf(calls, context, route, endpoint, body, gone.signal)
+  if (body.stream && endpoint !== '/v1/embeddings')
+    return stream(
+      reply,
+      chunksOf(values[0]!, route, endpoint, named, body.stream_options?.include_usage ?? false),
+    )
+  const base64 = body['encoding_format'] === 'base64'
+  const text = responseOf(values, { speaks: route.speaks, endpoint, named, base64 })
+  return reply.type('application/json').send(text)
+}
+
+/** What the tasks of a request come to: one, but for a list of texts to embed. */
+function valuesOf(
+  calls: SingleCalls,
+  context: ContextSpec,
+  { function: fn, speaks }: Route,
+  endpoint: Endpoint,
+  body: Record<string, unknown>,
+  signal: AbortSignal,
+): Promise<JsonText[]> {
+  const inputs =
+    speaks === 'engine' && endpoint === '/v1/embeddings'
+      ? embeddingInputs(body).texts.map((text) => new JsonText(JSON.stringify(text)))
+      : [taskInput(speaks, endpoint, body)]
+  return Promise.all(inputs.map((input) => calls.call(context, fn, input, signal)))
+}
+
+function chunksOf(
+  value: JsonText,
+  { speaks }: Route,
+  endpoint: Endpoint,
+  named: { model: string; created: number },
+  includeUsage: boolean,
+): object[] {
+  const parsed: unknown = JSON.parse(value.text)
+  if (speaks === 'request') return toChunks(parsed as Parameters<typeof toChunks>[0], includeUsage)
+  const generated = readGenerated(parsed)
+  const toResponse = endpoint === '/v1/chat/completions' ? chatResponse : completionResponse
+  return toChunks(toResponse(generated, named), includeUsage)
+}
+
+/** Sends chunks as server-sent events. */
+function stream(reply: FastifyReply, chunks: readonly object[]): FastifyReply {
+  const events = [...chunks.map((chunk) => JSON.stringify(chunk)), '[DONE]']
+  return reply
+    .type('text/event-stream')
+    .header('cache-control', 'no-cache')
+    .send(events.map((event) => `data: ${event}\n\n`).join(''))
+}
+
+function fileRoutes(server: FastifyInstance, files: FileStore): void {
+  server.post('/v1/files', async (request) => {
+    if (!request.isMultipart())
+      throw new ApiFailure(400, 'expected a form (multipart/form-data) with "purpose" and "file"')
+    let purpose: unknown
+    for await (const part of request.parts()) {
+      if (part.type === 'field') {
+        if (part.fieldname === 'purpose') purpose = part.value
+        continue
+      }
+      if (purpose !== undefined && purpose !== 'batch') throw wrongPurpose()
+      const { file, filename } = part
+      return await files.add(file, { filename: filename.slice(0, 255), purpose: 'batch' }, () => {
+        if (file.truncated)
+          throw new ApiFailure(413, `the file has more than ${FILE_MAX} bytes`, { param: 'file' })
+      })
+    }
+    throw new ApiFailure(400, 'the form has no file', { param: 'file' })
+  })
+  server.get('/v1/files', ({ query }) => page(files.list(), query))
+  server.get('/v1/files/:id', ({ params }) => files.get(read(IdParams, params).id))
+  server.delete('/v1/files/:id', async ({ params }) => {
+    const { id } = read(IdParams, params)
+    await files.remove(id)
+    return { id, object: 'file', deleted: true }
+  })
+  server.get('/v1/files/:id/content', ({ params }, reply) => {
+    const { id, bytes } = files.get(read(IdParams, params).id)
+    return reply.type('application/octet-stream').header('content-length', bytes).send(files.read(id))
+  })
+}
+
+const wrongPurpose = () => new ApiFailure(400, 'the purpose of a file must be "batch"', { param: 'purpose' })
+
+function batchRoutes(server: FastifyInstance, batches: Batches): void {
+  server.post('/v1/batches', ({ body }) => batches.create(read(CreateBatch, body)))
+  server.get('/v1/batches', ({ query }) => page(batches.list(), query))
+  server.get('/v1/batches/:id', ({ params }) => batches.get(read(IdParams, params).id))
+  server.post('/v1/batches/:id/cancel', ({ params }) => batches.cancel(read(IdParams, params).id))
+}
+
+/** One page of a list: those after a cursor, which is an id. */
+function page<T extends { id: string }>(all: readonly T[], query: unknown) {
+  const { after, limit } = read(PageQuery, query)
+  const start = after === undefined ? 0 : all.findIndex(({ id }) => id === after) + 1
+  const data = all.slice(start, start + limit)
+  return {
+    object: 'list',
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: start + data.length < all.length,
+  }
+}

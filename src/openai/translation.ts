@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto'
+import { z } from 'zod'
+import type { JsonValue } from '../protocol/common.ts'
+import { ApiFailure } from './failures.ts'
+import { ChatRequest, CompletionRequest, EmbeddingRequest, read } from './requests.ts'
+
+/*
+ * Between the API's shapes and those of the engine for causal language models. What is asked for and cannot be done is
+ * refused by name.
+ */
+
+/** The task's input that stands for a chat request. @throws {ApiFailure} 400 */
+export function chatInput(body: unknown): JsonValue {
+  const request = read(ChatRequest, body)
+  const { messages, tools, logprobs, top_logprobs, max_completion_tokens, chat_template_kwargs } = request
+  return {
+    messages: messages.map((message) => ({ ...message, content: textOf(message.content) })),
+    ...(tools && { tools }),
+    generation: settings(request, {
+      maxNewTokens: max_completion_tokens ?? request.max_tokens,
+      logprobs: logprobs ? (top_logprobs ?? 0) : undefined,
+      templateVariables: chat_template_kwargs,
+    }),
+  }
+}
+
+/** The same for a plain completion. @throws {ApiFailure} 400 */
+export function completionInput(body: unknown): JsonValue {
+  const request = read(CompletionRequest, body)
+  const own = { maxNewTokens: request.max_tokens ?? 16, logprobs: request.logprobs }
+  return { prompt: request.prompt, generation: settings(request, own) }
+}
+
+/** The texts of a request for embeddings, and how they are to be written. @throws {ApiFailure} 400 */
+export function embeddingInputs(body: unknown): { texts: string[]; base64: boolean } {
+  const { input, encoding_format } = read(EmbeddingRequest, body)
+  return { texts: typeof input === 'string' ? [input] : input, base64: encoding_format === 'base64' }
+}
+
+/** A message's text: parts are put together as they follow each other. */
+function textOf(content: ChatRequest['messages'][number]['content']): string {
+  return typeof content === 'string' ? content : (content ?? []).map(({ text }) => text).join('')
+}
+
+function settings(request: ChatRequest | CompletionRequest, own: Record<string, unknown>): JsonValue {
+  const { stop } = request
+  const all = {
+    temperature: request.temperature ?? 1,
+    topP: request.top_p,
+    topK: request.top_k,
+    minP: request.min_p,
+    repetitionPenalty: request.repetition_penalty,
+    stop: typeof stop === 'string' ? [stop] : stop,
+    seed: request.seed,
+    n: request.n,
+    logitBias: request.logit_bias,
+    presencePenalty: request.presence_penalty,
+    frequencyPenalty: request.frequency_penalty,
+    ...own,
+  }
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as JsonValue
+}
+
+/** One token of an answer, with its logarithmic probability. */
+const Logprob = z.object({ text: z.string(), logprob: z.number() })
+const Answer = z.object({
+  text: z.string(),
+  finish: z.enum(['stop', 'length']).default('stop'),
+  logprobs: z.array(Logprob.extend({ top: z.array(Logprob) })).optional(),
+})
+const Tokens = z.object({ prompt: z.int(), generated: z.int() })
+/** The value of a call that generates: one answer, or several to one prompt. */
+const Generated = z.union([
+  z.object({ answers: z.array(Answer).min(1), tokens: Tokens }),
+  Answer.extend({ tokens: Tokens }).transform(({ tokens, ...answer }) => ({ answers: [answer], tokens })),
+])
+export type Generated = z.output<typeof Generated>
+
+/** @throws {ApiFailure} 500 if the function's value is none that an engine gives */
+export function readGenerated(value: unknown): Generated {
+  const parsed = Generated.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw new ApiFailure(500, "the model's function gave no generated text")
+}
+
+interface Named {
+  model: string
+  /** Seconds since 1970. */
+  created: number
+}
+
+const usageOf = ({ tokens: { prompt, generated } }: Generated) => ({
+  prompt_tokens: prompt,
+  completion_tokens: generated,
+  total_tokens: prompt + generated,
+})
+
+/** An answer to `POST /v1/chat/completions`. */
+export function chatResponse(generated: Generated, { model, created }: Named) {
+  return {
+    id: `chatcmpl-${randomUUID()}`,
+    object: 'chat.completion' as const,
+    created,
+    model,
+    choices: generated.answers.map(({ text, finish, logprobs }, index) => ({
+      index,
+      message: { role: 'assistant' as const, content: text, refusal: null },
+      logprobs: logprobs ? { content: logprobs.map(chatLogprob), refusal: null } : null,
+      finish_reason: finish,
+    })),
+    usage: usageOf(generated),
+  }
+}
+
+function chatLogprob({
+  text,
+  logprob,
+  top,
+}: {
+  text: string
+  logprob: number
+  top: z.output<typeof Logprob>[]
+}) {
+  const entry = (each: z.output<typeof Logprob>) => ({
+    token: each.text,
+    logprob: each.logprob,
+    bytes: [...Buffer.from(each.text)],
+  })
+  return { ...entry({ text, logprob }), top_logprobs: top.map(entry) }
+}
+
+/** An answer to `POST /v1/completions`. */
+export function completionResponse(generated: Generated, { model, created }: Named) {
+  return {
+    id: `cmpl-${randomUUID()}`,
+    object: 'text_completion' as const,
+    created,
+    model,
+    choices: generated.answers.map(({ text, finish, logprobs }, index) => ({
+      index,
+      text,
+      logprobs: logprobs
+        ? {
+            tokens: logprobs.map((token) => token.text),
+            token_logprobs: logprobs.map(({ logprob }) => logprob),
+            top_logprobs: logprobs.map(({ top }) =>
+              Object.fromEntries(top.map((each) => [each.text, each.logprob])),
+            ),
+            text_offset: offsets(logprobs.map((token) => token.text)),
+          }
+        : null,
+      finish_reason: finish,
+    })),
+    usage: usageOf(generated),
+  }
+}
+
+function offsets(texts: readonly string[]): number[] {
+  let offset = 0
+  return texts.map((text) => (offset += text.length) - text.length)
+}
+
+/** The value of a call that embeds one text. */
+const Embedded = z.object({ embedding: z.array(z.number()), tokens: z.int().optional() })
+
+/** An answer to `POST /v1/embeddings`. @throws {ApiFailure} 500 if a value is no embedding */
+export function embeddingResponse(values: readonly unknown[], base64: boolean, { model }: Named) {
+  const all = z.array(Embedded).safeParse(values)
+  if (!all.success) throw new ApiFailure(500, "the model's function gave no embedding")
+  const tokens = all.data.reduce((sum, each) => sum + (each.tokens ?? 0), 0)
+  return {
+    object: 'list' as const,
+    model,
+    data: all.data.map(({ embedding }, index) => ({
+      object: 'embedding' as const,
+      index,
+      embedding: base64 ? Buffer.from(Float32Array.from(embedding).buffer).toString('base64') : embedding,
+    })),
+    usage: { prompt_tokens: tokens, total_tokens: tokens },
+  }
+}
+
+type Completion = ReturnType<typeof chatResponse> | ReturnType<typeof completionResponse>
+
+/** A finished answer as the events of a stream: the text, how it ended, and, if asked for, what it cost. */
+export function toChunks(response: Completion, includeUsage: boolean): object[] {
+  const { id, created, model, usage } = response
+  const object = response.object === 'chat.completion' ? 'chat.completion.chunk' : response.object
+  const head = { id, object, created, model, ...(includeUsage && { usage: null }) }
+  const chunks = response.choices.flatMap((choice): object[] => {
+    const { index, logprobs, finish_reason } = choice
+    if (!('message' in choice)) return [{ ...head, choices: [choice] }]
+    const delta = { role: 'assistant', content: choice.message.content }
+    return [
+      { ...head, choices: [{ index, delta, logprobs, finish_reason: null }] },
+      { ...head, choices: [{ index, delta: {}, logprobs: null, finish_reason }] },
+    ]
+  })
+  return includeUsage ? [...chunks, { ...head, choices: [], usage }] : chunks
+}

@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import type { APIError } from 'openai'
+import OpenAI, { NotFoundError, toFile } from 'openai'
+import { kill, type Plant, plant } from '../end-to-end/plant.ts'
+import { until } from '../support/until.ts'
+
+/** A module that speaks the API itself, as a server would. */
+const ECHO = `
+const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 }
+export async function chat(request) {
+  const text = request.messages.at(-1).content
+  if (text === 'slow') await new Promise((resolve) => setTimeout(resolve, 60_000))
+  const message = { role: 'assistant', content: text.toUpperCase() }
+  return {
+    id: 'x', object: 'chat.completion', created: 0, model: request.model, seen: Object.keys(request),
+    choices: [{ index: 0, message, logprobs: null, finish_reason: 'stop' }], usage,
+  }
+}
+`
+const MODEL = fileURLToPath(new URL('../../templates/fact-verification/model', import.meta.url))
+
+describe('the OpenAI API of a factory, asked by the official client', () => {
+  let here: Plant
+  let openai: OpenAI
+
+  before(async () => {
+    here = await plant()
+    for (const [file, text] of Object.entries({
+      'echo/context.yaml':
+        'name: echo\nlibrary: module\nbundles: { app: app }\nsetup: { bundle: app, file: index.mjs }\nfunctions: { chat: { export: chat } }\n',
+      'echo/app/index.mjs': ECHO,
+      'tiny/context.yaml': `name: tiny\nlibrary: causal-lm\nbundles: { model: ${MODEL} }\nsetup: { model: model }\nfunctions: { generate: {} }\n`,
+    })) {
+      await mkdir(join(here.folder, file, '..'), { recursive: true })
+      await writeFile(join(here.folder, file), text)
+    }
+    await writeFile(
+      join(here.state, 'factory.yaml'),
+      `contexts: [${join(here.folder, 'echo')}, ${join(here.folder, 'tiny')}, ${join(here.folder, 'words')}]\n` +
+        'sites: { here: { kind: local, count: 2 } }\n',
+    )
+    await here.start()
+    const { url, token } = JSON.parse(await readFile(join(here.state, 'endpoint.json'), 'utf8')) as {
+      url: string
+      token: string
+    }
+    openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: token, maxRetries: 0 })
+  })
+  after(() => here[Symbol.asyncDispose]())
+
+  test('lists contexts that answer requests as models, and no others', async () => {
+    const { data } = await openai.models.list()
+    assert.deepEqual(data.map(({ id }) => id).sort(), ['echo', 'tiny'])
+    assert.equal((await openai.models.retrieve('tiny')).id, 'tiny')
+  })
+
+  test('answers a chat with what the engine generates, and says what it cost', async () => {
+    const messages = [{ role: 'user' as const, content: 'Evidence: a cat sat. Claim: a cat sat.' }]
+    const ask = { model: 'tiny', messages, max_completion_tokens: 4, temperature: 0 }
+    const answer = await openai.chat.completions.create(ask)
+    assert.ok(answer.choices[0]!.message.content!.length > 0)
+    const { prompt_tokens, completion_tokens, total_tokens } = answer.usage!
+    assert.ok(prompt_tokens > 0 && completion_tokens > 0 && completion_tokens <= 4)
+    assert.equal(total_tokens, prompt_tokens + completion_tokens)
+    const again = await openai.chat.completions.create(ask)
+    assert.equal(again.choices[0]!.message.content, answer.choices[0]!.message.content)
+  })
+
+  test('streams an answer as the events that the client puts together', async () => {
+    const stream = await openai.chat.completions.create({
+      model: 'echo',
+      messages: [{ role: 'user', content: 'hello' }],
+      stream: true,
+      stream_options: { include_usage: true },
+    })
+    let text = ''
+    let tokens = 0
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? ''
+      tokens = chunk.usage?.total_tokens ?? tokens
+    }
+    assert.deepEqual([text, tokens], ['HELLO', 2])
+  })
+
+  test('passes a request to a context that speaks the API itself with every field that it has', async () => {
+    const request = { model: 'echo', messages: [{ role: 'user' as const, content: 'x' }], guided_regex: '.*' }
+    const answer = (await openai.chat.completions.create(request)) as unknown as { seen: string[] }
+    assert.deepEqual(answer.seen.sort(), ['guided_regex', 'messages', 'model'])
+  })
+
+  test('refuses what cannot be done by name, in errors that the client knows', async () => {
+    const messages = [{ role: 'user' as const, content: 'x' }]
+    const failure = (promise: Promise<unknown>) =>
+      promise.then(
+        () => assert.fail('it was answered'),
+        (error: unknown) => error as APIError,
+      )
+    const absent = await failure(openai.chat.completions.create({ model: 'gpt-5', messages }))
+    assert.ok(absent instanceof NotFoundError)
+    assert.match(absent.message, /there is no (model|context) "gpt-5" \(\w+: .*echo/)
+    const schema = { type: 'json_object' as const }
+    const format = await failure(
+      openai.chat.completions.create({ model: 'tiny', messages, response_format: schema }),
+    )
+    assert.deepEqual([format.status, format.param], [400, 'response_format'])
+    const wrongKey = new OpenAI({ baseURL: openai.baseURL, apiKey: 'wrong', maxRetries: 0 })
+    assert.equal((await failure(wrongKey.models.list())).status, 401)
+    assert.equal((await failure(openai.embeddings.create({ model: 'tiny', input: 'x' }))).status, 404)
+  })
+
+  test('cancels a call when its client hangs up, so that its slot is free for others', async () => {
+    const hanging = new AbortController()
+    const call = openai.chat.completions.create(
+      { model: 'echo', messages: [{ role: 'user', content: 'slow' }] },
+      { signal: hanging.signal },
+    )
+    call.catch(() => {})
+    const running = async () => (await here.status()).tasks
+    await until(async () => (await running()).leased > 0, 60_000)
+    hanging.abort()
+    await assert.rejects(call)
+    await until(async () => {
+      const { queued, leased } = await running()
+      return queued + leased === 0
+    }, 60_000)
+  })
+
+  test('runs a batch to its end while a pilot is killed, with a result for each request', async () => {
+    const count = 3_000
+    const line = (i: number) => ({
+      custom_id: `r${i}`,
+      method: 'POST',
+      url: '/v1/chat/completions',
+      body: { model: 'echo', messages: [{ role: 'user', content: `text ${i}` }] },
+    })
+    const text = Array.from({ length: count }, (_, i) => JSON.stringify(line(i))).join('\n')
+    const file = await openai.files.create({
+      file: await toFile(Buffer.from(text), 'in.jsonl'),
+      purpose: 'batch',
+    })
+    let batch = await openai.batches.create({
+      input_file_id: file.id,
+      endpoint: '/v1/chat/completions',
+      completion_window: '24h',
+      metadata: { study: 'one' },
+    })
+    assert.deepEqual([batch.status, batch.metadata], ['validating', { study: 'one' }])
+    await until(async () => (await openai.batches.retrieve(batch.id)).request_counts!.completed > 0, 60_000)
+    const [pid] = (await here.pilots()).values()
+    kill(-pid!)
+    await until(async () => {
+      batch = await openai.batches.retrieve(batch.id)
+      return batch.status === 'completed'
+    }, 120_000)
+    assert.deepEqual(batch.request_counts, { total: count, completed: count, failed: 0 })
+    const output = await (await openai.files.content(batch.output_file_id!)).text()
+    const rows = output
+      .trim()
+      .split('\n')
+      .map((row) => JSON.parse(row) as { custom_id: string; response: { body: OpenAI.ChatCompletion } })
+    assert.equal(new Set(rows.map(({ custom_id }) => custom_id)).size, count)
+    for (const { custom_id, response } of rows)
+      assert.equal(response.body.choices[0]!.message.content, `TEXT ${custom_id.slice(1)}`)
+    assert.equal(batch.error_file_id, null)
+    assert.ok((await openai.batches.list()).data.some(({ id }) => id === batch.id))
+  })
+
+  test('refuses a batch file line by line before anything of it runs', async () => {
+    const good = {
+      custom_id: 'a',
+      method: 'POST',
+      url: '/v1/chat/completions',
+      body: { model: 'echo', messages: [] },
+    }
+    const lines = [good, 'no json', good, { ...good, custom_id: 'b', url: '/v1/embeddings' }]
+    const text = lines.map((each) => (typeof each === 'string' ? each : JSON.stringify(each))).join('\n')
+    const file = await openai.files.create({
+      file: await toFile(Buffer.from(text), 'in.jsonl'),
+      purpose: 'batch',
+    })
+    const { id } = await openai.batches.create({
+      input_file_id: file.id,
+      endpoint: '/v1/chat/completions',
+      completion_window: '24h',
+    })
+    await until(async () => (await openai.batches.retrieve(id)).status === 'failed', 30_000)
+    const { errors } = await openai.batches.retrieve(id)
+    assert.deepEqual(
+      errors!.data!.map(({ line, code }) => [line, code]),
+      [
+        [2, 'invalid_json_line'],
+        [3, 'duplicate_custom_id'],
+        [4, 'mismatched_url'],
+      ],
+    )
+    assert.equal((await openai.files.delete(file.id)).deleted, true)
+    await assert.rejects(openai.files.retrieve(file.id), NotFoundError)
+  })
+})
