@@ -86,9 +86,9 @@ class Signatures(unittest.TestCase):
 
     def test_options(self):
         """options are told apart by what is in them, also where they are made anew for each call"""
-        one = functions._key({"context": [len, ["path"], {"a": 1}]})
-        self.assertEqual(one, functions._key({"context": [len, ["path"], {"a": 1}]}))
-        self.assertNotEqual(one, functions._key({"context": [len, ["path"], {"a": True}]}))
+        one = functions.key_of({"context": [len, ["path"], {"a": 1}]})
+        self.assertEqual(one, functions.key_of({"context": [len, ["path"], {"a": 1}]}))
+        self.assertNotEqual(one, functions.key_of({"context": [len, ["path"], {"a": True}]}))
 
 
 class Options(unittest.TestCase):

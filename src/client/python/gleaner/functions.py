@@ -205,7 +205,7 @@ class Calls:
         if signature is not None:
             # What is imported goes along.
             signature += (len(sys.modules),)
-        key = (id(function), _key(options))
+        key = (id(function), key_of(options))
         known = self._shipments.get(key)
         if known is not None and known.signature is not None and known.signature == signature:
             return known
@@ -234,7 +234,7 @@ class Calls:
         return made
 
     def _registration(self, options):
-        key = _key({name: options.get(name) for name in ("context", "bundles", "environment")})
+        key = key_of({name: options.get(name) for name in ("context", "bundles", "environment")})
         if key not in self._registrations:
             context = Context.of(options.get("context"), options.get("bundles"), options.get("environment"))
             self._registrations[key] = (Registration(context), options)
@@ -264,12 +264,12 @@ def _as_blob(shipment, data):
     return '{"sha256":"%s","bytes":%d}' % (sha256, len(data))
 
 
-def _key(value):
+def key_of(value):
     """What tells options from others: by identity what may be anything, which is kept for as long as the key is."""
     if isinstance(value, dict):
-        return tuple((name, _key(each)) for name, each in value.items())
+        return tuple((name, key_of(each)) for name, each in value.items())
     if isinstance(value, (list, tuple)):
-        return tuple(_key(each) for each in value)
+        return tuple(key_of(each) for each in value)
     return (type(value), value) if isinstance(value, _IMMUTABLE) else id(value)
 
 
