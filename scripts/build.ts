@@ -1,9 +1,10 @@
 /**
  * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules.
  */
-import { cp, rm } from 'node:fs/promises'
+import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
+import { makeWheel, wheelName } from '../src/client/wheel.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -39,5 +40,10 @@ if (diagnostics.length > 0) {
   process.exitCode = 1
 } else {
   const isSource = (path: string) => !path.includes('__pycache__')
+  const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8')) as { version: string }
   await cp(`${root}src/client/python`, `${root}dist/client/python`, { recursive: true, filter: isSource })
+  await writeFile(
+    `${root}dist/client/python/${wheelName(version)}`,
+    makeWheel(`${root}src/client/python`, version),
+  )
 }

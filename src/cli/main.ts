@@ -9,6 +9,7 @@ import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLogs } from './commands/logs.ts'
 import { addRetry } from './commands/retry.ts'
+import { addPython } from './commands/python.ts'
 import { addRun } from './commands/run.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
@@ -69,6 +70,7 @@ function createProgram(): Command {
     addBundle,
     addBackup,
     addSubmit,
+    addPython,
   ]
   for (const add of commands) add(program)
   pointToHelp(program, 'factory')

@@ -68,6 +68,7 @@ describe('the package, installed into an empty folder', () => {
       'dist/cli/main.js',
       'dist/pilot/main.js',
       'dist/client/python/gleaner/library.py',
+      'dist/client/python/gleaner-0.1.0-py3-none-any.whl',
       'templates/pilot.sh',
       'README.md',
     ]) {

@@ -8,6 +8,7 @@ import uuid
 import weakref
 
 from . import contexts, functions
+from . import rows as rows_module
 from .blobs import Blobs
 from .endpoint import Address, find_address, state_folder
 from .errors import InputError
@@ -78,6 +79,49 @@ class Factory:
     def context(self, setup=None, args=(), kwargs=None, bundles=None, environment=None):
         """A context that several functions share: give it to each as `context=`."""
         return contexts.Context(setup, args, kwargs, bundles, environment)
+
+    def run(self, rows, context, function=None, window=10_000, progress=None, errors="raise", **options):
+        """Runs each row through a function of a context that the factory knows by name; returns the results in their order.
+
+        `rows`: a list gives a list; a pandas or polars frame a frame with columns for the results; any other iterable, such as a
+        generator, gives a generator, which reads no further than `window` rows ahead. A row is what JSON can hold, such as a dict;
+        in frames what is missing is null. `function`: default is the context's first. `progress`: True shows a bar by tqdm, False
+        does not; by default there is one at a terminal, where tqdm is installed. `errors`: "raise" raises what a row failed with,
+        "return" puts the exception in the place of its result. `retries`, `time_limit`, `priority` as for `function`.
+
+        Raises InputError for a row that is not JSON, JobStuckError if the context cannot be set up, ApiError if there is none.
+        """
+        if errors not in ("raise", "return"):
+            raise InputError('errors=%r: give "raise" or "return"' % (errors,))
+        unknown = set(options) - set(functions.JOB_OPTIONS)
+        if unknown:
+            raise InputError("there is no option %s" % ", ".join(sorted(unknown)))
+        if not isinstance(window, int) or window < 1:
+            raise InputError("window=%r: give a whole number from 1 on" % (window,))
+        made = dict(_job_options(options), **_OF_THIS_START)
+        results = rows_module.Rows(self._transport, context, function, made, window)
+        library = rows_module.is_frame(rows)
+        source = rows_module.rows_of(rows, library) if library else rows
+        total = len(rows) if hasattr(rows, "__len__") else None
+        ordered = self._in_order(results, source, rows_module.progress_bar(progress, total), errors)
+        if library:
+            return rows_module.frame_with(rows, library, list(ordered))
+        return list(ordered) if isinstance(rows, (list, tuple)) else ordered
+
+    @staticmethod
+    def _in_order(results, source, bar, errors):
+        early, turn = {}, 0
+        try:
+            for index, value in results.results(source):
+                bar.update(1)
+                if errors == "raise" and isinstance(value, Exception):
+                    raise value
+                early[index] = value
+                while turn in early:
+                    yield early.pop(turn)
+                    turn += 1
+        finally:
+            bar.close()
 
     def start_call(self, function, args, kwargs, options):
         """Makes one call, with options as `function` takes them; for executors."""
