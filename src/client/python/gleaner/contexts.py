@@ -107,7 +107,6 @@ class Registration:
         """Named after its contents, so that workers that hold it loaded serve the next program too."""
         digest = hashlib.sha256()
         for path, data in sorted(self.files.items()):
-            data = stable(data) if path == "setup.pickle" else data
             digest.update(("%s %d " % (path, len(data))).encode() + data)
         context = self.context
         prints = {name: _print_of(path) for name, path in context.bundles.items()}
@@ -176,12 +175,3 @@ def _print_of(path):
 
 def _raise(error):
     raise error
-
-
-def stable(data):
-    """A pickle as it would be in another process: cloudpickle gives each class of the main program a number of its own."""
-    module = values.cloudpickle()
-    inner = getattr(module, "cloudpickle", None)
-    for number in list(getattr(inner, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {}).values()):
-        data = data.replace(number.encode(), b"-" * len(number))
-    return data

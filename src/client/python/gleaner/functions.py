@@ -10,7 +10,7 @@ import sys
 import types
 
 from . import library, modules, values
-from .contexts import Context, Registration, stable, unwrapped
+from .contexts import Context, Registration, unwrapped
 from .errors import GleanerError, InputError
 from .futures import Future, find_futures, replace_futures, run_in_turn, when_all_done
 
@@ -145,7 +145,7 @@ def _by_name(module, name):
 class Shipment:
     """A function ready to travel: `text` is JSON, a pickle in base64 or a blob; so is `modules`, if not null; `parts` has the bytes."""
 
-    __slots__ = ("text", "blobs", "parts", "by_value", "modules", "content", "session", "signature", "function", "options")
+    __slots__ = ("text", "blobs", "parts", "by_value", "modules", "session", "signature", "function", "options")
 
 
 class Calls:
@@ -194,8 +194,7 @@ class Calls:
         if shipment.blobs:
             blobs, parts = dict(blobs, **shipment.blobs), dict(parts, **shipment.parts)
         try:
-            content = shipment.content + stable(packed.data) if shipment.content is not None else b""
-            shipment.session.submit(future, text, blobs, parts, content)
+            shipment.session.submit(future, text, blobs, parts)
         except GleanerError as error:
             future.settle(future.set_exception, error)
 
@@ -227,7 +226,6 @@ class Calls:
             made.text = '"%s"' % base64.b64encode(data).decode()
         else:
             made.text = _as_blob(made, data)
-        made.content = hashlib.sha256(stable(data)).digest() if options.get("job") else None
         registration = self._registration(options)
         self._add_modules(made, data, registration)
         made.session = self._factory.session_of(registration, options)
@@ -251,10 +249,7 @@ class Calls:
         files = {path: content for path, content in files.items() if path not in registration.modules}
         made.modules = "null"
         if files:
-            archive = modules.archive(files)
-            made.modules = _as_blob(made, archive)
-            if made.content is not None:
-                made.content += hashlib.sha256(archive).digest()
+            made.modules = _as_blob(made, modules.archive(files))
 
 
 def _as_blob(shipment, data):

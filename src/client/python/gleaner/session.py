@@ -53,10 +53,10 @@ class Session:
         self._closed = False
         self._threads = []
 
-    def submit(self, future, text, blobs, parts, content):
+    def submit(self, future, text, blobs, parts):
         """Hands in one call: its input as JSON text, its blobs' sizes by SHA-256, and the bytes of those that are made here.
 
-        `content`: what names it among the calls of a named job. Raises InputError if the input is too long.
+        Raises InputError if the input is too long.
         """
         if len(text) > _VALUE_MAX or len(blobs) > _BLOBS_MAX:
             raise InputError("the arguments have too many large parts: give less, or put them into a file that workers see")
@@ -66,7 +66,7 @@ class Session:
                 self._room.wait()
             if self._closed:
                 raise Closed("the connection to the factory was closed")
-            key = self._key_of(content)
+            key = self._key_of(text)
             future._session, future._key = self, key  # pylint: disable=protected-access
             row = self._early.pop(key, None)
             if row is None:
@@ -79,11 +79,11 @@ class Session:
         if row is not None:
             future.arrive(row)
 
-    def _key_of(self, content):
+    def _key_of(self, text):
         if not self._named:
             self._count += 1
             return str(self._count)
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()[:18]).decode()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:18]).decode()
         turn = self._turns[digest] = self._turns.get(digest, 0) + 1
         return digest if turn == 1 else "%s.%d" % (digest, turn)
 

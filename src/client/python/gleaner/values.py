@@ -14,6 +14,8 @@ import pickle
 import sys
 import uuid
 
+from .byvalue import cloudpickle, pickler
+
 PROTOCOL = 5
 # From this size on, bytes, a part of a value travels as a blob. The same on both sides, though nothing depends on it.
 INLINE = 128 << 10
@@ -26,17 +28,16 @@ _NEEDS_VALUE = (pickle.PicklingError, AttributeError, TypeError)
 class Packed:
     """A value ready to travel. `json`: JSON text. `blobs`: size by SHA-256. `parts`: the bytes of those made here.
 
-    `by_value`: there is code in it, so that only the same version of Python can read it. `data`: the pickle as it is.
+    `by_value`: there is code in it, so that only the same version of Python can read it.
     """
 
-    __slots__ = ("json", "blobs", "parts", "by_value", "data")
+    __slots__ = ("json", "blobs", "parts", "by_value")
 
-    def __init__(self, json, blobs=None, parts=None, data=b""):  # pylint: disable=redefined-outer-name
+    def __init__(self, json, blobs=None, parts=None, by_value=False):  # pylint: disable=redefined-outer-name
         self.json = json
         self.blobs = blobs or {}
         self.parts = parts or {}
-        self.data = data
-        self.by_value = is_by_value(data)
+        self.by_value = by_value
 
 
 class Parcel:
@@ -49,32 +50,18 @@ class Parcel:
         self.blobs = blobs
 
 
-_found = []
-
-
-def cloudpickle():
-    """The module, or None where it is not installed. Imported when it is first needed: it takes a moment."""
-    if not _found:
-        try:
-            import cloudpickle as module
-        except ImportError:
-            module = None
-        _found.append(module)
-    return _found[0]
-
-
 def dumps(value, buffer_callback=None):
     """Pickles a value: what belongs to the main program by value, if cloudpickle is there, all else as pickle does."""
     try:
         data = pickle.dumps(value, PROTOCOL, buffer_callback=buffer_callback)
     except _NEEDS_VALUE:
-        if cloudpickle() is None:
+        if pickler() is None:
             raise
     else:
-        if b"__main__" not in data or cloudpickle() is None:
+        if b"__main__" not in data or pickler() is None:
             return data
     file = io.BytesIO()
-    cloudpickle().Pickler(file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
+    pickler()(file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()
 
 
@@ -88,7 +75,7 @@ def pack(value):
     buffers = []
     data = dumps(value, _collect(buffers))
     if not buffers and len(data) < INLINE:
-        return Packed('"%s"' % base64.b64encode(data).decode(), data=data)
+        return Packed('"%s"' % base64.b64encode(data).decode(), by_value=is_by_value(data))
     return _pack_large(value)
 
 
@@ -122,7 +109,7 @@ def _pack_large(value, more=None):
     file = io.BytesIO()
     _splitter(file, made, _collect(buffers)).dump(value)
     references = [_reference(*_add(made, buffer.raw())) for buffer in buffers]
-    made.data = data = file.getvalue()
+    data = file.getvalue()
     made.by_value = is_by_value(data) or bool(more and more.by_value)
     if len(data) < INLINE:
         text = '"%s"' % base64.b64encode(data).decode()
@@ -165,7 +152,7 @@ def _reference(sha256, size):
 
 def _splitter(file, made, buffer_callback):
     """A pickler that puts parcels and long texts and bytes aside."""
-    base = cloudpickle().Pickler if cloudpickle() else pickle.Pickler
+    base = pickler() or pickle.Pickler
 
     class Splitter(base):
         def persistent_id(self, obj):
