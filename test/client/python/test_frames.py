@@ -14,10 +14,10 @@ class Frames(unittest.TestCase):
 
     def test_pandas(self):
         """a pandas frame gives a frame with columns for the results, and what is missing in it is null"""
-        frame = pandas.DataFrame({"word": ["a", "b", "c"], "ms": [1, None, 3]}, index=[5, 6, 7])
+        frame = pandas.DataFrame({"word": ["a", "b", "c"], "ms": [1, 2, 3], "log": [None, numpy.nan, None]}, index=[5, 6, 7])
         made = self.factory.run(frame, context="words", errors="return")
         self.assertEqual(list(made["result"]), ["A", "B", "C"])
-        self.assertEqual((list(made.index), list(made.columns)), ([5, 6, 7], ["word", "ms", "result"]))
+        self.assertEqual((list(made.index), list(made.columns)), ([5, 6, 7], ["word", "ms", "log", "result"]))
 
     def test_numpy(self):
         """NumPy arrays travel both ways, can be written to, and keep their NaN"""
