@@ -31,10 +31,7 @@ describe('Python programs in the testbed', () => {
   ]
 
   function startProgram(name: string) {
-    const [file, ...args] = [...python(), join(PROGRAMS, name), subfolder(plant.folder, name)] as [
-      string,
-      ...string[],
-    ]
+    const [file, ...args] = [...python(), join(PROGRAMS, name), subfolder(plant.folder, name)]
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     return { lines: createInterface({ input: child.stdout }), exited: once(child, 'exit') }
   }
