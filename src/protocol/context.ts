@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { BundleId, BundlePath } from './bundle.ts'
-import { Json, Name, Sha256 } from './common.ts'
+import { AbsolutePath, Json, Name, Sha256 } from './common.ts'
 import { isTemplate, pathsIn } from './placeholders.ts'
 
 /** Where a context is held on a worker, lowest first. */
@@ -94,8 +94,10 @@ export const PythonSetup = z.strictObject({
   /** The function that makes the context's variables; called once, with `args`. Default: nothing to set up. */
   call: z.string().min(1).optional(),
   args: z.array(Json).default([]),
-  /** An interpreter in a bundle. Default: the node's `python3`. */
-  python: z.strictObject({ bundle: Name, file: BundlePath }).optional(),
+  /** An interpreter in a bundle, or the path of one on the nodes. Default: the node's `python3`. */
+  python: z
+    .union([z.strictObject({ bundle: Name, file: BundlePath }), z.strictObject({ path: AbsolutePath })])
+    .optional(),
   /** Without one: the node's `python3.11`, say, if it has that, rather than its `python3`. */
   version: z
     .string()
@@ -203,13 +205,14 @@ export type LibrarySpec = z.infer<typeof LibrarySpec>
 
 /** The bundles that a context's setup names. */
 export function bundlesOf(spec: LibrarySpec): string[] {
+  const python = spec.library === 'python' ? spec.setup.python : undefined
   switch (spec.library) {
     case 'causal-lm':
       return [spec.setup.model]
     case 'module':
       return [spec.setup.bundle]
     case 'python':
-      return [spec.setup.bundle, ...(spec.setup.python ? [spec.setup.python.bundle] : [])]
+      return [spec.setup.bundle, ...(python && 'bundle' in python ? [python.bundle] : [])]
     case 'server':
       return pathsIn(spec.setup.command).flatMap((path) => /^bundles\.(.*)$/.exec(path)?.[1] ?? [])
   }
@@ -218,7 +221,7 @@ export function bundlesOf(spec: LibrarySpec): string[] {
 /** The head of a context.yaml; the rest of the file is a {@link LibrarySpec}. */
 export const ContextFile = z.looseObject({
   name: Name,
-  /** Folders, relative to the file. */
+  /** Folders, or tar files that workers unpack, relative to the file. */
   bundles: z.record(Name, z.string().min(1)).default({}),
 })
 

@@ -29,7 +29,7 @@ export type CreateOptions = {
   store: Store
   /** Files and folders. What is in a folder gets its path within that folder; a file its own name. */
   paths: string[]
-  /** `files`: as they are. `tarball`: what is in one folder, packed; unpacked again where it is used. */
+  /** `files`: as they are. `tarball`: one folder, packed, or a tar file as it is; unpacked again where it is used. */
   kind: 'files' | 'tarball'
   /** Makes the bundle known by this name in the store. */
   name?: string
@@ -88,10 +88,20 @@ async function gather(paths: string[]): Promise<ScannedFile[]> {
   return [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
+/** Whether a file is named as what a tarball bundle is made of. */
+export const isTarName = (name: string): boolean => /\.(tar|tar\.gz|tgz)$/.test(name)
+
 async function packed({ paths, signal }: CreateOptions, draft: string): Promise<ScannedFile> {
   const [folder, ...others] = paths
+  if (folder !== undefined && others.length === 0 && isTarName(folder)) {
+    const [file] = (await scan(folder, 'follow')).files
+    if (file) return { ...file, path: folder.endsWith('.tar') ? 'bundle.tar' : 'bundle.tar.gz' }
+  }
   if (folder === undefined || others.length > 0 || !(await stat(folder)).isDirectory()) {
-    throw new BundleError('bad-input', 'a tarball is made of one folder')
+    throw new BundleError(
+      'bad-input',
+      'a tarball is made of one folder, or of one .tar, .tar.gz or .tgz file',
+    )
   }
   const source = path.join(draft, 'packed')
   await pack(folder, source, GZIP, signal)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import type { Manifest } from '../../protocol/bundle.ts'
 import { goodPieces, looksUntouched } from './check-pieces.ts'
 import { isIntact, placeContents } from './bundle-contents.ts'
+import { fitEnvironment, needsFitting } from './fit-environment.ts'
 import { BundleError, errnoOf, explainDisk } from '../format/errors.ts'
 import { fileKeyOf } from '../format/manifest.ts'
 import type { StoreParts } from './store-parts.ts'
@@ -113,7 +114,10 @@ async function ensureContents(parts: StoreParts, bundle: string): Promise<string
   const manifest = (await catalog.manifest(bundle))!
   const record = (await catalog.record(bundle))!
   const folder = storePaths.contents(bundle)
-  if (record.contents && (await isIntact(folder, record.contents))) return folder
+  if (record.contents && (await isIntact(folder, record.contents))) {
+    if (needsFitting(record.contents)) await fitEnvironment(parts, bundle, folder)
+    return folder
+  }
 
   const draft = path.join(temporary, randomUUID())
   try {
@@ -135,6 +139,7 @@ async function ensureContents(parts: StoreParts, bundle: string): Promise<string
       await removeTree(`${draft}-old`)
     })
     await catalog.saveRecord(bundle, { ...record, contents })
+    if (needsFitting(contents)) await fitEnvironment(parts, bundle, folder)
     return folder
   } finally {
     await removeTree(draft)

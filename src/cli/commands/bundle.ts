@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { pino } from 'pino'
-import { createBundle } from '../../bundle/create/create-bundle.ts'
+import { list as listTar } from 'tar'
+import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { isRuntimeName } from '../../runtime/runtime-name.ts'
 import { openStore, type Store } from '../../bundle/store/store.ts'
 import { GleanerError, InputError, NotRunningError } from '../../client/index.ts'
@@ -22,7 +24,7 @@ export function addBundle(program: Command): void {
     )
     .argument('<paths...>', 'files and folders')
     .option('--name <name>', 'make it known by this name')
-    .option('--tarball', 'pack one folder into a tar file, which workers unpack')
+    .option('--tarball', 'pack one folder into a tar file, or take a tar file, which workers unpack')
     .action(create)
   bundle.command('list').description('list bundles').option('--json', 'print them as JSON').action(list)
   bundle
@@ -37,6 +39,24 @@ export function addBundle(program: Command): void {
     .action(remove)
 }
 
+/** What a single path is, as far as contexts in Python can run in it. */
+async function recogniseEnvironment(paths: string[]): Promise<string | undefined> {
+  const [given, ...others] = paths
+  if (given === undefined || others.length > 0) return undefined
+  const names = new Set<string>()
+  if (isTarName(given)) {
+    await listTar({ file: given, onReadEntry: ({ path }) => void names.add(path.replace(/^\.\//, '')) })
+  } else {
+    const known = ['bin/python', 'bin/python3', 'bin/conda-unpack', 'pyvenv.cfg', 'conda-meta']
+    for (const name of known) if (existsSync(join(given, name))) names.add(name)
+  }
+  if (!names.has('bin/python') && !names.has('bin/python3')) return undefined
+  if (names.has('bin/conda-unpack'))
+    return 'a Conda environment by conda-pack: nodes run its conda-unpack once'
+  if (names.has('pyvenv.cfg')) return 'a virtual environment: nodes need the Python that it was made with'
+  return names.has('conda-meta') ? 'a Conda environment as it stands' : 'a folder with a Python of its own'
+}
+
 interface CreateFlags {
   name?: string
   tarball?: boolean
@@ -48,6 +68,8 @@ async function create(paths: string[], { name, tarball }: CreateFlags, command: 
   await using store = await storeOf(command)
   const kind = tarball ? 'tarball' : 'files'
   const { id } = await createBundle({ store, paths, kind, ...(name !== undefined && { name }) })
+  const recognised = await recogniseEnvironment(paths)
+  if (recognised !== undefined) console.error(`this is ${recognised}`)
   console.log(id)
 }
 

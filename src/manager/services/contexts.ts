@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import { BundleError } from '../../bundle/format/errors.ts'
-import { createBundle } from '../../bundle/create/create-bundle.ts'
+import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { canonicalJson, sha256 } from '../../bundle/format/manifest.ts'
 import type { Store } from '../../bundle/store/store.ts'
 import type { Manifest } from '../../protocol/bundle.ts'
@@ -237,12 +237,15 @@ export class Contexts {
     const former = this.#formerOf(name)
     for (const [key, folder] of Object.entries(folders)) {
       const source = resolve(dirname(file), folder)
-      if (!(await isFolder(source)))
-        throw invalid(`${file}: bundles.${key}: there is no folder ${source} on the factory's machine`)
+      const isTar = isTarName(source) && (await isFile(source))
+      if (!isTar && !(await isFolder(source)))
+        throw invalid(
+          `${file}: bundles.${key}: there is no folder, nor a tar file, ${source} on the factory's machine`,
+        )
       const options = {
         store: this.#store,
         paths: [source],
-        kind: 'files' as const,
+        kind: isTar ? ('tarball' as const) : ('files' as const),
         like: await this.#manifestsOf(former.flatMap((context) => context.bundles[key] ?? [])),
         ...(signal ? { signal } : {}),
       }
@@ -274,6 +277,10 @@ async function findFile(path: string): Promise<string> {
   if (!found?.isFile()) throw invalid(`${file}: no such file; a context is described by a context.yaml`)
   if (found.size > FILE_MAX) throw invalid(`${file}: too large for a context.yaml`)
   return file
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() ?? false
 }
 
 async function isFolder(path: string): Promise<boolean> {

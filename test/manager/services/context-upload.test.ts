@@ -55,7 +55,7 @@ test('a context may come as blobs, with no folder that client and manager both s
     })
     assert.equal(
       (refused.body as { error: { message: string } }).error.message,
-      "the context: bundles.model: there is no folder /on/another/machine on the factory's machine",
+      "the context: bundles.model: there is no folder, nor a tar file, /on/another/machine on the factory's machine",
     )
 
     const { status, body } = await upload(fine)

@@ -45,6 +45,8 @@ def set_up(folder, options):
         path = os.path.join(folder, name)
         if os.path.isdir(path):
             sys.path.insert(0, path)
+    if options["folder"] and os.path.isdir(options["folder"]):
+        os.chdir(options["folder"])
     if options["parsl"]:
         from . import serverless
 

@@ -35,23 +35,25 @@ def set_up():
 class Context:
     """What calls find loaded where they run: what `setup(*args, **kwargs)` returned, a dict, by `load_variable`.
 
-    `bundles`: folders on the factory's machine that go along, by name. `environment`: what the calls run in, such as a packed
-    Conda environment; see the documentation. Immutable: the same contents make the same context.
+    `bundles`: folders on the factory's machine that go along, by name. `environment`: what the calls run in: a tar file or a folder
+    that has bin/python, brought to each node once; or the path of an interpreter that all nodes see. `folder`: the working folder of
+    calls, where nodes have it. Immutable: the same contents make the same context.
     """
 
-    def __init__(self, setup=None, args=(), kwargs=None, bundles=None, environment=None, parsl=False):
+    def __init__(self, setup=None, args=(), kwargs=None, bundles=None, environment=None, parsl=False, folder=None):
         if setup is not None and not callable(setup):
             raise InputError("the context's setup is %r: give a function, or (function, [arguments])" % (setup,))
         self.setup = setup
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
         self.bundles = {name: os.path.abspath(path) for name, path in (bundles or {}).items()}
-        self.environment = environment
+        self.environment = environment and os.path.abspath(environment)
         self.parsl = parsl
+        self.folder = folder
         self._pickle = None
 
     @staticmethod
-    def of(given, bundles=None, environment=None, parsl=False):
+    def of(given, bundles=None, environment=None, **more):
         """The context that a user names: None, a setup function, (function, [arguments], {…}), or a Context."""
         if isinstance(given, Context):
             if bundles or environment:
@@ -60,8 +62,8 @@ class Context:
         if isinstance(given, (tuple, list)):
             if not 1 <= len(given) <= 3 or (len(given) > 1 and not isinstance(given[1], (tuple, list))):
                 raise InputError("context=(function, [arguments], {keyword arguments}): the arguments are a list")
-            return Context(*given, bundles=bundles, environment=environment, parsl=parsl)
-        return Context(given, bundles=bundles, environment=environment, parsl=parsl)
+            return Context(*given, bundles=bundles, environment=environment, **more)
+        return Context(given, bundles=bundles, environment=environment, **more)
 
     def setup_pickle(self):
         """The setup function and its arguments as a pickle, or None. Raises InputError for what cannot be pickled."""
@@ -92,6 +94,7 @@ class Registration:
             "by_value": setup is not None and values.is_by_value(setup),
             "main": modules.MAIN if with_main else None,
             "parsl": context.parsl,
+            "folder": context.folder,
         }
         self.files = {"modules/" + path: data for path, data in self.modules.items()}
         self.files["gleaner_context.py"] = _FILE.encode()
@@ -110,7 +113,9 @@ class Registration:
             digest.update(("%s %d " % (path, len(data))).encode() + data)
         context = self.context
         prints = {name: _print_of(path) for name, path in context.bundles.items()}
-        environment = context.environment and [context.environment, _print_of(context.environment)]
+        environment = context.environment
+        if environment and not _is_interpreter(environment):
+            environment = [environment, _print_of(environment)]
         digest.update(json.dumps([prints, environment], sort_keys=True).encode())
         base = re.sub(r"[^A-Za-z0-9]+", "-", getattr(context.setup, "__name__", "")).strip("-") or "plain"
         return "python-%s-%s" % (base[:40], digest.hexdigest()[:16])
@@ -137,17 +142,26 @@ class Registration:
 
     def _bundles(self):
         bundles = dict(self.context.bundles)
-        if self.context.environment:
-            bundles[ENVIRONMENT_BUNDLE] = os.path.abspath(self.context.environment)
+        environment = self.context.environment
+        if environment and not _is_interpreter(environment):
+            bundles[ENVIRONMENT_BUNDLE] = environment
         return bundles
 
     def _setup(self):
         setup = {"bundle": CODE_BUNDLE, "file": "gleaner_context.py", "call": "set_up"}
-        if self.context.environment:
+        environment = self.context.environment
+        if environment and _is_interpreter(environment):
+            setup["python"] = {"path": environment}
+        elif environment:
             setup["python"] = {"bundle": ENVIRONMENT_BUNDLE, "file": "bin/python"}
         else:
             setup["version"] = values.python_version()
         return setup
+
+
+def _is_interpreter(path):
+    """Whether an environment is given by its interpreter, on a filesystem that the nodes share, rather than to be brought there."""
+    return os.path.basename(path).startswith("python") and (os.path.isfile(path) or not os.path.exists(path))
 
 
 def _entry(path, data):

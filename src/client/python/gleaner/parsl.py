@@ -13,6 +13,7 @@ context is loaded once in each worker's library, and apps that name the same one
 import datetime
 import functools
 import inspect
+import os
 import threading
 
 import parsl
@@ -69,6 +70,8 @@ class GleanerExecutor(ParslExecutor, RepresentationMixin):
     `priority`: what holds for apps whose specification does not say otherwise; `retries` are in addition to Parsl's own.
     `patience`: apps fail with the site's reason when there has been no worker for so long though some are wanted, seconds.
     `poll`: how often the factory is asked how it is, seconds. `storage_access`, `working_dir`: as for Parsl's other executors.
+
+    Apps run in the folder that the program runs in, on nodes that have it: bash apps leave their files where it looks for them.
     """
 
     # How apps report what they use, if Parsl monitors them.
@@ -103,6 +106,7 @@ class GleanerExecutor(ParslExecutor, RepresentationMixin):
         self.poll = poll
         self.storage_access = storage_access
         self.working_dir = working_dir
+        self._folder = os.getcwd()
         self._factory = None
         self._lock = threading.Lock()
         self._running = set()
@@ -168,7 +172,7 @@ class GleanerExecutor(ParslExecutor, RepresentationMixin):
             bundles, environment = made.pop("bundles"), made.pop("environment")
             context = made["context"]
             if not isinstance(context, Context):
-                made["context"] = Context.of(context, bundles, environment, parsl=True)
+                made["context"] = Context.of(context, bundles, environment, parsl=True, folder=self._folder)
             # With what the key stands for, which must live as long.
             self._options[key] = ({name: each for name, each in made.items() if each is not None}, specification)
         return self._options[key][0]

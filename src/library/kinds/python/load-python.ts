@@ -52,7 +52,7 @@ const ADVICE =
  */
 export async function loadPython(setup: Setup, spec: PythonSpec): Promise<LoadedContext> {
   const { bundle, file, call = null, args, python, version } = spec.setup
-  const program = python ? join(bundleFolder(setup, python.bundle), python.file) : findPython(version)
+  const program = findProgram(setup, python, version)
   const path = join(bundleFolder(setup, bundle), file)
   const child = startContextProcess(
     program,
@@ -115,6 +115,15 @@ function toError({ name, message, stack, cause, errors, original }: TaskError): 
   const along = { ...(cause && { cause: toError(cause) }), ...(errors && { errors: errors.map(toError) }) }
   const error = original === undefined ? new Error(message) : new ForeignError(message, original)
   return Object.assign(error, { name, stack: stack ?? message, ...along })
+}
+
+function findProgram(
+  setup: Setup,
+  python: PythonSpec['setup']['python'],
+  version: string | undefined,
+): string {
+  if (python === undefined) return findPython(version)
+  return 'path' in python ? python.path : join(bundleFolder(setup, python.bundle), python.file)
 }
 
 /** The node's interpreter of this version, if it has one by that name, such as `python3.11`. */
