@@ -4,7 +4,8 @@ const [major] = process.versions.node.split('.').map(Number)
 if (major < 24) {
   console.error(
     `factory: Node ${process.versions.node} is too old, 24 or newer is needed. ` +
-      'Without installing anything on the system: npm install node@24, then npx factory',
+      'Without installing anything on the system: "npm install node@24" in the folder of this package, then "npx factory". ' +
+      'If that was done with --ignore-scripts, "npm rebuild node" brings the program itself',
   )
   process.exit(1)
 }

@@ -8,6 +8,7 @@ import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addLogs } from './commands/logs.ts'
+import { addResults } from './commands/results.ts'
 import { addRetry } from './commands/retry.ts'
 import { addPython } from './commands/python.ts'
 import { addRun } from './commands/run.ts'
@@ -61,6 +62,7 @@ function createProgram(): Command {
     addStatus,
     addStop,
     addJobs,
+    addResults,
     addErrors,
     addLogs,
     addRetry,

@@ -37,7 +37,8 @@ export function addContext(program: Command): void {
     .command('drop')
     .summary('let go of a context everywhere')
     .description(
-      'Has every worker let go of the context, in memory and on disk. It stays known, and can be used again.',
+      'Has every worker let go of the context, in memory and on disk, and the factory forget its name. "factory context add" has it ' +
+        'back.',
     )
     .argument('<name>', 'a context that no job needs')
     .action(async (name: string, _options: object, command: Command) => {

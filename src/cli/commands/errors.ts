@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { errorLines } from '../errors-view.ts'
-import { clientFor, findJob } from '../options.ts'
+import { findRecord, openRecords } from '../records.ts'
 
 export function addErrors(program: Command): void {
   program
@@ -13,9 +13,9 @@ export function addErrors(program: Command): void {
     .argument('<job>', "the job's number or its name")
     .option('--json', 'print them as JSON')
     .action(async (wanted: string, { json }: { json?: boolean }, command: Command) => {
-      await using client = clientFor(command, { patienceMs: 0 })
-      const job = await findJob(client, wanted)
-      const errors = await job.errors()
+      await using records = await openRecords(command)
+      const job = await findRecord(records, wanted)
+      const errors = await records.errors(job.id)
       if (json) console.log(JSON.stringify(errors, null, 2))
       else
         console.log(errors.failed === 0 ? 'no task failed' : errorLines(errors, job.id, Infinity).join('\n'))

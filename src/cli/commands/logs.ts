@@ -1,24 +1,40 @@
+import { createReadStream } from 'node:fs'
+import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
+import { InputError } from '../../client/index.ts'
+import { findPilotLog } from '../../factory/submissions/submission.ts'
 import type { TaskLog } from '../../protocol/client.ts'
 import { duration } from '../format.ts'
-import { clientFor, findJob } from '../options.ts'
+import { clientFor, stateOf } from '../options.ts'
+import { findRecord, openRecords } from '../records.ts'
+
+interface Options {
+  pilot?: string
+}
 
 export function addLogs(program: Command): void {
   program
     .command('logs')
-    .summary('show what a task printed')
+    .summary('show what a task printed, or the log of a pilot')
     .description(
-      'Shows the end of what a task that has a result printed, on standard output, and what became of it, on standard error.',
+      'Shows the end of what a task that has a result printed, on standard output, and what became of it, on standard error; with ' +
+        '--pilot, what a pilot and its worker have said.',
     )
-    .argument('<job>', "the job's number or its name")
-    .argument('<key>', 'the task\'s key: its field "id", or its line number')
-    .action(async (wanted: string, key: string, _options: object, command: Command) => {
-      await using client = clientFor(command, { patienceMs: 0 })
-      const job = await findJob(client, wanted)
-      const task = await job.log(key)
-      if (task.log !== undefined) process.stdout.write(task.log.replace(/\n?$/, '\n'))
-      console.error(summary(task))
-    })
+    .argument('[job]', "the job's number or its name")
+    .argument('[key]', 'the task\'s key: its field "id", or its line number')
+    .option('--pilot <pilot>', "show the log of a pilot, or of a worker's pilot, such as p3 or w3")
+    .action(
+      async (wanted: string | undefined, key: string | undefined, options: Options, command: Command) => {
+        if (options.pilot !== undefined) return await showPilotLog(options.pilot, command)
+        if (wanted === undefined || key === undefined)
+          throw new InputError('name a job and the key of one of its tasks, or a pilot with --pilot')
+        await using records = await openRecords(command)
+        const { id } = await findRecord(records, wanted)
+        const task = await records.log(id, key)
+        if (task.log !== undefined) process.stdout.write(task.log.replace(/\n?$/, '\n'))
+        console.error(summary(task))
+      },
+    )
 }
 
 function summary({ status, error, worker, node, ms, log }: TaskLog): string {
@@ -26,4 +42,21 @@ function summary({ status, error, worker, node, ms, log }: TaskLog): string {
   const printed = log === undefined ? ', and printed nothing' : ''
   const where = `on worker ${worker}${node === undefined ? '' : ` (${node})`}, after ${duration(ms ?? 0)}`
   return `${status} ${where}${error ? `: ${error.name}: ${error.message}` : ''}${printed}`
+}
+
+/** Logs stay in the state folder for a while after their pilots have ended. */
+async function showPilotLog(name: string, command: Command): Promise<void> {
+  const pilot = name.startsWith('w') ? await pilotOf(name, command) : name
+  const file = await findPilotLog(stateOf(command), pilot)
+  if (file === undefined)
+    throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
+  await pipeline(createReadStream(file), process.stdout, { end: false })
+}
+
+async function pilotOf(worker: string, command: Command): Promise<string> {
+  await using client = clientFor(command, { patienceMs: 0 })
+  const { workers } = await client.status()
+  const found = workers.find(({ id }) => id === worker)
+  if (!found) throw new InputError(`there is no worker ${worker} now: "factory status" lists those there are`)
+  return found.pilot
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { PilotRegistry } from '../../core/pilot-registry.ts'
@@ -45,6 +45,18 @@ export function newSubmission(siteFolder: string, pilots: string[], avoidNodes: 
 
 export const pilotLog = (submission: Submission, pilot: string): string =>
   join(submission.folder, 'logs', `${pilot}.log`)
+
+/** The file with a pilot's log; undefined if there is none, or none any more. */
+export async function findPilotLog(stateFolder: string, pilot: string): Promise<string | undefined> {
+  for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([]))) {
+    for (const submission of await readSubmissions(submissionsFolder(stateFolder, site))) {
+      if (!submission.pilots.includes(pilot)) continue
+      const file = pilotLog(submission, pilot)
+      if ((await stat(file).catch(ifMissing(undefined)))?.isFile()) return file
+    }
+  }
+  return undefined
+}
 
 /** The files of a submission but for the tokens: what an admin may see, and `--dry-run` shows. */
 export function submissionFiles(

@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { parse, YAMLParseError } from 'yaml'
 import { BundleError } from '../../bundle/format/errors.ts'
 import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { canonicalJson, sha256 } from '../../bundle/format/manifest.ts'
 import type { Store } from '../../bundle/store/store.ts'
 import type { Manifest } from '../../protocol/bundle.ts'
-import { explain } from '../../protocol/common.ts'
-import { bundlesOf, ContextFile, type ContextSpec, LibrarySpec } from '../../protocol/context.ts'
+import { bundlesOf, type ContextSpec } from '../../protocol/context.ts'
+import { readContextYaml } from './context-yaml.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { UploadContextRequest } from '../../protocol/client.ts'
 import type { BlobStore } from './blob-store.ts'
@@ -132,16 +131,21 @@ export class Contexts {
   }
 
   /**
-   * Has every worker let go of the context, in memory and on disk.
+   * Has every worker let go of the context, in memory and on disk, and takes its name from it. Jobs that were made in it still
+   * know what it was.
    * @throws {RequestError} 409 while a job needs it
    */
-  drop(name: string): ContextSpec {
+  async drop(name: string): Promise<ContextSpec> {
     const context = this.named(name)
     const jobs = this.#dispatcher.state.contexts.get(context.id)?.jobs ?? []
     if (jobs.length > 0) {
       const numbers = jobs.map(({ id }) => id).join(', ')
-      throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`)
+      throw conflict(
+        `context "${name}" is needed by job ${numbers}: wait for it, or end it with \`factory cancel\` first`,
+      )
     }
+    this.#names.delete(name)
+    await forgetName(this.#ledger, name)
     this.#dispatcher.dropEverywhere(context.id)
     return context
   }
@@ -231,8 +235,8 @@ export class Contexts {
 
   async #register(path: string, keepMs?: number, signal?: AbortSignal): Promise<ContextSpec> {
     const file = await findFile(resolve(path))
-    const { name, bundles: folders, ...rest } = check(ContextFile, await readYaml(file), file)
-    const spec = check(LibrarySpec, rest, file)
+    const { head, spec } = await readContextYaml(file)
+    const { name, bundles: folders } = head
     const bundles: Record<string, string> = {}
     const former = this.#formerOf(name)
     for (const [key, folder] of Object.entries(folders)) {
@@ -285,42 +289,4 @@ async function isFile(path: string): Promise<boolean> {
 
 async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
-}
-
-async function readYaml(file: string): Promise<unknown> {
-  const text = await readFile(file, 'utf8').catch((error: Error) => {
-    throw invalid(`${file} cannot be read: ${error.message}`)
-  })
-  try {
-    return plainNumbers(parse(text, { intAsBigInt: true }), file)
-  } catch (error) {
-    if (error instanceof YAMLParseError) throw invalid(`${file}: ${error.message}`)
-    throw error
-  }
-}
-
-/** Integers as JavaScript's numbers. @throws {RequestError} 400 for one that would become another */
-function plainNumbers(value: unknown, file: string): unknown {
-  if (typeof value === 'bigint') {
-    const number = Number(value)
-    if (String(number) === String(value)) return number
-    throw invalid(`${file}: ${value} is too large to be kept exactly as a number: put it in quotes`)
-  }
-  if (Array.isArray(value)) return value.map((item) => plainNumbers(item, file))
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainNumbers(item, file)]))
-}
-
-function check<T>(
-  schema: {
-    safeParse(
-      value: unknown,
-    ): { success: true; data: T } | { success: false; error: Parameters<typeof explain>[0] }
-  },
-  value: unknown,
-  file: string,
-): T {
-  const parsed = schema.safeParse(value)
-  if (!parsed.success) throw invalid(`${file}: ${explain(parsed.error)}`)
-  return parsed.data
 }

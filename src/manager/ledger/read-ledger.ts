@@ -1,0 +1,48 @@
+import type { Logger } from 'pino'
+import type { JobErrors, JobInfo, ResultRow, TaskLog } from '../../protocol/client.ts'
+import { type JsonValue, parseJson } from '../../protocol/common.ts'
+import { ErrorTally } from '../job-errors.ts'
+import { knownContexts } from './context-records.ts'
+import { type JobRow, Ledger } from './ledger.ts'
+
+/** Results that are read at once. */
+const PAGE = 1_000
+
+/** A ledger that no factory runs on, to look things up in. */
+export interface LedgerReader extends AsyncDisposable {
+  jobs(): Promise<JobInfo[]>
+  results(job: number): Iterable<ResultRow>
+  errors(job: number): Promise<JobErrors>
+  log(job: number, key: string): Promise<TaskLog>
+}
+
+/** @throws {LedgerLockedError} if a factory has just started on it */
+export function readLedger(file: string, log: Logger): LedgerReader {
+  const ledger = new Ledger(file, log)
+  const names = new Map(knownContexts(ledger).specs.map(({ id, name }) => [id, name]))
+  const info = (row: JobRow): JobInfo => {
+    const { id, name, context, function: fn, closed, cancelled, retried, createdAt } = row
+    const { tasks, done, failed } = ledger.counts(id)
+    const state = cancelled ? 'cancelled' : closed && done + failed === tasks ? 'finished' : 'open'
+    const called = names.get(context) ?? context.slice(0, 12)
+    return { id, name, context: called, function: fn, state, closed, tasks, done, failed, retried, createdAt }
+  }
+  return {
+    jobs: () => Promise.resolve(ledger.jobs().map(info)),
+    *results(job) {
+      for (let after = 0; ;) {
+        const page = ledger.results(job, after, PAGE)
+        for (const { value, ...row } of page)
+          yield { ...row, ...(value && { value: parseJson(value.text) as JsonValue }) }
+        after = page.at(-1)?.cursor ?? after
+        if (page.length === 0) return
+      }
+    },
+    errors: (job) => new ErrorTally(ledger, job).read(),
+    log(job, key) {
+      const found = ledger.taskLog(job, key)
+      return found ? Promise.resolve(found) : Promise.reject(new Error(`job ${job} has no task "${key}"`))
+    },
+    [Symbol.asyncDispose]: () => ledger.close(),
+  }
+}
