@@ -38,7 +38,8 @@ export function foreignFormat(head: Buffer): Foreign | undefined {
 
   const text = head.toString()
   const [first = ''] = text.trimStart().split('\n')
-  if (first.startsWith('[')) {
+  // One of anything else is a line that is no task.
+  if (/^\[\s*([{"]|$)/.test(first)) {
     return { what: 'a JSON array', advice: `write an item a line first ("jq -c '.[]' FILE > tasks.jsonl")` }
   }
   if (/^\{\s*$/.test(first)) {
