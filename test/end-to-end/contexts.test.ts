@@ -44,5 +44,7 @@ test('contexts of jobs that take turns on one pilot are each loaded once, until 
   assert.equal((await here.factory('context', 'drop', 'words')).code, 0)
   await until(async () => (await levels()).join() === 'absent,memory')
   assert.equal(await libraryOf('others'), others)
+  assert.doesNotMatch((await here.factory('context', 'list')).stdout, /^words /m)
+  assert.equal((await here.factory('context', 'add', 'words')).code, 0)
   assert.notEqual(await libraryOf('words'), words)
 })

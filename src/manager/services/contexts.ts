@@ -141,7 +141,7 @@ export class Contexts {
     if (jobs.length > 0) {
       const numbers = jobs.map(({ id }) => id).join(', ')
       throw conflict(
-        `context "${name}" is needed by job ${numbers}: wait for it, or end it with \`factory cancel\` first`,
+        `context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`,
       )
     }
     this.#names.delete(name)
