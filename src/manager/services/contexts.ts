@@ -6,7 +6,7 @@ import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { canonicalJson, sha256 } from '../../bundle/format/manifest.ts'
 import type { Store } from '../../bundle/store/store.ts'
 import type { Manifest } from '../../protocol/bundle.ts'
-import { bundlesOf, type ContextSpec } from '../../protocol/context.ts'
+import { bundlesOf, type ContextSpec, type LibrarySpec } from '../../protocol/context.ts'
 import { readContextYaml } from './context-yaml.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { UploadContextRequest } from '../../protocol/client.ts'
@@ -140,9 +140,7 @@ export class Contexts {
     const jobs = this.#dispatcher.state.contexts.get(context.id)?.jobs ?? []
     if (jobs.length > 0) {
       const numbers = jobs.map(({ id }) => id).join(', ')
-      throw conflict(
-        `context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`,
-      )
+      throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`)
     }
     this.#names.delete(name)
     await forgetName(this.#ledger, name)
