@@ -25,7 +25,20 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     const { tasks, done, failed } = ledger.counts(id)
     const state = cancelled ? 'cancelled' : closed && done + failed === tasks ? 'finished' : 'open'
     const called = names.get(context) ?? context.slice(0, 12)
-    return { id, name, context: called, function: fn, state, closed, tasks, done, failed, retried, createdAt }
+    return {
+      id,
+      name,
+      context: called,
+      contextId: context,
+      function: fn,
+      state,
+      closed,
+      tasks,
+      done,
+      failed,
+      retried,
+      createdAt,
+    }
   }
   return {
     jobs: () => Promise.resolve(ledger.jobs().map(info)),
