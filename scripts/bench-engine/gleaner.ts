@@ -1,0 +1,58 @@
+import { writeText } from '../../src/library/kinds/causal-lm/answer.ts'
+import { readConfig } from '../../src/library/kinds/causal-lm/config.ts'
+import { bytesPerToken, scoresPerToken } from '../../src/library/kinds/causal-lm/graph.ts'
+import { createPlanner } from '../../src/library/kinds/causal-lm/groups.ts'
+import { loadModel } from '../../src/library/kinds/causal-lm/model.ts'
+import { cacheBudget, tokenBudget } from '../../src/library/kinds/causal-lm/plan.ts'
+import { probe } from '../../src/library/kinds/causal-lm/probe.ts'
+import { createRunner } from '../../src/library/kinds/causal-lm/rows.ts'
+import type { Row } from '../../src/library/kinds/causal-lm/writing.ts'
+import type { Measure } from './measure.ts'
+
+/** The causal-lm library on tokens, without the process around it. */
+export const runGleaner: Measure = async ({ model: folder, prompts, limits, endTokens, threads }) => {
+  const config = await readConfig(folder)
+  const model = await loadModel(folder, config, { graph: 'model.onnx', threads, device: 'cpu' })
+  const free = process.availableMemory()
+  const options = {
+    model,
+    abilities: await probe(model),
+    limits: {
+      rows: 64,
+      tokens: tokenBudget(model.level, model.bytes, { scores: scoresPerToken(model.graph), free }),
+      cached: cacheBudget(free, bytesPerToken(model.graph)),
+    },
+    maxPositions: 2048,
+    longAfter: Infinity,
+  }
+  const run = createRunner({
+    ...options,
+    plan: createPlanner(options),
+    brief: limits.every((limit) => limit === 6),
+  })
+  let tokens = 0
+  const rows = prompts.map((prompt, id): Row => {
+    const limit = limits[id]!
+    const writing = {
+      sampling: { temperature: 0 },
+      random: () => 0,
+      promptTokens: prompt.length,
+      limit,
+      endTokens: new Set(endTokens),
+      decode: (tokens: readonly number[]) => tokens.join(' '),
+    }
+    return { call: { id, input: null }, prompt, limit, startWriter: () => writeText(writing, []) }
+  })
+  const desk = {
+    begin: (calls: Parameters<Parameters<typeof run>[1]['begin']>[0]) => Promise.resolve([...calls]),
+    end: (_call: unknown, outcome: unknown) => {
+      const { value } = outcome as { value: { tokens: { generated: number } } }
+      tokens += value.tokens.generated
+    },
+  }
+  await run(rows.slice(0, 4), desk)
+  tokens = 0
+  const startedAt = performance.now()
+  await run(rows, desk)
+  return { seconds: (performance.now() - startedAt) / 1000, tokens }
+}

@@ -1,0 +1,40 @@
+import { join } from 'node:path'
+import { claimPrompts, lengthsOf, tokenPrompts } from './workloads.ts'
+import { runGleaner } from './gleaner.ts'
+import { runLlama } from './llama.ts'
+import { runTransformers } from './transformers.ts'
+
+/** What an engine did, and how long it took once it was loaded and had answered a little. */
+export interface Measured {
+  count: number
+  seconds: number
+}
+
+/** How an engine is run on one kind of workload: prompts are tokens, and each has a number of new tokens. */
+export type Measure = (work: {
+  model: string
+  prompts: readonly (readonly number[])[]
+  limits: readonly number[]
+  endTokens: readonly number[]
+  threads: number
+}) => Promise<{ seconds: number; tokens: number }>
+
+const [engine = '', workload = '', folder = '', peers = '', threads = '2', claims = '1000', prompts = '48'] =
+  process.argv.slice(2)
+const isClaims = workload === 'claims' || workload === 'shared'
+const work = isClaims
+  ? await claimPrompts(Number(claims), workload === 'shared')
+  : {
+      model: join(folder, workload),
+      prompts: tokenPrompts(Number(prompts)),
+      limits: lengthsOf(Number(prompts)),
+      endTokens: [],
+    }
+const measure: Measure = engine.startsWith('llama')
+  ? runLlama(peers, join(folder, `${engine.split('-')[1]}.gguf`))
+  : engine === 'transformers'
+    ? runTransformers(peers, isClaims ? 64 : 16)
+    : runGleaner
+const { seconds, tokens } = await measure({ ...work, threads: Number(threads) })
+console.log(JSON.stringify({ count: isClaims ? work.prompts.length : tokens, seconds } satisfies Measured))
+process.exit(0)
