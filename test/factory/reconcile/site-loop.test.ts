@@ -76,7 +76,8 @@ describe('the loop of a site', { concurrency: true }, () => {
     const { batch, registry, loop } = startLoop(t, { count: 2 })
     batch.faults = ['refuse', 'refuse']
     await eventually('it pauses', () => loop.status().paused !== undefined)
-    assert.match(loop.status().paused!, /^submission failed: invalid account; next try at /)
+    assert.equal(loop.status().paused, 'submission failed: invalid account')
+    assert.ok(loop.status().retryAt! > Date.now())
     assert.equal(registry.created, 2)
     assert.deepEqual(registry.list('here'), [])
   })
@@ -100,7 +101,7 @@ describe('the loop of a site', { concurrency: true }, () => {
     assert.deepEqual(loop.status().reasons, [{ reason: 'disk quota', pilots: 2 }])
     assert.equal(registry.created, 2)
     await eventually('they are removed', () => registry.endings.length === 2)
-    await eventually('it pauses', () => loop.status().paused?.includes('(disk quota); next try at'))
+    await eventually('it pauses', () => loop.status().paused?.includes('(disk quota)'))
     assert.equal(registry.created, 2)
   })
 
