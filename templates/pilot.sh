@@ -19,6 +19,8 @@ export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
 started=$(date +%s)
 here=$(cd "$(dirname "$0")" && pwd)
 node=${SLURMD_NODENAME:-$(uname -n)}
+# It stands in messages and, where it does not work, in the descriptions of jobs that should avoid it.
+node=$(printf %s "$node" | tr -cd 'A-Za-z0-9._-')
 child='' lock='' partial='' receivers=''
 
 fail() { # CODE NAME MESSAGE
@@ -103,12 +105,16 @@ elif [ -n "${_CONDOR_JOB_AD:-}" ]; then
   cpus=${cpus:-$GLEANER_CPUS}
   memory=$(ad "$machine" Memory)
   name=$(ad "$machine" Machine)
-  node=${name:-$node}
+  node=$(printf %s "${name:-$node}" | tr -cd 'A-Za-z0-9._-')
   scratch=${_CONDOR_SCRATCH_DIR:-}
   gpus=${gpus:-${_CONDOR_AssignedGPUs:-}}
 fi
-# Slurm's word for "no GPU was asked for".
-if [ "$gpus" = NoDevFiles ]; then gpus=''; fi
+# How batch systems say that a job has no GPU, where those of the node can be seen nevertheless.
+case $gpus in none | None | NoDevFiles | void | -1 | 10000) gpus='' ;; esac
+if [ -n "$gpus" ] && [ "${GLEANER_ASKED_GPUS:-}" = 0 ]; then
+  echo "gleaner: $pilot on $node: GPUs $gpus are left alone: the site asks for none (gpus: 0)"
+  gpus=''
+fi
 
 # Bash 5.2 misreads a command with two substitutions if a trapped signal comes during the first: hence a line for each.
 uid=$(id -u)
@@ -179,6 +185,22 @@ if [ -z "$scratch" ]; then
 fi
 scratch=$scratch/$pilot.$$
 mkdir -p "$scratch" || fail 68 no-space "cannot make the scratch folder $scratch"
+
+# What a site's proxy cannot reach, or need not: this machine, and managers that answer without it.
+if [ -n "${http_proxy:-}${https_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}" ]; then
+  direct=${no_proxy:-${NO_PROXY:-}}
+  direct=${direct:+$direct,}localhost,127.0.0.1,::1
+  for manager in $GLEANER_MANAGER; do
+    host=${manager#*://}
+    host=${host%%/*}
+    case $host in "["*) host=${host#?} host=${host%%"]"*} ;; *) host=${host%:*} ;; esac
+    # Any answer will do, that of a certificate nobody knows included.
+    if attended curl --noproxy '*' --insecure --silent --output /dev/null --connect-timeout 3 --max-time 5 "$manager" 2>/dev/null; then
+      direct=$direct,$host
+    fi
+  done
+  export no_proxy="$direct" NO_PROXY="$direct"
+fi
 
 # --- 2. The runtime -----------------------------------------------------------------------------------------------
 
@@ -359,7 +381,7 @@ if [ -s "$here/ca.pem" ]; then export GLEANER_CA_FILE="$here/ca.pem"; fi
 if [ -n "${GLEANER_SHARED:-}" ]; then export GLEANER_SHARED; fi
 if [ -n "$deadline" ]; then export GLEANER_DEADLINE="$deadline"; fi
 if [ -n "$memory" ]; then export GLEANER_MEMORY_MB="$memory"; else unset GLEANER_MEMORY_MB; fi
-if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; fi
+if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; else unset GLEANER_GPUS; fi
 
 echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node $version, runtime $runtime"
 trap - TERM INT HUP

@@ -17,10 +17,12 @@ import { addStatus } from './commands/status.ts'
 import { addStop } from './commands/stop.ts'
 import { addSubmit } from './commands/submit.ts'
 import { toFailure } from './failure.ts'
+import { cleanOutput } from './terminal.ts'
 import { version } from './version.ts'
 
 /** The `factory` command. Whatever goes wrong becomes one line on standard error and an exit code that is not 0. */
 export async function main(argv: string[]): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) cleanOutput(stream)
   // Somebody who pipes the output into `head` has seen enough.
   process.stdout.on('error', () => process.exit())
   try {

@@ -115,7 +115,10 @@ function describeWorker(env: PilotEnvironment, slots: SlotPlan[], pieces?: strin
   return {
     protocol: PROTOCOL_VERSION,
     nonce: randomBytes(32).toString('base64url'),
-    node: env.GLEANER_NODE ?? os.hostname(),
+    // What is no host name would be refused.
+    node:
+      (env.GLEANER_NODE ?? os.hostname()).replace(/^[^A-Za-z0-9_]+|[^A-Za-z0-9._-]/g, '').slice(0, 255) ||
+      'unnamed',
     platform: `${os.platform()}-${os.arch()} ${os.release()}`.slice(0, 100),
     ...(env.GLEANER_JOB_ID !== undefined && { jobId: env.GLEANER_JOB_ID }),
     restarts: env.GLEANER_RESTARTS,

@@ -14,6 +14,11 @@ export const Name = z
     'use letters, digits, ".", "_" and "-", starting with a letter or digit',
   )
 
+/** A node's name, as batch systems take it: nothing that could end a line or an argument of theirs. */
+export const HostName = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/, 'expected a host name: letters, digits, ".", "_" and "-"')
+
 /** A path on the manager's machine. */
 export const AbsolutePath = z
   .string()

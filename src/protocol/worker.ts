@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ContextMode, Level } from './context.ts'
-import { limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
+import { HostName, limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
 import { type AnyTaskResult, Lease, Progress, ReceivedResult, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */
@@ -25,7 +25,7 @@ export const RegisterRequest = z.object({
    */
   nonce: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   /** Host name of the node. */
-  node: z.string().min(1).max(255),
+  node: HostName,
   platform: z.string().max(100),
   /** The batch system's own name for this job, e.g. `1234.0` or `1234_5`. */
   jobId: z.string().max(200).optional(),

@@ -31,7 +31,8 @@ async function status({ json, watch }: Options, command: Command): Promise<void>
   do {
     const found = await client.status({ signal: interrupted })
     const text = json ? JSON.stringify(found, null, watch ? 0 : 2) : statusText(found, state)
-    process.stdout.write(`${watch && !json && process.stdout.isTTY ? CLEAR : ''}${text}\n`)
+    if (watch && !json && process.stdout.isTTY) process.stdout.write(CLEAR)
+    process.stdout.write(`${text}\n`)
     if (watch) await delay(WATCH_MS, undefined, { signal: interrupted }).catch(() => {})
   } while (watch && !interrupted.aborted)
 }

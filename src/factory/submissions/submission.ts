@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { HostName } from '../../protocol/common.ts'
 import type { PilotRegistry } from '../../core/pilot-registry.ts'
 import type { SiteConfig } from '../config/config.ts'
 import { shellPath, shellQuote, shippedTemplate } from './submit-template.ts'
@@ -40,7 +41,9 @@ export const submissionsFolder = (stateFolder: string, site: string): string =>
 export function newSubmission(siteFolder: string, pilots: string[], avoidNodes: string[]): Submission {
   // The random part keeps a folder from being written twice should a new ledger number its pilots from 1 again.
   const id = `${pilots[0]}-${randomBytes(3).toString('hex')}`
-  return { id, folder: join(siteFolder, id), pilots, avoidNodes }
+  // A name that is none may come from a log or a queue; it must not end a line of the job's description.
+  const names = avoidNodes.filter((node) => HostName.safeParse(node).success)
+  return { id, folder: join(siteFolder, id), pilots, avoidNodes: names }
 }
 
 export const pilotLog = (submission: Submission, pilot: string): string =>
@@ -89,6 +92,7 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_WALLTIME', site.walltime?.toString()],
     ['GLEANER_GRACE', site.grace.toString()],
     ['GLEANER_CPUS', site.cpus.toString()],
+    ['GLEANER_ASKED_GPUS', site.gpus.toString()],
     // What the batch system gives by itself is for the node to find out.
     ['GLEANER_MEMORY_MB', site.memory === 'none' || site.memory === 0 ? undefined : site.memory.toString()],
   ]

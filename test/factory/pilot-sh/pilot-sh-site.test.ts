@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot.ts'
+import { listen } from '../../support/listen.ts'
 import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
@@ -81,5 +83,44 @@ describe('pilot.sh', () => {
       GLEANER_GPUS: 'GPU-1a2b3c4d',
     })
     assert.ok(environment.GLEANER_SCRATCH.startsWith(join(folder, 'p7.')))
+  })
+
+  test('names its node as a host, whatever the node says', async () => {
+    const { folder, cache } = fresh('name')
+    const env = { SLURM_JOB_ID: '1', SLURMD_NODENAME: 'n1\n#SBATCH --x \u001b[2J' }
+    const { code, output } = await bootPilot({ folder, settings: settingsFor(cache, runtime), env }).done
+    assert.equal(code, 0, output)
+    assert.equal(workerEnvironment(output)['GLEANER_NODE'], 'n1SBATCH--x2J')
+  })
+
+  for (const [asked, shown, used] of [
+    ['0', '10000', undefined],
+    ['1', 'NoDevFiles', undefined],
+    ['1', '-1', undefined],
+    ['1', 'none', undefined],
+    ['0', '0,1', undefined],
+    ['2', '0,1', '0,1'],
+  ] as const)
+    test(`takes ${used ?? 'no GPU'} where a site asks for ${asked} and the job is shown ${shown}`, async () => {
+      const { folder, cache } = fresh('gpus')
+      const settings = { ...settingsFor(cache, runtime), GLEANER_ASKED_GPUS: asked }
+      const env = { CUDA_VISIBLE_DEVICES: shown, GLEANER_GPUS: 'of an outer job' }
+      const { output } = await bootPilot({ folder, settings, env }).done
+      assert.equal(workerEnvironment(output)['GLEANER_GPUS'], used)
+    })
+
+  test('goes to this machine, and to managers that answer so, without the proxy', async () => {
+    const { folder, cache } = fresh('proxy')
+    await using manager = await listen(
+      createServer((_, response) => response.end(readFileSync(runtime.path))),
+    )
+    const settings = {
+      ...settingsFor(cache, runtime),
+      GLEANER_RUNTIME_FILE: '/nowhere',
+      GLEANER_MANAGER: manager.url,
+    }
+    const env = { http_proxy: 'http://127.0.0.1:9', no_proxy: '.example' }
+    const { code, output } = await bootPilot({ folder, settings, env, setup: '' }).done
+    assert.equal(code, 0, output)
   })
 })

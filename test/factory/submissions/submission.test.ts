@@ -5,7 +5,11 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { ConfigFile, resolveConfig } from '../../../src/factory/config/config.ts'
 import { localSite } from '../../../src/factory/sites/local.ts'
-import { bootedRuntimes, submissionsFolder } from '../../../src/factory/submissions/submission.ts'
+import {
+  bootedRuntimes,
+  newSubmission,
+  submissionsFolder,
+} from '../../../src/factory/submissions/submission.ts'
 import { testRegistry } from '../support/registry.ts'
 import { prepare } from '../support/submit.ts'
 
@@ -31,4 +35,12 @@ test('a runtime is needed as long as a pilot submitted with it has not ended', a
   registry.ended([{ pilot: first, reason: 'ended' }])
   const after = await bootedRuntimes(state, registry)
   assert.deepEqual([old, current].map(after), [false, true])
+})
+
+test('only what is a host name is named in the description of a job, as a node to avoid', () => {
+  const hostile = ['n2\n#SBATCH --uid=0', 'n3 --wrap=id', 'n4;id', '-n5', '\u001b[2J', '', 'n'.repeat(256)]
+  assert.deepEqual(newSubmission('/sites/here', ['p1'], ['n1', ...hostile, 'gpu-7.example_1']).avoidNodes, [
+    'n1',
+    'gpu-7.example_1',
+  ])
 })
