@@ -131,7 +131,10 @@ describe('other commands', () => {
   test('show and cancel jobs, list contexts, print the status for people and for programs', async () => {
     await using here = await setup()
     await here.run(...RUN, '--name', 'mine')
-    assert.match((await here.run('jobs')).stdout, /^1 +mine +echo +finished +2 +0 +2$/m)
+    assert.match(
+      (await here.run('jobs')).stdout,
+      /^1 +mine +echo +finished +2 +0 +2 +19[67]\d-\d\d-\d\d \d\d:\d\d$/m,
+    )
     assert.match(
       (await here.run('cancel', 'mine')).stdout,
       /^job 1 had ended already: 2 of 2 tasks have results\n$/,
