@@ -12,6 +12,11 @@ export class InputError extends Error {
   override name = 'InputError'
 }
 
+/** A call was cancelled while it ran, and has ended for that reason. */
+export class CancelledError extends Error {
+  override name = 'CancelledError'
+}
+
 /** A result that cannot be sent. */
 export class ResultError extends Error {
   override name = 'ResultError'

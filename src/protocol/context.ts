@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { BundleId, BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, Name, Sha256 } from './common.ts'
+import { GenerationSettings } from './generation.ts'
 import { isTemplate, pathsIn } from './placeholders.ts'
 
 /** Where a context is held on a worker, lowest first. */
@@ -27,22 +28,17 @@ const MessageTemplate = z.strictObject({
 /** One function of a `causal-lm` context: how an input becomes a prompt, and generated text a result. */
 export const GenerateFunction = z
   .strictObject({
+    ...GenerationSettings.shape,
     /** Chat messages; rendered with the model's chat template. */
     messages: z.array(MessageTemplate).min(1).optional(),
     /** A raw prompt, as a Jinja template over the input. */
     prompt: z.string().optional(),
     /** The answer must be one of these; the result then carries it as `label`, or null. */
     choices: z.array(z.string().min(1)).min(1).optional(),
-    /** Most tokens to generate. */
-    maxNewTokens: z.int().min(1).max(100_000).default(128),
-    /** 0 is greedy. */
-    temperature: z.number().min(0).max(100).default(0),
-    topK: z.int().min(1).optional(),
-    topP: z.number().gt(0).max(1).optional(),
-    /** Makes sampling repeatable; each task adds its own input to it. */
-    seed: z.int().optional(),
-    /** Text that ends generation; not part of the result. */
-    stop: z.array(z.string().min(1)).optional(),
+    /** Tools that the chat template tells the model of, as JSON schemas. */
+    tools: z.array(Json).optional(),
+    /** Documents that the chat template shows the model. */
+    documents: z.array(Json).optional(),
   })
   .refine((f) => !(f.messages && f.prompt !== undefined), 'give either messages or prompt, not both')
 export type GenerateFunction = z.infer<typeof GenerateFunction>

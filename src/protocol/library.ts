@@ -31,7 +31,7 @@ export const ToLibrary = z.discriminatedUnion('type', [
     function: z.string(),
     calls: z.array(z.object({ id: z.int(), input: Json })),
   }),
-  /** Calls that are still queued are forgotten; one that runs may finish. */
+  /** Calls that are still queued are forgotten; one that runs may end early, or finish. */
   z.object({ type: z.literal('cancel'), ids: z.array(z.int()) }),
 ])
 export type ToLibrary = z.infer<typeof ToLibrary>

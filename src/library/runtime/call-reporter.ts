@@ -9,20 +9,24 @@ import type { CallQueue } from './call-queue.ts'
 /** How often the worker hears how far calls are, milliseconds. */
 const REPORT_MS = 500
 
+/** A desk that hears which calls are cancelled. */
+export interface CallDesk extends CallReporter {
+  /** Forgets calls that wait, and notes those that run as cancelled; others are ignored. */
+  cancel(ids: readonly number[]): void
+}
+
 /**
  * The {@link CallReporter} that speaks to the worker. What ended in one turn of the event loop travels together: tens of
  * thousands of calls a second are a few hundred lines.
  */
-export function createCallReporter(
-  channel: JsonLines<ToLibrary, FromLibrary>,
-  queue: CallQueue,
-): CallReporter {
+export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue): CallDesk {
   let ended: string[] = []
   /** The last word of calls on how far they are. */
   const reports = new Map<number, { done: number; total?: number }>()
   let reportedAt = -Infinity
   let reporting: NodeJS.Timeout | undefined
-  let running = 0
+  const running = new Set<number>()
+  const cancelled = new Set<number>()
   /** From when on the time spent has not been reported yet. */
   let unreported = 0
   let sent = Promise.resolve()
@@ -58,15 +62,21 @@ export function createCallReporter(
       // Results go out before anything else can crash, and no faster than the worker reads them.
       await flush()
       await channel.send({ type: 'begun', ids: claimed.map((call) => call.id) })
-      if (running === 0) unreported = performance.now()
-      running += claimed.length
+      if (running.size === 0) unreported = performance.now()
+      for (const { id } of claimed) running.add(id)
       return claimed
     },
     end(call, outcome) {
       if (ended.length === 0) setImmediate(() => void flush())
       ended.push(encode(call, outcome))
       reports.delete(call.id)
-      running -= 1
+      running.delete(call.id)
+      cancelled.delete(call.id)
+    },
+    isCancelled: ({ id }) => cancelled.has(id),
+    cancel(ids) {
+      queue.forget(ids)
+      for (const id of ids) if (running.has(id)) cancelled.add(id)
     },
     progress(calls, done, total) {
       for (const { id } of calls) reports.set(id, { done, ...(total !== undefined && { total }) })

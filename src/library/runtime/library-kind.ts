@@ -35,6 +35,8 @@ export interface CallReporter {
   end(call: Call, outcome: CallOutcome): void
   /** Says how far calls are that have begun. May be called as often as one likes. */
   progress(calls: readonly Call[], done: number, total: number | undefined): void
+  /** Whether a call that runs is no longer wanted, so that it may end early, with whatever outcome. */
+  isCancelled(call: Call): boolean
 }
 
 /**

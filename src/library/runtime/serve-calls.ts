@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { limits } from '../../protocol/common.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
 import { type JsonLines, JsonLinesError } from '../../common/json-lines.ts'
-import { createCallReporter } from './call-reporter.ts'
+import { type CallDesk, createCallReporter } from './call-reporter.ts'
 import { InputError, toTaskError } from '../../common/task-errors.ts'
 import type { CallReporter, Load, LoadedContext } from './library-kind.ts'
 import { type CallQueue, createQueue, type Window } from './call-queue.ts'
@@ -33,7 +33,8 @@ export async function serve(channel: JsonLines<ToLibrary, FromLibrary>, load: Lo
 
   const queue = createQueue()
   const bell = new EventEmitter().setMaxListeners(0)
-  const gone = read(messages, queue, bell)
+  const reporter = createCallReporter(channel, queue)
+  const gone = read(messages, queue, reporter, bell)
   const started = performance.now()
   const loading = load(first.value).then(
     (context) => ({ context }),
@@ -49,7 +50,6 @@ export async function serve(channel: JsonLines<ToLibrary, FromLibrary>, load: Lo
   const { context } = loaded
   await channel.send({ type: 'ready', level: context.level, loadMs: performance.now() - started })
   const stop = new AbortController()
-  const reporter = createCallReporter(channel, queue)
   const lanes = Array.from({ length: context.lanes ?? 1 }, () =>
     work(context, queue, bell, reporter, stop.signal),
   )
@@ -67,13 +67,14 @@ export async function serve(channel: JsonLines<ToLibrary, FromLibrary>, load: Lo
 async function read(
   messages: AsyncIterator<ToLibrary>,
   queue: CallQueue,
+  reporter: CallDesk,
   bell: EventEmitter,
 ): Promise<undefined> {
   for (let next = await messages.next(); !next.done; next = await messages.next()) {
     const message = next.value
     if (message.type === 'setup') throw new JsonLinesError('a library has one setup')
     if (message.type === 'cancel') {
-      queue.forget(message.ids)
+      reporter.cancel(message.ids)
       continue
     }
     queue.add(message.function, message.calls)

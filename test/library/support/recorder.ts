@@ -16,7 +16,10 @@ export interface Recorder extends CallReporter {
   readonly reports: readonly [id: number, done: number, total: number | undefined][]
 }
 
-export function createRecorder(cancelled: ReadonlySet<number> = new Set()): Recorder {
+export function createRecorder(
+  cancelled: ReadonlySet<number> = new Set(),
+  stopped: ReadonlySet<number> = new Set(),
+): Recorder {
   const begun: number[][] = []
   const running = new Set<number>()
   const outcomes = new Map<number, CallOutcome>()
@@ -31,6 +34,7 @@ export function createRecorder(cancelled: ReadonlySet<number> = new Set()): Reco
       }
     },
     outcomes,
+    isCancelled: ({ id }) => stopped.has(id),
     async begin(calls) {
       await Promise.resolve()
       const wanted = calls.filter(({ id }) => !cancelled.has(id))

@@ -1,5 +1,7 @@
 import type { ChoiceState } from './choices.ts'
-import { argmax, type Logits, type Random, sample, type SamplingOptions } from './sampling.ts'
+import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
+import { createScoreChanger } from './scores.ts'
+import type { AnswerSettings } from './settings.ts'
 import { createStopper } from './stopping.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
@@ -13,6 +15,18 @@ export interface Answer {
   tokens: { prompt: number; generated: number }
   /** Whether the answer came to its end, or to the limit of its length. */
   finish: Finish
+  /** Only if asked for: one entry for each token that came out. */
+  logprobs?: TokenLogprob[]
+}
+
+/** A token, and the natural logarithm of the probability that the model gave it there. */
+export interface TokenLogprob {
+  token: number
+  /** Its text alone; what is not whole UTF-8 is U+FFFD, and special tokens have none. */
+  text: string
+  logprob: number
+  /** The likeliest tokens there, likeliest first. */
+  top: Omit<TokenLogprob, 'top'>[]
 }
 
 type Finish = 'stop' | 'length'
@@ -26,8 +40,10 @@ export interface Writer {
 
 /** What a {@link Writer} needs to know. */
 export interface Writing {
-  readonly sampling: SamplingOptions
+  readonly settings: AnswerSettings
   readonly random: Random
+  /** What stands before the answer, for the model: the prompt, or what its answers begin with. */
+  readonly before: readonly number[]
   readonly promptTokens: number
   /** Most tokens to generate. */
   readonly limit: number
@@ -36,21 +52,25 @@ export interface Writing {
 }
 
 /** A writer of free text, which ends with an end token, a stop string or the limit. */
-export function writeText(writing: Writing, stops: readonly string[]): Writer {
-  const { sampling, random, promptTokens, limit, endTokens, decode } = writing
-  const textBeforeStop = createStopper(stops, decode)
+export function writeText(writing: Writing): Writer {
+  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const textBeforeStop = createStopper(settings.stop, decode)
+  const scores = createScoreChanger(settings, before, endTokens)
+  const logprobs = noteLogprobs(writing)
   const tokens: number[] = []
   let generated = 0
   let stopped: string | undefined
   let finish: Finish = 'length'
   return {
     write(logits) {
-      const token = known(sample(logits, sampling, random))
+      const token = known(sample(scores.change(logits), settings, random))
       generated += 1
+      logprobs?.note(logits, token)
       if (endTokens.has(token)) {
         finish = 'stop'
         return undefined
       }
+      scores.note(token)
       tokens.push(token)
       stopped = textBeforeStop(tokens)
       if (stopped !== undefined) finish = 'stop'
@@ -60,20 +80,25 @@ export function writeText(writing: Writing, stops: readonly string[]): Writer {
       text: stopped ?? decode(tokens),
       tokens: { prompt: promptTokens, generated },
       finish,
+      ...logprobs?.noted,
     }),
   }
 }
 
 /** A writer of one of some choices: choices.ts says which, and when that is settled. */
 export function writeChoice(writing: Writing, start: ChoiceState): Writer {
-  const { sampling, random, promptTokens, limit, decode } = writing
+  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const scores = createScoreChanger(settings, before, endTokens)
+  const logprobs = noteLogprobs(writing)
   const tokens: number[] = []
   let state = start
   let finish: Finish = 'length'
   return {
     write(logits) {
-      const token = chooseToken(state, logits, sampling, random)
+      const token = chooseToken(state, scores.change(logits), settings, random)
       if (token !== undefined) {
+        logprobs?.note(logits, token)
+        scores.note(token)
         tokens.push(token)
         state = state.follow(token) as ChoiceState
       }
@@ -85,6 +110,7 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
       label: state.label ?? null,
       tokens: { prompt: promptTokens, generated: tokens.length },
       finish,
+      ...logprobs?.noted,
     }),
   }
 }
@@ -93,22 +119,34 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
 function chooseToken(
   state: ChoiceState,
   logits: Logits,
-  sampling: SamplingOptions,
+  settings: AnswerSettings,
   random: Random,
 ): number | undefined {
   const best = known(argmax(logits))
-  if (sampling.temperature === 0 && state.follow(best)) return best
+  if (settings.temperature === 0 && state.follow(best)) return best
   const tokens = state.tokens()
   if (tokens.length === 0) return undefined
-  return tokens[
-    known(
-      sample(
-        tokens.map((token) => logits[token] as number),
-        sampling,
-        random,
-      ),
-    )
-  ]
+  const scores = tokens.map((token) => logits[token] as number)
+  return tokens[known(sample(scores, settings, random))]
+}
+
+/** Keeps the probabilities of an answer's tokens, if they are asked for: those the model gave, before any penalty. */
+function noteLogprobs({ settings, decode }: Writing) {
+  const { logprobs: count } = settings
+  if (count === undefined) return undefined
+  const noted: TokenLogprob[] = []
+  return {
+    noted: { logprobs: noted },
+    note(logits: Logits, token: number) {
+      const total = logTotal(logits)
+      const describe = (token: number) => ({
+        token,
+        text: decode([token]),
+        logprob: (logits[token] as number) - total,
+      })
+      noted.push({ ...describe(token), top: (count > 0 ? largest(logits, count) : []).map(describe) })
+    },
+  }
 }
 
 /** The scores of a model gone wrong are not numbers. */

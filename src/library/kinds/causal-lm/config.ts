@@ -1,30 +1,29 @@
 import { z } from 'zod'
+import type { GenerationSettings } from '../../../protocol/generation.ts'
 import { readJson, requireJson } from './model-folder.ts'
+import { GenerationFile, toGenerationSettings, TokenIds, toTokenSet } from './generation-config.ts'
 
 const Count = z.int().positive()
-const TokenIds = z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish()
 
 /** What config.json says, under the names that families of models use for it. Everything else in it is ignored. */
 export const ConfigFile = z.looseObject({
-  model_type: z.string().optional(),
-  num_hidden_layers: Count.optional(),
-  n_layer: Count.optional(),
-  num_attention_heads: Count.optional(),
-  n_head: Count.optional(),
+  model_type: z.string().nullish(),
+  num_hidden_layers: Count.nullish(),
+  n_layer: Count.nullish(),
+  num_attention_heads: Count.nullish(),
+  n_head: Count.nullish(),
   num_key_value_heads: Count.nullish(),
   head_dim: Count.nullish(),
-  hidden_size: Count.optional(),
-  n_embd: Count.optional(),
-  vocab_size: Count.optional(),
-  max_position_embeddings: Count.optional(),
-  n_positions: Count.optional(),
+  hidden_size: Count.nullish(),
+  n_embd: Count.nullish(),
+  vocab_size: Count.nullish(),
+  max_position_embeddings: z.int().nullish(),
+  n_positions: z.int().nullish(),
   original_max_position_embeddings: Count.nullish(),
   rope_scaling: z.looseObject({ original_max_position_embeddings: Count.nullish() }).nullish(),
   eos_token_id: TokenIds,
 })
 export type ConfigFile = z.infer<typeof ConfigFile>
-
-export const GenerationFile = z.looseObject({ eos_token_id: TokenIds })
 
 /** What a model says of itself. Numbers that its config.json leaves out are undefined. */
 export interface ModelConfig {
@@ -40,27 +39,43 @@ export interface ModelConfig {
   longAfter: number | undefined
   /** Tokens that end an answer. */
   endTokens: ReadonlySet<number>
+  /** How the model's authors would have it generate. */
+  generation: GenerationSettings
 }
+
+/** Models that take more than text keep what concerns the language model under a name of its own. */
+const Flattened = z
+  .looseObject({ text_config: z.looseObject({}).nullish() })
+  .transform((file) => ({ ...file, ...file.text_config }))
+  .pipe(ConfigFile)
 
 /** Reads config.json and, if there is one, generation_config.json, which has the last word on how an answer ends. */
 export async function readConfig(folder: string): Promise<ModelConfig> {
-  const config = await requireJson(folder, 'config.json', ConfigFile)
+  const config = await requireJson(folder, 'config.json', Flattened)
   const generation = await readJson(folder, 'generation_config.json', GenerationFile)
-  return toModelConfig(config, generation?.eos_token_id ?? config.eos_token_id)
+  const { settings, unsupported } = toGenerationSettings(generation ?? {})
+  if (unsupported.length > 0) {
+    process.stderr.write(
+      `library: ${folder}/generation_config.json asks for what is not supported here, and left out: ${unsupported.join(', ')}\n`,
+    )
+  }
+  return { ...toModelConfig(config, generation?.eos_token_id ?? config.eos_token_id), generation: settings }
 }
 
 /** Brings a config.json to one set of names. */
 export function toModelConfig(config: ConfigFile, endTokens: z.infer<typeof TokenIds>): ModelConfig {
+  const positions = config.max_position_embeddings ?? config.n_positions ?? 0
   return {
-    layers: config.num_hidden_layers ?? config.n_layer,
-    heads: config.num_attention_heads ?? config.n_head,
+    layers: config.num_hidden_layers ?? config.n_layer ?? undefined,
+    heads: config.num_attention_heads ?? config.n_head ?? undefined,
     kvHeads: config.num_key_value_heads ?? undefined,
-    hiddenSize: config.hidden_size ?? config.n_embd,
+    hiddenSize: config.hidden_size ?? config.n_embd ?? undefined,
     headDim: config.head_dim ?? undefined,
-    vocabSize: config.vocab_size,
-    maxPositions: config.max_position_embeddings ?? config.n_positions,
+    vocabSize: config.vocab_size ?? undefined,
+    maxPositions: positions > 0 ? positions : undefined,
     longAfter: longAfter(config),
-    endTokens: new Set([endTokens ?? []].flat()),
+    endTokens: toTokenSet(endTokens),
+    generation: {},
   }
 }
 

@@ -11,15 +11,17 @@ declare module '@huggingface/tokenizers' {
     id_to_token(id: number): string | undefined
     token_to_id(token: string): number | undefined
     get_added_tokens_decoder(): Map<number, { special: boolean }>
+    readonly model: TokenizerModel
+  }
+
+  /** What turns the words of a text into tokens. */
+  export interface TokenizerModel {
+    readonly tokens_to_ids: Map<string, number>
+    encode(words: string[]): string[]
   }
 }
 
 declare module '@huggingface/jinja' {
-  export class Template {
-    constructor(source: string)
-    render(variables: Record<string, unknown>): string
-  }
-
   /** A node of a parsed template. */
   export interface Statement {
     type: string

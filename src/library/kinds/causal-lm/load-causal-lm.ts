@@ -42,6 +42,7 @@ export async function loadCausalLm(
     model,
     tokenizer,
     endTokens: toEndTokens(config.endTokens, tokenizer.endToken),
+    generation: config.generation,
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
     maxPositions,
     longAfter,

@@ -49,10 +49,24 @@ export async function requireJson<T>(folder: string, name: string, schema: z.Zod
   )
 }
 
+/** Python writes numbers that JSON does not have. */
+const PYTHON_NUMBER = /[:[,]\s*(?:-?Infinity|NaN)\b/
+/** Longest file in which they are looked for, characters: those of tokenizers are longer, and have none. */
+const PYTHON_MAX = 1_000_000
+
+/** Puts null in place of numbers that JSON does not have, but leaves texts as they are. */
+function withoutPythonNumbers(text: string): string {
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?Infinity\b|NaN\b/g, (match) =>
+    match.startsWith('"') ? match : 'null',
+  )
+}
+
 function parseJson<T>(text: string, path: string, schema: z.ZodType<T>): T {
   let json: unknown
   try {
-    json = JSON.parse(text)
+    json = JSON.parse(
+      text.length <= PYTHON_MAX && PYTHON_NUMBER.test(text) ? withoutPythonNumbers(text) : text,
+    )
   } catch (error) {
     throw new ContextFilesError(`${path} is not JSON, perhaps cut off: ${(error as Error).message}`, {
       cause: error,

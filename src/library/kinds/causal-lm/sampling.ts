@@ -10,6 +10,8 @@ export interface SamplingOptions {
   topK?: number | undefined
   /** Draw from the fewest likeliest tokens that together have this probability. */
   topP?: number | undefined
+  /** Draw from tokens that are at least this times as likely as the likeliest. */
+  minP?: number | undefined
 }
 
 /** Numbers in [0, 1). */
@@ -29,59 +31,138 @@ export function argmax(values: Logits): number {
   return best
 }
 
-/** Draws an index by the given scores; greedily at temperature 0. -1 if no score is a number. */
+/**
+ * Draws an index by the given scores; greedily at temperature 0. -1 if no score is a number.
+ *
+ * The same random number gives the same index even where scores differ by a rounding error, as they do between batches:
+ * candidates lie side by side in the order of their indices, not of their scores, which near ties would swap.
+ */
 export function sample(logits: Logits, options: SamplingOptions, random: Random): number {
   const best = argmax(logits)
-  if (options.temperature === 0 || best < 0) return best
-  const weights = new Float64Array(logits.length)
-  const greatest = logits[best] as number
+  const { temperature, topK = Infinity, topP = 1, minP = 0 } = options
+  if (temperature === 0 || best < 0) return best
+  const scale = { greatest: logits[best] as number, temperature }
+  if (topK < logits.length) {
+    const few = largest(logits, topK)
+    const weights = Float64Array.from(few, (index) => weightOf(logits[index] as number, scale))
+    cutSorted(weights, topP, minP)
+    const order = [...few.keys()].sort((a, b) => (few[a] as number) - (few[b] as number))
+    const drawn = draw(
+      order.map((at) => weights[at] as number),
+      random,
+    )
+    return few[order[drawn] as number] as number
+  }
+  const weights = scratch(logits.length)
+  if (topP < 1) weighNucleus(weights, logits, scale, topP)
+  else for (let i = 0; i < weights.length; i++) weights[i] = weightOf(logits[i] as number, scale)
+  if (minP > 0) for (let i = 0; i < weights.length; i++) if ((weights[i] as number) < minP) weights[i] = 0
+  return draw(weights, random)
+}
+
+interface Scale {
+  greatest: number
+  temperature: number
+}
+
+/** Probability relative to the likeliest. What has no score has none. */
+function weightOf(logit: number, { greatest, temperature }: Scale): number {
+  return Math.exp((logit - greatest) / temperature) || 0
+}
+
+/** Leaves of weights, greatest first, those that are to be drawn from; the others become 0. */
+function cutSorted(weights: Float64Array, topP: number, minP: number): void {
+  const target = topP < 1 ? topP * sum(weights) : Infinity
+  let reached = 0
   for (let i = 0; i < weights.length; i++) {
-    weights[i] = Math.exp(((logits[i] as number) - greatest) / options.temperature) || 0
-  }
-  return draw(weights, eligible(weights, options), random)
-}
-
-/** The indices to draw from: all, or the likeliest, likeliest first. */
-function eligible(weights: Float64Array, { topK = Infinity, topP = 1 }: SamplingOptions): Iterable<number> {
-  if (topK >= weights.length && topP >= 1) return weights.keys()
-  const few = topK < weights.length ? largest(weights, topK) : undefined
-  if (topP >= 1 && few) return few
-  const target = topP * sum(few ? few.map((i) => weights[i] as number) : weights)
-  // A handful of tokens usually has most of the probability: there is no need to sort the whole vocabulary.
-  for (let count = 32; ; count *= 8) {
-    const ordered = few ?? largest(weights, count)
-    let reached = 0
-    const enough = ordered.findIndex((i) => (reached += weights[i] as number) >= target)
-    if (enough >= 0) return ordered.slice(0, enough + 1)
-    if (few || count >= weights.length) return ordered
+    if (reached >= target || (weights[i] as number) < minP) weights[i] = 0
+    reached += weights[i] as number
   }
 }
 
-function draw(weights: Float64Array, indices: Iterable<number>, random: Random): number {
-  const candidates = [...indices]
-  let left = random() * candidates.reduce((total, i) => total + (weights[i] as number), 0)
-  for (const i of candidates) {
-    left -= weights[i] as number
+/** Classes of weights, each 1/16 wider than the next: a vocabulary need not be sorted to find its likeliest part. */
+const CLASSES = 1024
+const CLASSES_PER_E = 16
+
+/** Weighs the fewest tokens that together have the probability `topP`; the others get 0. */
+function weighNucleus(weights: Float64Array, logits: Logits, scale: Scale, topP: number): void {
+  const { greatest, temperature } = scale
+  const masses = new Float64Array(CLASSES)
+  const classOf = (i: number) =>
+    Math.min(CLASSES - 1, Math.floor(((greatest - (logits[i] as number)) / temperature) * CLASSES_PER_E))
+  let total = 0
+  for (let i = 0; i < weights.length; i++) {
+    const weight = weightOf(logits[i] as number, scale)
+    weights[i] = weight
+    if (weight === 0) continue
+    const at = classOf(i)
+    masses[at] = (masses[at] as number) + weight
+    total += weight
+  }
+  let left = topP * total
+  let border = 0
+  while (border < CLASSES - 1 && left > (masses[border] as number)) left -= masses[border++] as number
+  const atBorder: number[] = []
+  for (let i = 0; i < weights.length; i++) {
+    if (weights[i] === 0) continue
+    const at = classOf(i)
+    if (at === border) atBorder.push(i)
+    else if (at > border) weights[i] = 0
+  }
+  atBorder.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b)
+  for (const i of atBorder) {
+    if (left <= 0) weights[i] = 0
+    else left -= weights[i] as number
+  }
+}
+
+let shared = new Float64Array(0)
+
+/** Room for weights until the next draw: a vocabulary takes a megabyte. */
+function scratch(length: number): Float64Array {
+  if (shared.length < length) shared = new Float64Array(length)
+  return shared.subarray(0, length)
+}
+
+function draw(weights: ArrayLike<number>, random: Random): number {
+  let left = random() * sum(weights)
+  let last = 0
+  for (let i = 0; i < weights.length; i++) {
+    const weight = weights[i] as number
+    if (weight === 0) continue
+    left -= weight
     if (left < 0) return i
+    last = i
   }
   // Rounding can leave a crumb.
-  return candidates[0] as number
+  return last
 }
 
 /** Indices of the `count` greatest values, greatest first; of equals, the first first. */
 export function largest(values: Logits, count: number): number[] {
   const kept: number[] = []
+  if (count < 1) return kept
+  let least = -Infinity
   for (let i = 0; i < values.length; i++) {
     const value = values[i] as number
     if (kept.length === count) {
-      if (!(value > (values[kept[count - 1] as number] as number))) continue
+      if (!(value > least)) continue
       kept.pop()
     }
     let at = kept.length
     while (at > 0 && (values[kept[at - 1] as number] as number) < value) at--
     kept.splice(at, 0, i)
+    least = values[kept[kept.length - 1] as number] as number
   }
   return kept
+}
+
+/** Logarithm of the sum of the exponentials: what to take off a score to have the logarithm of its probability. */
+export function logTotal(logits: Logits): number {
+  const greatest = logits[argmax(logits)] ?? 0
+  let total = 0
+  for (let i = 0; i < logits.length; i++) total += Math.exp((logits[i] as number) - greatest) || 0
+  return greatest + Math.log(total)
 }
 
 function sum(values: ArrayLike<number>): number {
@@ -90,10 +171,10 @@ function sum(values: ArrayLike<number>): number {
   return total
 }
 
-/** Random numbers that depend on nothing but the seed and the tokens of a prompt. */
-export function seededRandom(seed: number, prompt: readonly number[]): Random {
+/** Random numbers that depend on nothing but the seed, the tokens of a prompt and which of its answers it is. */
+export function seededRandom(seed: number, prompt: readonly number[], answer = 0): Random {
   const digest = createHash('sha256')
-    .update(`${seed}:${prompt.join(',')}`)
+    .update(`${seed}:${prompt.join(',')}${answer === 0 ? '' : `:${answer}`}`)
     .digest()
   let a = digest.readInt32LE(0)
   let b = digest.readInt32LE(4)

@@ -1,14 +1,11 @@
-import { Environment, Interpreter, parse, type Statement, tokenize, type Value } from '@huggingface/jinja'
+import type { Environment, Statement, Value } from '@huggingface/jinja'
 import type { JsonValue } from '../../../protocol/common.ts'
 import { toShown } from '../../../protocol/numbers.ts'
 import { ContextFilesError, InputError } from '../../../common/task-errors.ts'
+import { constants, isNode, JinjaInterpreter, type Node, parseJinja } from './jinja.ts'
 
 /** Renders a template over a task's input. */
 export type Render = (input: JsonValue) => string
-
-interface Node extends Statement {
-  [key: string]: unknown
-}
 
 /**
  * Compiles a Jinja template over a task's input. The fields of an input that is an object are the template's variables;
@@ -23,8 +20,7 @@ export function compileTemplate(source: string): Render {
   const program = parseTemplate(source)
   const optional = optionalNodes(program)
   return (input) => {
-    const environment = new Environment()
-    for (const [name, value] of Object.entries(constants)) environment.set(name, value)
+    const environment = constants()
     try {
       for (const [name, value] of Object.entries(toVariables(toShown(input) as JsonValue)))
         environment.set(name, value)
@@ -36,15 +32,13 @@ export function compileTemplate(source: string): Render {
   }
 }
 
-const constants = { true: true, True: true, false: false, False: false, none: null, None: null }
-
 function toVariables(input: JsonValue): Record<string, JsonValue> {
   return typeof input === 'object' && input !== null && !Array.isArray(input) ? input : { input }
 }
 
 function parseTemplate(source: string): Node {
   try {
-    return parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })) as Node
+    return parseJinja(source)
   } catch (error) {
     throw new ContextFilesError(
       `a template of the context is not valid Jinja: ${(error as Error).message}: ${source}`,
@@ -52,7 +46,7 @@ function parseTemplate(source: string): Node {
   }
 }
 
-class StrictInterpreter extends Interpreter {
+class StrictInterpreter extends JinjaInterpreter {
   readonly #optional: ReadonlySet<unknown>
 
   constructor(environment: Environment, optional: ReadonlySet<unknown>) {
@@ -97,8 +91,4 @@ function toPath(node: unknown): string {
   const property = node['property']
   const name = isNode(property) && !Array.isArray(property['value']) ? String(property['value']) : '...'
   return `${toPath(node['object'])}${node['computed'] ? `[${name}]` : `.${name}`}`
-}
-
-function isNode(value: unknown): value is Node {
-  return typeof value === 'object' && value !== null && 'type' in value
 }

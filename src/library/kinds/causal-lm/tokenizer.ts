@@ -1,14 +1,9 @@
-import { Template } from '@huggingface/jinja'
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContextFilesError, InputError } from '../../../common/task-errors.ts'
-import { readJson, readText, requireJson } from './model-folder.ts'
-
-export interface Message {
-  role: string
-  content: string
-}
+import { type Chat, ChatTemplates, readChat } from './chat.ts'
+import { readJson, requireJson } from './model-folder.ts'
 
 /** Text to tokens and back, as the model's own files say. */
 export interface Tokenizer {
@@ -16,40 +11,55 @@ export interface Tokenizer {
   encode: (text: string, special: boolean) => number[]
   /** Text of tokens, special ones left out. What is not whole UTF-8 ends in U+FFFD. */
   decode: (tokens: readonly number[]) => string
-  /** The model's chat template applied to messages, ending where its answer begins; undefined if it has none. */
-  chat: ((messages: readonly Message[]) => string) | undefined
+  /** The model's chat templates; undefined if it has none. */
+  chat: Chat | undefined
   /** The token named as the end of a text, if one is. */
   endToken: number | undefined
 }
 
 const SpecialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish()
+/** Special tokens by the names that chat templates use. */
+const SPECIAL = [
+  'bos_token',
+  'eos_token',
+  'pad_token',
+  'unk_token',
+  'sep_token',
+  'cls_token',
+  'mask_token',
+] as const
 
 const TokenizerConfig = z.looseObject({
-  chat_template: z
-    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
-    .nullish(),
+  chat_template: ChatTemplates,
   bos_token: SpecialToken,
   eos_token: SpecialToken,
   pad_token: SpecialToken,
   unk_token: SpecialToken,
+  sep_token: SpecialToken,
+  cls_token: SpecialToken,
+  mask_token: SpecialToken,
   clean_up_tokenization_spaces: z.boolean().nullish(),
 })
-type TokenizerConfig = z.infer<typeof TokenizerConfig>
+
+const Definition = z.looseObject({
+  model: z.looseObject({ type: z.string().nullish(), byte_fallback: z.boolean().nullish() }),
+})
 
 /**
- * Reads tokenizer.json and, if they exist, tokenizer_config.json and chat_template.jinja.
+ * Reads tokenizer.json and, if they exist, tokenizer_config.json and the chat templates.
  *
  * @throws {ContextFilesError} naming the file that is missing or of no use
  */
 export async function readTokenizer(folder: string): Promise<Tokenizer> {
-  const definition = await requireJson(folder, 'tokenizer.json', z.looseObject({}))
+  const definition = await requireJson(folder, 'tokenizer.json', Definition)
   const config = (await readJson(folder, 'tokenizer_config.json', TokenizerConfig)) ?? {}
-  const tokenizer = useful(join(folder, 'tokenizer.json'), () => new HfTokenizer(definition, config))
+  const tokenizer = createTokenizer(join(folder, 'tokenizer.json'), definition, config)
   const hidden = new Set<number>()
   for (const [id, token] of tokenizer.get_added_tokens_decoder()) if (token.special) hidden.add(id)
   const shown = (id: number) => !hidden.has(id) && tokenizer.id_to_token(id) !== undefined
   const clean = config.clean_up_tokenization_spaces ?? false
-  const endToken = textOf(config.eos_token)
+  const special = Object.fromEntries(SPECIAL.map((name) => [name, textOf(config[name])]))
+  const endToken = special['eos_token']
   return {
     encode(text, special) {
       const { ids } = tokenizer.encode(text, { add_special_tokens: special })
@@ -59,45 +69,40 @@ export async function readTokenizer(folder: string): Promise<Tokenizer> {
       const ids = tokens.filter(shown)
       return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
     },
-    chat: await readChat(folder, config),
+    chat: await readChat(folder, config.chat_template, special),
     endToken: endToken === undefined ? undefined : tokenizer.token_to_id(endToken),
   }
+}
+
+function createTokenizer(path: string, definition: z.infer<typeof Definition>, config: object): HfTokenizer {
+  try {
+    const tokenizer = new HfTokenizer(definition, config)
+    const { type, byte_fallback } = definition.model
+    if (type === 'Unigram' && byte_fallback) spellUnknownInBytes(tokenizer)
+    return tokenizer
+  } catch (error) {
+    throw new ContextFilesError(`${path} cannot be used: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** Has a Unigram tokenizer write what it has no token for as tokens of bytes, `<0xE2>`; the library does so for BPE alone. */
+function spellUnknownInBytes({ model }: HfTokenizer): void {
+  const { tokens_to_ids: ids } = model
+  const encode = model.encode.bind(model)
+  model.encode = (texts) =>
+    encode(texts).flatMap((piece) => {
+      if (ids.has(piece)) return [piece]
+      const bytes = [...Buffer.from(piece)].map(
+        (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+      )
+      return bytes.every((byte) => ids.has(byte)) ? bytes : [piece]
+    })
 }
 
 function noToken(text: string): never {
   throw new InputError(`the model's tokenizer has no token for part of this text: ${text.slice(0, 200)}`)
 }
 
-async function readChat(folder: string, config: TokenizerConfig): Promise<Tokenizer['chat']> {
-  const file = await readText(folder, 'chat_template.jinja')
-  const source = file ?? defaultTemplate(config)
-  if (source === undefined) return undefined
-  const path = join(folder, file === undefined ? 'tokenizer_config.json' : 'chat_template.jinja')
-  const template = useful(path, () => new Template(source))
-  const names = ['bos_token', 'eos_token', 'pad_token', 'unk_token'] as const
-  const tokens = Object.fromEntries(names.map((name) => [name, textOf(config[name])]))
-  return (messages) => {
-    try {
-      return template.render({ ...tokens, messages, add_generation_prompt: true })
-    } catch (error) {
-      throw new InputError(`the model's chat template refuses these messages: ${(error as Error).message}`)
-    }
-  }
-}
-
-function defaultTemplate({ chat_template: template }: TokenizerConfig): string | undefined {
-  if (!Array.isArray(template)) return template ?? undefined
-  return template.find(({ name }) => name === 'default')?.template
-}
-
 function textOf(token: z.infer<typeof SpecialToken>): string | undefined {
   return typeof token === 'string' ? token : token?.content
-}
-
-function useful<T>(path: string, make: () => T): T {
-  try {
-    return make()
-  } catch (error) {
-    throw new ContextFilesError(`${path} cannot be used: ${(error as Error).message}`, { cause: error })
-  }
 }

@@ -4,6 +4,9 @@ import fc from 'fast-check'
 import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answer.ts'
 import { argmax } from '../../../../src/library/kinds/causal-lm/sampling.ts'
+import type { Answers } from '../../../../src/library/kinds/causal-lm/samples.ts'
+import { CancelledError } from '../../../../src/common/task-errors.ts'
+import type { JsonValue } from '../../../../src/protocol/common.ts'
 import { GenerateFunction } from '../../../../src/protocol/context.ts'
 import type { z } from 'zod'
 import { createRecorder } from '../../support/recorder.ts'
@@ -13,9 +16,12 @@ const END = 0
 const vocabSize = letters.length
 
 interface Plant {
+  engine: Engine
   model: ToyModel
-  /** Answers for prompts of letters, generated as one window. */
-  answer: (prompts: readonly string[], options?: z.input<typeof GenerateFunction>) => Promise<Answer[]>
+  /** Values of inputs, run as one window. */
+  runAll: (inputs: readonly JsonValue[], options?: z.input<typeof GenerateFunction>) => Promise<unknown[]>
+  /** The same where each has one answer. */
+  answer: (inputs: readonly JsonValue[], options?: z.input<typeof GenerateFunction>) => Promise<Answer[]>
 }
 
 function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {}): Plant {
@@ -30,6 +36,7 @@ function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {
     model,
     tokenizer: toyTokenizer,
     endTokens: new Set([END]),
+    generation: {},
     maxPromptTokens: 199,
     maxPositions: 200,
     limits: { rows: 8, tokens: 400, cached: 10_000 },
@@ -37,23 +44,22 @@ function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {
     abilities: able,
     ...changes,
   }
-  return {
-    model,
-    async answer(prompts, options = {}) {
-      const run = createGenerate(engine, GenerateFunction.parse(options))
-      const reporter = createRecorder()
-      await run(
-        prompts.map((input, id) => ({ id, input })),
-        reporter,
-      )
-      return prompts.map((_, id) => {
-        const outcome = reporter.outcomes.get(id)
-        assert.ok(outcome, `call ${id} has not ended`)
-        if ('error' in outcome) throw outcome.error as Error
-        return outcome.value as Answer
-      })
-    },
+  const runAll = async (inputs: readonly JsonValue[], options: z.input<typeof GenerateFunction> = {}) => {
+    const run = createGenerate(engine, GenerateFunction.parse(options))
+    const reporter = createRecorder()
+    await run(
+      inputs.map((input, id) => ({ id, input })),
+      reporter,
+    )
+    return inputs.map((_, id) => {
+      const outcome = reporter.outcomes.get(id)
+      assert.ok(outcome, `call ${id} has not ended`)
+      if ('error' in outcome) throw outcome.error as Error
+      return outcome.value
+    })
   }
+  const answer: Plant['answer'] = async (...given) => (await runAll(...given)) as Answer[]
+  return { engine, model, runAll, answer }
 }
 
 /** What the toy answers to one prompt, token by token, with nothing clever about it. */
@@ -265,6 +271,81 @@ describe('sampled generation', () => {
   })
 })
 
+describe('settings of a request', () => {
+  const request = (generation: Record<string, JsonValue>) => ({ prompt: 'abc', generation })
+
+  test('override those of the function', async () => {
+    const { answer } = plant()
+    const [short, long] = await answer([request({ maxNewTokens: 2 }), request({})], {
+      maxNewTokens: 9,
+      logitBias: { [END]: -100 },
+    })
+    assert.deepEqual([short?.tokens.generated, long?.tokens.generated], [2, 9])
+  })
+
+  test('that are not known are an error of that call', async () => {
+    await assert.rejects(plant().answer([request({ top_k: 2 })]), /"top_k" is called "topK" here/)
+    await assert.rejects(plant().answer([{ prompt: 'abc', temperature: 2 }]), /"temperature" beside a prompt/)
+  })
+
+  test('give several answers to one prompt, each of its own, and the same ones again', async () => {
+    const how = { temperature: 2, seed: 3, n: 5, maxNewTokens: 6 }
+    const [value] = await plant().runAll([request(how)])
+    const { answers, tokens } = value as Answers
+    assert.equal(answers.length, 5)
+    assert.ok(new Set(answers.map(({ text }) => text)).size > 1)
+    assert.equal(
+      tokens.generated,
+      answers.reduce((sum, one) => sum + one.tokens.generated, 0),
+    )
+    const [first] = await plant().answer([request({ ...how, n: 1 })])
+    assert.deepEqual(answers[0], first, 'the first one is that of a request for one')
+    const apart = plant({ limits: { rows: 1, tokens: 1, cached: 1, padding: false } })
+    assert.deepEqual((await apart.runAll([request(how)]))[0], value)
+  })
+
+  test('give the probabilities of the tokens in the answer', async () => {
+    const [answer] = await plant().answer([
+      request({ logprobs: 2, maxNewTokens: 3, logitBias: { [END]: -100 } }),
+    ])
+    assert.equal(answer?.logprobs?.length, 3)
+    const scores = scramble(toyTokenizer.encode('abc', false), vocabSize)
+    const total = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0))
+    const [first] = answer.logprobs
+    const [best, second] = [...scores.keys()].sort((a, b) => scores[b]! - scores[a]!)
+    assert.deepEqual(
+      first?.top.map(({ token }) => token),
+      [best, second],
+    )
+    assert.ok(Math.abs(first!.top[0]!.logprob - (scores[best!]! - total)) < 1e-9)
+    assert.equal(first?.token === END ? best : first?.token, best)
+    assert.equal(first?.text, toyTokenizer.decode([first!.token]))
+  })
+})
+
+describe('a call that is cancelled while it runs', () => {
+  test('ends within one step, and the others go on', async () => {
+    const stopped = new Set<number>()
+    let passes = 0
+    const beforePass = () => {
+      if (++passes === 3) stopped.add(1)
+    }
+    const score = () => Array.from({ length: vocabSize }, (_, token) => (token === 5 ? 1 : 0))
+    const { engine } = plant({}, { score, beforePass })
+    const reporter = createRecorder(new Set(), stopped)
+    await createGenerate(engine, GenerateFunction.parse({ maxNewTokens: 10 }))(
+      ['a', 'b', 'c'].map((input, id) => ({ id, input })),
+      reporter,
+    )
+    const cancelled = reporter.outcomes.get(1)
+    assert.ok(cancelled && 'error' in cancelled && cancelled.error instanceof CancelledError)
+    for (const id of [0, 2]) {
+      const outcome = reporter.outcomes.get(id) as { value: Answer }
+      assert.equal(outcome.value.tokens.generated, 10)
+    }
+  })
+})
+
 describe('what goes wrong in a batch', () => {
   test('is tried again in halves, and blamed on the call it is tied to', async () => {
     const poison = letters.indexOf('X')
@@ -280,6 +361,7 @@ describe('what goes wrong in a batch', () => {
       model,
       tokenizer: toyTokenizer,
       endTokens: new Set([END]),
+      generation: {},
       maxPromptTokens: 99,
       maxPositions: 100,
       limits: { rows: 8, tokens: 400, cached: 10_000 },

@@ -64,6 +64,7 @@ for (const [name, abilities] of shapes) {
         model,
         tokenizer: numbers,
         endTokens,
+        generation: {},
         maxPromptTokens: 400,
         maxPositions: 512,
         longAfter: Infinity,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { createPrompter } from '../../../../src/library/kinds/causal-lm/prompt.ts'
+import { mergeSettings } from '../../../../src/library/kinds/causal-lm/settings.ts'
 import { ContextFilesError, InputError } from '../../../../src/common/task-errors.ts'
 import type { JsonValue } from '../../../../src/protocol/common.ts'
 import { toyTokenizer } from './toy.ts'
@@ -9,11 +10,11 @@ const limits = { maxTokens: 40, vocabSize: 54 }
 type Options = Parameters<typeof createPrompter>[0]
 
 const textOf = (options: Options, input: JsonValue, tokenizer = toyTokenizer) =>
-  toyTokenizer.decode(createPrompter(options, tokenizer, limits)(input))
+  toyTokenizer.decode(createPrompter(options, tokenizer, limits)(input, mergeSettings()))
 const rejects = (options: Options, input: JsonValue, message: RegExp, tokenizer = toyTokenizer) => {
   const prompt = createPrompter(options, tokenizer, limits)
   assert.throws(
-    () => prompt(input),
+    () => prompt(input, mergeSettings()),
     (error) => error instanceof InputError && message.test(error.message),
   )
 }

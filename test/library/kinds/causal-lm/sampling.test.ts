@@ -80,6 +80,24 @@ describe('sampling', () => {
     assertNear(drawMany(logits, { temperature: 1, topK: 3, topP: 0.75 }), [4 / 7, 0, 3 / 7, 0])
   })
 
+  test('draws only from tokens that are not much less likely than the likeliest', () => {
+    const logits = [4, 1, 3, 2].map((weight) => Math.log(weight))
+    assertNear(drawMany(logits, { temperature: 1, minP: 0.6 }), [4 / 7, 0, 3 / 7, 0])
+    assertNear(drawMany(logits, { temperature: 1, topK: 2, minP: 0.8 }), [1, 0, 0, 0])
+  })
+
+  test('draws the same where scores differ by rounding, even if near ties change their order', () => {
+    const near = fc.array(fc.constantFrom(0, 1e-7, 1, 1 + 1e-7), { minLength: 2, maxLength: 40 })
+    fc.assert(
+      fc.property(near, fc.integer({ min: 0, max: 99 }), (logits, percent) => {
+        const rounded = logits.map((value) => Math.round(value))
+        const options = { temperature: 1, topK: 1000 }
+        const at = (scores: number[]) => sample(scores, options, () => (percent + 0.5) / 100 + 1e-5)
+        assert.equal(at(logits), at(rounded))
+      }),
+    )
+  })
+
   test('finds the fewest tokens in a large, flat vocabulary too', () => {
     const logits = Array.from({ length: 2000 }, (_, i) => (i === 1234 ? 1 : 0))
     const drawn = new Set<number>()
