@@ -29,6 +29,7 @@ declare module '@huggingface/jinja' {
   export interface Value {
     type: string
     value: unknown
+    toString(): string
   }
   export class Environment {
     set(name: string, value: unknown): Value

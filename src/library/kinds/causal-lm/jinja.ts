@@ -27,7 +27,7 @@ const SILENT = new Set([
 const BLOCKS = ['body', 'alternate', 'defaultBlock']
 
 function markPrinted(node: unknown): unknown {
-  if (Array.isArray(node)) return node.map(markPrinted)
+  if (Array.isArray(node)) return node.map((item: unknown) => markPrinted(item))
   if (!isNode(node)) return node
   for (const [key, child] of Object.entries(node)) {
     const marked = markPrinted(child)
@@ -113,7 +113,7 @@ function represented(value: Value): string {
       return `{${entries.map(([key, item]) => `${quoted(key)}: ${represented(item)}`).join(', ')}}`
     }
     default:
-      return String(value)
+      return value.toString()
   }
 }
 

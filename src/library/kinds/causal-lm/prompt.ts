@@ -85,7 +85,7 @@ function createEncoder(
     refuseLooseSettings(parsed.data)
     if ('prompt' in parsed.data) return tokenizer.encode(parsed.data.prompt as string, true)
     if (!chat) throw new InputError(`the model has no chat template: ${NO_CHAT}`)
-    const given = parsed.data as Extract<typeof parsed.data, { messages: unknown }>
+    const given = parsed.data
     const ofInput = { tools: given.tools ?? tools, documents: given.documents ?? documents }
     return tokenizer.encode(chat(given.messages, { ...toOptions(settings), ...ofInput }), false)
   }

@@ -49,7 +49,7 @@ export function mergeSettings(...layers: readonly GenerationSettings[]): AnswerS
 /** Those of a function's options that are settings. */
 export function pickSettings(options: GenerationSettings): GenerationSettings {
   const entries = Object.entries(options).filter(([key]) => NAMES.has(key))
-  return Object.fromEntries(entries) as GenerationSettings
+  return Object.fromEntries(entries)
 }
 
 const NAMES: ReadonlySet<string> = new Set(Object.keys(GenerationSettings.shape))

@@ -317,9 +317,9 @@ describe('settings of a request', () => {
       first?.top.map(({ token }) => token),
       [best, second],
     )
-    assert.ok(Math.abs(first!.top[0]!.logprob - (scores[best!]! - total)) < 1e-9)
+    assert.ok(Math.abs(first.top[0]!.logprob - (scores[best!]! - total)) < 1e-9)
     assert.equal(first?.token === END ? best : first?.token, best)
-    assert.equal(first?.text, toyTokenizer.decode([first!.token]))
+    assert.equal(first?.text, toyTokenizer.decode([first.token]))
   })
 })
 

@@ -191,6 +191,6 @@ export const letters = '\0 abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'
 export const toyTokenizer: Tokenizer = {
   encode: (text) => [...text].map((letter) => letters.indexOf(letter)),
   decode: (tokens) => tokens.map((token) => (token === 0 ? '' : letters[token])).join(''),
-  chat: (messages) => messages.map(({ role, content }) => `${role} ${String(content)} `).join(''),
+  chat: (messages) => messages.map(({ role, content }) => `${role} ${content as string} `).join(''),
   endToken: 0,
 }
