@@ -31,14 +31,13 @@ function markPrinted(node: unknown): unknown {
   if (!isNode(node)) return node
   for (const [key, child] of Object.entries(node)) {
     const marked = markPrinted(child)
-    node[key] =
-      BLOCKS.includes(key) && Array.isArray(marked)
-        ? marked.map((item) =>
-            isNode(item) && !SILENT.has(item.type) ? { type: PRINT, output: item } : item,
-          )
-        : marked
+    node[key] = BLOCKS.includes(key) && Array.isArray(marked) ? marked.map(toPrinted) : marked
   }
   return node
+}
+
+function toPrinted(item: unknown): unknown {
+  return isNode(item) && !SILENT.has(item.type) ? { type: PRINT, output: item } : item
 }
 
 /** An interpreter that writes values as Python does. */
