@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { BundleId, BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, Name, Sha256 } from './common.ts'
+import { ClassifyFunction, EmbedFunction, ScoreFunction } from './encoder-functions.ts'
 import { GenerationSettings } from './generation.ts'
 import { isTemplate, pathsIn } from './placeholders.ts'
 
@@ -28,6 +29,8 @@ const MessageTemplate = z.strictObject({
 /** One function of a `causal-lm` context: how an input becomes a prompt, and generated text a result. */
 export const GenerateFunction = z
   .strictObject({
+    /** Told apart from functions that read whole texts. */
+    task: z.literal('generate').optional(),
     ...GenerationSettings.shape,
     /** Chat messages; rendered with the model's chat template. */
     messages: z.array(MessageTemplate).min(1).optional(),
@@ -43,15 +46,24 @@ export const GenerateFunction = z
   .refine((f) => !(f.messages && f.prompt !== undefined), 'give either messages or prompt, not both')
 export type GenerateFunction = z.infer<typeof GenerateFunction>
 
+/** One function of a `causal-lm` context: `task` says what kind, and is `generate` by default. */
+export const ModelFunction = z.discriminatedUnion('task', [
+  GenerateFunction,
+  EmbedFunction,
+  ClassifyFunction,
+  ScoreFunction,
+])
+export type ModelFunction = z.infer<typeof ModelFunction>
+
 /** Setup of the built-in engine for causal language models in the Hugging Face ONNX layout. */
 export const CausalLmSetup = z.strictObject({
   /** The bundle (a key of `bundles`) that holds config.json, tokenizer.json and onnx/. */
   model: Name,
-  /** The graph inside `onnx/`. */
+  /** The graph inside `onnx/`, or beside config.json. Default: the best one there for the slot; see docs/models.md. */
   graph: z
     .string()
     .regex(/^[\w.-]+\.onnx$/)
-    .default('model.onnx'),
+    .optional(),
   /** Most sequences generated together. */
   maxBatch: z.int().min(1).max(4096).default(64),
   /** Most prompt tokens; longer prompts are an error of that task. Default: the model's own limit. */
@@ -140,8 +152,8 @@ export const ServerSetup = z.strictObject({
   healthy: z.string().startsWith('/', 'expected a path, such as /health'),
   /** Longest that may take, seconds; a worker gives up after 15 minutes in any case. */
   startLimit: z.number().positive().max(900).default(300),
-  /** Most requests at once. */
-  concurrency: z.int().min(1).max(4096).default(8),
+  /** Most requests at once. Default: as many as make the server faster, which is found by measurement. */
+  concurrency: z.int().min(1).max(4096).optional(),
   /**
    * A key made for each server, which only it and its worker know: it is set as this variable of the server's environment, and
    * each request carries it in this header, as `Bearer KEY` in `authorization`.
@@ -179,7 +191,7 @@ export const LibrarySpec = z.discriminatedUnion('library', [
   z.strictObject({
     library: z.literal('causal-lm'),
     setup: CausalLmSetup,
-    functions: namedFunctions(GenerateFunction),
+    functions: namedFunctions(ModelFunction),
   }),
   z.strictObject({
     library: z.literal('module'),

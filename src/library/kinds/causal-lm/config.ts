@@ -22,6 +22,9 @@ export const ConfigFile = z.looseObject({
   original_max_position_embeddings: Count.nullish(),
   rope_scaling: z.looseObject({ original_max_position_embeddings: Count.nullish() }).nullish(),
   eos_token_id: TokenIds,
+  pad_token_id: TokenIds,
+  decoder_start_token_id: TokenIds,
+  forced_bos_token_id: TokenIds,
 })
 export type ConfigFile = z.infer<typeof ConfigFile>
 
@@ -39,6 +42,11 @@ export interface ModelConfig {
   longAfter: number | undefined
   /** Tokens that end an answer. */
   endTokens: ReadonlySet<number>
+  padToken: number | undefined
+  /** What every answer of a model with an encoder begins with; empty if it does not say. */
+  decoderStart: readonly number[]
+  /** The family, such as `llama` or `bert`. */
+  modelType: string | undefined
   /** How the model's authors would have it generate. */
   generation: GenerationSettings
 }
@@ -59,7 +67,14 @@ export async function readConfig(folder: string): Promise<ModelConfig> {
       `library: ${folder}/generation_config.json asks for what is not supported here, and left out: ${unsupported.join(', ')}\n`,
     )
   }
-  return { ...toModelConfig(config, generation?.eos_token_id ?? config.eos_token_id), generation: settings }
+  const first = (id: z.infer<typeof TokenIds>) => [...toTokenSet(id)].slice(0, 1)
+  const start = generation?.decoder_start_token_id ?? config.decoder_start_token_id
+  const forced = generation?.forced_bos_token_id ?? config.forced_bos_token_id
+  return {
+    ...toModelConfig(config, generation?.eos_token_id ?? config.eos_token_id),
+    decoderStart: [...first(start), ...first(forced)],
+    generation: settings,
+  }
 }
 
 /** Brings a config.json to one set of names. */
@@ -75,6 +90,9 @@ export function toModelConfig(config: ConfigFile, endTokens: z.infer<typeof Toke
     maxPositions: positions > 0 ? positions : undefined,
     longAfter: longAfter(config),
     endTokens: toTokenSet(endTokens),
+    padToken: [...toTokenSet(config.pad_token_id)][0],
+    decoderStart: [],
+    modelType: config.model_type ?? undefined,
     generation: {},
   }
 }

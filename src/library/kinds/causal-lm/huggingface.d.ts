@@ -6,7 +6,10 @@
 declare module '@huggingface/tokenizers' {
   export class Tokenizer {
     constructor(definition: object, config: object)
-    encode(text: string, options?: { add_special_tokens?: boolean }): { ids: (number | undefined)[] }
+    encode(
+      text: string,
+      options?: { text_pair?: string | null; add_special_tokens?: boolean; return_token_type_ids?: boolean },
+    ): { ids: (number | undefined)[]; token_type_ids?: number[] }
     decode(ids: number[], options?: { clean_up_tokenization_spaces?: boolean }): string
     id_to_token(id: number): string | undefined
     token_to_id(token: string): number | undefined

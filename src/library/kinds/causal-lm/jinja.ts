@@ -37,14 +37,14 @@ function markPrinted(node: unknown): unknown {
 }
 
 function toPrinted(item: unknown): unknown {
-  return isNode(item) && !SILENT.has(item.type) ? { type: PRINT, output: item } : item
+  return isNode(item) && !SILENT.has(item.type) ? { type: PRINT, value: item } : item
 }
 
 /** An interpreter that writes values as Python does. */
 export class JinjaInterpreter extends Interpreter {
   override evaluate(statement: Statement | undefined, environment: Environment): Value {
     if (!isNode(statement)) return super.evaluate(statement, environment)
-    if (statement.type === PRINT) return this.#print(statement['printed'], environment)
+    if (statement.type === PRINT) return this.#print(statement['value'], environment)
     if (isConcatenation(statement)) {
       const sides = [statement['left'], statement['right']]
       return this.#text(
@@ -57,7 +57,7 @@ export class JinjaInterpreter extends Interpreter {
   }
 
   #print(node: unknown, environment: Environment): Value {
-    return this.#text(output(this.evaluate(node as Node, environment)), environment)
+    return this.#text(toText(this.evaluate(node as Node, environment)), environment)
   }
 
   #text(text: string, environment: Environment): Value {
@@ -79,7 +79,7 @@ function isStringFilter({ type, filter }: Node): boolean {
 }
 
 /** `str(value)` of Python. */
-function output(value: Value): string {
+function toText(value: Value): string {
   switch (value.type) {
     case 'UndefinedValue':
       return ''

@@ -1,8 +1,14 @@
-import type { LibrarySpec } from '../../../protocol/context.ts'
+import { ContextFilesError } from '../../../common/task-errors.ts'
+import type { GenerateFunction, LibrarySpec } from '../../../protocol/context.ts'
+import type { EncoderFunction } from '../../../protocol/encoder-functions.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { readConfig } from './config.ts'
+import { findGraph, listGraphs } from './find-graph.ts'
 import { createGenerate, type Engine } from './generate.ts'
 import { bytesPerToken, scoresPerToken } from './graph.ts'
+import { loadPair } from './load-pair.ts'
+import { loadReader } from './load-reader.ts'
+import { type ModelFiles, toEndTokens } from './model-files.ts'
 import { loadModel, type Model } from './model.ts'
 import { cacheBudget, tokenBudget } from './plan.ts'
 import { explainCost, probe } from './probe.ts'
@@ -10,11 +16,15 @@ import { readTokenizer } from './tokenizer.ts'
 
 type CausalLmSpec = Extract<LibrarySpec, { library: 'causal-lm' }>
 
+/** Names of graphs that generate by themselves, the likeliest first. */
+const DECODERS = ['model', 'decoder_model_merged', 'decoder_with_past_model']
+
 /**
- * Loads a causal language model in the Hugging Face layout: config.json, tokenizer.json and a graph in onnx/, and, where
- * they exist, generation_config.json, tokenizer_config.json and chat_template.jinja.
+ * Loads a language model in the Hugging Face layout: config.json, tokenizer.json and graphs in onnx/, and, where they
+ * exist, generation_config.json, tokenizer_config.json and chat templates. What kind of model it is follows from the
+ * graphs, and from what the context's functions ask for.
  *
- * @throws {BundleError} naming the file that is missing, broken, of another model or not supported
+ * @throws {ContextFilesError} naming the file that is missing, broken, of another model or not supported
  */
 export async function loadCausalLm(
   setup: Setup,
@@ -23,11 +33,37 @@ export async function loadCausalLm(
   const folder = bundleFolder(setup, options.model)
   const config = await readConfig(folder)
   const tokenizer = await readTokenizer(folder)
-  const model = await loadModel(folder, config, {
-    graph: options.graph,
-    threads: options.threads ?? setup.threads,
-    device: setup.device,
-  })
+  const threads = options.threads ?? setup.threads
+  const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
+  const graphs = await listGraphs(folder)
+
+  const all = Object.entries(functions)
+  const reading = all.filter((entry): entry is [string, EncoderFunction] => isReading(entry[1]))
+  const generating = all.filter((entry): entry is [string, GenerateFunction] => !isReading(entry[1]))
+  if (generating.length === 0) return loadReader(files, graphs, new Map(reading))
+  if (reading.length > 0) {
+    throw new ContextFilesError(
+      `${reading[0]?.[0]} reads whole texts and ${generating[0]?.[0]} generates, for which models are loaded differently: make two contexts of them`,
+    )
+  }
+  const isPair = graphs.some(({ path }) => /(?:^|\/)encoder_model/.test(path))
+  return isPair
+    ? loadPair(files, graphs, new Map(generating))
+    : loadDecoder(files, graphs, new Map(generating))
+}
+
+function isReading(how: GenerateFunction | EncoderFunction): how is EncoderFunction {
+  return 'task' in how && how.task !== 'generate'
+}
+
+async function loadDecoder(
+  files: ModelFiles,
+  graphs: Awaited<ReturnType<typeof listGraphs>>,
+  functions: ReadonlyMap<string, GenerateFunction>,
+): Promise<LoadedContext> {
+  const { folder, config, tokenizer, options, threads, device } = files
+  const { path: graph } = findGraph(folder, graphs, { graph: options.graph, device, stems: DECODERS })
+  const model = await loadModel(folder, config, { graph, threads, device })
   const maxPositions = config.maxPositions ?? Infinity
   const longAfter = config.longAfter ?? Infinity
   const abilities = await probe(model, Math.min(maxPositions, longAfter))
@@ -41,7 +77,7 @@ export async function loadCausalLm(
   const engine: Engine = {
     model,
     tokenizer,
-    endTokens: toEndTokens(config.endTokens, tokenizer.endToken),
+    endTokens: toEndTokens(files),
     generation: config.generation,
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
     maxPositions,
@@ -55,7 +91,7 @@ export async function loadCausalLm(
   }
   return {
     level: model.level,
-    functions: new Map(Object.entries(functions).map(([name, how]) => [name, createGenerate(engine, how)])),
+    functions: new Map([...functions].map(([name, how]) => [name, createGenerate(engine, how)])),
     close() {
       reportCrossings(model)
       return model.close()
@@ -70,9 +106,4 @@ function reportCrossings({ crossed: { passes, there, back }, path }: Model): voi
   process.stderr.write(
     `library: ${path} ran ${passes} passes on the device; ${each(there)} bytes went there for each, and ${each(back)} came back\n`,
   )
-}
-
-/** The tokenizer's end token stands in where the model's config names none. */
-function toEndTokens(configured: ReadonlySet<number>, named: number | undefined): ReadonlySet<number> {
-  return configured.size > 0 || named === undefined ? configured : new Set([named])
 }

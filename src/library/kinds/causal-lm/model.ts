@@ -60,7 +60,7 @@ export interface Crossed {
 }
 
 export interface ModelOptions {
-  /** File name inside `onnx/`. */
+  /** Path in the model's folder. */
   graph: string
   threads: number
   /** The slot's accelerator, or `cpu`. */
@@ -74,7 +74,7 @@ export interface ModelOptions {
  */
 export async function loadModel(folder: string, config: ModelConfig, options: ModelOptions): Promise<Model> {
   const runtime = await import('onnxruntime-node')
-  const path = join(folder, 'onnx', options.graph)
+  const path = join(folder, options.graph)
   const bytes = (await sizeOf(path)) + (await sizeOf(`${path}_data`, 0))
   const open = async (provider: Provider): Promise<Model> => {
     const session = await openSession(runtime, path, provider, options)

@@ -16,7 +16,7 @@ interface Group {
   left: number
 }
 
-/** A desk at which each answer of a call counts as a call. */
+/** A reporter for which each answer of a call counts as a call. */
 export interface SampleReporter extends CallReporter {
   /** The calls to run for the `n` answers to a call. */
   split(call: Call, n: number): Call[]

@@ -9,12 +9,16 @@ import { readJson, requireJson } from './model-folder.ts'
 export interface Tokenizer {
   /** Tokens of a text. `special` adds those that the model expects around any text, such as one for its beginning. */
   encode: (text: string, special: boolean) => number[]
+  /** A text, or a pair of them, with all special tokens, and which of the two each token belongs to. */
+  encodePair: (text: string, pair: string | undefined) => { tokens: number[]; types: number[] }
   /** Text of tokens, special ones left out. What is not whole UTF-8 ends in U+FFFD. */
   decode: (tokens: readonly number[]) => string
   /** The model's chat templates; undefined if it has none. */
   chat: Chat | undefined
   /** The token named as the end of a text, if one is. */
   endToken: number | undefined
+  /** The token named as padding, if one is. */
+  padToken: number | undefined
 }
 
 const SpecialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish()
@@ -59,18 +63,24 @@ export async function readTokenizer(folder: string): Promise<Tokenizer> {
   const shown = (id: number) => !hidden.has(id) && tokenizer.id_to_token(id) !== undefined
   const clean = config.clean_up_tokenization_spaces ?? false
   const special = Object.fromEntries(SPECIAL.map((name) => [name, textOf(config[name])]))
-  const endToken = special['eos_token']
+  const idOf = (token: string | undefined) => (token === undefined ? undefined : tokenizer.token_to_id(token))
   return {
     encode(text, special) {
       const { ids } = tokenizer.encode(text, { add_special_tokens: special })
       return ids.map((id) => id ?? noToken(text))
+    },
+    encodePair(text, pair) {
+      const options = { text_pair: pair ?? null, add_special_tokens: true, return_token_type_ids: true }
+      const { ids, token_type_ids: types } = tokenizer.encode(text, options)
+      return { tokens: ids.map((id) => id ?? noToken(text)), types: types ?? ids.map(() => 0) }
     },
     decode(tokens) {
       const ids = tokens.filter(shown)
       return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
     },
     chat: await readChat(folder, config.chat_template, special),
-    endToken: endToken === undefined ? undefined : tokenizer.token_to_id(endToken),
+    endToken: idOf(special['eos_token']),
+    padToken: idOf(special['pad_token']),
   }
 }
 

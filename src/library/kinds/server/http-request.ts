@@ -20,6 +20,14 @@ export class FailingServerError extends ServerError {
   override name = 'ServerError'
 }
 
+/** The server has too much to do, and says so: the same request may be answered later. */
+export class BusyError extends FailingServerError {
+  override name = 'BusyError'
+}
+
+/** Statuses by which servers turn requests away that they have no room for. */
+const BUSY = [429, 503]
+
 /** How much of an answer that is an error is told, characters. */
 const QUOTE = 2_000
 
@@ -36,8 +44,9 @@ export async function ask(server: Dispatcher, how: ServerFunction, input: JsonVa
     method === 'GET' ? undefined : body === undefined ? input : render(body, within(input), 'the input')
   const { statusCode, text } = await exchange(server, { method, path, what }, sent)
   if (statusCode < 200 || statusCode > 299) {
-    const Kind = statusCode >= 500 ? FailingServerError : ServerError
-    throw new Kind(`${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`)
+    const message = `${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`
+    if (BUSY.includes(statusCode)) throw new BusyError(message)
+    throw statusCode >= 500 ? new FailingServerError(message) : new ServerError(message)
   }
   const value = text === '' ? null : parse(text, what)
   return result === undefined ? value : render(result, within(value), `the answer to ${what}`)

@@ -12,9 +12,10 @@ import {
   type Setup,
 } from '../../runtime/library-kind.ts'
 import { logOf, appendOutput, type CapturedOutput } from '../../runtime/captured-output.ts'
-import { ask, ConnectionError, FailingServerError, ServerError } from './http-request.ts'
+import { ask, BusyError, ConnectionError, FailingServerError, ServerError } from './http-request.ts'
 import { type Endpoint, openEndpoint, PortTakenError } from './endpoint.ts'
 import { renderText } from './render.ts'
+import { createRequestGate } from './request-gate.ts'
 
 type ServerSpec = Extract<LibrarySpec, { library: 'server' }>
 
@@ -50,7 +51,7 @@ interface Running {
  * @throws {ServerError} if it is not healthy in time, ChildGone if it ends before; `stack` is the last it has written
  */
 export async function loadServer(setup: Setup, spec: ServerSpec): Promise<LoadedContext> {
-  const { concurrency } = spec.setup
+  const gate = createRequestGate(spec.setup.concurrency)
   const lost = Promise.withResolvers<Error>()
   let running: Running
   let mending: Promise<boolean> | undefined
@@ -58,7 +59,7 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
   let replaced: Running | undefined
 
   async function start(): Promise<void> {
-    const started = await startServer(setup, spec)
+    const started = await startServer(setup, spec, gate.lanes)
     running = started
     void started.child.gone.then((reason) => {
       if (started !== replaced) lost.resolve(reason)
@@ -101,23 +102,27 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
   const toRunFunction = (how: ServerFunction): RunFunction => {
     return async (window, reporter) => {
       for (const call of window) {
-        for (const begun of await reporter.begin([call])) reporter.end(begun, await outcomeOf(begun, how))
+        await gate.enter()
+        const [begun] = await reporter.begin([call])
+        const outcome = begun && (await gate.retry(() => outcomeOf(begun, how), isBusy))
+        gate.leave(outcome ? 'answered' : 'unused')
+        if (begun && outcome) reporter.end(begun, outcome)
       }
     }
   }
   return {
     level: setup.device === 'cpu' ? 'memory' : 'device',
     functions: new Map(Object.entries(spec.functions).map(([name, how]) => [name, toRunFunction(how)])),
-    lanes: concurrency,
+    lanes: gate.lanes,
     lost: lost.promise,
     close: () => running.close(),
   }
 }
 
-async function startServer(setup: Setup, spec: ServerSpec): Promise<Running> {
+async function startServer(setup: Setup, spec: ServerSpec, connections: number): Promise<Running> {
   for (let tries = 1; ; tries++) {
     try {
-      return await startOnce(setup, spec)
+      return await startOnce(setup, spec, connections)
     } catch (error) {
       if (!(error instanceof PortTakenError) || tries === TRIES) throw error
       process.stderr.write(`library: ${error.message}; starting it at another port\n`)
@@ -125,7 +130,7 @@ async function startServer(setup: Setup, spec: ServerSpec): Promise<Running> {
   }
 }
 
-async function startOnce(setup: Setup, spec: ServerSpec): Promise<Running> {
+async function startOnce(setup: Setup, spec: ServerSpec, connections: number): Promise<Running> {
   await using cleanup = new AsyncDisposableStack()
   const endpoint = cleanup.use(await openEndpoint(spec.setup))
   const [program, ...args] = spec.setup.command.map((word) =>
@@ -135,7 +140,7 @@ async function startOnce(setup: Setup, spec: ServerSpec): Promise<Running> {
   const child = startContextProcess(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
   const output = keepOutput(child)
   const server = endpoint.open(child.process.pid ?? 0, {
-    connections: spec.setup.concurrency,
+    connections,
     maxResponseSize: limits.value,
     // How long a call may take is its worker's business.
     headersTimeout: 0,
@@ -150,6 +155,10 @@ async function startOnce(setup: Setup, spec: ServerSpec): Promise<Running> {
   }
   const running = cleanup.move()
   return { child, server, output, close: () => running.disposeAsync() }
+}
+
+function isBusy(outcome: CallOutcome): boolean {
+  return 'error' in outcome && outcome.error instanceof BusyError
 }
 
 function placeholder(path: string, setup: Setup, { words }: Endpoint): string | undefined {

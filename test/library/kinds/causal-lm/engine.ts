@@ -13,17 +13,20 @@ export const numbers: Tokenizer = {
   decode: (tokens) => tokens.join(' '),
   chat: undefined,
   endToken: undefined,
+  padToken: undefined,
+  encodePair: (text) => ({ tokens: numbers.encode(text, true), types: [] }),
 }
 
 /** The engine with a model folder, for tokens instead of texts. Answers have 12 tokens, whichever they are. */
 export async function openEngine(folder: string, changes: Partial<Engine> = {}, device = 'cpu') {
   const config = await readConfig(folder)
-  const model = await loadModel(folder, config, { graph: 'model.onnx', threads: 1, device })
+  const model = await loadModel(folder, config, { graph: 'onnx/model.onnx', threads: 1, device })
   const longAfter = config.longAfter ?? Infinity
   const engine: Engine = {
     model,
     tokenizer: numbers,
     endTokens: new Set(),
+    generation: {},
     maxPromptTokens: 400,
     maxPositions: 512,
     longAfter,

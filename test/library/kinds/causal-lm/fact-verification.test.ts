@@ -9,7 +9,7 @@ import type { Answer } from '../../../../src/library/kinds/causal-lm/answer.ts'
 import { readTokenizer } from '../../../../src/library/kinds/causal-lm/tokenizer.ts'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
-import { ContextFile, LibrarySpec } from '../../../../src/protocol/context.ts'
+import { ContextFile, type GenerateFunction, LibrarySpec } from '../../../../src/protocol/context.ts'
 import { acceptKind } from '../../support/kind-suite.ts'
 import { valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'
@@ -43,7 +43,7 @@ const { name: _, bundles, ...rest } = file
 const spec = LibrarySpec.parse(rest)
 if (spec.library !== 'causal-lm') throw new Error('the example is of another kind')
 const { setup, functions } = spec
-const { choices: _choices, ...plain } = functions['verify']!
+const { choices: _choices, ...plain } = functions['verify'] as GenerateFunction
 
 /** The example's context with more ways to answer, and set up with `changes`. */
 function exampleSetup(changes: object = {}) {

@@ -300,7 +300,7 @@ describe('settings of a request', () => {
     )
     const [first] = await plant().answer([request({ ...how, n: 1 })])
     assert.deepEqual(answers[0], first, 'the first one is that of a request for one')
-    const apart = plant({ limits: { rows: 1, tokens: 1, cached: 1, padding: false } })
+    const apart = plant({ limits: { rows: 1, tokens: 1, cached: 1 } })
     assert.deepEqual((await apart.runAll([request(how)]))[0], value)
   })
 

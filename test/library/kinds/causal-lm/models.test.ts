@@ -17,6 +17,8 @@ const numbers: Tokenizer = {
   decode: (tokens) => tokens.join(' '),
   chat: undefined,
   endToken: undefined,
+  padToken: undefined,
+  encodePair: (text) => ({ tokens: numbers.encode(text, true), types: [] }),
 }
 
 interface Expected {
@@ -48,7 +50,7 @@ for (const [name, abilities] of shapes) {
     before(async () => {
       const config = await readConfig(folder)
       endTokens = config.endTokens
-      model = await loadModel(folder, config, { graph: 'model.onnx', threads: 1, device: 'cpu' })
+      model = await loadModel(folder, config, { graph: 'onnx/model.onnx', threads: 1, device: 'cpu' })
       const lines = (await readFile(`${folder}/expected.jsonl`, 'utf8')).trim().split('\n')
       expected = lines.map((line) => JSON.parse(line) as Expected)
     })

@@ -193,4 +193,6 @@ export const toyTokenizer: Tokenizer = {
   decode: (tokens) => tokens.map((token) => (token === 0 ? '' : letters[token])).join(''),
   chat: (messages) => messages.map(({ role, content }) => `${role} ${content as string} `).join(''),
   endToken: 0,
+  padToken: undefined,
+  encodePair: (text) => ({ tokens: toyTokenizer.encode(text, true), types: [] }),
 }
