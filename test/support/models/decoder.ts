@@ -34,6 +34,8 @@ export interface DecoderShape {
   /** Positions are an input, counted by the mask, or counted by columns, padding included. */
   positions: 'input' | 'mask' | 'columns'
   type: 'float32' | 'float16'
+  /** Whether it wants to be told if there is something to go on from, as merged decoders do. */
+  branches: boolean
   /** Name of an input that limits for how many positions, from the end, logits are computed. */
   keepLogits: string | undefined
   /** Rotary frequencies change once a sequence of the batch, padding included, is longer than this. */
@@ -62,6 +64,7 @@ export const smallDecoder: DecoderShape = {
   attention: 'plain',
   positions: 'input',
   type: 'float32',
+  branches: false,
   keepLogits: undefined,
   longAfter: undefined,
   matrices: 'float',
@@ -90,6 +93,7 @@ export function writeDecoder(changes: Partial<DecoderShape> = {}): Uint8Array {
   const g = new GraphWriter()
   const w = createWeights(g, shape)
   const frame = openFrame(g, w, shape)
+  if (shape.branches) g.input('use_cache_branch', 'bool', [1])
   const embedding = w.table('embed_tokens', shape.vocabSize, shape.hidden)
   let x = g.op('Gather', [embedding, frame.ids])
   let cache: Cache | undefined

@@ -32,7 +32,8 @@ export async function openGreedy(path: string): Promise<{ greedy: Greedy; close:
           )
         else if (name === 'attention_mask') {
           feeds[name] = integers(Array<number>(seen + tokens.length).fill(1), [1, seen + tokens.length])
-        } else if (/logits_to_keep/.test(name)) feeds[name] = integers([1], [])
+        } else if (name === 'use_cache_branch') feeds[name] = new Tensor('bool', [seen > 0], [1])
+        else if (/logits_to_keep/.test(name)) feeds[name] = integers([1], [])
       }
       for (const info of state) feeds[info.name] = held.get(info.out) ?? blank(info)
       const results = await session.run(feeds)

@@ -6,7 +6,7 @@ import { batches } from './encode.ts'
 import type { Logits } from './sampling.ts'
 import { type ModelOptions, openSession } from './model.ts'
 import { takeRows, toScores } from './tensor-rows.ts'
-import { integerTensor, makeTensor } from './tensors.ts'
+import { booleanTensor, integerTensor, makeTensor } from './tensors.ts'
 import type { Row } from './writing.ts'
 
 /*
@@ -135,7 +135,7 @@ function createSteps(
       const { inputNames } = encoder
       const feeds = { input_ids: ids, ...(inputNames.includes('attention_mask') && { attention_mask: mask }) }
       const outputs = await encoder.run(feeds)
-      const states = outputs['last_hidden_state'] ?? (Object.values(outputs)[0])
+      const states = outputs[encoder.outputNames[0] as string] as Tensor
       return { states, mask, past: emptyPast(prompts.length) }
     },
     async write(memory: Memory, tokens: readonly (readonly number[])[], first: boolean) {
@@ -146,7 +146,7 @@ function createSteps(
         ...Object.fromEntries(memory.past),
       }
       if (decoder.inputNames.includes(MASK)) feeds[MASK] = memory.mask
-      if (decoder.inputNames.includes(BRANCH)) feeds[BRANCH] = new runtime.Tensor('bool', [!first], [1])
+      if (decoder.inputNames.includes(BRANCH)) feeds[BRANCH] = booleanTensor(!first)
       const outputs = await decoder.run(feeds, fetched)
       // Once its caches are there, what the decoder knows of the prompt stays as it is; graphs give something empty then.
       const past = new Map(

@@ -37,6 +37,8 @@ export interface Graph {
   readonly hasPositions: boolean
   /** The input that limits for how many positions, from the end, logits are computed. */
   readonly keepLogits: { readonly name: string; readonly dims: readonly number[] } | undefined
+  /** Whether it wants to be told if there is something to go on from (`use_cache_branch`). */
+  readonly hasBranches: boolean
   /** What it remembers, part by part. */
   readonly state: readonly StatePort[]
   readonly logitsType: FloatType
@@ -47,6 +49,10 @@ const IDS = 'input_ids'
 const MASK = 'attention_mask'
 const POSITIONS = 'position_ids'
 const KEEP_LOGITS = ['num_logits_to_keep', 'logits_to_keep']
+/** Graphs that can start and go on are told by it which of the two they do. */
+const BRANCH = 'use_cache_branch'
+/** Outputs of models that make vectors of texts. */
+const OF_TEXTS = ['last_hidden_state', 'sentence_embedding', 'token_embeddings']
 
 /**
  * Reads a graph's inputs and outputs.
@@ -73,6 +79,7 @@ export function readGraph(
   return {
     integers: new Map(inputs.filter(isInteger).map((info) => [info.name, integerType(path, info)])),
     hasMask: names.has(MASK),
+    hasBranches: names.has(BRANCH),
     hasPositions: names.has(POSITIONS),
     keepLogits: keepLogits && { name: keepLogits.name, dims: keepLogits.shape?.length ? [1] : [] },
     state,
@@ -143,10 +150,16 @@ function checkNames(
   const orphan = outputs.find(({ name }) => /present/i.test(name) && !given.has(name))
   if (orphan && paired.size > 0) fail(path, `has no input that its output ${orphan.name} goes on from`)
   if (paired.size === 0)
-    fail(path, 'takes no KV cache (past_key_values.N.key): export the model with its past')
+    fail(
+      path,
+      outputs.some(({ name, shape }) => OF_TEXTS.includes(name) || (name === 'logits' && shape?.length === 2))
+        ? 'reads whole texts and does not go on from them: call it by functions with `task: embed`, `classify` or `score`'
+        : 'takes no KV cache (past_key_values.N.key): export the model with its past',
+    )
   if (!inputs.some(({ name }) => name === IDS))
     fail(path, `has no input ${IDS}: export the model for text generation`)
-  const unknown = inputs.filter((info) => !isInteger(info) && !paired.has(info.name)).map(({ name }) => name)
+  const isKnown = (info: ValueInfo) => isInteger(info) || paired.has(info.name) || info.name === BRANCH
+  const unknown = inputs.filter((info) => !isKnown(info)).map(({ name }) => name)
   if (unknown.length > 0)
     fail(path, `wants inputs that are not supported: ${unknown.join(', ')}; use another graph`)
   if (!outputs.some(({ name }) => name === 'logits')) {

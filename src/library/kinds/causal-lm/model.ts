@@ -9,7 +9,7 @@ import type { Logits } from './sampling.ts'
 import { readOutputNames } from './onnx-outputs.ts'
 import { createDeviceStore } from './device-state.ts'
 import { createMemoryStore, type State, type StateStore } from './state.ts'
-import { integerTensor, makeTensor, type Numbers } from './tensors.ts'
+import { booleanTensor, integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
 /* The one place that calls onnxruntime: a graph loaded from disk, and its forward pass. */
 
@@ -275,6 +275,7 @@ function toFeeds(graph: Graph, pass: Pass): Record<string, Tensor> {
   integers('attention_mask', pass.mask, [rows, pass.mask.length / rows])
   integers('position_ids', pass.positions, [rows, width])
   if (graph.keepLogits) integers(graph.keepLogits.name, [pass.scored], graph.keepLogits.dims)
+  if (graph.hasBranches) feeds['use_cache_branch'] = booleanTensor(state.columns > 0)
   graph.state.forEach(({ input }, i) => (feeds[input] = state.tensors[i] as Tensor))
   return feeds
 }

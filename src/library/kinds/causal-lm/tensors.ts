@@ -41,6 +41,10 @@ export function integerTensor(type: IntegerType, values: ArrayLike<number>, dims
     : new Tensor('int32', Int32Array.from(values), dims)
 }
 
+export function booleanTensor(value: boolean): Tensor {
+  return new Tensor('bool', [value], [1])
+}
+
 /** Writes the low halves only, which is many times faster than making a BigInt of each value. None is negative. */
 function toInt64(values: ArrayLike<number>): BigInt64Array {
   const wide = new BigInt64Array(values.length)

@@ -77,6 +77,7 @@ describe('a graph', () => {
           ['position_ids', 'int64'],
         ],
         hasMask: true,
+        hasBranches: false,
         hasPositions: true,
         keepLogits: undefined,
         state: ['0.key', '0.value', '1.key', '1.value'].map((part) => ({

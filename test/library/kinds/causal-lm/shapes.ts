@@ -14,6 +14,8 @@ export const shapes: Readonly<Record<string, FamilyShape>> = {
   // SmolLM2, TinyLlama, Qwen2.5, OLMo2, Granite 3: positions are told, everything before is seen.
   'full attention': {},
   'full attention with the last logits alone': { keepLogits: 'num_logits_to_keep' },
+  // Older exports of optimum: decoder_model_merged.onnx.
+  'a branch to start and one to go on': { branches: true },
   'positions counted by the mask': { positions: 'mask' },
   'positions counted by columns': { positions: 'columns' },
   'half precision': { type: 'float16' },

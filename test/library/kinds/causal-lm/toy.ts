@@ -67,6 +67,7 @@ export function createToy(options: ToyOptions = {}): ToyModel {
     graph: {
       integers: new Map([['input_ids', 'int64']]),
       hasMask: true,
+      hasBranches: false,
       hasPositions: true,
       keepLogits: undefined,
       state: [],
