@@ -9,6 +9,7 @@ import {
   type SessionEnd,
   MEMORY_LIMIT,
   type LibraryPhase,
+  timeLimitOutcome,
 } from '../policy/crash-attribution.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import {
@@ -89,6 +90,9 @@ const CANCELLED_MS = 10_000
 /** How often it is looked at whether others still run beside a call that was cancelled, milliseconds. */
 const CANCELLED_CHECK_MS = 1_000
 
+/** How long a library that ends calls by itself may take for it, milliseconds: one step. */
+const ENDING_MS = 5_000
+
 /** A window's part that must be free before it is filled up again: calls travel in groups. */
 const REFILL = 1 / 4
 
@@ -97,6 +101,8 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
   const context = options.setup.context.id
   const library = startLibrary(options)
   const inFlight = noCallsInFlight()
+  /** Whether it ends calls that run within a step when they are cancelled, and need not be ended itself. */
+  const endsCalls = options.setup.context.spec.library === 'causal-lm'
   let phase: LibraryPhase = 'setup'
   let cause: { name: string; message: string } | undefined
   let busySince = 0
@@ -228,7 +234,14 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     release(ended.map(({ call }) => call))
     for (const { call, result } of ended) {
       if (result.blobs) void deliver(call.task, result, ms, { ...logOf(result.log), blobs: result.blobs })
-      else finishTask(taskQueue, call.task, outcomeOf(result), ms, logOf(result.log))
+      else
+        finishTask(
+          taskQueue,
+          call.task,
+          timeLimitOutcome(call, result.error) ?? outcomeOf(result),
+          ms,
+          logOf(result.log),
+        )
     }
     const done = ended.filter(({ result }) => 'value' in result)
     const longestMs = done.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
@@ -239,9 +252,14 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
   function checkLimits() {
     const now = performance.now()
     for (const call of inFlight.calls.values()) {
-      if (timeLimitOf(call) <= now) call.overdue = true
-      else limits.set(timeLimitOf(call))
-      if (call.overdue) kill('TimeLimit', 'a call met its time limit')
+      const limit = timeLimitOf(call)
+      if (limit <= now && !call.overdue) {
+        call.overdue = true
+        if (endsCalls) library.cancel([call.id])
+      }
+      const last = endsCalls ? limit + ENDING_MS : limit
+      if (last <= now) kill('TimeLimit', 'a call met its time limit')
+      else limits.set(Math.max(limit, call.overdue ? last : 0))
     }
     checkCancelled(now)
   }
@@ -296,6 +314,10 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     feed,
     forget(isGone, isCancelled) {
       const now = performance.now()
+      const unwanted = [...inFlight.calls.values()].filter(
+        ({ task, begunAt, endBy }) => begunAt !== undefined && endBy === undefined && isCancelled(task),
+      )
+      if (endsCalls && unwanted.length > 0) library.cancel(unwanted.map(({ id }) => id))
       markUnwanted(inFlight, isCancelled, now + Math.max(setupMs, options.cancelledMs ?? CANCELLED_MS))
       const calls = withdrawWaiting(inFlight, isGone)
       release(calls)

@@ -64,6 +64,13 @@ function endOf({ phase, cause }: ProcessEnd, error: TaskError, blamed: readonly 
   return { how: 'died', idle: blamed.length === 0 && cause?.name !== MEMORY_LIMIT, error }
 }
 
+/** What becomes of a call that its library has ended at its time limit; undefined if it has ended in another way. */
+export function timeLimitOutcome(call: InFlightCall, error: TaskError | undefined): Outcome | undefined {
+  if (!call.overdue || call.endBy !== undefined || error?.name !== 'CancelledError') return undefined
+  const message = `still running after ${call.task.timeLimitMs} ms, its time limit: it was ended`
+  return { status: 'crash', error: { name: 'TimeLimit', message } }
+}
+
 function crash({ task, overdue, endBy }: InFlightCall, error: TaskError): Outcome {
   if (!overdue) return { status: 'crash', error }
   const after = endBy === undefined ? `${task.timeLimitMs} ms, its time limit` : 'it was cancelled'
