@@ -1,10 +1,9 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
-import * as runtime from 'onnxruntime-node'
 import { ContextFilesError } from '../../../common/task-errors.ts'
 import type { CallReporter } from '../../runtime/library-kind.ts'
 import { batches } from './encode.ts'
 import type { Logits } from './sampling.ts'
-import { type ModelOptions, openSession } from './model.ts'
+import { openSession, type SessionOptions } from './session.ts'
 import { takeRows, toScores } from './tensor-rows.ts'
 import { booleanTensor, integerTensor, makeTensor } from './tensors.ts'
 import type { Row } from './writing.ts'
@@ -23,7 +22,7 @@ export interface EncoderDecoder {
   close(): Promise<void>
 }
 
-export interface EncoderDecoderOptions extends Omit<ModelOptions, 'graph'> {
+export interface EncoderDecoderOptions extends SessionOptions {
   /** Tokens that every answer begins with, at least one; they are not part of it. */
   start: readonly number[]
   padToken: number
@@ -52,8 +51,8 @@ export async function loadEncoderDecoder(
   paths: { encoder: string; decoder: string },
   options: EncoderDecoderOptions,
 ): Promise<EncoderDecoder> {
-  const encoder = await openSession(runtime, paths.encoder, options)
-  const decoder = await openSession(runtime, paths.decoder, options)
+  const encoder = await openSession(paths.encoder, options)
+  const decoder = await openSession(paths.decoder, options)
   const vocabSize = checkDecoder(paths.decoder, decoder.session, options.vocabSize)
   const steps = createSteps(encoder.session, decoder.session, options)
   return {

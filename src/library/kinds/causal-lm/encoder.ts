@@ -34,11 +34,7 @@ const KNOWN = new Set(['input_ids', 'attention_mask', 'token_type_ids', 'positio
 const PAST = /^past_key_values\.|^past_/
 
 /** @throws {ContextFilesError} naming the graph when it cannot be loaded, or wants what is not known here */
-export async function loadEncoder(
-  path: string,
-  padToken: number,
-  options: SessionOptions,
-): Promise<Encoder> {
+export async function loadEncoder(path: string, padToken: number, options: SessionOptions): Promise<Encoder> {
   const { session, level } = await openSession(path, options)
   const unknown = session.inputNames.filter((name) => !KNOWN.has(name) && !PAST.test(name))
   if (unknown.length > 0) {

@@ -44,6 +44,8 @@ export async function openSession(
     })
   })
   if (refusals.length > 0)
-    process.stderr.write(`library: ${device} cannot be used, ${path} runs on the CPU: ${refusals.join('; ')}\n`)
+    process.stderr.write(
+      `library: ${device} cannot be used, ${path} runs on the CPU: ${refusals.join('; ')}\n`,
+    )
   return { session, level: 'memory' }
 }
