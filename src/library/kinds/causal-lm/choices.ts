@@ -15,7 +15,7 @@ export interface ChoiceState {
   readonly label: string | undefined
   /** Where a token leads; undefined if no choice lies there. */
   follow(token: number): ChoiceState | undefined
-  /** All tokens that lead somewhere. Tries the whole vocabulary the first time. */
+  /** All tokens that lead somewhere, in the order of their ids. */
   tokens(): readonly number[]
 }
 
@@ -24,6 +24,7 @@ export interface Vocabulary {
   readonly size: number
   readonly endTokens: ReadonlySet<number>
   readonly decode: Tokenizer['decode']
+  readonly candidates: Tokenizer['candidates']
 }
 
 /** States that are remembered; those a strange model wanders through beyond them are worked out each time. */
@@ -32,12 +33,18 @@ const STATES_MAX = 10_000
 /** The state before the first token. States are shared by all calls and remember where tokens lead. */
 export function startChoice(
   choices: readonly string[],
-  { size, endTokens, decode }: Vocabulary,
+  { size, endTokens, decode, candidates }: Vocabulary,
 ): ChoiceState {
   const labels = new Map(choices.map((choice) => [choice.trim(), choice]))
   if (labels.size < choices.length)
     throw new ContextFilesError(`two of the choices are alike: ${choices.join(', ')}`)
   let states = 0
+  let possible: readonly number[] | undefined
+  /** Tokens that can be part of any choice: to try the whole vocabulary in each state would take seconds. */
+  const tokensOfChoices = () =>
+    (possible ??= [...new Set([...candidates([...labels.keys()]), ...endTokens])]
+      .filter((token) => token < size)
+      .sort((a, b) => a - b))
   return stateAt([], [...labels.keys()])
 
   /** The state after some tokens, whose text can become the choices of `open`. */
@@ -57,7 +64,7 @@ export function startChoice(
     return {
       label: open.length === 1 ? labels.get(open[0] as string) : undefined,
       follow,
-      tokens: () => (leading ??= Array.from({ length: size }, (_, token) => token).filter(follow)),
+      tokens: () => (leading ??= tokensOfChoices().filter(follow)),
     }
   }
 

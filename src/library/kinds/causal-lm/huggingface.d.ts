@@ -20,6 +20,8 @@ declare module '@huggingface/tokenizers' {
   /** What turns the words of a text into tokens. */
   export interface TokenizerModel {
     readonly tokens_to_ids: Map<string, number>
+    /** The tokens as the model spells them, by id. */
+    readonly vocab: readonly (string | undefined)[]
     encode(words: string[]): string[]
   }
 }

@@ -35,9 +35,9 @@ const TURN_MS = 10
 /** @returns a function that makes a call rows, one for each answer, and throws what is wrong with its input */
 export function createPreparer(speaker: Speaker, options: GenerateFunction): ToRows {
   const { tokenizer, vocabSize, endTokens, maxPromptTokens, maxPositions, generation, answerStart } = speaker
-  const { decode } = tokenizer
+  const { decode, candidates } = tokenizer
   const toPrompt = createPrompter(options, tokenizer, { maxTokens: maxPromptTokens, vocabSize })
-  const vocabulary = { size: vocabSize, endTokens, decode }
+  const vocabulary = { size: vocabSize, endTokens, decode, candidates }
   const choice = options.choices && startChoice(options.choices, vocabulary)
   const usual = pickSettings(options)
   return (call, reporter) => {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { ContextFilesError, InputError } from '../../../common/task-errors.ts'
 import { type Chat, ChatTemplates, readChat } from './chat.ts'
 import { readJson, requireJson } from './model-folder.ts'
+import { findCandidates } from './token-pieces.ts'
 
 /** Text to tokens and back, as the model's own files say. */
 export interface Tokenizer {
@@ -13,6 +14,8 @@ export interface Tokenizer {
   encodePair: (text: string, pair: string | undefined) => { tokens: number[]; types: number[] }
   /** Text of tokens, special ones left out. What is not whole UTF-8 ends in U+FFFD. */
   decode: (tokens: readonly number[]) => string
+  /** All tokens that may be part of one of these texts, white space around it included, and some that may not. */
+  candidates: (texts: readonly string[]) => number[]
   /** The model's chat templates; undefined if it has none. */
   chat: Chat | undefined
   /** The token named as the end of a text, if one is. */
@@ -78,6 +81,7 @@ export async function readTokenizer(folder: string): Promise<Tokenizer> {
       const ids = tokens.filter(shown)
       return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
     },
+    candidates: (texts) => findCandidates(tokenizer.model.vocab, texts),
     chat: await readChat(folder, config.chat_template, special),
     endToken: idOf(special['eos_token']),
     padToken: idOf(special['pad_token']),

@@ -15,12 +15,14 @@ const characters: Vocabulary = {
   size: letters.length,
   endTokens: new Set([END]),
   decode: toyTokenizer.decode,
+  candidates: toyTokenizer.candidates,
 }
 
 /** A vocabulary of whole pieces of text; the first is the end token. */
 function pieces(...texts: string[]): Vocabulary {
   const decode = (tokens: readonly number[]) => tokens.map((token) => texts[token]).join('')
-  return { size: texts.length, endTokens: new Set([END]), decode }
+  const candidates = () => [...texts.keys()]
+  return { size: texts.length, endTokens: new Set([END]), decode, candidates }
 }
 
 function follow(state: ChoiceState, tokens: readonly number[]): ChoiceState | undefined {

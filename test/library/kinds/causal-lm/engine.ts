@@ -14,6 +14,7 @@ export const numbers: Tokenizer = {
   chat: undefined,
   endToken: undefined,
   padToken: undefined,
+  candidates: () => [],
   encodePair: (text) => ({ tokens: numbers.encode(text, true), types: [] }),
 }
 

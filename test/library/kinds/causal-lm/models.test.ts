@@ -18,6 +18,7 @@ const numbers: Tokenizer = {
   chat: undefined,
   endToken: undefined,
   padToken: undefined,
+  candidates: () => [],
   encodePair: (text) => ({ tokens: numbers.encode(text, true), types: [] }),
 }
 

@@ -195,5 +195,6 @@ export const toyTokenizer: Tokenizer = {
   chat: (messages) => messages.map(({ role, content }) => `${role} ${content as string} `).join(''),
   endToken: 0,
   padToken: undefined,
+  candidates: () => Array.from(letters, (_, token) => token),
   encodePair: (text) => ({ tokens: toyTokenizer.encode(text, true), types: [] }),
 }
