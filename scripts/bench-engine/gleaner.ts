@@ -3,6 +3,7 @@ import { readConfig } from '../../src/library/kinds/causal-lm/config.ts'
 import { bytesPerToken, scoresPerToken } from '../../src/library/kinds/causal-lm/graph.ts'
 import { createPlanner } from '../../src/library/kinds/causal-lm/groups.ts'
 import { loadModel } from '../../src/library/kinds/causal-lm/model.ts'
+import { mergeSettings } from '../../src/library/kinds/causal-lm/settings.ts'
 import { cacheBudget, tokenBudget } from '../../src/library/kinds/causal-lm/plan.ts'
 import { probe } from '../../src/library/kinds/causal-lm/probe.ts'
 import { createRunner } from '../../src/library/kinds/causal-lm/rows.ts'
@@ -12,7 +13,7 @@ import type { Measure } from './measure.ts'
 /** The causal-lm library on tokens, without the process around it. */
 export const runGleaner: Measure = async ({ model: folder, prompts, limits, endTokens, threads }) => {
   const config = await readConfig(folder)
-  const model = await loadModel(folder, config, { graph: 'model.onnx', threads, device: 'cpu' })
+  const model = await loadModel(folder, config, { graph: 'onnx/model.onnx', threads, device: 'cpu' })
   const free = process.availableMemory()
   const options = {
     model,
@@ -34,14 +35,15 @@ export const runGleaner: Measure = async ({ model: folder, prompts, limits, endT
   const rows = prompts.map((prompt, id): Row => {
     const limit = limits[id]!
     const writing = {
-      sampling: { temperature: 0 },
+      settings: mergeSettings(),
+      before: prompt,
       random: () => 0,
       promptTokens: prompt.length,
       limit,
       endTokens: new Set(endTokens),
       decode: (tokens: readonly number[]) => tokens.join(' '),
     }
-    return { call: { id, input: null }, prompt, limit, startWriter: () => writeText(writing, []) }
+    return { call: { id, input: null }, prompt, limit, startWriter: () => writeText(writing) }
   })
   const desk = {
     begin: (calls: Parameters<Parameters<typeof run>[1]['begin']>[0]) => Promise.resolve([...calls]),
