@@ -77,7 +77,7 @@ try {
   }
   await submitting
   const took = (performance.now() - workStartedAt) / 1000
-  const { evictions, requeued, duplicates } = await client.status()
+  const { evictions, lost, requeued, duplicates } = await client.status()
   console.log(
     JSON.stringify({
       workers,
@@ -90,13 +90,14 @@ try {
       max_ms: percentile(1),
       timeouts: retries,
       evictions,
+      lost,
       requeued,
       duplicates,
       rss_max_mb: mb(Math.max(...rss)),
       rss_last_mb: mb(rss.at(-1)!),
     }),
   )
-  if (done !== tasks || retries > 0 || evictions > 0) process.exitCode = 1
+  if (done !== tasks || retries > 0 || evictions + lost > 0) process.exitCode = 1
 } finally {
   for (const crew of crews) crew.disconnect()
   await removeState(folder)

@@ -39,9 +39,10 @@ function summary(status: Status, state: string): string {
     `tasks: ${count(tasks.queued)} queued, ${count(tasks.leased)} running, ${count(tasks.done)} done, ` +
       `${count(tasks.failed)} failed; ${rate(status.rate)}/s`,
   ]
-  if (status.evictions > 0) {
+  const { evictions, lost, requeued } = status
+  if (evictions + lost > 0) {
     lines.push(
-      `evictions: ${count(status.evictions)}, which gave ${count(status.requeued)} tasks back to the queue`,
+      `evictions: ${count(evictions)}; lost workers: ${count(lost)}; tasks given back: ${count(requeued)}`,
     )
   }
   return lines.join('\n')

@@ -199,7 +199,7 @@ export interface SchedulerState {
   /** Workers that have tasks in hand which ended elsewhere, or were cancelled: to be told before anything else happens. */
   overtaken: Set<Worker>
   nextLease: number
-  counts: { duplicates: number; requeued: number; evictions: number }
+  counts: { duplicates: number; requeued: number; evictions: number; lost: number }
 }
 
 /**
@@ -219,7 +219,7 @@ export function createScheduler(firstLease: number, config: Partial<SchedulerCon
     copies: new Map(),
     overtaken: new Set(),
     nextLease: firstLease,
-    counts: { duplicates: 0, requeued: 0, evictions: 0 },
+    counts: { duplicates: 0, requeued: 0, evictions: 0, lost: 0 },
   }
 }
 

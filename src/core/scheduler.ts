@@ -210,7 +210,7 @@ export function exchange(
   worker.parkedUntil = request.leaving ? now : now + request.waitMs
   replyTo(state, worker, now, actions)
   if (worker.leaving && worker.leases.size === 0) {
-    if (request.leaving === 'eviction') state.counts.evictions++
+    if (request.leaving === 'eviction' || request.leaving === 'walltime') state.counts.evictions++
     dismiss(state, worker, 'left', now, actions)
   } else if (state.counts.requeued > waiting) offerWork(state, now, actions)
   tellOvertaken(state, now, actions)
@@ -336,7 +336,7 @@ export function lost(state: SchedulerState, workerId: string, now: number): Acti
   const actions: Action[] = []
   const worker = state.workers.get(workerId)
   if (!worker) return actions
-  state.counts.evictions++
+  state.counts.lost++
   dismiss(state, worker, 'lost', now, actions)
   return actions
 }

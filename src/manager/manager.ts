@@ -8,7 +8,7 @@ import { servePieces } from '../bundle/upload/piece-routes.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
 import type { SchedulerConfig } from '../core/scheduler-state.ts'
-import { defaultConfig } from '../core/scheduler-state.ts'
+import { managerDefaults } from '../core/defaults.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { backUp } from './ledger/backup.ts'
@@ -49,13 +49,13 @@ export interface ManagerOptions {
   version: string
   log: Logger
   scheduler?: Partial<SchedulerConfig>
-  /** Work a worker keeps in hand, in milliseconds at its own rate. Default 2,000. */
+  /** Defaults of these are in `managerDefaults`. Work a worker keeps in hand, in milliseconds at its own rate. */
   leaseTargetMs?: number
-  /** A worker without work for this long leaves, milliseconds. Default 10 minutes. */
+  /** A worker without work for this long leaves, milliseconds. */
   idleMs?: number
-  /** What of a context outlives a task. Default: all of it. */
+  /** What of a context outlives a task. */
   contextMode?: ContextMode
-  /** Most bytes that large arguments and results may take on disk. Default 64 GiB. */
+  /** Most bytes that large arguments and results may take on disk. */
   blobBytes?: number
   /** Further routes for users, each group with checks and errors of its own. */
   routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
@@ -126,7 +126,7 @@ async function startOn(
   const blobs = await BlobStore.open({
     ledger,
     folder: join(stateFolder, 'blobs'),
-    maxBytes: options.blobBytes ?? 64 * 2 ** 30,
+    maxBytes: options.blobBytes ?? managerDefaults.blobBytes,
     now: () => dispatcher.now,
     log,
   })
@@ -159,10 +159,10 @@ async function startOn(
   await server.register((scope, _options, done) => {
     const terms = {
       ticketKey: tickets.publicText,
-      workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? defaultConfig.workerTimeoutMs,
-      leaseTargetMs: options.leaseTargetMs ?? 2_000,
-      idleMs: options.idleMs ?? 600_000,
-      contextMode: options.contextMode ?? 'pervasive',
+      workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? managerDefaults.workerTimeoutMs,
+      leaseTargetMs: options.leaseTargetMs ?? managerDefaults.leaseTargetMs,
+      idleMs: options.idleMs ?? managerDefaults.idleMs,
+      contextMode: options.contextMode ?? managerDefaults.contextMode,
     }
     workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, peers, runtime, terms })
     done()

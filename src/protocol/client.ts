@@ -298,8 +298,11 @@ export const Status = z.object({
   rate: z.number(),
   /** Results for tasks that had one already. */
   duplicates: z.int(),
-  /** Workers that vanished or were evicted, and tasks given back by it. */
+  /** Workers that were told that their node is taken back, at once or at the end of their time, and said so. */
   evictions: z.int(),
+  /** Workers that fell silent, for whatever reason. */
+  lost: z.int().default(0),
+  /** Tasks that both gave back to the queue. */
   requeued: z.int(),
   /** Those that are open, and the last few that have ended; how many more there are. */
   jobs: z.array(JobInfo),

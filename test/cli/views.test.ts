@@ -27,6 +27,7 @@ const STATUS: Status = {
   rate: 312.4,
   duplicates: 0,
   evictions: 1,
+  lost: 2,
   requeued: 64,
   jobs: [JOB],
   earlierJobs: 0,
@@ -148,7 +149,7 @@ test('the status of a factory has tasks, jobs, sites, workers, contexts and who 
   const expected = [
     /^factory 0.1.0 on \/home\/me\/.gleaner, up 1 min 5 s$/m,
     /^tasks: 5,900 queued, 88 running, 4,000 done, 12 failed; 312\/s$/m,
-    /^evictions: 1, which gave 64 tasks back to the queue$/m,
+    /^evictions: 1; lost workers: 2; tasks given back: 64$/m,
     /^3 +claims.jsonl-abc +fact-verification +open +4,000 +12 +10,000 /m,
     /^here +local +fixed +3 +1 +2 +0$/m,
     /^w1 +here +node1 +active +150\/s +88 +25 min +fact-verification memory$/m,

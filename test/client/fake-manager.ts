@@ -237,6 +237,7 @@ function status(fake: FakeManager): Status {
     rate: 0,
     duplicates: 0,
     evictions: 0,
+    lost: 0,
     requeued: 0,
     jobs: fake.jobs.map(({ info }) => info),
     earlierJobs: 0,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { managerDefaults } from '../../core/defaults.ts'
 import { Name } from '../../protocol/common.ts'
 import { ContextMode } from '../../protocol/context.ts'
 import { Duration, Size, Wait } from './quantities.ts'
@@ -177,15 +178,17 @@ export const ConfigFile = z.strictObject({
       /** URL by which pilots reach it, if that is not where it listens (a proxy, another network). */
       url: z.url({ protocol: /^https?$/ }).optional(),
       /** A worker counts as gone when it was not heard of for this long. */
-      lease: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(30),
+      lease: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(
+        managerDefaults.workerTimeoutMs / 1000,
+      ),
       /** How much work a worker keeps in hand. */
-      leaseTarget: Wait.default(5),
+      leaseTarget: Wait.default(managerDefaults.leaseTargetMs / 1000),
       /** Pilots without work leave after this long. */
-      idle: Wait.default(120),
+      idle: Wait.default(managerDefaults.idleMs / 1000),
       /** What of a context outlives a task on a worker; `factory start --context-mode` overrides it. */
-      contextMode: ContextMode.default('pervasive'),
+      contextMode: ContextMode.default(managerDefaults.contextMode),
       /** Most disk that large arguments and results may take in the state folder. */
-      blobs: Size.default(65_536),
+      blobs: Size.default(managerDefaults.blobBytes / 2 ** 20),
     })
     .prefault({}),
   /** Context files, or folders that hold a context.yaml, registered when the factory starts. */

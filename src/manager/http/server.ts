@@ -8,7 +8,7 @@ import Fastify, {
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import { type ApiErrorBody, explain, limits } from '../../protocol/common.ts'
-import { LargeBodies, readBody } from '../bodies.ts'
+import { LargeBodies, readBody } from './bodies.ts'
 import { RequestError, invalid, notFound } from './api-errors.ts'
 
 /** A private key and its certificate, PEM. */

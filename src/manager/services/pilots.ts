@@ -19,6 +19,7 @@ export interface Session {
   /** As registered, but with the deadline by the manager's clock. */
   info: WorkerFacts
   hash: Uint8Array
+  registeredAt: number
   idleSince?: number
 }
 
@@ -47,7 +48,7 @@ export class Pilots implements PilotRegistry {
       .run({ now: dispatcher.now })
     const rows = ledger.db
       .prepare(
-        `SELECT workers.id, pilot, session_hash, info, site FROM workers JOIN pilots ON pilots.id = pilot
+        `SELECT workers.id, pilot, session_hash, info, site, workers.registered_at FROM workers JOIN pilots ON pilots.id = pilot
          WHERE workers.ended_at IS NULL AND pilots.ended_at IS NULL`,
       )
       .all()
@@ -60,6 +61,7 @@ export class Pilots implements PilotRegistry {
         site: row.site as string,
         info: WorkerFacts.parse(JSON.parse(row.info as string)),
         hash: row.session_hash as Uint8Array,
+        registeredAt: row.registered_at as number,
       })
     }
     dispatcher.on('worker-gone', (worker, reason) => {
@@ -249,7 +251,7 @@ export class Pilots implements PilotRegistry {
       return { worker, session, hash }
     })
     const { worker, session, hash } = registered
-    this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash })
+    this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash, registeredAt: now })
     this.#dispatcher.join(this.workerInfo(worker))
     return { worker, session }
   }

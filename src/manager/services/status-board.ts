@@ -12,6 +12,13 @@ const RATE_SECONDS = 10
 /** Jobs that have ended and are still shown: a factory that runs for weeks has thousands. */
 const ENDED_SHOWN = 20
 
+/** What was last counted of a worker's context. */
+interface Counted {
+  fetchMs: number
+  loadMs: number
+  loaded: boolean
+}
+
 interface Times {
   fetchMs: number
   loadMs: number
@@ -32,6 +39,8 @@ export class StatusBoard {
   readonly #times = new Map<string, Times>()
   /** The last report of each context by worker. */
   readonly #reports = new Map<string, Map<string, ContextReport>>()
+  /** What of that is in the times already, also of workers that are lost: they may come back. */
+  readonly #counted = new Map<string, Map<string, Counted>>()
   /** Tasks finished in each of the last seconds, newest last. */
   readonly #finished: { second: number; tasks: number }[] = []
   /** Set by whoever runs the sites. */
@@ -60,7 +69,10 @@ export class StatusBoard {
         times.inferences += done + failed
       }
     })
-    parts.dispatcher.on('worker-gone', (worker) => this.#reports.delete(worker))
+    parts.dispatcher.on('worker-gone', (worker) => {
+      this.#reports.delete(worker)
+      for (const known of this.#counted.keys()) if (!parts.pilots.session(known)) this.#counted.delete(known)
+    })
   }
 
   #count(tasks: number): void {
@@ -73,14 +85,26 @@ export class StatusBoard {
 
   /** Notes what a worker says of its contexts; times grow there, so the difference to its last report is new. */
   note(worker: string, reports: ContextReport[]): void {
-    const before = this.#reports.get(worker)
     this.#reports.set(worker, new Map(reports.map((report) => [report.context, report])))
+    const counted = this.#counted.get(worker) ?? new Map<string, Counted>()
+    this.#counted.set(worker, counted)
+    // Nothing there took longer than the worker has been there.
+    const longestMs = Math.max(
+      0,
+      this.#dispatcher.now - (this.#pilots.session(worker)?.registeredAt ?? Infinity),
+    )
     for (const report of reports) {
-      const last = before?.get(report.context)
+      const last = counted.get(report.context) ?? { fetchMs: 0, loadMs: 0, loaded: false }
+      const now = {
+        fetchMs: Math.min(longestMs, report.fetchMs ?? 0),
+        loadMs: Math.min(longestMs, report.loadMs ?? 0),
+        loaded: isLoaded(report),
+      }
+      counted.set(report.context, now)
       const times = this.#timesOf(report.context)
-      times.fetchMs += Math.max(0, (report.fetchMs ?? 0) - (last?.fetchMs ?? 0))
-      times.loadMs += Math.max(0, (report.loadMs ?? 0) - (last?.loadMs ?? 0))
-      if (isLoaded(report) && !(last && isLoaded(last))) times.loads++
+      times.fetchMs += Math.max(0, now.fetchMs - last.fetchMs)
+      times.loadMs += Math.max(0, now.loadMs - last.loadMs)
+      if (now.loaded && !last.loaded) times.loads++
     }
   }
 
@@ -121,6 +145,7 @@ export class StatusBoard {
       rate: this.#rate(),
       duplicates: counts.duplicates,
       evictions: counts.evictions,
+      lost: counts.lost,
       requeued: counts.requeued,
       jobs: shown,
       earlierJobs: infos.length - shown.length,

@@ -26,7 +26,7 @@ afterEach(async () => {
 })
 
 const numbers = (count: number, ms: number) => Array.from({ length: count }, (_, value) => ({ ms, value }))
-const evictions = async () => (await works.client.status()).evictions
+const lost = async () => (await works.client.status()).lost
 const workers = async () => (await works.client.status()).workers
 
 describe('on a network that fails', () => {
@@ -37,7 +37,7 @@ describe('on a network that fails', () => {
     await until(async () => (await job.info()).done > 20, LIMIT_MS)
     near.cut()
     await using _second = await works.worker({}, far.prefix)
-    await until(async () => (await evictions()) === 1, LIMIT_MS)
+    await until(async () => (await lost()) === 1, LIMIT_MS)
     const before = (await job.info()).done
     await until(async () => (await job.info()).done > before + 20, LIMIT_MS)
     near.heal()
@@ -59,7 +59,7 @@ describe('on a network that fails', () => {
     doomed.cut()
     vanished.kill('SIGKILL')
     const cutAt = performance.now()
-    await until(async () => (await evictions()) === 1, LIMIT_MS)
+    await until(async () => (await lost()) === 1, LIMIT_MS)
     const noticedMs = performance.now() - cutAt
     assert.ok(noticedMs < 3 * LEASE_MS, `noticed after ${noticedMs} ms`)
     await using _other = await works.worker({}, other.prefix)
@@ -95,6 +95,6 @@ describe('on a network that fails', () => {
       assert.deepEqual(await worker.exited, { code: 0, signal: null }, worker.log())
       await worker[Symbol.asyncDispose]()
     }
-    assert.equal(await evictions(), 0)
+    assert.equal(await lost(), 0)
   })
 })

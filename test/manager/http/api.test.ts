@@ -245,10 +245,31 @@ describe('an exchange', () => {
     assert.equal((await ask(manager.url, worker.session, path, body, stray)).status, 409)
     await stray.destroy()
     assert.equal((await waiting).status, 200)
-    const { evictions, workers } = (await user<Status>('/v1/status')).body
-    assert.equal(evictions, 0)
+    const { evictions, lost, workers } = (await user<Status>('/v1/status')).body
+    assert.deepEqual([evictions, lost], [0, 0])
     assert.equal(workers[0]?.state, 'active')
     await worker.die()
+  })
+
+  test('that is stale, or comes from a worker that was lost for a while, counts nothing again', async () => {
+    const worker = await HttpWorker.register(manager)
+    const at = (level: 'absent' | 'memory') => [
+      { context: 'c'.repeat(64), level, attempts: 1, fetchMs: 1e12, loadMs: 1e12 },
+    ]
+    await worker.exchange({ seq: 5, contexts: at('memory') })
+    assert.equal((await worker.exchange({ seq: 1, contexts: at('absent') })).status, 409)
+    const shown = (await user<Status>('/v1/status')).body
+    assert.equal(shown.workers[0]?.contexts[0]?.level, 'memory')
+    await worker.exchange({ seq: 6, contexts: at('memory') })
+    await worker.die()
+    await until(async () => (await user<Status>('/v1/status')).body.lost === 1)
+    const body = { seq: 7, results: [], leases: [], contexts: at('memory'), want: [], rate: 0, waitMs: 0 }
+    const back = await ask(manager.url, worker.session, `/v1/workers/${worker.id}/exchange`, body)
+    assert.equal(back.status, 200)
+    const { contexts, startedAt, now } = (await user<Status>('/v1/status')).body
+    assert.equal(contexts[0]?.loads, 1)
+    // Whatever it says, nothing took longer there than it has been there.
+    assert.ok(contexts[0].fetchMs <= now - startedAt && contexts[0].loadMs <= now - startedAt)
   })
 
   test('of a worker whose connection broke: its tasks go to another within moments', async () => {
@@ -268,7 +289,7 @@ describe('an exchange', () => {
     const first = (await waiting).body.leases
     assert.ok(first.length > 0 || (await other.exchange({ room: 5, waitMs: 30_000 })).body.leases.length > 0)
     const status = (await user<Status>('/v1/status')).body
-    assert.equal(status.evictions, 1)
+    assert.deepEqual([status.evictions, status.lost], [0, 1])
     assert.equal(status.requeued, 5)
     await other.die()
   })

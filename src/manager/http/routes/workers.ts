@@ -83,12 +83,13 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     const exchange = parse(ReceivedExchange, request.body)
     // What nobody registered would be remembered for nothing.
     exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
-    board.note(worker, exchange.contexts)
-    progress.note(worker, exchange.progress ?? [])
-    peers.note(worker, exchange.contexts)
-    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () =>
-      watch(request.raw.socket, worker),
-    )
+    // A request that was overtaken by a newer one says nothing new.
+    const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () => {
+      watch(request.raw.socket, worker)
+      board.note(worker, exchange.contexts)
+      progress.note(worker, exchange.progress ?? [])
+      peers.note(worker, exchange.contexts)
+    })
     return reply.header('content-type', 'application/json').send(answer)
   })
 

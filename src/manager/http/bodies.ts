@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type KeptPath, JsonTextError, readJson } from './read-json.ts'
-import { invalid } from './http/api-errors.ts'
+import { invalid } from './api-errors.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
