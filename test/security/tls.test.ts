@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { readFile, stat } from 'node:fs/promises'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { pino } from 'pino'
+import { generate } from 'selfsigned'
 import { connect } from '../../src/client/index.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import { isLoopback, ownCertificate } from '../../src/manager/http/tls.ts'
@@ -102,4 +104,33 @@ test('only loopback addresses are safe without TLS', () => {
   for (const host of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.example.org', 'localhost.example.org', '']) {
     assert.ok(!isLoopback(host), host)
   }
+})
+
+describe('the certificate of a manager', () => {
+  test('is good at all times, so that no clock that was wrong on the day it was made locks anybody out', async () => {
+    const { validFromDate, validToDate } = new X509Certificate(await ownCa())
+    assert.ok(validFromDate.getTime() <= Date.UTC(2020) && validToDate.getTime() >= Date.UTC(9999))
+  })
+
+  test('is made anew if it is one that is not good yet, or soon not any more', async () => {
+    const [day, now] = [24 * 3_600_000, Date.now()]
+    for (const [from, to, isKept] of [
+      [now + day, now + 3650 * day, false],
+      [now - 3650 * day, now - day, false],
+      [now - 3650 * day, now + 30 * day, false],
+      [now - day, now + 3650 * day, true],
+    ] as const) {
+      const made = await generate([{ name: 'commonName', value: 'gleaner manager' }], {
+        keyType: 'ec',
+        notBeforeDate: new Date(from),
+        notAfterDate: new Date(to),
+      })
+      await writeFile(join(folder, 'manager.key'), made.private)
+      await writeFile(join(folder, 'manager.crt'), made.cert)
+      const { cert, key } = await ownCertificate(folder, ['127.0.0.1'])
+      assert.equal(cert === made.cert, isKept)
+      assert.ok(new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+      assert.equal(await readFile(join(folder, 'manager.crt'), 'utf8'), cert)
+    }
+  })
 })

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
@@ -5,9 +6,16 @@ import { join } from 'node:path'
 import { generate } from 'selfsigned'
 import type { Certificate } from './server.ts'
 
-const YEARS = 10
-/** The certificate is good from so long before it was made, so that nodes whose clocks are slow believe it, milliseconds. */
-const SLOWEST_CLOCK_MS = 7 * 24 * 3_600_000
+/**
+ * The certificate is good at all times: it is trusted for its key, which whoever trusts it was given with it, and a date would
+ * only lock everybody out, when a clock was wrong on the day it was made, or at its end. (The last date means "no end", RFC 5280.)
+ */
+const ALWAYS = {
+  notBeforeDate: new Date('2000-01-01T00:00:00Z'),
+  notAfterDate: new Date('9999-12-31T23:59:59Z'),
+}
+/** One of an earlier version that ends within this time is made anew, milliseconds: pilots that trust it have ended by then. */
+const RENEWAL_MS = 366 * 24 * 3_600_000
 
 /** Addresses that only this machine reaches: there is nobody on the way to hide from. */
 export function isLoopback(host: string): boolean {
@@ -15,7 +23,8 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * The manager's certificate, made at the first start; pilots and clients trust this one and no other.
+ * The manager's certificate, made at the first start; pilots and clients trust this one and no other. It is made anew
+ * if its dates are not those of today, as those of earlier versions may be.
  * The key stays in the state folder, readable by its owner alone.
  * @param names host names and addresses by which it will be reached, beside this machine's own
  */
@@ -26,7 +35,8 @@ export async function ownCertificate(
   const certFile = join(folder, 'manager.crt')
   const keyFile = join(folder, 'manager.key')
   try {
-    return { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8'), certFile }
+    const found = { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8'), certFile }
+    if (isGoodNow(found.cert)) return found
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
@@ -34,13 +44,11 @@ export async function ownCertificate(
     (all ?? []).map(({ address }) => address),
   )
   const reached = [...new Set([...names, hostname(), 'localhost', ...addresses])]
-  const now = new Date()
   const made = await generate([{ name: 'commonName', value: 'gleaner manager' }], {
     keyType: 'ec',
     curve: 'P-256',
     algorithm: 'sha256',
-    notBeforeDate: new Date(now.getTime() - SLOWEST_CLOCK_MS),
-    notAfterDate: new Date(now.getFullYear() + YEARS, now.getMonth(), now.getDate()),
+    ...ALWAYS,
     extensions: [
       { name: 'basicConstraints', cA: true, critical: true },
       {
@@ -61,4 +69,10 @@ export async function ownCertificate(
 /** Addresses that stand for all of this machine's, and that nobody can dial. */
 export function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
+}
+
+function isGoodNow(cert: string): boolean {
+  const { validFromDate, validToDate } = new X509Certificate(cert)
+  const now = Date.now()
+  return validFromDate.getTime() <= now && now + RENEWAL_MS < validToDate.getTime()
 }
