@@ -1,4 +1,4 @@
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -10,6 +10,7 @@ import { checkTicket } from '../bundle/format/ticket.ts'
 import type { SchedulerConfig } from '../core/scheduler-state.ts'
 import { managerDefaults } from '../core/defaults.ts'
 import type { Endpoint, SiteStatus } from '../protocol/client.ts'
+import { parseJson } from '../protocol/common.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { backUp } from './ledger/backup.ts'
 import { BlobStore } from './services/blob-store.ts'
@@ -106,7 +107,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
   const all = opened.move()
   const close = async () => {
     await all.disposeAsync()
-    await rm(join(stateFolder, 'endpoint.json'), { force: true })
+    await removeEndpoint(stateFolder, running.url)
   }
   return { ...running, close }
 }
@@ -241,4 +242,11 @@ async function writeEndpoint(stateFolder: string, endpoint: Endpoint): Promise<v
   const file = join(stateFolder, 'endpoint.json')
   await writeFile(`${file}.new`, JSON.stringify(endpoint), { mode: 0o600 })
   await rename(`${file}.new`, file)
+}
+
+/** Takes it back, unless a successor has written its own by now: the ledger is free. */
+async function removeEndpoint(stateFolder: string, url: string): Promise<void> {
+  const file = join(stateFolder, 'endpoint.json')
+  const found = parseJson(await readFile(file, 'utf8').catch(() => '')) as Partial<Endpoint> | undefined
+  if (found?.pid === process.pid && found.url === url) await rm(file, { force: true })
 }

@@ -218,15 +218,26 @@ describe('a stranger', () => {
     }
   })
 
+  test('keeps no connection open, whatever is asked for', async () => {
+    for (const path of [
+      '/v1/status',
+      '/v1/nowhere',
+      `/v1/pieces/${'a'.repeat(64)}/manifest`,
+      `/v1/pieces/${'a'.repeat(64)}`,
+    ]) {
+      const socket = open()
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+      assert.match(await text(socket), /^HTTP\/1\.1 4(01|03|04) /)
+    }
+  })
+
   test('who sends slowly is cut off', async () => {
     const socket = open()
     await once(socket, 'connect')
-    const startedAt = performance.now()
     const dribble = setInterval(() => socket.write('x'), 200)
     socket.write('GET /v1/status HTTP/1.1\r\nx-slow: ')
     assert.match(await text(socket), /^HTTP\/1\.1 408 /)
     clearInterval(dribble)
-    assert.ok(performance.now() - startedAt < 20_000)
   })
 })
 

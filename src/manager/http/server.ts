@@ -67,9 +67,10 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
     if (request.is404) throw notFound('there is nothing here')
     done()
   })
-  // Who is answered before the end of the request was turned away: what else comes is not read, nor waited for.
-  server.addHook('onSend', ({ raw }, reply, _payload, done) => {
-    if (!raw.complete) reply.header('connection', 'close')
+  // Who is answered before the end of the request was turned away: what else comes is not read, nor waited for. A stranger's
+  // connection is not kept either.
+  server.addHook('onSend', ({ raw, is404 }, reply, _payload, done) => {
+    if (!raw.complete || is404 || [401, 403].includes(reply.statusCode)) reply.header('connection', 'close')
     done()
   })
   return server

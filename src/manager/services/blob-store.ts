@@ -1,5 +1,4 @@
-import { createReadStream } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import { blobFile, BlobMismatch, listBlobs, writeBlob } from '../../blobs/blob-folder.ts'
@@ -82,24 +81,26 @@ export class BlobStore {
    * @throws {RequestError} 400 if the bytes are others, 507 if there is no room for them
    */
   async put(ref: BlobRef, source: AsyncIterable<Uint8Array>): Promise<void> {
-    const { folder, maxBytes, log } = this.#options
+    const { folder, log } = this.#options
     // If it is here already, it must not go while it comes again.
     this.#touch(ref.sha256)
-    if (this.#bytes + ref.bytes > maxBytes) {
-      const much = `large arguments and results take ${mib(this.#bytes)} MiB, and may take ${mib(maxBytes)}`
-      throw new RequestError(
-        507,
-        'full',
-        `${much}: close or cancel jobs that are done with, or raise manager.blobs in factory.yaml`,
-      )
+    this.#assertRoom(ref.bytes)
+    // What was only promised takes no room from others.
+    let came = 0
+    const count = async function* (this: BlobStore) {
+      for await (const chunk of source) {
+        this.#assertRoom(chunk.byteLength)
+        came += chunk.byteLength
+        this.#bytes += chunk.byteLength
+        yield chunk
+      }
     }
-    this.#bytes += ref.bytes
     try {
-      await writeBlob(folder, ref, source, { durable: true })
-      if (this.#touch(ref.sha256)) this.#bytes -= ref.bytes
+      await writeBlob(folder, ref, count.call(this), { durable: true })
+      if (this.#touch(ref.sha256)) this.#bytes -= came
       else this.#kept.set(ref.sha256, { bytes: ref.bytes, touchedAt: this.#options.now() })
     } catch (error) {
-      this.#bytes -= ref.bytes
+      this.#bytes -= came
       if (error instanceof BlobMismatch) throw invalid(error.message)
       if (isCutOff(error)) throw invalid('the connection ended before the blob did')
       if (!isDiskFull(error)) throw error
@@ -112,15 +113,41 @@ export class BlobStore {
     }
   }
 
+  /** @throws {RequestError} 507 */
+  #assertRoom(bytes: number): void {
+    const { maxBytes } = this.#options
+    if (this.#bytes + bytes <= maxBytes) return
+    const much = `large arguments and results take ${mib(this.#bytes)} MiB, and may take ${mib(maxBytes)}`
+    throw new RequestError(
+      507,
+      'full',
+      `${much}: close or cancel jobs that are done with, or raise manager.blobs in factory.yaml`,
+    )
+  }
+
   /** @throws {RequestError} 404 */
-  read(sha256: string): { bytes: number; stream: Readable } {
+  async read(sha256: string): Promise<{ bytes: number; stream: Readable }> {
     const kept = this.#touch(sha256)
-    if (!kept) {
+    const file = kept && (await this.#openWhole(sha256, kept))
+    if (!file) {
       throw notFound(
         `blob ${sha256} is not here (any more): large values go some time after their job has ended, or was last looked at`,
       )
     }
-    return { bytes: kept.bytes, stream: createReadStream(blobFile(this.#options.folder, sha256)) }
+    return { bytes: kept.bytes, stream: file.createReadStream() }
+  }
+
+  /** One that somebody removed or cut short is forgotten, so that it is asked for again. */
+  async #openWhole(sha256: string, kept: Kept): Promise<FileHandle | undefined> {
+    const path = blobFile(this.#options.folder, sha256)
+    const file = await open(path).catch((error: unknown) => {
+      if (!isOneOf(error, 'ENOENT')) throw error
+    })
+    if (file && (await file.stat()).size === kept.bytes) return file
+    await file?.close()
+    this.#options.log.error({ path }, 'a blob was removed or cut short by something else')
+    if (this.#kept.delete(sha256)) this.#bytes -= kept.bytes
+    return undefined
   }
 
   /**

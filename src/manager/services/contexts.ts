@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { BundleError } from '../../bundle/format/errors.ts'
+import { BundleError, errnoOf } from '../../bundle/format/errors.ts'
 import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { canonicalJson, sha256 } from '../../bundle/format/manifest.ts'
 import type { Store } from '../../bundle/store/store.ts'
@@ -251,9 +251,16 @@ export class Contexts {
         like: await this.#manifestsOf(former.flatMap((context) => context.bundles[key] ?? [])),
         ...(signal ? { signal } : {}),
       }
-      bundles[key] = (await createBundle(options)).id
+      const { id } = await createBundle(options).catch((error: unknown) => {
+        // What the user's files are like is the user's to know.
+        if (!(error instanceof BundleError) && errnoOf(error) === undefined) throw error
+        const message = `${file}: bundles.${key}: ${(error as Error).message}`
+        const isDisk = error instanceof BundleError && ['disk', 'no-room'].includes(error.code)
+        throw isDisk ? new RequestError(507, 'disk', message) : invalid(message)
+      })
+      bundles[key] = id
     }
-    const wanted = bundlesOf(spec).find((bundle) => bundles[bundle] === undefined)
+    const wanted = bundlesOf(spec).find((bundle) => !Object.hasOwn(bundles, bundle))
     if (wanted !== undefined)
       throw invalid(`${file}: setup names the bundle "${wanted}", but bundles has none`)
     // A version that knows more settings writes the same context differently.

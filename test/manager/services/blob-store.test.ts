@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readdir, writeFile } from 'node:fs/promises'
+import { readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, test } from 'node:test'
@@ -93,6 +93,42 @@ describe('blobs over HTTP', () => {
     assert.deepEqual(await stored(), [])
   })
 
+  test('that were removed or cut short by something else are asked for again', async () => {
+    const wanted = async () =>
+      (await ask<{ wanted: string[] }>(manager.url, manager.token, '/v1/blobs', { blobs: [ref] })).body.wanted
+    for (const damage of [(file: string) => rm(file), (file: string) => truncate(file, 3)]) {
+      assert.equal((await send('PUT', path, manager.token, bytes)).status, 200)
+      await damage(join(folder, 'blobs', ref.sha256))
+      const { status, bytes: answer } = await send('GET', path, manager.token)
+      assert.equal(status, 404)
+      assert.match(answer.toString(), /"code":"not-found","message":"blob .* is not here/)
+      assert.deepEqual(await wanted(), [ref.sha256])
+    }
+    assert.equal((await send('PUT', path, manager.token, bytes)).status, 200)
+    assert.deepEqual((await send('GET', path, manager.token)).bytes, bytes)
+  })
+
+  test('that are only promised take no room from others', async () => {
+    const large = Buffer.alloc(300)
+    const promised = { bytes: large, ref: refOf(large) }
+    await using parts = await openParts({ blobBytes: 1000 })
+    const begun = Promise.withResolvers<void>()
+    const ends = Promise.withResolvers<void>()
+    async function* nothingYet() {
+      begun.resolve()
+      await ends.promise
+      yield promised.bytes
+    }
+    const putting = Array.from({ length: 10 }, () => parts.blobs.put(promised.ref, nothingYet()))
+    await begun.promise
+    await parts.blobs.put(ref, Readable.from([bytes]))
+    assert.equal(parts.blobs.bytes, bytes.length)
+    ends.resolve()
+    await Promise.allSettled(putting)
+    assert.equal(parts.blobs.bytes, bytes.length + 300)
+    assert.deepEqual(parts.blobs.wanted([promised.ref]), [])
+  })
+
   test('that break off leave nothing', async () => {
     async function* half() {
       yield bytes.subarray(0, 5)
@@ -179,7 +215,7 @@ describe('the blobs of a manager', () => {
     here.pass(11 * MINUTE)
     await here.blobs.sweep(() => true)
     assert.deepEqual(await here.stored(), [])
-    assert.throws(() => here.blobs.read(used.ref.sha256), /after their job has ended/)
+    await assert.rejects(here.blobs.read(used.ref.sha256), /after their job has ended/)
   })
 
   test('of one job stay when those of another go', async () => {

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { promisify } from 'node:util'
 import { JobOptions } from '../../../src/protocol/client.ts'
 import { CONTEXT } from '../../support/manager.ts'
 import { openParts } from '../../support/parts.ts'
 
 const HOUR = 3_600_000
+const run = promisify(execFile)
 
 /** The parts of a manager, and versions of a module that share a bundle. */
 async function begin() {
@@ -49,6 +52,44 @@ test('a context of the configuration is waited for until it is registered, howev
   assert.equal(here.contexts.named('model-first').name, 'model-first')
   assert.deepEqual(await registered, ['model-first'])
   assert.throws(() => here.contexts.named('model-later'), { status: 404, message: /known: .*model-first/ })
+})
+
+describe('a context with something strange in it is refused, saying what and where:', () => {
+  const strange: Record<string, [make: (folder: string) => Promise<unknown>, message: RegExp]> = {
+    'a FIFO among its files': [(own) => run('mkfifo', [join(own, 'code', 'pipe')]), /bundles\.code: .*pipe/],
+    'a link that leads to itself': [
+      (own) => symlink('loop', join(own, 'code', 'loop')),
+      /bundles\.code: .*loop/,
+    ],
+    'a link to a device': [(own) => symlink('/dev/zero', join(own, 'code', 'zero')), /bundles\.code: .*zero/],
+    'aliases that stand for too much': [
+      (own) => {
+        const lines = ['a: &a [x,x,x,x,x,x,x,x,x,x]']
+        for (const [is, of] of ['ba', 'cb', 'dc', 'ed', 'fe']) {
+          lines.push(`${is}: &${is} [${Array.from({ length: 10 }, () => `*${of}`).join()}]`)
+        }
+        return writeFile(join(own, 'context.yaml'), lines.join('\n'))
+      },
+      /context\.yaml: .*alias/i,
+    ],
+    'a bundle that only all objects have': [
+      (own) =>
+        writeFile(
+          join(own, 'context.yaml'),
+          'name: m\nbundles: { code: ./code }\nlibrary: module\nsetup: { bundle: constructor, file: index.js }\nfunctions: { f: { export: f } }\n',
+        ),
+      /setup names the bundle "constructor", but bundles has none/,
+    ],
+  }
+  for (const [what, [make, message]] of Object.entries(strange)) {
+    test(what, async () => {
+      await using here = await begin()
+      await here.register('v')
+      const own = join(here.folder, 'v')
+      await make(own)
+      await assert.rejects(here.contexts.register(own), { status: 400, message })
+    })
+  }
 })
 
 describe('a context that need not stay', () => {

@@ -28,8 +28,8 @@ export function blobRoutes(scope: FastifyInstance, { blobs, path, authorise }: B
     return {}
   })
 
-  scope.get(`${path}/:sha256`, ({ params }, reply) => {
-    const { bytes, stream } = blobs.read(parse(BlobParams, params).sha256)
+  scope.get(`${path}/:sha256`, async ({ params }, reply) => {
+    const { bytes, stream } = await blobs.read(parse(BlobParams, params).sha256)
     return reply.type(BINARY).header('content-length', bytes).send(stream)
   })
 }
