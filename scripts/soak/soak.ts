@@ -10,6 +10,8 @@ export interface SoakOptions {
   /** State folder with the context that tasks are for. */
   folder: string
   kills: number
+  /** Tasks that are acknowledged at least, in all. Default: as many as come about between the kills. */
+  tasks?: number
   seed: number
   clients?: number
   workers?: number
@@ -33,17 +35,17 @@ export interface SoakReport {
   problems: string[]
 }
 
-/** Longest time between a start and the next kill, milliseconds. */
-const LIFE_MS = 800
+/** A kill comes when so many more tasks and results at most were acknowledged: work, not time, so that a slow machine does as much. */
+const MOST_BETWEEN = 600
 /** Chance that a kill does not wait for the manager to be ready, and that a worker dies at the same time. */
 const EARLY = 0.1
 const WORKER_DIES = 0.2
-/** Time the work that is left may take after the last kill, milliseconds. */
-const END_MS = 300_000
+/** The work has stopped when nothing is acknowledged for this long, milliseconds. */
+const STILL_MS = 120_000
 
 /** Kills a manager under load again and again, lets the work come to its end, and compares the ledger with what others know. */
 export async function soak(options: SoakOptions): Promise<SoakReport> {
-  const { folder, kills, seed, clients = 3, workers = 6, onKill } = options
+  const { folder, kills, seed, tasks: atLeast = 0, clients = 3, workers = 6, onKill } = options
   const random = new Random(seed)
   const record = new SoakRecord()
   // An address of our own, so that each start finds the port free: nobody else's connection ends there.
@@ -72,11 +74,22 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   }
   for (let i = 0; i < workers; i++) hire()
 
+  const progress = () => acknowledged(record) + record.results
+  let ended = false
+  /** Fails when nothing moves any more. */
+  async function progressTo(wanted: number): Promise<void> {
+    for (let last = progress(), movedAt = performance.now(); progress() < wanted && !ended;) {
+      await sleep(5)
+      if (progress() !== last) [last, movedAt] = [progress(), performance.now()]
+      else if (performance.now() - movedAt > STILL_MS)
+        throw new Error(`nothing was acknowledged for ${STILL_MS} ms`)
+    }
+  }
   let whileStarting = 0
   let workersKilled = 0
   const killing = async () => {
     for (let kill = 1; kill <= kills; kill++) {
-      await sleep(random.between(0, LIFE_MS))
+      await progressTo(progress() + random.between(0, MOST_BETWEEN))
       if (random.chance(WORKER_DIES)) {
         workersKilled++
         supervisor.splice(random.between(0, supervisor.length - 1), 1)[0]!.abort.abort()
@@ -89,8 +102,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       else await manager.ready()
     }
     await manager.ready().catch(() => {})
+    while (acknowledged(record) < atLeast) await progressTo(progress() + 1)
     over = true
-    await Promise.race([Promise.all(submitting), tooLong()])
+    await Promise.race([Promise.all(submitting), progressTo(Infinity)]).finally(() => (ended = true))
   }
   await Promise.race([killing(), Promise.all(submitting), failure.promise])
   for (const { abort } of supervisor) abort.abort()
@@ -102,13 +116,13 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const job = client.job(id)
     problems.push(...compare(record, name, await readAll(job, 20_000), await readAll(job, 777)))
   }
-  const tasks = [...record.acknowledged.values()].reduce((sum, keys) => sum + keys.size, 0)
+  const tasks = acknowledged(record)
   const { results, twice: computedTwice } = record
   const counts = { kills, whileStarting, clients, workers, workersKilled }
   return { ...counts, tasks, results, computedTwice, problems }
 }
 
-async function tooLong(): Promise<never> {
-  await sleep(END_MS, undefined, { ref: false })
-  throw new Error(`the work did not come to its end within ${END_MS} ms`)
+/** Tasks that were acknowledged to clients. */
+function acknowledged({ acknowledged }: SoakRecord): number {
+  return [...acknowledged.values()].reduce((sum, keys) => sum + keys.size, 0)
 }

@@ -197,7 +197,7 @@ describe('an application', () => {
     })
     const env = { ...process.env, GLEANER_STATE: here.state }
     const killed = spawn(process.execPath, ['app.ts', log], { cwd: folder, env, stdio: 'ignore' })
-    await until(async () => (await linesOf(log)).length > 20, 60_000)
+    await until(async () => (await linesOf(log)).length > 20)
     killed.kill('SIGKILL')
     await once(killed, 'exit')
     const { stdout, stderr, code } = await runApp(folder, here.state, ['app.ts', log])

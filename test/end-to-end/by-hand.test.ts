@@ -70,7 +70,7 @@ describe('by hand', () => {
     await writeTasks(join(here.folder, 'tasks.jsonl'), 1_000)
     await here.start()
     const run = here.begin(...RUN)
-    await until(async () => (await readIds(join(here.folder, 'results.jsonl'))).length > 0, 60_000)
+    await until(async () => (await readIds(join(here.folder, 'results.jsonl'))).length > 0)
     const stop = await here.factory('stop', '--drain')
     assert.equal(stop.code, 0, stop.stderr)
     // The results are in the ledger; the run, which may have been too slow to read them all, gets them at the next start.
@@ -85,7 +85,7 @@ describe('by hand', () => {
     await writeTasks(join(here.folder, 'tasks.jsonl'), 1, { ms: 3_600_000 })
     const running = await here.start()
     const run = here.begin(...RUN)
-    await until(async () => (await here.status()).sites[0]?.running === 1, 60_000)
+    await until(async () => (await here.status()).sites[0]?.running === 1)
     for (const { child } of [run, running]) child.kill('SIGKILL')
     await running.ended
     const sites = 'sites: { here: { kind: local, enabled: false }, there: { kind: local, count: 0 } }'
@@ -105,7 +105,7 @@ describe('by hand', () => {
     await writeTasks(join(here.folder, 'tasks.jsonl'), 5, { ms: 3_600_000 })
     const running = await here.start()
     const run = here.begin(...RUN)
-    await until(async () => (await here.status()).tasks.leased > 0, 60_000)
+    await until(async () => (await here.status()).tasks.leased > 0)
     await using client = connect({ state: here.state, patienceMs: 0 })
     await client.stop({ drain: true })
     const stop = await here.factory('stop')

@@ -53,12 +53,12 @@ describe('workers of a real manager', () => {
     await manager.post(`/v1/jobs/${job.id}/tasks`, { tasks })
     await manager.post(`/v1/jobs/${job.id}/close`, {})
     const done = async () => (await manager.get<JobInfo>(`/v1/jobs/${job.id}`)).done
-    await until(async () => (await done()) > 50, 30_000)
+    await until(async () => (await done()) > 50)
     killed.kill('SIGKILL')
     evicted.kill('SIGTERM')
     assert.deepEqual(await evicted.exited, { code: 0, signal: null }, evicted.log())
     await using _replacement = await startWorker(manager.pilot())
-    await until(async () => (await done()) === TASKS, 60_000)
+    await until(async () => (await done()) === TASKS)
     const { results } = await manager.get<ResultsResponse>(
       `/v1/jobs/${job.id}/results?after=0&limit=${TASKS + 1}`,
     )

@@ -14,7 +14,7 @@ import { until } from '../support/until.ts'
 import { isAlive } from './support/pilot-process.ts'
 import { withoutBlobs } from './support/no-blobs.ts'
 
-const time = { timeout: 30_000 }
+const time = { timeout: 180_000 }
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const CONTEXT = 'c'.repeat(64)
 const MIB = 2 ** 20

@@ -54,7 +54,7 @@ test('pieces come from the manager through a proxy', async (t) => {
     log,
     connect: client.connect,
     sources: () => Promise.resolve([sourceOf('manager', manager, id)]),
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(180_000),
   })
   await client.close()
   assert.deepEqual(from, [{ source: 'manager', bytes: 1_000_000 }])

@@ -4,7 +4,7 @@ import { Gate } from '../../scripts/bench-dispatch/gate.ts'
 
 test(
   'a gate holds up whoever comes until it is opened, and again once it is shut',
-  { timeout: 20_000 },
+  { timeout: 180_000 },
   async () => {
     await using gate = await Gate.create()
     const passed: string[] = []

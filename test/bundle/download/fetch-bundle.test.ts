@@ -26,7 +26,7 @@ describe('fetching a bundle', () => {
           store,
           sources: () => Promise.resolve(sources.filter(({ name }) => name !== own)),
           log,
-          signal: AbortSignal.timeout(5_000),
+          signal: AbortSignal.timeout(180_000),
         }),
       ),
     )
@@ -83,7 +83,7 @@ describe('fetching a bundle', () => {
       store: worker.store,
       sources: () => Promise.resolve([{ name: 'manager', url, ticket: good, kind: 'manager' }]),
       log,
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(180_000),
     })
     assert.deepEqual(from, [{ source: 'manager', bytes: 3_000_000 }])
   })

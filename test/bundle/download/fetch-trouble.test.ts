@@ -60,7 +60,7 @@ function startFetcher(order: FetchOrder, mount?: string) {
 /** Fetches in this process and compares every byte. */
 async function fetchAndCompare(folder: string, id: string, source: string, sources: Source[]) {
   await using store = await openStore({ folder, log })
-  const signal = AbortSignal.timeout(60_000)
+  const signal = AbortSignal.timeout(180_000)
   const report = await fetchBundle({
     bundle: id,
     store,
@@ -116,7 +116,7 @@ describe('a fetch in trouble', () => {
     await using store = await openStore({ folder: temporary.folder, log })
     const bundle = 'b'.repeat(64)
     const sources = () => Promise.resolve([sourceOf('manager', { url }, bundle)])
-    const signal = AbortSignal.timeout(60_000)
+    const signal = AbortSignal.timeout(180_000)
     await assert.rejects(fetchBundle({ bundle, store, sources, log, signal, patienceMs: 1 }), {
       code: 'not-found',
       message: `nobody has bundle ${bundle} any more: add its context again`,
@@ -142,8 +142,8 @@ describe('a fetch in trouble', () => {
     await using waiting = await openStore({ folder, log })
     const bundle = 'a'.repeat(64)
     const claim = await fetcher.claimFetch(bundle)
-    const tooLong = AbortSignal.timeout(5_000)
-    assert.equal(await waiting.awaitPieces(bundle, 60_000, tooLong), undefined)
+    const tooLong = AbortSignal.timeout(180_000)
+    assert.equal(await waiting.awaitPieces(bundle, 3_600_000, tooLong), undefined)
     assert.equal(tooLong.aborted, false)
     await claim!.release()
   })

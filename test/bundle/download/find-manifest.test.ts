@@ -76,7 +76,7 @@ describe('finding a manifest', () => {
     const paths = [path.join(temporary.folder, 'source')]
     const { id, manifest } = await createBundle({ store: node.store, paths, kind: 'files' })
     const sources = Array.from({ length: 7 }, () => httpSource(id, sourceOf('manager', node, id)))
-    const signal = AbortSignal.timeout(10_000)
+    const signal = AbortSignal.timeout(180_000)
     const answers = await Promise.all(sources.map((source) => source.manifest(signal)))
     for (const answer of answers) assert.equal(answer.toString(), canonicalJson(manifest))
     await Promise.all(sources.map((source) => source.close()))

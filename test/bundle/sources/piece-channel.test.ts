@@ -100,7 +100,7 @@ describe('a worker', () => {
       await using server = await startSource((_kind, _first, _second, socket) => socket.write(answer))
       const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
       await assert.rejects(
-        source.follow(layout, () => {}, AbortSignal.timeout(5_000)),
+        source.follow(layout, () => {}, AbortSignal.timeout(180_000)),
         { reason },
       )
       await source.close()
@@ -126,7 +126,7 @@ describe('a worker', () => {
     test(`that is given ${what} blames the source`, async () => {
       await using server = await startSource((_kind, _first, _second, socket) => socket.write(answer))
       const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
-      const take = () => source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(5_000)))
+      const take = () => source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(180_000)))
       await assert.rejects(take().then(take), { reason })
       await source.close()
     })
@@ -138,7 +138,7 @@ describe('a worker', () => {
     const source = httpSource(BUNDLE, sourceOf('manager', server, BUNDLE))
     const want = bitmap(3)
     want[0] = 0b011
-    const take = source.take({ want, bytes: 1 << 20 }, options(AbortSignal.timeout(5_000)))
+    const take = source.take({ want, bytes: 1 << 20 }, options(AbortSignal.timeout(180_000)))
     await assert.rejects(take, { reason: 'protocol' })
     await source.close()
   })
@@ -151,7 +151,7 @@ describe('a worker', () => {
       else socket.write('x')
     })
     const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
-    const take = () => source.take({ first: 2, count: 1 }, options(AbortSignal.timeout(5_000)))
+    const take = () => source.take({ first: 2, count: 1 }, options(AbortSignal.timeout(180_000)))
     await assert.rejects(take, { reason: 'reset' })
     assert.equal(await take(), 'done')
     await source.close()
@@ -162,7 +162,7 @@ describe('a worker', () => {
     const server = await startSource(onAsked)
     const pool = new Pool(server.url)
     const open = () =>
-      openPieceChannel(pool, { path: `/v1/pieces/${BUNDLE}` }, AbortSignal.timeout(5_000), 300)
+      openPieceChannel(pool, { path: `/v1/pieces/${BUNDLE}` }, AbortSignal.timeout(180_000), 300)
     const close = async () => {
       await pool.destroy()
       await server[Symbol.asyncDispose]()
@@ -283,7 +283,7 @@ describe('a worker', () => {
         return end(socket)
       })
       const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
-      const take = () => source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(5_000)))
+      const take = () => source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(180_000)))
       assert.equal(await take(), 'busy')
       assert.equal(await take(), 'busy')
       assert.equal(asked, 3)
@@ -297,7 +297,7 @@ describe('a worker', () => {
     )
     await using server = await listen(refuses)
     const source = httpSource(BUNDLE, sourceOf('n', server, BUNDLE))
-    const take = source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(5_000)))
+    const take = source.take({ first: 0, count: 1 }, options(AbortSignal.timeout(180_000)))
     await assert.rejects(take, { reason: 'refused', message: /403: no ticket/ })
     await source.close()
   })

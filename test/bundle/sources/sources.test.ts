@@ -71,7 +71,7 @@ describe('bad sources', () => {
       bundle: id,
       store: worker.store,
       log,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(180_000),
       // The others keep their time: the manager answers when all others are left out.
       connect: ({ name, url }, options) =>
         new Pool(url, name === 'silent' ? { ...options, headersTimeout: 500 } : options),
@@ -104,7 +104,7 @@ describe('bad sources', () => {
       store: worker.store,
       sources: () => Promise.resolve(sources),
       log,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(180_000),
     })
     assert.ok(dripper.asked.size > 0)
     assert.deepEqual(report.from, [{ source: 'manager', bytes: 3_000_000 }])
@@ -123,7 +123,7 @@ describe('bad sources', () => {
       store: worker.store,
       sources: () => Promise.resolve([sourceOf('manager', manager, id)]),
       log,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(180_000),
     })
     await assert.rejects(fetching, { code: 'damaged', message: /verify it there/ })
     assert.equal(await worker.store.isComplete(id), false)
@@ -145,7 +145,7 @@ describe('bad sources', () => {
       shared: folder('shared'),
       sources: () => Promise.reject(new Error('the manager is away')),
       log,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(180_000),
     })
     assert.deepEqual(report.from, [{ source: `folder ${folder('shared')}`, bytes: 3_000_002 }])
     assert.deepEqual(await worker.store.verify(id), [])

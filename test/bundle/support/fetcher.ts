@@ -29,7 +29,7 @@ async function run({ folder, bundle, sources }: FetchOrder, say: (news: FetchNew
     store,
     sources: () => Promise.resolve(sources),
     log,
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(180_000),
     onProgress: (held) => say({ held }),
   })
 }

@@ -181,7 +181,7 @@ describe('a source', () => {
     using idle = await openByHand(node.url, id, ticketFor(id))
     const connections = promisify(node.server.server.getConnections.bind(node.server.server))
     for (const first of [0, most]) stopped.socket.write(frame(FrameKind.RUN, first, most))
-    await until(async () => (await connections()) === 1, 20_000)
+    await until(async () => (await connections()) === 1)
     idle.socket.write(frame(FrameKind.FOLLOW))
     assert.equal((await nextFrame(idle.socket)).kind, FrameKind.HELD)
   })

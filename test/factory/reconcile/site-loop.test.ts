@@ -66,7 +66,7 @@ describe('the loop of a site', { concurrency: true }, () => {
   test('gives up a submission that got lost, and submits again', async (t) => {
     const { batch, registry } = startLoop(t, { count: 2 })
     batch.faults = ['lose']
-    await eventually('others are submitted', () => batch.queue.size > 0, 15)
+    await eventually('others are submitted', () => batch.queue.size > 0)
     assert.ok(registry.created > 2)
     assert.ok(batch.most <= 2)
     assert.ok(registry.endings.length === 2)

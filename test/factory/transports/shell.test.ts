@@ -10,7 +10,7 @@ import { TransportError } from '../../../src/factory/transports/transport.ts'
 import { eventually } from '../support/eventually.ts'
 
 const transport = shellTransport()
-const patient = () => AbortSignal.timeout(20_000)
+const patient = () => AbortSignal.timeout(180_000)
 
 describe('the commands of a batch system', () => {
   test('get their arguments as they are, and answer with an exit code', async () => {

@@ -7,7 +7,7 @@ import { limits } from '../../../src/protocol/common.ts'
 import { libraryProgram, startLibrary, type TestLibrary } from '../support/library-process.ts'
 import { calculatorSetup } from '../support/setup.ts'
 
-const time = { timeout: 30_000 }
+const time = { timeout: 180_000 }
 const loud = { args: [100, true] }
 
 /** A library that has loaded the calculator with the given functions. */

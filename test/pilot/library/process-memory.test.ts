@@ -10,7 +10,7 @@ import { watchDevices } from '../../../src/pilot/library/device-memory.ts'
 import { deviceMemoryOf, memoryOf } from '../../../src/pilot/library/process-memory.ts'
 import { childrenOf } from '../support/pilot-process.ts'
 
-const time = { timeout: 20_000 }
+const time = { timeout: 180_000 }
 const MIB = 2 ** 20
 const SIZE_MIB = 64
 

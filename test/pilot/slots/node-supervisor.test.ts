@@ -210,7 +210,7 @@ describe('the crew of a node', () => {
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
     stage.lease('a', [1_000_000, 1, 1, 1])
-    await until(() => queuedIn(stage.taskQueue, stage.idOf('a')) === 2, 1_000)
+    await until(() => queuedIn(stage.taskQueue, stage.idOf('a')) === 2)
     stage.supervisor.take({ ...NOTHING, warm: [stage.idOf('a')], revoke: [1] })
     // Two are inside the library, of which one may have begun.
     assert.ok(unfinishedInAll(stage.taskQueue) <= 1, `${unfinishedInAll(stage.taskQueue)} are left`)

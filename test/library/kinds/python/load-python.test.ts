@@ -11,7 +11,7 @@ import { createRecorder } from '../../support/recorder.ts'
 import { startLibrary, type TestLibrary } from '../../support/library-process.ts'
 import { pythonSetup } from '../../support/setup.ts'
 
-const time = { timeout: 30_000 }
+const time = { timeout: 180_000 }
 
 acceptKind('python', () =>
   Promise.resolve({

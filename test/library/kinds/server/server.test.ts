@@ -18,7 +18,7 @@ import { startLibrary, type TestLibrary } from '../../support/library-process.ts
 import { createRecorder, valuesOf } from '../../support/recorder.ts'
 import { serverSetup } from '../../support/setup.ts'
 
-const time = { timeout: 30_000 }
+const time = { timeout: 180_000 }
 const add = { path: '/add', result: '{{ sum.0 }}' }
 const start = [process.execPath, '{{ bundles.app }}/server.js', '{{ port }}']
 
