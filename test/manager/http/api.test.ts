@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { pino } from 'pino'
@@ -320,18 +319,6 @@ describe('after a restart of the manager', () => {
     assert.equal(rows.length, 20)
     assert.equal(rows.filter(({ value }) => value === 'from before').length, 5)
     await worker.die()
-  })
-
-  test('that stops late leaves the word of its successor on how to reach it', async () => {
-    const file = join(folder, 'endpoint.json')
-    const successor = JSON.stringify({ url: 'http://127.0.0.1:1', token: 't', pid: 1, host: 'h' })
-    await writeFile(file, successor)
-    await manager.close()
-    assert.equal(await readFile(file, 'utf8'), successor)
-    manager = await startOn(folder)
-    await manager.close()
-    await assert.rejects(readFile(file), { code: 'ENOENT' })
-    manager = await startOn(folder)
   })
 
   test('leases of the one before are told to be forgotten', async () => {
