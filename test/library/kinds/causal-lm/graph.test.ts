@@ -182,10 +182,7 @@ describe('a graph', () => {
   })
 
   test('is refused if it wants or lacks something else', () => {
-    refuses(
-      ({ inputs }) => inputs.push(value('use_cache_branch', 'bool', [1])),
-      /not supported: use_cache_branch/,
-    )
+    refuses(({ inputs }) => inputs.push(value('pixel_values', 'bool', [1])), /not supported: pixel_values/)
     refuses(({ inputs }) => without(inputs, 'input_ids'), /no input input_ids/)
     refuses(({ outputs }) => without(outputs, 'logits'), /no output logits; it has present/)
     refuses(
