@@ -8,7 +8,7 @@ import { cacheBudget, tokenBudget } from '../../src/library/kinds/causal-lm/plan
 import { probe } from '../../src/library/kinds/causal-lm/probe.ts'
 import { createRunner } from '../../src/library/kinds/causal-lm/rows.ts'
 import type { Row } from '../../src/library/kinds/causal-lm/writing.ts'
-import type { Measure } from './measure.ts'
+import type { Measure } from './engine.ts'
 
 /** The causal-lm library on tokens, without the process around it. */
 export const runGleaner: Measure = async ({ model: folder, prompts, limits, endTokens, threads }) => {

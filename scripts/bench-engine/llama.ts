@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Measure } from './measure.ts'
+import type { Measure } from './engine.ts'
 
 /** What is used of node-llama-cpp, which is installed apart. */
 interface LlamaCpp {

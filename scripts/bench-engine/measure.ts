@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { claimPrompts, lengthsOf, tokenPrompts } from './workloads.ts'
+import type { Measure } from './engine.ts'
 import { runGleaner } from './gleaner.ts'
 import { runLlama } from './llama.ts'
 import { runTransformers } from './transformers.ts'
@@ -9,15 +10,6 @@ export interface Measured {
   count: number
   seconds: number
 }
-
-/** How an engine is run on one kind of workload: prompts are tokens, and each has a number of new tokens. */
-export type Measure = (work: {
-  model: string
-  prompts: readonly (readonly number[])[]
-  limits: readonly number[]
-  endTokens: readonly number[]
-  threads: number
-}) => Promise<{ seconds: number; tokens: number }>
 
 const [engine = '', workload = '', folder = '', peers = '', threads = '2', claims = '1000', prompts = '48'] =
   process.argv.slice(2)
