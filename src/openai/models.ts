@@ -43,19 +43,10 @@ export function isModel({ spec }: ContextSpec): boolean {
 
 function answers(spec: LibrarySpec, name: string, endpoint: Endpoint): boolean {
   if (spec.library === 'causal-lm') {
-    const {
-      messages,
-      prompt,
-      choices,
-      task = 'generate',
-    } = spec.functions[name] as {
-      messages?: unknown
-      prompt?: unknown
-      choices?: unknown
-      task?: string
-    }
-    if (endpoint === '/v1/embeddings') return task === 'embed'
-    return task === 'generate' && messages === undefined && prompt === undefined && choices === undefined
+    const fn = spec.functions[name]!
+    if (endpoint === '/v1/embeddings') return fn.task === 'embed'
+    if (fn.task !== undefined && fn.task !== 'generate') return false
+    return fn.messages === undefined && fn.prompt === undefined && fn.choices === undefined
   }
   if (spec.library === 'server') {
     const { method, path, body, result } = spec.functions[name]!
