@@ -12,9 +12,9 @@ import { valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'
 
 const file = (path: string) => fileURLToPath(new URL(path, import.meta.url))
-const EXAMPLE = file('../../templates/fact-verification-python')
-const MODEL = file('../../templates/fact-verification/model')
-const STAND_INS = file('bundles/stand-ins')
+const EXAMPLE = file('../../../../templates/fact-verification-python')
+const MODEL = file('../../../../templates/fact-verification/model')
+const STAND_INS = file('../../support/bundles/stand-ins')
 
 /* With stand-ins for its packages, so it covers the example's own code and not what they or the model do. */
 test('the Python example asks its model as it must, and makes labels of what that says', async () => {
