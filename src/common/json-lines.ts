@@ -6,7 +6,7 @@ import { parseExactly } from '../protocol/numbers.ts'
 
 /** The peer sent something that is not a message of this protocol: it must not be trusted any further. */
 export class JsonLinesError extends Error {
-  override name = 'ChannelError'
+  override name = 'JsonLinesError'
 }
 
 /**

@@ -4,7 +4,7 @@ import type { TaskError } from '../protocol/task.ts'
 
 /** A bundle that does not hold what its context says. The message names the file and what to do about it. */
 export class ContextFilesError extends Error {
-  override name = 'BundleError'
+  override name = 'ContextFilesError'
 }
 
 /** An input that the called function cannot take. The message says what is wrong with it. */

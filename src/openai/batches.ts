@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { RequestError } from '../manager/http/api-errors.ts'
 import type { Contexts } from '../manager/services/contexts.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
 import { JobOptions } from '../protocol/client.ts'
@@ -218,7 +219,7 @@ export class Batches {
     if (!(error instanceof Error)) throw error
     this.#parts.log.error({ err: error, batch: record.batch.id }, 'a batch has failed')
     const message =
-      error.name === 'ApiError' || error instanceof ApiFailure ? error.message : 'the manager failed'
+      error instanceof RequestError || error instanceof ApiFailure ? error.message : 'the manager failed'
     await this.#refuse(record, [{ code: 'batch_failed', message, param: null, line: 1 }])
   }
 

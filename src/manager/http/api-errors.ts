@@ -1,6 +1,6 @@
 /** A refusal that reaches the caller as it is: an HTTP status, a code for programs, a line that says what to do. */
 export class RequestError extends Error {
-  override name = 'ApiError'
+  override name = 'RequestError'
   readonly status: number
   readonly code: string
 

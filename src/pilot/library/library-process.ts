@@ -50,7 +50,7 @@ export interface LibraryProcess extends AsyncDisposable {
   /**
    * What it says, until it closes the connection. May be iterated once.
    *
-   * @throws ChannelError if it breaks the protocol
+   * @throws JsonLinesError if it breaks the protocol
    */
   messages: AsyncIterable<FromLibrary>
   /** Resolves once the process is gone. */

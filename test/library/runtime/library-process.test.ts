@@ -209,7 +209,7 @@ describe('a library process', { concurrency: 4 }, () => {
       void library.channel.send({ type: 'call', function: 'hang', calls })
     }
     await once(library.child, 'exit')
-    assert.match((await library.end()).stderr, /ChannelError: more than 200000 calls wait/)
+    assert.match((await library.end()).stderr, /JsonLinesError: more than 200000 calls wait/)
   })
 
   for (const [what, line] of [
@@ -222,7 +222,7 @@ describe('a library process', { concurrency: 4 }, () => {
       await library.channel.sendJson(line)
       const [code] = (await once(library.child, 'exit')) as [number]
       assert.equal(code, 1)
-      assert.match((await library.end()).stderr, /ChannelError/)
+      assert.match((await library.end()).stderr, /JsonLinesError/)
     })
   }
 
