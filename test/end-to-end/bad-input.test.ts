@@ -13,7 +13,7 @@ const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl
 
 /** One line on standard error, after whatever progress was shown. */
 function assertOneLine({ code, stderr }: Ended, message: RegExp): void {
-  const lines = stderr.split('\n').filter((line) => !/^[█░]+ |^reading the input/.test(line))
+  const lines = stderr.split('\n').filter((line) => !/^[█░]+ |^(reading|packing) /.test(line))
   assert.match(lines.join('\n'), /^factory: [^\n]+\n$/)
   assert.match(lines.join('\n'), message)
   assert.ok(code > 0, `exited with ${code}`)

@@ -115,8 +115,12 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
   const jobs = await client.jobs({ signal })
   const { latest, nextName } = latestRun(jobs, options.name ?? runName(identity))
   const former = formerRun(jobs, identity, context.name, options.name)
-  if (former && !restart && (!latest || latest.id === former.id)) await refuseChanged(former, output)
-  const earlier = restart ? undefined : latest
+  const isChanged = former !== undefined && !restart && (!latest || latest.id === former.id)
+  // The context was mended: nothing of the job that it failed is worth keeping.
+  const isMended = isChanged && former.problem !== undefined && former.done === 0
+  if (isMended) await client.job(former.id).cancel({ signal })
+  else if (isChanged) await refuseChanged(former, output)
+  const earlier = restart || (isMended && latest?.id === former.id) ? undefined : latest
   if (earlier?.state === 'cancelled' && !options.retryFailed) {
     throw new InputError(
       `job ${earlier.id} was cancelled: --retry-failed goes on with it, --restart begins anew`,
