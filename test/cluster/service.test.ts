@@ -56,7 +56,7 @@ describe('the systemd unit', () => {
     systemd.systemctl('enable', '--now', 'gleaner')
     const answers = async () => {
       await using client = connect({ state: user.state })
-      return client.status().catch(() => null)
+      return await client.status().catch(() => null)
     }
     await eventually('the factory answers', answers, 60)
     assert.equal(statSync(join(user.state, 'endpoint.json')).mode & 0o077, 0)
