@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { readTokenizer } from '../../src/library/kinds/causal-lm/tokenizer.ts'
+import { readTokenizer } from '../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { generateClaims } from '../claims.ts'
 
 const EXAMPLE = fileURLToPath(new URL('../../templates/fact-verification/model', import.meta.url))

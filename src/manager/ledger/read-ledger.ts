@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { JobErrors, JobInfo, ResultRow, TaskLog } from '../../protocol/client.ts'
 import { type JsonValue, parseJson } from '../../protocol/common.ts'
-import { ErrorTally } from '../job-errors.ts'
+import { ErrorTally } from '../services/job-errors.ts'
 import { knownContexts } from './context-records.ts'
 import { type JobRow, Ledger } from './ledger.ts'
 

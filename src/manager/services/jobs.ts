@@ -23,9 +23,9 @@ import type { BlobStore } from './blob-store.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
-import { ErrorTally } from '../job-errors.ts'
+import { ErrorTally } from './job-errors.ts'
 import type { JobRow, Ledger, NewTask, StoredResult, TakenBack } from '../ledger/ledger.ts'
-import { reopenJob, takeBackFailures } from '../retries.ts'
+import { reopenJob, takeBackFailures } from './retries.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
 const PAGE_LENGTH = 16 << 20

@@ -1,4 +1,4 @@
-import { GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/onnx.ts'
+import { GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/graph/onnx.ts'
 import { createWeights, type Weights } from './weights.ts'
 
 /*

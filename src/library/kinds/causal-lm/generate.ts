@@ -1,13 +1,13 @@
 import type { GenerateFunction } from '../../../protocol/context.ts'
 import type { RunFunction } from '../../runtime/library-kind.ts'
-import { createPlanner } from './groups.ts'
-import type { Model } from './model.ts'
-import type { BatchLimits } from './plan.ts'
-import { createPreparer, prepareRows, type Speaker } from './prepare.ts'
-import type { Abilities } from './probe.ts'
-import { createRunner } from './rows.ts'
-import { createSampleReporter } from './samples.ts'
-import { mergeSettings } from './settings.ts'
+import { createPlanner } from './batches/groups.ts'
+import type { Model } from './graph/model.ts'
+import type { BatchLimits } from './batches/plan.ts'
+import { createPreparer, prepareRows, type Speaker } from './answers/prepare.ts'
+import type { Abilities } from './graph/probe.ts'
+import { createRunner } from './batches/rows.ts'
+import { createSampleReporter } from './answers/samples.ts'
+import { mergeSettings } from './answers/settings.ts'
 
 /** A model that is ready to generate, and what limits it. */
 export interface Engine extends Omit<Speaker, 'vocabSize' | 'answerStart'> {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import type { Tensor } from 'onnxruntime-node'
-import type { Model, Pass } from '../../../../src/library/kinds/causal-lm/model.ts'
-import type { Abilities } from '../../../../src/library/kinds/causal-lm/probe.ts'
-import type { State } from '../../../../src/library/kinds/causal-lm/state.ts'
-import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/tokenizer.ts'
+import type { Model, Pass } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
+import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
+import type { State } from '../../../../src/library/kinds/causal-lm/graph/state.ts'
+import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 
 /*
  * A language model without numbers: what it says next depends on the whole sequence before, and on nothing else. It

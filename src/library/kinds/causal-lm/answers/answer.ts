@@ -1,0 +1,156 @@
+import type { ChoiceState } from './choices.ts'
+import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
+import { createScoreChanger } from './scores.ts'
+import type { AnswerSettings } from './settings.ts'
+import { createStopper } from './stopping.ts'
+import type { Tokenizer } from '../prompts/tokenizer.ts'
+
+/** The value of a finished call. */
+export interface Answer {
+  /** What was generated, without special tokens and without the stop string. With `choices`, the choice. */
+  text: string
+  /** Only with `choices`: which one it is, or null if the answer came to none. */
+  label?: string | null
+  /** Tokens that went in, and that came out, the one that ended the answer included. */
+  tokens: { prompt: number; generated: number }
+  /** Whether the answer came to its end, or to the limit of its length. */
+  finish: Finish
+  /** Only if asked for: one entry for each token that came out. */
+  logprobs?: TokenLogprob[]
+}
+
+/** A token, and the natural logarithm of the probability that the model gave it there. */
+export interface TokenLogprob {
+  token: number
+  /** Its text alone; what is not whole UTF-8 is U+FFFD, and special tokens have none. */
+  text: string
+  logprob: number
+  /** The likeliest tokens there, likeliest first. */
+  top: Omit<TokenLogprob, 'top'>[]
+}
+
+type Finish = 'stop' | 'length'
+
+/** Writes one answer, token by token. */
+export interface Writer {
+  /** Chooses the next token by its scores. Returns it, or undefined if the answer is complete. */
+  write(logits: Logits): number | undefined
+  answer(): Answer
+}
+
+/** What a {@link Writer} needs to know. */
+export interface Writing {
+  readonly settings: AnswerSettings
+  readonly random: Random
+  /** What stands before the answer, for the model: the prompt, or what its answers begin with. */
+  readonly before: readonly number[]
+  readonly promptTokens: number
+  /** Most tokens to generate. */
+  readonly limit: number
+  readonly endTokens: ReadonlySet<number>
+  readonly decode: Tokenizer['decode']
+}
+
+/** A writer of free text, which ends with an end token, a stop string or the limit. */
+export function writeText(writing: Writing): Writer {
+  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const textBeforeStop = createStopper(settings.stop, decode)
+  const scores = createScoreChanger(settings, before, endTokens)
+  const logprobs = noteLogprobs(writing)
+  const tokens: number[] = []
+  let generated = 0
+  let stopped: string | undefined
+  let finish: Finish = 'length'
+  return {
+    write(logits) {
+      const token = known(sample(scores.change(logits), settings, random))
+      generated += 1
+      logprobs?.note(logits, token)
+      if (endTokens.has(token)) {
+        finish = 'stop'
+        return undefined
+      }
+      scores.note(token)
+      tokens.push(token)
+      stopped = textBeforeStop(tokens)
+      if (stopped !== undefined) finish = 'stop'
+      return stopped !== undefined || generated >= limit ? undefined : token
+    },
+    answer: () => ({
+      text: stopped ?? decode(tokens),
+      tokens: { prompt: promptTokens, generated },
+      finish,
+      ...logprobs?.noted,
+    }),
+  }
+}
+
+/** A writer of one of some choices: choices.ts says which, and when that is settled. */
+export function writeChoice(writing: Writing, start: ChoiceState): Writer {
+  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const scores = createScoreChanger(settings, before, endTokens)
+  const logprobs = noteLogprobs(writing)
+  const tokens: number[] = []
+  let state = start
+  let finish: Finish = 'length'
+  return {
+    write(logits) {
+      const token = chooseToken(state, scores.change(logits), settings, random)
+      if (token !== undefined) {
+        logprobs?.note(logits, token)
+        scores.note(token)
+        tokens.push(token)
+        state = state.follow(token) as ChoiceState
+      }
+      if (token === undefined || state.label !== undefined) finish = 'stop'
+      return finish === 'stop' || tokens.length >= limit ? undefined : token
+    },
+    answer: () => ({
+      text: state.label ?? decode(tokens),
+      label: state.label ?? null,
+      tokens: { prompt: promptTokens, generated: tokens.length },
+      finish,
+      ...logprobs?.noted,
+    }),
+  }
+}
+
+/** The next token among those that lead to a choice; undefined if none does. */
+function chooseToken(
+  state: ChoiceState,
+  logits: Logits,
+  settings: AnswerSettings,
+  random: Random,
+): number | undefined {
+  const best = known(argmax(logits))
+  if (settings.temperature === 0 && state.follow(best)) return best
+  const tokens = state.tokens()
+  if (tokens.length === 0) return undefined
+  const scores = tokens.map((token) => logits[token] as number)
+  return tokens[known(sample(scores, settings, random))]
+}
+
+/** Keeps the probabilities of an answer's tokens, if they are asked for: those the model gave, before any penalty. */
+function noteLogprobs({ settings, decode }: Writing) {
+  const { logprobs: count } = settings
+  if (count === undefined) return undefined
+  const noted: TokenLogprob[] = []
+  return {
+    noted: { logprobs: noted },
+    note(logits: Logits, token: number) {
+      const total = logTotal(logits)
+      const describe = (token: number) => ({
+        token,
+        text: decode([token]),
+        logprob: (logits[token] as number) - total,
+      })
+      noted.push({ ...describe(token), top: (count > 0 ? largest(logits, count) : []).map(describe) })
+    },
+  }
+}
+
+/** The scores of a model gone wrong are not numbers. */
+function known(index: number): number {
+  if (index >= 0) return index
+  throw new Error('the model computes no numbers (NaN): its weights, or their precision, are of no use here')
+}

@@ -1,0 +1,98 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { CancelledError } from '../../../../common/task-errors.ts'
+import type { GenerateFunction } from '../../../../protocol/context.ts'
+import type { GenerationSettings } from '../../../../protocol/generation.ts'
+import type { Call, CallReporter } from '../../../runtime/library-kind.ts'
+import { writeChoice, type Writer, writeText, type Writing } from './answer.ts'
+import { startChoice } from './choices.ts'
+import { createPrompter } from '../prompts/prompt.ts'
+import type { SampleReporter } from './samples.ts'
+import { seededRandom } from './sampling.ts'
+import { mergeSettings, pickSettings, takeSettings } from './settings.ts'
+import type { Tokenizer } from '../prompts/tokenizer.ts'
+import type { Row } from './writing.ts'
+
+/** What has to be known of a model to make prompts for it and answers of its scores. */
+export interface Speaker {
+  readonly tokenizer: Tokenizer
+  readonly vocabSize: number
+  readonly endTokens: ReadonlySet<number>
+  /** How the model's authors would have it generate. */
+  readonly generation: GenerationSettings
+  /** Most tokens of a prompt. */
+  readonly maxPromptTokens: number
+  /** Most tokens of a prompt and its answer together; of an answer alone, if it begins by itself. */
+  readonly maxPositions: number
+  /** What every answer begins with, where the prompt is no part of it but read by an encoder. */
+  readonly answerStart?: readonly number[]
+}
+
+export type ToRows = (call: Call, reporter: SampleReporter) => Row[]
+
+/** How long prompts are prepared before others get a turn, milliseconds. */
+const TURN_MS = 10
+
+/** @returns a function that makes a call rows, one for each answer, and throws what is wrong with its input */
+export function createPreparer(speaker: Speaker, options: GenerateFunction): ToRows {
+  const { tokenizer, vocabSize, endTokens, maxPromptTokens, maxPositions, generation, answerStart } = speaker
+  const { decode, candidates } = tokenizer
+  const toPrompt = createPrompter(options, tokenizer, { maxTokens: maxPromptTokens, vocabSize })
+  const vocabulary = { size: vocabSize, endTokens, decode, candidates }
+  const choice = options.choices && startChoice(options.choices, vocabulary)
+  const usual = pickSettings(options)
+  return (call, reporter) => {
+    const { settings: given, rest } = takeSettings(call.input)
+    const settings = mergeSettings(generation, usual, given)
+    const prompt = toPrompt(rest, settings)
+    const before = answerStart ?? prompt
+    const limit = Math.min(settings.maxNewTokens, maxPositions - before.length)
+    const seed = settings.seed ?? Math.random()
+    return reporter.split(call, settings.n).map((part, answer) => ({
+      call: part,
+      prompt,
+      limit,
+      startWriter() {
+        const random = seededRandom(seed, prompt, answer)
+        const promptTokens = prompt.length
+        const writing: Writing = { settings, random, before, promptTokens, limit, endTokens, decode }
+        return untilCancelled(choice ? writeChoice(writing, choice) : writeText(writing), part, reporter)
+      },
+    }))
+  }
+}
+
+/** A writer that throws at its next token once its call is cancelled. */
+function untilCancelled(writer: Writer, call: Call, reporter: CallReporter): Writer {
+  return {
+    ...writer,
+    write(logits) {
+      if (reporter.isCancelled(call)) throw new CancelledError('the call was cancelled while it ran')
+      return writer.write(logits)
+    },
+  }
+}
+
+/** The rows of those calls that can be run; the others end at once. */
+export async function prepareRows(
+  window: readonly Call[],
+  toRows: ToRows,
+  reporter: SampleReporter,
+): Promise<Row[]> {
+  const rows: Row[] = []
+  const refused = new Map<Call, unknown>()
+  let since = performance.now()
+  for (const call of window) {
+    try {
+      rows.push(...toRows(call, reporter))
+    } catch (error) {
+      refused.set(call, error)
+    }
+    if (performance.now() - since > TURN_MS) {
+      await nextTurn()
+      since = performance.now()
+    }
+  }
+  for (const call of await reporter.begin([...refused.keys()]))
+    reporter.end(call, { error: refused.get(call) })
+  return rows
+}

@@ -1,0 +1,127 @@
+import { type Batch, compact, gatherRows, type Layout, step } from './batch.ts'
+import type { Model } from '../graph/model.ts'
+import type { BatchLimits } from './plan.ts'
+import type { Abilities } from '../graph/probe.ts'
+import { type End, type Row, type Writing, writeTokens } from '../answers/writing.ts'
+
+/*
+ * Batches of rows that are being answered. Usually there is one, which all rows join; there are more where a model must
+ * not mix some rows with others.
+ */
+
+export interface LaneOptions {
+  readonly model: Model
+  readonly abilities: Pick<Abilities, 'steps'>
+  readonly limits: Pick<BatchLimits, 'cached'>
+  /** Most tokens of a sequence. */
+  readonly maxPositions: number
+  /** Sequences longer than this are computed in another way, and so apart from others. */
+  readonly longAfter: number
+}
+
+interface Lane {
+  batch: Batch
+  writings: Writing[]
+}
+
+/** Rows that a pass failed with. */
+export interface Failure {
+  readonly rows: readonly Row[]
+  readonly error: unknown
+}
+
+export interface Lanes {
+  /** Rows in all lanes. */
+  readonly rows: number
+  /** How many such rows can be remembered besides those that are. */
+  roomFor(rows: readonly Row[]): number
+  /** Takes over a batch: those of its rows that have something to go on with. */
+  add(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void>
+  /** Writes one more token of each answer. Returns the rows that could not go on; they have left. */
+  step(end: End): Promise<Failure[]>
+}
+
+export function createLanes({ model, abilities, limits, maxPositions, longAfter }: LaneOptions): Lanes {
+  const lanes = new Set<Lane>()
+  const side = abilities.steps === 'start' ? 'start' : 'end'
+  const count = () => [...lanes].reduce((sum, { writings }) => sum + writings.length, 0)
+  const joins = abilities.steps !== 'together'
+  /** Which rows may go on together. */
+  const keyOf = (length: number) => joins && length + 1 > longAfter
+  const layoutFor = (length: number, { state }: Batch): Layout => ({
+    side,
+    widest: keyOf(length) ? maxPositions : Math.min(longAfter, maxPositions),
+    columns: joins ? undefined : state.columns,
+  })
+
+  return {
+    get rows() {
+      return count()
+    },
+    roomFor(rows) {
+      const all = [...rows, ...[...lanes].flatMap(({ writings }) => writings.map(({ row }) => row))]
+      const widest = all.reduce((most, { prompt, limit }) => Math.max(most, prompt.length + limit), 1)
+      return Math.floor(limits.cached / widest) - count()
+    },
+    async add(batch, writings) {
+      await place(batch, writings)
+      model.store.release(batch.state)
+    },
+    async step(end) {
+      const failures: Failure[] = []
+      for (const lane of [...lanes]) {
+        const open = new Set(lane.writings.map(({ row }) => row))
+        try {
+          await stepLane(lane, (row, outcome) => {
+            open.delete(row)
+            end(row, outcome)
+          })
+        } catch (error) {
+          failures.push({ rows: [...open], error })
+        }
+      }
+      return failures
+    },
+  }
+
+  /** Puts rows of a batch into the lanes where they belong. */
+  async function place(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void> {
+    const open = [...writings.keys()].filter((row) => writings[row])
+    const keys = Map.groupBy(open, (row) => keyOf(batch.lengths[row] as number))
+    for (const [key, rows] of keys) {
+      const length = batch.lengths[rows[0] as number] as number
+      const lane = [...lanes].find((one) => joins && keyOf(one.batch.lengths[0] as number) === key)
+      const parts = [
+        ...(lane ? [{ batch: lane.batch, rows: [...lane.batch.lengths.keys()] }] : []),
+        { batch, rows },
+      ]
+      const joined = await gatherRows(model, layoutFor(length, batch), parts, lane?.batch)
+      const added = rows.map((row) => writings[row] as Writing)
+      if (lane) {
+        lane.batch = joined
+        lane.writings.push(...added)
+      } else lanes.add({ batch: joined, writings: added })
+    }
+  }
+
+  async function stepLane(lane: Lane, end: End): Promise<void> {
+    const key = keyOf((lane.batch.lengths[0] as number) + 1)
+    const tokens = lane.writings.map(({ token }) => token)
+    lanes.delete(lane)
+    const { batch, logits } = await step(model, lane.batch, tokens)
+    const written = writeTokens(lane.writings, logits, end)
+    const stays = (row: number) => written[row] !== undefined && keyOf(batch.lengths[row] as number) === key
+    const order = compact(written.length, (row) => !stays(row))
+    // What is too long for this lane by now goes on in another.
+    await place(
+      batch,
+      written.map((writing, row) => (stays(row) ? undefined : writing)),
+    )
+    if (order.length === 0) return model.store.release(batch.state)
+    const layout = layoutFor(batch.lengths[order[0] as number] as number, batch)
+    const settled = order.length === written.length && batch.state.columns < layout.widest
+    lane.batch = settled ? batch : await gatherRows(model, layout, [{ batch, rows: order }], batch)
+    lane.writings = order.map((row) => written[row] as Writing)
+    lanes.add(lane)
+  }
+}

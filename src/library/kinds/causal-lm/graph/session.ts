@@ -1,0 +1,51 @@
+import { InferenceSession } from 'onnxruntime-node'
+import { ContextFilesError } from '../../../../common/task-errors.ts'
+
+export interface SessionOptions {
+  threads: number
+  /** The slot's accelerator, or `cpu`. */
+  device: string
+}
+
+/** Execution providers for accelerators, best first. Nothing is kept between runs here, so that where it is kept is no matter. */
+const ACCELERATORS = ['cuda', 'webgpu']
+
+/**
+ * Opens a graph that remembers nothing of its own, on the slot's accelerator, or else, saying why, on the CPU.
+ *
+ * @throws {ContextFilesError} naming the graph that cannot be loaded
+ */
+export async function openSession(
+  path: string,
+  { threads, device }: SessionOptions,
+): Promise<{ session: InferenceSession; level: 'memory' | 'device' }> {
+  const options: InferenceSession.SessionOptions = {
+    graphOptimizationLevel: 'all',
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    // Batches differ in shape: an arena and a plan for one shape only keep memory from the others.
+    enableCpuMemArena: false,
+    enableMemPattern: false,
+    logSeverityLevel: 4,
+  }
+  const refusals: string[] = []
+  for (const provider of device === 'cpu' ? [] : ACCELERATORS) {
+    try {
+      const session = await InferenceSession.create(path, { ...options, executionProviders: [provider] })
+      return { session, level: 'device' }
+    } catch (error) {
+      refusals.push(`${provider}: ${(error as Error).message}`)
+    }
+  }
+  const session = await InferenceSession.create(path, options).catch((error: unknown) => {
+    const reason = (error as Error).message.trim()
+    throw new ContextFilesError(`${path} cannot be loaded; it or its data file may be cut off: ${reason}`, {
+      cause: error,
+    })
+  })
+  if (refusals.length > 0)
+    process.stderr.write(
+      `library: ${device} cannot be used, ${path} runs on the CPU: ${refusals.join('; ')}\n`,
+    )
+  return { session, level: 'memory' }
+}

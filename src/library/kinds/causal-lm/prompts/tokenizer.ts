@@ -1,0 +1,122 @@
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
+import { type Chat, ChatTemplates, readChat } from './chat.ts'
+import { readJson, requireJson } from '../files/model-folder.ts'
+import { findCandidates } from './token-pieces.ts'
+
+/** Text to tokens and back, as the model's own files say. */
+export interface Tokenizer {
+  /** Tokens of a text. `special` adds those that the model expects around any text, such as one for its beginning. */
+  encode: (text: string, special: boolean) => number[]
+  /** A text, or a pair of them, with all special tokens, and which of the two each token belongs to. */
+  encodePair: (text: string, pair: string | undefined) => { tokens: number[]; types: number[] }
+  /** Text of tokens, special ones left out. What is not whole UTF-8 ends in U+FFFD. */
+  decode: (tokens: readonly number[]) => string
+  /** All tokens that may be part of one of these texts, white space around it included, and some that may not. */
+  candidates: (texts: readonly string[]) => number[]
+  /** The model's chat templates; undefined if it has none. */
+  chat: Chat | undefined
+  /** The token named as the end of a text, if one is. */
+  endToken: number | undefined
+  /** The token named as padding, if one is. */
+  padToken: number | undefined
+}
+
+const SpecialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish()
+/** Special tokens by the names that chat templates use. */
+const SPECIAL = [
+  'bos_token',
+  'eos_token',
+  'pad_token',
+  'unk_token',
+  'sep_token',
+  'cls_token',
+  'mask_token',
+] as const
+
+const TokenizerConfig = z.looseObject({
+  chat_template: ChatTemplates,
+  bos_token: SpecialToken,
+  eos_token: SpecialToken,
+  pad_token: SpecialToken,
+  unk_token: SpecialToken,
+  sep_token: SpecialToken,
+  cls_token: SpecialToken,
+  mask_token: SpecialToken,
+  clean_up_tokenization_spaces: z.boolean().nullish(),
+})
+
+const Definition = z.looseObject({
+  model: z.looseObject({ type: z.string().nullish(), byte_fallback: z.boolean().nullish() }),
+})
+
+/**
+ * Reads tokenizer.json and, if they exist, tokenizer_config.json and the chat templates.
+ *
+ * @throws {ContextFilesError} naming the file that is missing or of no use
+ */
+export async function readTokenizer(folder: string): Promise<Tokenizer> {
+  const definition = await requireJson(folder, 'tokenizer.json', Definition)
+  const config = (await readJson(folder, 'tokenizer_config.json', TokenizerConfig)) ?? {}
+  const tokenizer = createTokenizer(join(folder, 'tokenizer.json'), definition, config)
+  const hidden = new Set<number>()
+  for (const [id, token] of tokenizer.get_added_tokens_decoder()) if (token.special) hidden.add(id)
+  const shown = (id: number) => !hidden.has(id) && tokenizer.id_to_token(id) !== undefined
+  const clean = config.clean_up_tokenization_spaces ?? false
+  const special = Object.fromEntries(SPECIAL.map((name) => [name, textOf(config[name])]))
+  const idOf = (token: string | undefined) => (token === undefined ? undefined : tokenizer.token_to_id(token))
+  return {
+    encode(text, special) {
+      const { ids } = tokenizer.encode(text, { add_special_tokens: special })
+      return ids.map((id) => id ?? noToken(text))
+    },
+    encodePair(text, pair) {
+      const options = { text_pair: pair ?? null, add_special_tokens: true, return_token_type_ids: true }
+      const { ids, token_type_ids: types } = tokenizer.encode(text, options)
+      return { tokens: ids.map((id) => id ?? noToken(text)), types: types ?? ids.map(() => 0) }
+    },
+    decode(tokens) {
+      const ids = tokens.filter(shown)
+      return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
+    },
+    candidates: (texts) => findCandidates(tokenizer.model.vocab, texts),
+    chat: await readChat(folder, config.chat_template, special),
+    endToken: idOf(special['eos_token']),
+    padToken: idOf(special['pad_token']),
+  }
+}
+
+function createTokenizer(path: string, definition: z.infer<typeof Definition>, config: object): HfTokenizer {
+  try {
+    const tokenizer = new HfTokenizer(definition, config)
+    const { type, byte_fallback } = definition.model
+    if (type === 'Unigram' && byte_fallback) spellUnknownInBytes(tokenizer)
+    return tokenizer
+  } catch (error) {
+    throw new ContextFilesError(`${path} cannot be used: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** Has a Unigram tokenizer write what it has no token for as tokens of bytes, `<0xE2>`; the library does so for BPE alone. */
+function spellUnknownInBytes({ model }: HfTokenizer): void {
+  const { tokens_to_ids: ids } = model
+  const encode = model.encode.bind(model)
+  model.encode = (texts) =>
+    encode(texts).flatMap((piece) => {
+      if (ids.has(piece)) return [piece]
+      const bytes = [...Buffer.from(piece)].map(
+        (byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+      )
+      return bytes.every((byte) => ids.has(byte)) ? bytes : [piece]
+    })
+}
+
+function noToken(text: string): never {
+  throw new InputError(`the model's tokenizer has no token for part of this text: ${text.slice(0, 200)}`)
+}
+
+function textOf(token: z.infer<typeof SpecialToken>): string | undefined {
+  return typeof token === 'string' ? token : token?.content
+}
