@@ -1,9 +1,10 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { makePrivateFolder } from '../common/private-path.ts'
+import { writeJson } from '../common/write-json.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
@@ -205,7 +206,8 @@ async function startOn(
   const port = await listenOn(server, ledger, listen)
   const url = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
   peers.managerUrl = url
-  await writeEndpoint(stateFolder, { url, token: userToken, pid: process.pid, host: hostname() })
+  const endpoint: Endpoint = { url, token: userToken, pid: process.pid, host: hostname() }
+  await writeJson(endpointFile(stateFolder), endpoint)
   log.info({ url }, 'manager started')
 
   return {
@@ -238,15 +240,11 @@ async function listenOn(
 }
 
 /** Says how to reach this manager to the commands of the same user. */
-async function writeEndpoint(stateFolder: string, endpoint: Endpoint): Promise<void> {
-  const file = join(stateFolder, 'endpoint.json')
-  await writeFile(`${file}.new`, JSON.stringify(endpoint), { mode: 0o600 })
-  await rename(`${file}.new`, file)
-}
+const endpointFile = (stateFolder: string) => join(stateFolder, 'endpoint.json')
 
-/** Takes it back, unless a successor has written its own by now: the ledger is free. */
+/** Takes the endpoint back, unless a successor has written its own by now: the ledger is free. */
 async function removeEndpoint(stateFolder: string, url: string): Promise<void> {
-  const file = join(stateFolder, 'endpoint.json')
+  const file = endpointFile(stateFolder)
   const found = parseJson(await readFile(file, 'utf8').catch(() => '')) as Partial<Endpoint> | undefined
   if (found?.pid === process.pid && found.url === url) await rm(file, { force: true })
 }

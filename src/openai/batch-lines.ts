@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import { explain, limits } from '../protocol/common.ts'
+import { readLines } from '../common/lines.ts'
+import { explain, limits, parseJson } from '../protocol/common.ts'
 import { describeFailure } from './failures.ts'
 import type { Endpoint } from './models.ts'
 
@@ -20,37 +21,35 @@ export interface LineError {
   line: number
 }
 
+interface LineFault {
+  code: string
+  problem: string
+  param: string | null
+}
+
+/** A line as a request, or what is wrong with it. */
+export interface ReadRequest {
+  /** Of the line, counted from 1. */
+  number: number
+  request: BatchLine | LineFault
+}
+
 /** Longest line, bytes. */
-export const LINE_MAX = limits.value
+const LINE_MAX = limits.value
 /** Most requests in one batch. */
-export const LINES_MAX = 10_000_000
+const LINES_MAX = 10_000_000
 /** Errors that a batch lists; further ones are of no more help. */
 const ERRORS_MAX = 100
 
-/** The lines of a stream of bytes; one that is longer than {@link LINE_MAX} comes as undefined. */
-export async function* readLines(source: AsyncIterable<Uint8Array>): AsyncGenerator<string | undefined> {
-  let parts: Uint8Array[] = []
-  let length = 0
-  const take = () => {
-    const line = length > LINE_MAX ? undefined : Buffer.concat(parts).toString('utf8')
-    parts = []
-    length = 0
-    return line
-  }
-  for await (const chunk of source) {
-    let start = 0
-    for (let end; (end = chunk.indexOf(10, start)) !== -1; start = end + 1) {
-      add(chunk.subarray(start, end))
-      yield take()
+/** The lines of a stream of bytes that are not empty, with their numbers. */
+export async function* readRequests(source: AsyncIterable<Buffer>): AsyncGenerator<ReadRequest> {
+  for await (const { number, bytes } of readLines(source, LINE_MAX)) {
+    if (bytes.length > LINE_MAX) {
+      yield { number, request: fault('line_too_long', `the line has more than ${LINE_MAX} bytes`) }
+      continue
     }
-    add(chunk.subarray(start))
-  }
-  if (length > 0) yield take()
-
-  function add(part: Uint8Array) {
-    length += part.byteLength
-    if (length <= LINE_MAX) parts.push(part)
-    else parts = []
+    const text = bytes.toString('utf8')
+    if (text.trim() !== '') yield { number, request: readRequest(text) }
   }
 }
 
@@ -68,21 +67,17 @@ export interface CheckedLines {
  * @param check throws what is wrong with a request for the model that it names
  */
 export async function checkLines(
-  lines: AsyncIterable<string | undefined>,
+  lines: AsyncIterable<ReadRequest>,
   endpoint: Endpoint,
   check: (body: BatchLine['body']) => void,
 ): Promise<CheckedLines> {
   const ids = new Set<string>()
   const errors: LineError[] = []
   let model: string | undefined
-  let number = 0
-  for await (const line of lines) {
-    number++
-    if (line?.trim() === '') continue
+  for await (const { number, request } of lines) {
     const wrong = (code: string, message: string, param: string | null = null) => {
       if (errors.length < ERRORS_MAX) errors.push({ code, message, param, line: number })
     }
-    const request = readLine(line)
     if ('problem' in request) wrong(request.code, request.problem, request.param)
     else {
       const { custom_id, url, body } = request
@@ -115,20 +110,14 @@ export async function checkLines(
   return { requests: ids.size, model, errors }
 }
 
-/** One line as a request, or what is wrong with it. */
-export function readLine(
-  line: string | undefined,
-): BatchLine | { problem: string; code: string; param: string | null } {
-  if (line === undefined)
-    return { code: 'line_too_long', problem: `the line has more than ${LINE_MAX} bytes`, param: null }
-  let value: unknown
-  try {
-    value = JSON.parse(line)
-  } catch {
-    return { code: 'invalid_json_line', problem: 'the line is not JSON', param: null }
-  }
+function readRequest(line: string): BatchLine | LineFault {
+  const value = parseJson(line)
+  if (value === undefined) return fault('invalid_json_line', 'the line is not JSON')
   const parsed = BatchLine.safeParse(value)
   if (parsed.success) return parsed.data
-  const param = parsed.error.issues[0]?.path.join('.') ?? null
-  return { code: 'invalid_request', problem: explain(parsed.error), param: param === '' ? null : param }
+  return fault('invalid_request', explain(parsed.error), parsed.error.issues[0]?.path.join('.') || null)
+}
+
+function fault(code: string, problem: string, param: string | null = null): LineFault {
+  return { code, problem, param }
 }

@@ -2,16 +2,17 @@ import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { writeJson } from '../common/write-json.ts'
 import { RequestError } from '../manager/http/api-errors.ts'
 import type { Contexts } from '../manager/services/contexts.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
 import { JobOptions } from '../protocol/client.ts'
 import { explain } from '../protocol/common.ts'
 import type { JsonText } from '../protocol/json-text.ts'
-import { checkLines, type LineError, readLine, readLines } from './batch-lines.ts'
+import { checkLines, type LineError, readRequests } from './batch-lines.ts'
 import { errorLine, resultLine } from './batch-results.ts'
 import { ApiFailure } from './failures.ts'
-import { type FileStore, newId, secondsNow, writeJson } from './files.ts'
+import { type FileStore, newId, secondsNow } from './files.ts'
 import { ENDPOINTS, routeTo } from './models.ts'
 import { taskInput } from './task-input.ts'
 
@@ -128,7 +129,6 @@ export class Batches {
     const { input_file_id, endpoint, completion_window, metadata } = request
     this.#parts.files.get(input_file_id)
     const now = secondsNow()
-    const times = { in_progress_at: null, finalizing_at: null, completed_at: null, failed_at: null }
     const batch: BatchObject = {
       id: newId('batch_'),
       object: 'batch',
@@ -141,7 +141,10 @@ export class Batches {
       error_file_id: null,
       created_at: now,
       expires_at: now + WINDOW_S,
-      ...times,
+      in_progress_at: null,
+      finalizing_at: null,
+      completed_at: null,
+      failed_at: null,
       expired_at: null,
       cancelling_at: null,
       cancelled_at: null,
@@ -241,7 +244,7 @@ export class Batches {
     const { files, contexts, jobs } = this.#parts
     const { endpoint, input_file_id } = record.batch
     const { requests, model, errors } = await checkLines(
-      readLines(files.read(input_file_id)),
+      readRequests(files.read(input_file_id)),
       endpoint,
       ({ model, ...rest }) => {
         const { speaks } = routeTo(contexts.named(model), endpoint)
@@ -277,10 +280,8 @@ export class Batches {
       await jobs.addTasks(job!, tasks)
       tasks = []
     }
-    for await (const line of readLines(files.read(batch.input_file_id))) {
+    for await (const { request } of readRequests(files.read(batch.input_file_id))) {
       this.#stopped.signal.throwIfAborted()
-      if (line?.trim() === '') continue
-      const request = readLine(line)
       if ('problem' in request)
         throw new ApiFailure(409, 'the input file has changed since it was looked through')
       tasks.push({ key: request.custom_id, input: taskInput(speaks, batch.endpoint, request.body) })

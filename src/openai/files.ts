@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
+import { writeJson } from '../common/write-json.ts'
 import { ApiFailure } from './failures.ts'
 
 const PURPOSES = ['batch', 'batch_output'] as const
@@ -109,10 +110,4 @@ export class FileStore {
   #path(name: string): string {
     return join(this.#folder, name)
   }
-}
-
-/** Replaces a file of JSON at once. */
-export async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFile(`${file}.new`, JSON.stringify(value), { mode: 0o600 })
-  await rename(`${file}.new`, file)
 }

@@ -42,7 +42,7 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
   const { jobs, contexts, folder, log } = options
   const files = await FileStore.open(`${folder}/files`)
   const batches = await Batches.open({ folder: `${folder}/batches`, files, jobs, contexts, log })
-  const calls = new SingleCalls({ jobs, contexts, log })
+  const calls = new SingleCalls({ jobs, log })
   await calls.clear()
   server.addHook('preClose', async () => {
     await Promise.all([batches.close(), calls.close()])

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
-import type { Contexts } from '../manager/services/contexts.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
 import { JobOptions } from '../protocol/client.ts'
 import type { ContextSpec } from '../protocol/context.ts'
@@ -38,7 +37,6 @@ interface CallJob {
 
 export interface SingleCallsOptions {
   jobs: Jobs
-  contexts: Contexts
   log: Logger
 }
 
@@ -113,25 +111,20 @@ export class SingleCalls {
   /** The job that takes calls of a function now. It counts the call as its own. */
   async #jobFor(context: ContextSpec, fn: string): Promise<CallJob> {
     const key = `${context.id} ${fn}`
-    const open = await this.#open.get(key)?.catch(() => undefined)
-    if (open && !open.closed && open.calls < JOB_CALLS && Date.now() < open.until) {
-      open.calls++
-      return open
+    for (;;) {
+      const open = this.#open.get(key)
+      const job = await open
+      if (job && !job.closed && job.calls < JOB_CALLS && Date.now() < job.until) {
+        job.calls++
+        return job
+      }
+      // Of several that find none, the first makes it for all.
+      if (this.#open.get(key) !== open) continue
+      if (job) job.closed = true
+      const making = this.#makeJob(context, fn)
+      this.#open.set(key, making)
+      making.catch(() => this.#open.delete(key))
     }
-    // Of several that find none, the first makes it for all.
-    const others = this.#open.get(key)
-    const made = await others?.catch(() => undefined)
-    if (others !== undefined && made !== open && made) {
-      made.calls++
-      return made
-    }
-    const making = this.#makeJob(context, fn)
-    this.#open.set(key, making)
-    making.catch(() => this.#open.delete(key))
-    if (open) open.closed = true
-    const job = await making
-    job.calls++
-    return job
   }
 
   async #makeJob(context: ContextSpec, fn: string): Promise<CallJob> {

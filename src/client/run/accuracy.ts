@@ -1,7 +1,7 @@
 import { limits } from '../../protocol/common.ts'
 import { parseExactly, numberText } from '../../protocol/numbers.ts'
 import { expectedValue, readTasks } from './input.ts'
-import { readLines } from './lines.ts'
+import { readFileLines } from '../../common/lines.ts'
 
 /**
  * The share of an input's tasks whose result has the right `label`, from 0 to 1: the value that the task's own field
@@ -12,7 +12,7 @@ export async function accuracy(input: string, output: string, field: string): Pr
   for await (const { key, input: task } of readTasks(input)) expected.set(key, expectedValue(task, field))
 
   let right = 0
-  for await (const { bytes, ended } of readLines(output, limits.body)) {
+  for await (const { bytes, ended } of readFileLines(output, limits.body)) {
     if (!ended) continue
     const { id, label } = parseExactly(bytes.toString()) as { id: unknown; label?: unknown }
     const key = numberText(id) ?? String(id)

@@ -4,7 +4,7 @@ import { isSameNumber, parseExactly, numberText } from '../../protocol/numbers.t
 import type { TaskInput } from '../task-batches.ts'
 import { InputError } from '../errors.ts'
 import { foreignFormat } from './input-format.ts'
-import { readLines, type Line } from './lines.ts'
+import { readFileLines, type Line } from '../../common/lines.ts'
 
 /** A line that is no task, and why. */
 export interface InvalidLine {
@@ -89,7 +89,7 @@ export function expectedValue(input: unknown, field: string | undefined): unknow
 }
 
 async function* tasksOrReasons(path: string): AsyncGenerator<(TaskInput & { line: number }) | InvalidLine> {
-  for await (const line of readLines(path, limits.value)) {
+  for await (const line of readFileLines(path, limits.value)) {
     try {
       const task = toTask(line)
       if (task) yield { ...task, line: line.number }

@@ -7,7 +7,7 @@ import { limits, parseJson } from '../../protocol/common.ts'
 import { numberOf, numberText } from '../../protocol/numbers.ts'
 import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
-import { readLines } from './lines.ts'
+import { readFileLines } from '../../common/lines.ts'
 
 /**
  * A result as one line of the output: `id` and `status`, then the fields of the value, or the value itself as `value` if
@@ -106,7 +106,7 @@ export async function findPosition(
   let row = await next()
   let position = START
   let outdated = false
-  for await (const { number, bytes, ended } of readLines(path, limits.body)) {
+  for await (const { number, bytes, ended } of readFileLines(path, limits.body)) {
     const line = row && Buffer.from(toLine(row.row))
     if (row && line?.subarray(0, ended ? -1 : bytes.length).equals(bytes)) {
       if (!ended) break

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 
-/** One line of a file, without its newline. */
+/** One line, without its newline. */
 export interface Line {
   /** Counted from 1. */
   number: number
@@ -12,10 +12,15 @@ export interface Line {
 const NEWLINE = 0x0a
 
 /**
- * The lines of a file as bytes, in constant memory: of a line longer than `longest` bytes only the beginning is kept,
+ * The lines of a stream as bytes, in constant memory: of a line longer than `longest` bytes only the beginning is kept,
  * one byte more than `longest`.
+ *
+ * @throws what the stream throws
  */
-export async function* readLines(path: string, longest: number): AsyncGenerator<Line, void, undefined> {
+export async function* readLines(
+  source: AsyncIterable<Buffer>,
+  longest: number,
+): AsyncGenerator<Line, void, undefined> {
   let number = 0
   let parts: Buffer[] = []
   let kept = 0
@@ -33,7 +38,7 @@ export async function* readLines(path: string, longest: number): AsyncGenerator<
     return { number: ++number, bytes, ended }
   }
 
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+  for await (const chunk of source) {
     let start = 0
     for (let end; (end = chunk.indexOf(NEWLINE, start)) !== -1; start = end + 1) {
       keep(chunk.subarray(start, end))
@@ -42,4 +47,9 @@ export async function* readLines(path: string, longest: number): AsyncGenerator<
     keep(chunk.subarray(start))
   }
   if (kept > 0) yield take(false)
+}
+
+/** The same for a file. */
+export function readFileLines(path: string, longest: number): AsyncGenerator<Line, void, undefined> {
+  return readLines(createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>, longest)
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
-import { readLines, type Line } from '../../../src/client/run/lines.ts'
+import { readFileLines, type Line } from '../../src/common/lines.ts'
 
 describe('reading lines', () => {
   let folder = ''
@@ -15,7 +15,7 @@ describe('reading lines', () => {
     const path = join(folder, 'file')
     await writeFile(path, content)
     const lines: Line[] = []
-    for await (const line of readLines(path, longest)) lines.push(line)
+    for await (const line of readFileLines(path, longest)) lines.push(line)
     return lines
   }
 
