@@ -137,7 +137,7 @@ async function startOn(
   const tickets = ticketKeys(ledger)
   const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
-  const userToken = ledger.meta('user-token', () => makeToken('u').token)
+  const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
 
   const server = createServer(log, tls)
@@ -225,7 +225,7 @@ async function listenOn(
   ledger: Ledger,
   listen: { host: string; port: number },
 ): Promise<number> {
-  const last = Number(ledger.meta('port', () => '0'))
+  const last = Number(ledger.meta('port') ?? 0)
   const bind = (port: number) => server.listen({ host: listen.host, port })
   if (listen.port !== 0 || last === 0) await bind(listen.port)
   else {

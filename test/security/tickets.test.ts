@@ -29,7 +29,7 @@ async function addBundle(name: string): Promise<string> {
 async function managersKey() {
   await here.manager.close()
   const ledger = new Ledger(join(here.folder, 'ledger.db'), pino({ level: 'silent' }))
-  const pem = ledger.meta('ticket-key', () => assert.fail('the manager has made none'))
+  const pem = ledger.metaOrNew('ticket-key', () => assert.fail('the manager has made none'))
   await ledger.close()
   here.manager = await startOn(here.folder)
   return createPrivateKey(pem)

@@ -2,7 +2,8 @@ import { open, rm, stat } from 'node:fs/promises'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { isDiskTrouble } from './database.ts'
 import { RequestError, conflict, invalid } from '../http/api-errors.ts'
-import { newMark, type Ledger } from './ledger.ts'
+import { newMark } from './epochs.ts'
+import type { Ledger } from './ledger.ts'
 
 /** Pages copied at a time: between two portions the manager goes on with its work. */
 const PAGES = 256

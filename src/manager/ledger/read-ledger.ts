@@ -3,7 +3,8 @@ import type { JobErrors, JobInfo, ResultRow, TaskLog } from '../../protocol/clie
 import { type JsonValue, parseJson } from '../../protocol/common.ts'
 import { ErrorTally } from '../services/job-errors.ts'
 import { knownContexts } from './context-records.ts'
-import { type JobRow, Ledger } from './ledger.ts'
+import type { JobRow } from './job-store.ts'
+import { Ledger } from './ledger.ts'
 
 /** Results that are read at once. */
 const PAGE = 1_000
@@ -22,7 +23,7 @@ export function readLedger(file: string, log: Logger): LedgerReader {
   const names = new Map(knownContexts(ledger).specs.map(({ id, name }) => [id, name]))
   const info = (row: JobRow): JobInfo => {
     const { id, name, context, function: fn, closed, cancelled, retried, createdAt } = row
-    const { tasks, done, failed } = ledger.counts(id)
+    const { tasks, done, failed } = ledger.jobs.counts(id)
     const state = cancelled ? 'cancelled' : closed && done + failed === tasks ? 'finished' : 'open'
     const called = names.get(context) ?? context.slice(0, 12)
     return {
@@ -41,10 +42,10 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     }
   }
   return {
-    jobs: () => Promise.resolve(ledger.jobs().map(info)),
+    jobs: () => Promise.resolve(ledger.jobs.list().map(info)),
     *results(job) {
       for (let after = 0; ;) {
-        const page = ledger.results(job, after, PAGE)
+        const page = ledger.results.page(job, after, PAGE)
         for (const { value, ...row } of page)
           yield { ...row, ...(value && { value: parseJson(value.text) as JsonValue }) }
         after = page.at(-1)?.cursor ?? after
@@ -53,7 +54,7 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     },
     errors: (job) => new ErrorTally(ledger, job).read(),
     log(job, key) {
-      const found = ledger.taskLog(job, key)
+      const found = ledger.results.log(job, key)
       return found ? Promise.resolve(found) : Promise.reject(new Error(`job ${job} has no task "${key}"`))
     },
     [Symbol.asyncDispose]: () => ledger.close(),

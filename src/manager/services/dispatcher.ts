@@ -20,7 +20,8 @@ import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../../core/sche
 import { limits } from '../../protocol/common.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import { conflict } from '../http/api-errors.ts'
-import type { Ledger, TakenBack } from '../ledger/ledger.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { TakenBack } from '../ledger/task-store.ts'
 
 /** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because somebody set the time. */
 const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
@@ -72,7 +73,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#ledger = ledger
     this.#log = log
     this.#now = now
-    this.state = createScheduler(ledger.nextEpoch() * 2 ** 32, config)
+    this.state = createScheduler(ledger.nextStart() * 2 ** 32, config)
     this.#tickedAt = now()
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
@@ -178,7 +179,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   }
 
   #record(records: Extract<Action, { type: 'record' }>[]): void {
-    this.#written = this.#ledger.addResults(records).then((dropped) => {
+    this.#written = this.#ledger.results.add(records).then((dropped) => {
       const jobs = new Map<number, Progress>()
       for (const { job, result } of records) {
         if (dropped.has(result.task)) {
@@ -209,7 +210,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     for (const { tasks, ...lease } of leases) {
       const inputs =
         room > 0
-          ? this.#ledger.inputs(
+          ? this.#ledger.tasks.inputs(
               tasks.map(({ task }) => task),
               room,
             )

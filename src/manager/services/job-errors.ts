@@ -1,8 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { commonest, type ErrorCounts, noErrors, noteError } from '../../core/error-kinds.ts'
 import type { JobErrors } from '../../protocol/client.ts'
-import type { TaskError } from '../../protocol/task.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import { nodeOf } from '../ledger/pilot-store.ts'
+import type { StoredFailure } from '../ledger/result-store.ts'
 
 /** Results that are looked through at once: others take turns with it. */
 const LOOK_AT_ONCE = 10_000
@@ -12,13 +13,7 @@ const TOLD = 10
 interface Seen {
   /** Results up to this one have been counted. */
   cursor: number
-  counts: ErrorCounts<Example>
-}
-
-interface Example {
-  task: number
-  worker: string
-  error: TaskError
+  counts: ErrorCounts<StoredFailure>
 }
 
 /** The failures of one job by kind. What was counted once is not read again. */
@@ -51,8 +46,8 @@ export class ErrorTally {
     const { kinds, others } = seen.counts
     const failed = kinds.values().reduce((sum, { tasks }) => sum + tasks, others)
     const errors = commonest(seen.counts, TOLD).map(({ tasks, first: { task, worker, error } }) => {
-      const node = this.#ledger.nodeOf(worker)
-      const key = this.#ledger.keyOf(task)
+      const node = nodeOf(this.#ledger, worker)
+      const key = this.#ledger.tasks.keyOf(task)
       return { tasks, error, example: { key, worker, ...(node !== undefined && { node }) } }
     })
     return { failed, kinds: kinds.size, errors }
@@ -61,19 +56,10 @@ export class ErrorTally {
 
 /** Counts the next of a job's results; false if there are no more. */
 function lookOn(ledger: Ledger, job: number, seen: Seen): boolean {
-  const { last } = ledger
-    .sql(
-      'SELECT max(cursor) AS last FROM (SELECT cursor FROM results WHERE job = ? AND cursor > ? ORDER BY cursor LIMIT ?)',
-    )
-    .get(job, seen.cursor, LOOK_AT_ONCE) as { last: number | null }
-  if (last === null) return false
-  const failed = ledger.sql(
-    `SELECT task, worker, body FROM results WHERE job = ? AND cursor > ? AND cursor <= ? AND status <> 'done'`,
+  const last = ledger.results.visitFailures(job, seen.cursor, LOOK_AT_ONCE, (failure) =>
+    noteError(seen.counts, failure.error, () => failure),
   )
-  for (const { task, worker, body } of failed.iterate(job, seen.cursor, last)) {
-    const error = JSON.parse(body as string) as TaskError
-    noteError(seen.counts, error, () => ({ task: task as number, worker: worker as string, error }))
-  }
+  if (last === undefined) return false
   seen.cursor = last
   return true
 }

@@ -24,8 +24,10 @@ import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
 import { ErrorTally } from './job-errors.ts'
-import type { JobRow, Ledger, NewTask, StoredResult, TakenBack } from '../ledger/ledger.ts'
-import { reopenJob, takeBackFailures } from './retries.ts'
+import type { JobRow } from '../ledger/job-store.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { StoredResult } from '../ledger/result-store.ts'
+import type { NewTask, TakenBack } from '../ledger/task-store.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
 const PAGE_LENGTH = 16 << 20
@@ -78,7 +80,7 @@ export class Jobs {
     this.#contexts = contexts
     this.#blobs = blobs
     this.#onWork = onWork
-    for (const row of ledger.jobs()) this.#restore(row)
+    for (const row of ledger.jobs.list()) this.#restore(row)
     dispatcher.on('results', (counts) => {
       for (const [id, { done, failed }] of counts) {
         const job = this.#jobs.get(id)!
@@ -94,7 +96,7 @@ export class Jobs {
   }
 
   #restore(row: JobRow): void {
-    const { tasks, done, failed } = this.#ledger.counts(row.id)
+    const { tasks, done, failed } = this.#ledger.jobs.counts(row.id)
     const job = { ...this.#track(row), tasks, done, failed }
     this.#jobs.set(row.id, job)
     if (!row.cancelled) this.#resume(job)
@@ -105,7 +107,7 @@ export class Jobs {
     const { row } = job
     if (stateOf(job) === 'finished') return
     this.#schedule(job)
-    for (const [start, end] of this.#ledger.unfinished(row.id)) this.#queue(job, start, end)
+    for (const [start, end] of this.#ledger.tasks.unfinished(row.id)) this.#queue(job, start, end)
     if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
   }
 
@@ -183,7 +185,7 @@ export class Jobs {
     const fn = this.#contexts.functionOf(context, request.function)
     await this.#contexts.requireFiles(context)
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
-    const found = await this.#ledger.addJob({ ...wanted, createdAt: this.#dispatcher.now })
+    const found = await this.#ledger.jobs.add({ ...wanted, createdAt: this.#dispatcher.now })
     if (!this.#jobs.has(found.id)) {
       const job = this.#track(found)
       this.#jobs.set(found.id, job)
@@ -215,7 +217,7 @@ export class Jobs {
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
     const rows = tasks.map(toNewTask)
     if (replace) refuseContradictions(rows)
-    const { start, end, known, changed, replaced } = await this.#ledger.addTasks(id, rows, replace)
+    const { start, end, known, changed, replaced } = await this.#ledger.tasks.add(id, rows, replace)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     if (replaced.length > 0) this.#takeBack(job, replaced)
     if (end > start) {
@@ -248,7 +250,7 @@ export class Jobs {
   }
 
   async #setClosed(job: Job, closed: boolean): Promise<void> {
-    await this.#ledger.closeJob(job.row.id, closed)
+    await this.#ledger.jobs.setClosed(job.row.id, closed)
     job.row.closed = closed
   }
 
@@ -256,7 +258,7 @@ export class Jobs {
   async cancel(id: number): Promise<JobInfo> {
     const job = this.#touch(id)
     if (stateOf(job) !== 'open') return this.info(id)
-    await this.#ledger.cancelJob(id)
+    await this.#ledger.jobs.cancel(id)
     job.row.cancelled = true
     this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
     this.#notify(job)
@@ -271,7 +273,7 @@ export class Jobs {
     const job = this.#touch(id)
     const { row } = job
     await this.#contexts.requireFiles(this.#contexts.byId(row.context))
-    await reopenJob(this.#ledger, id)
+    await this.#ledger.jobs.reopen(id)
     trustAgain(this.#dispatcher.state, row.context)
     if (row.cancelled) {
       row.closed = true
@@ -279,7 +281,7 @@ export class Jobs {
       this.#resume(job)
     }
     let retried = 0
-    for await (const tasks of takeBackFailures(this.#ledger, id)) {
+    for await (const tasks of this.#ledger.results.takeBackFailures(id)) {
       retried += tasks.length
       row.retried += tasks.length
       this.#queueAgain(job, tasks)
@@ -317,8 +319,8 @@ export class Jobs {
       throw conflict(`job ${id} has not ended: wait for it, or cancel it with \`factory cancel ${id}\``)
     // Nothing is added to it from now on, also if we are killed half-way.
     job.row.cancelled = true
-    await this.#ledger.cancelJob(id)
-    await this.#ledger.forgetJob(id)
+    await this.#ledger.jobs.cancel(id)
+    await this.#ledger.jobs.forget(id)
     this.#jobs.delete(id)
     this.#notify(job)
     return info
@@ -327,7 +329,7 @@ export class Jobs {
   /** Gives up those of these tasks that have no result yet; they count as failed. */
   async cancelTasks(id: number, keys: string[]): Promise<{ cancelled: number }> {
     this.#get(id)
-    const tasks = await this.#ledger.releaseKeys(id, keys)
+    const tasks = await this.#ledger.tasks.releaseKeys(id, keys)
     this.#dispatcher.apply(cancelTasks(this.#dispatcher.state, id, tasks, this.#dispatcher.now))
     return { cancelled: tasks.length }
   }
@@ -359,7 +361,7 @@ export class Jobs {
   /** @throws {RequestError} 404 if the job has no task of that key */
   log(id: number, key: string): TaskLog {
     const { row } = this.#get(id)
-    const found = this.#ledger.taskLog(id, key)
+    const found = this.#ledger.results.log(id, key)
     if (!found) throw notFound(`job ${id} ("${row.name}") has no task "${key}"`)
     return found
   }
@@ -387,8 +389,8 @@ export class Jobs {
   ): Promise<ResultsPage> {
     const job = this.#touch(id)
     const read = () => {
-      if (epoch !== undefined && !this.#ledger.holds(id, epoch)) throw rewound(job.row)
-      return this.#ledger.results(id, after, limit, PAGE_LENGTH)
+      if (epoch !== undefined && !this.#ledger.epochs.holds(id, epoch)) throw rewound(job.row)
+      return this.#ledger.results.page(id, after, limit, PAGE_LENGTH)
     }
     let results = read()
     if (
@@ -403,7 +405,7 @@ export class Jobs {
       this.#readers--
       results = read()
     }
-    return { results, epoch: this.#ledger.epochOf(id), job: this.info(id) }
+    return { results, epoch: this.#ledger.epochs.of(id), job: this.info(id) }
   }
 
   /** Resolves when there is something new to read of a job, after `ms` milliseconds, or when the reader is gone. */

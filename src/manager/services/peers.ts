@@ -27,7 +27,7 @@ export function ticketKeys(ledger: Ledger): {
   publicKey: KeyObject
   publicText: string
 } {
-  const pem = ledger.meta('ticket-key', () =>
+  const pem = ledger.metaOrNew('ticket-key', () =>
     generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
   )
   const privateKey = createPrivateKey(pem)

@@ -5,6 +5,7 @@ import type { WorkerInfo } from '../../core/scheduler-state.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { conflict, revoked, unauthorised } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import type { PilotStore } from '../ledger/pilot-store.ts'
 import { makeToken, matches, ownerOf } from './tokens.ts'
 
 /** What is kept of a registration: its nonce is a secret. */
@@ -27,7 +28,7 @@ export interface Session {
 export class Pilots implements PilotRegistry {
   /** This factory's identity, stable over restarts. */
   readonly factoryId: string
-  readonly #ledger: Ledger
+  readonly #store: PilotStore
   readonly #dispatcher: Dispatcher
   readonly #sessions = new Map<string, Session>()
   /** Pilots whose workers turned out to be black holes, and their nodes. */
@@ -36,32 +37,19 @@ export class Pilots implements PilotRegistry {
   #open: number
 
   constructor(ledger: Ledger, dispatcher: Dispatcher) {
-    this.#ledger = ledger
+    this.#store = ledger.pilots
     this.#dispatcher = dispatcher
-    this.factoryId = ledger.meta('factory-id', () => crypto.randomUUID().slice(0, 8))
-    // The clock may have been set back since the last start: a time ahead of it would hold a pilot's place until then.
-    ledger.db
-      .prepare(
-        `UPDATE pilots SET created_at = min(created_at, :now), submitted_at = min(submitted_at, :now),
-         registered_at = min(registered_at, :now) WHERE ended_at IS NULL`,
-      )
-      .run({ now: dispatcher.now })
-    const rows = ledger.db
-      .prepare(
-        `SELECT workers.id, pilot, session_hash, info, site, workers.registered_at FROM workers JOIN pilots ON pilots.id = pilot
-         WHERE workers.ended_at IS NULL AND pilots.ended_at IS NULL`,
-      )
-      .all()
-    const count = ledger.db.prepare('SELECT count(*) AS open FROM pilots WHERE ended_at IS NULL')
-    this.#open = count.get()!.open as number
-    for (const row of rows) {
+    this.factoryId = ledger.metaOrNew('factory-id', () => crypto.randomUUID().slice(0, 8))
+    this.#store.bringTimesBack(dispatcher.now)
+    this.#open = this.#store.countOpen()
+    for (const { id, pilot, site, info, sessionHash, registeredAt } of this.#store.openWorkers()) {
       this.#remember({
-        worker: `w${row.id as number}`,
-        pilot: `p${row.pilot as number}`,
-        site: row.site as string,
-        info: WorkerFacts.parse(JSON.parse(row.info as string)),
-        hash: row.session_hash as Uint8Array,
-        registeredAt: row.registered_at as number,
+        worker: `w${id}`,
+        pilot: `p${pilot}`,
+        site,
+        info: WorkerFacts.parse(JSON.parse(info)),
+        hash: sessionHash,
+        registeredAt,
       })
     }
     dispatcher.on('worker-gone', (worker, reason) => {
@@ -95,63 +83,42 @@ export class Pilots implements PilotRegistry {
 
   /** Records pilots before they are submitted and returns their one-time tokens. Durable on return. */
   create(site: string, count: number): { pilot: string; token: string }[] {
-    const created = this.#transaction(() =>
-      Array.from({ length: count }, () => {
-        const { lastInsertRowid } = this.#ledger
-          .sql(`INSERT INTO pilots (site, token_hash, created_at) VALUES (?, x'', ?)`)
-          .run(site, this.#dispatcher.now)
-        const pilot = `p${lastInsertRowid}`
-        const { token, hash } = makeToken(pilot)
-        this.#ledger.sql('UPDATE pilots SET token_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
-        return { pilot, token }
-      }),
-    )
+    const added = this.#store.add(site, count, this.#dispatcher.now, (id) => makeToken(`p${id}`))
     this.#open += count
     this.#tellComing()
-    return created
+    return added.map(({ id, token }) => ({ pilot: `p${id}`, token }))
   }
 
   /** Notes which batch job runs each pilot. */
   submitted(pilots: { pilot: string; jobId: string }[]): void {
-    this.#transaction(() => {
-      for (const { pilot, jobId } of pilots) {
-        this.#ledger
-          .sql('UPDATE pilots SET job_id = ?, submitted_at = coalesce(submitted_at, ?) WHERE id = ?')
-          .run(jobId, this.#dispatcher.now, numberOf(pilot))
-      }
-    })
+    const jobs = pilots.map(({ pilot, jobId }) => ({ id: numberOf(pilot), jobId }))
+    this.#store.submitted(jobs, this.#dispatcher.now)
   }
 
   /** The site's pilots that have not ended. */
   list(site: string): PilotRecord[] {
     const workers = new Map<string, Session>()
     for (const session of this.#sessions.values()) workers.set(session.pilot, session)
-    const rows = this.#ledger
-      .sql(
-        `SELECT id, job_id, created_at, submitted_at, registered_at FROM pilots
-         WHERE site = ? AND ended_at IS NULL ORDER BY id`,
-      )
-      .all(site)
-    return rows.map((row) => {
-      const session = workers.get(`p${row.id as number}`)
+    return this.#store.open(site).map(({ id, jobId, createdAt, submittedAt, registeredAt }) => {
+      const pilot = `p${id}`
+      const session = workers.get(pilot)
       const worker = session && this.#workerOf(session)
-      const blackHole = this.#blackHoles.get(`p${row.id as number}`)
+      const blackHole = this.#blackHoles.get(pilot)
       return {
-        pilot: `p${row.id as number}`,
-        createdAt: row.created_at as number,
-        ...(row.job_id === null ? {} : { jobId: row.job_id as string }),
-        ...(row.submitted_at === null ? {} : { submittedAt: row.submitted_at as number }),
-        ...(row.registered_at === null ? {} : { registeredAt: row.registered_at as number }),
-        ...(worker ? { worker } : {}),
-        ...(blackHole === undefined ? {} : { blackHole }),
+        pilot,
+        createdAt,
+        ...(jobId !== null && { jobId }),
+        ...(submittedAt !== null && { submittedAt }),
+        ...(registeredAt !== null && { registeredAt }),
+        ...(worker && { worker }),
+        ...(blackHole !== undefined && { blackHole }),
       }
     })
   }
 
   /** Sites that have pilots that have not ended, as far as is known. */
   sites(): string[] {
-    const rows = this.#ledger.sql('SELECT DISTINCT site FROM pilots WHERE ended_at IS NULL').all()
-    return rows.map(({ site }) => site as string)
+    return this.#store.sites()
   }
 
   #workerOf(session: Session): PilotRecord['worker'] {
@@ -173,14 +140,8 @@ export class Pilots implements PilotRegistry {
 
   /** Pilots whose jobs are gone: their tokens and sessions are void, and what they had in hand goes to others. */
   ended(pilots: { pilot: string; reason: string }[]): void {
-    this.#transaction(() => {
-      for (const { pilot, reason } of pilots) {
-        const { changes } = this.#ledger
-          .sql('UPDATE pilots SET ended_at = ?, end_reason = ? WHERE id = ? AND ended_at IS NULL')
-          .run(this.#dispatcher.now, reason.slice(0, 1000), numberOf(pilot))
-        this.#open -= Number(changes)
-      }
-    })
+    const jobs = pilots.map(({ pilot, reason }) => ({ id: numberOf(pilot), reason }))
+    this.#open -= this.#store.end(jobs, this.#dispatcher.now)
     for (const { pilot } of pilots) this.#blackHoles.delete(pilot)
     const gone = new Set(pilots.map(({ pilot }) => pilot))
     for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
@@ -209,11 +170,9 @@ export class Pilots implements PilotRegistry {
   pilotOf(token: string | undefined): { id: number; site: string; restarts: number } {
     const owner = token === undefined ? undefined : ownerOf(token)
     if (owner === undefined || !owner.startsWith('p')) throw unauthorised()
-    const row = this.#ledger
-      .sql('SELECT id, site, token_hash, restarts FROM pilots WHERE id = ? AND ended_at IS NULL')
-      .get(numberOf(owner))
-    if (!row || !matches(token!, row.token_hash as Uint8Array)) throw unauthorised()
-    return { id: row.id as number, site: row.site as string, restarts: row.restarts as number }
+    const pilot = this.#store.find(numberOf(owner))
+    if (!pilot || !matches(token!, pilot.tokenHash)) throw unauthorised()
+    return pilot
   }
 
   /**
@@ -238,19 +197,15 @@ export class Pilots implements PilotRegistry {
       info.deadline === undefined
         ? info
         : { ...info, clock: now, deadline: toOwnClock(info.deadline, info.clock, now) }
-    const registered = this.#transaction(() => {
-      this.#ledger
-        .sql('UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?')
-        .run(info.restarts, now, pilot.id)
-      const { lastInsertRowid } = this.#ledger
-        .sql(`INSERT INTO workers (pilot, session_hash, info, registered_at) VALUES (?, x'', ?, ?)`)
-        .run(pilot.id, JSON.stringify(known), now)
-      const worker = `w${lastInsertRowid}`
-      const { token: session, hash } = makeToken(worker, nonce)
-      this.#ledger.sql('UPDATE workers SET session_hash = ? WHERE id = ?').run(hash, lastInsertRowid)
-      return { worker, session, hash }
-    })
-    const { worker, session, hash } = registered
+    const {
+      id,
+      token: session,
+      hash,
+    } = this.#store.register(
+      { pilot: pilot.id, restarts: info.restarts, info: JSON.stringify(known), now },
+      (number) => makeToken(`w${number}`, nonce),
+    )
+    const worker = `w${id}`
     this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash, registeredAt: now })
     this.#dispatcher.join(this.workerInfo(worker))
     return { worker, session }
@@ -285,23 +240,7 @@ export class Pilots implements PilotRegistry {
   #end(worker: string): void {
     this.#sessions.delete(worker)
     this.#tellComing()
-    this.#ledger
-      .sql('UPDATE workers SET ended_at = ? WHERE id = ?')
-      .run(this.#dispatcher.now, numberOf(worker))
-  }
-
-  /** Runs now, between the groups of the committer: what the factory and a registration write is rare. */
-  #transaction<T>(run: () => T): T {
-    const { db } = this.#ledger
-    db.exec('BEGIN IMMEDIATE')
-    try {
-      const value = run()
-      db.exec('COMMIT')
-      return value
-    } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      throw error
-    }
+    this.#store.endWorker(numberOf(worker), this.#dispatcher.now)
   }
 }
 

@@ -28,7 +28,7 @@ export class TaskProgress {
     const { jobs, holders, workers } = this.#dispatcher.state
     const job = jobs.get(jobNumber)
     const tasks = keys.flatMap((key): ProgressResponse['tasks'] => {
-      const task = this.#ledger.taskNumber(jobNumber, key)
+      const task = this.#ledger.tasks.numberOf(jobNumber, key)
       if (!job || task === undefined) return []
       const lease = holders.get(task)
       if (!lease && !job.queue.has(task)) return []

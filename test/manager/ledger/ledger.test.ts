@@ -39,7 +39,7 @@ const context = {
 async function withJob(ledger: Ledger, name = 'job') {
   await addContext(ledger, context, 1)
   const options = JobOptions.parse({})
-  return ledger.addJob({ name, context: context.id, function: 'f', options, createdAt: 1 })
+  return ledger.jobs.add({ name, context: context.id, function: 'f', options, createdAt: 1 })
 }
 
 function done(task: number, value: string | number): TaskResult {
@@ -56,12 +56,12 @@ describe('the ledger', () => {
   test('gives a batch neighbouring numbers and leaves out keys the job has already', async () => {
     const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
     const job = await withJob(ledger)
-    const first = await ledger.addTasks(job.id, numbered(0, 5))
+    const first = await ledger.tasks.add(job.id, numbered(0, 5))
     assert.equal(first.end - first.start, 5)
-    const second = await ledger.addTasks(job.id, numbered(3, 8))
+    const second = await ledger.tasks.add(job.id, numbered(3, 8))
     assert.deepEqual([second.start, second.end - second.start, second.known], [first.end, 3, 2])
     assert.deepEqual(
-      ledger.inputs([second.start + 2, second.start]).map(({ text }) => JSON.parse(text) as unknown),
+      ledger.tasks.inputs([second.start + 2, second.start]).map(({ text }) => JSON.parse(text) as unknown),
       [{ n: 7 }, { n: 5 }],
     )
     await ledger.close()
@@ -71,9 +71,9 @@ describe('the ledger', () => {
     const file = join(tempFolder(), 'ledger.db')
     const before = new Ledger(file, log)
     const job = await withJob(before)
-    const { start } = await before.addTasks(job.id, numbered(0, 6))
+    const { start } = await before.tasks.add(job.id, numbered(0, 6))
     const give = (ledger: Ledger, task: number, value: string) =>
-      ledger.addResults([{ job: job.id, result: done(start + task, value), worker: 'w1' }])
+      ledger.results.add([{ job: job.id, result: done(start + task, value), worker: 'w1' }])
     await give(before, 4, 'first')
     await give(before, 4, 'second')
     await give(before, 1, 'first')
@@ -83,7 +83,7 @@ describe('the ledger', () => {
     await give(after, 1, 'third')
     await give(after, 2, 'first')
     assert.deepEqual(
-      after.results(job.id, 0, 10).map(({ key, value }) => [key, value?.text]),
+      after.results.page(job.id, 0, 10).map(({ key, value }) => [key, value?.text]),
       [
         ['k4', '"first"'],
         ['k1', '"first"'],
@@ -91,17 +91,17 @@ describe('the ledger', () => {
       ],
     )
     assert.deepEqual(
-      [...after.unfinished(job.id)],
+      [...after.tasks.unfinished(job.id)],
       [
         [start, start + 1],
         [start + 3, start + 4],
         [start + 5, start + 6],
       ],
     )
-    assert.deepEqual(after.counts(job.id), { tasks: 6, done: 3, failed: 0, ms: 3 })
-    const cursor = after.results(job.id, 0, 2).at(-1)!.cursor
+    assert.deepEqual(after.jobs.counts(job.id), { tasks: 6, done: 3, failed: 0, ms: 3 })
+    const cursor = after.results.page(job.id, 0, 2).at(-1)!.cursor
     assert.deepEqual(
-      after.results(job.id, cursor, 10).map(({ key }) => key),
+      after.results.page(job.id, cursor, 10).map(({ key }) => key),
       ['k2'],
     )
     await after.close()
@@ -113,16 +113,16 @@ describe('the ledger', () => {
     const kept = await withJob(ledger, 'kept')
     const blobs = JSON.stringify([{ sha256: 'b'.repeat(64), bytes: 1 }])
     const many = numbered(0, 12_000).map((task) => ({ ...task, blobs }))
-    const { start } = await ledger.addTasks(job.id, many)
-    const mine = await ledger.addTasks(kept.id, numbered(0, 1))
+    const { start } = await ledger.tasks.add(job.id, many)
+    const mine = await ledger.tasks.add(kept.id, numbered(0, 1))
     const results = [
       { ...done(start, 1), log: 'said' },
       { ...done(mine.start, 2), log: 'said too' },
     ]
-    await ledger.addResults(
+    await ledger.results.add(
       results.map((result) => ({ job: result.task === start ? job.id : kept.id, result, worker: 'w1' })),
     )
-    await ledger.forgetJob(job.id)
+    await ledger.jobs.forget(job.id)
     assert.deepEqual(jobsWithBlobs(ledger), [])
     const left = (table: string) => ledger.db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n
     assert.deepEqual(['jobs', 'tasks', 'results', 'logs'].map(left), [1, 1, 1, 1])
@@ -151,8 +151,8 @@ describe('the ledger', () => {
     openDatabase(file, migrations.slice(0, 1)).close()
     const first = new Ledger(file, log)
     const job = await withJob(first)
-    const { start } = await first.addTasks(job.id, numbered(0, 3))
-    await first.addResults([{ job: job.id, result: done(start, 'kept'), worker: 'w1' }])
+    const { start } = await first.tasks.add(job.id, numbered(0, 3))
+    await first.results.add([{ job: job.id, result: done(start, 'kept'), worker: 'w1' }])
     await first.close()
 
     const next = [...migrations, `ALTER TABLE results ADD COLUMN node TEXT NOT NULL DEFAULT 'unknown'`]
@@ -177,7 +177,7 @@ describe('the ledger', () => {
     const broken = [...migrations, 'DROP TABLE results; CREATE NONSENSE']
     assert.throws(() => openDatabase(file, broken), /NONSENSE/)
     const again = new Ledger(file, log)
-    assert.equal(again.counts(again.jobs()[0]!.id).tasks, 0)
+    assert.equal(again.jobs.counts(again.jobs.list()[0]!.id).tasks, 0)
     await again.close()
   })
 
@@ -187,26 +187,26 @@ describe('the ledger', () => {
     const failing = ledger.commits.write(() => {
       throw new Error('mine alone')
     })
-    const adding = ledger.addTasks(job.id, numbered(0, 3))
+    const adding = ledger.tasks.add(job.id, numbered(0, 3))
     await assert.rejects(failing, /mine alone/)
     assert.equal((await adding).known, 0)
-    assert.equal(ledger.counts(job.id).tasks, 3)
+    assert.equal(ledger.jobs.counts(job.id).tasks, 3)
     await ledger.close()
   })
 
   test('a write that fails half-way leaves nothing of itself, and numbers go on as if it had not been', async () => {
     const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
     const job = await withJob(ledger)
-    const before = ledger.addTasks(job.id, numbered(0, 3))
-    const failing = ledger.addTasks(job.id, [
+    const before = ledger.tasks.add(job.id, numbered(0, 3))
+    const failing = ledger.tasks.add(job.id, [
       { key: 'half', input: '1' },
       { key: 'bad', input: '2', blobs: 'not JSON' },
     ])
-    const after = ledger.addTasks(job.id, numbered(3, 5))
+    const after = ledger.tasks.add(job.id, numbered(3, 5))
     await assert.rejects(failing, SyntaxError)
     assert.equal((await after).start, (await before).end)
-    assert.equal(ledger.taskNumber(job.id, 'half'), undefined)
-    assert.equal(ledger.counts(job.id).tasks, 5)
+    assert.equal(ledger.tasks.numberOf(job.id, 'half'), undefined)
+    assert.equal(ledger.jobs.counts(job.id).tasks, 5)
     await ledger.close()
   })
 
@@ -218,20 +218,20 @@ describe('the ledger', () => {
         fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }), { minLength: 1 }),
         async (keys) => {
           // Names like those that are given to released keys are chosen by users too.
-          const { end } = await ledger.addTasks(job.id, [{ key: `probe ${Math.random()}`, input: '0' }])
+          const { end } = await ledger.tasks.add(job.id, [{ key: `probe ${Math.random()}`, input: '0' }])
           const chosen = [...new Set(keys.flatMap((key, i) => [key, `${key}#${end + 2 * i}`]))]
-          await ledger.addTasks(
+          await ledger.tasks.add(
             job.id,
             chosen.map((key) => ({ key, input: '1' })),
           )
-          const released = await ledger.releaseKeys(job.id, [...chosen].reverse())
+          const released = await ledger.tasks.releaseKeys(job.id, [...chosen].reverse())
           assert.equal(released.length, chosen.length)
-          const again = await ledger.addTasks(
+          const again = await ledger.tasks.add(
             job.id,
             chosen.map((key) => ({ key, input: '2' })),
           )
           assert.equal(again.known, 0)
-          await ledger.releaseKeys(job.id, chosen)
+          await ledger.tasks.releaseKeys(job.id, chosen)
         },
       ),
       { numRuns: 20 },
@@ -249,7 +249,7 @@ describe('the ledger', () => {
       exec(sql)
     }
     const batches = await Promise.all(
-      Array.from({ length: 50 }, (_, i) => ledger.addTasks(job.id, numbered(i * 10, i * 10 + 10))),
+      Array.from({ length: 50 }, (_, i) => ledger.tasks.add(job.id, numbered(i * 10, i * 10 + 10))),
     )
     assert.ok(commits <= 2, `${commits} commits`)
     assert.deepEqual(
@@ -263,24 +263,24 @@ describe('the ledger', () => {
 test('when the disk is full, new tasks are refused, results wait, and nothing acknowledged is lost', async () => {
   const ledger = new Ledger(join(tempFolder(), 'ledger.db'), log)
   const job = await withJob(ledger)
-  const { start } = await ledger.addTasks(job.id, numbered(0, 100))
+  const { start } = await ledger.tasks.add(job.id, numbered(0, 100))
   // SQLite reports a database at its page limit as it does a full disk.
   ledger.db.exec('PRAGMA max_page_count = 100')
   const filler = 'x'.repeat(10_000)
   let accepted = 0
   await assert.rejects(async () => {
     for (;;) {
-      await ledger.addTasks(job.id, [{ key: `fill${accepted}`, input: filler }])
+      await ledger.tasks.add(job.id, [{ key: `fill${accepted}`, input: filler }])
       accepted++
     }
   }, LedgerWriteError)
-  const writing = ledger.addResults([{ job: job.id, result: done(start, filler), worker: 'w1' }])
+  const writing = ledger.results.add([{ job: job.id, result: done(start, filler), worker: 'w1' }])
   await until(() => ledger.commits.trouble !== undefined)
-  assert.equal(ledger.counts(job.id).done, 0)
+  assert.equal(ledger.jobs.counts(job.id).done, 0)
   ledger.db.exec('PRAGMA max_page_count = 1000000')
   await writing
   assert.equal(ledger.commits.trouble, undefined)
-  assert.equal(ledger.counts(job.id).tasks, 100 + accepted)
-  assert.equal(ledger.counts(job.id).done, 1)
+  assert.equal(ledger.jobs.counts(job.id).tasks, 100 + accepted)
+  assert.equal(ledger.jobs.counts(job.id).done, 1)
   await ledger.close()
 })

@@ -203,7 +203,7 @@ describe('the blobs of a manager', () => {
     const [used, unused] = [blob('used by a task'), blob('of nobody')]
     for (const each of [used, unused]) await put(here.blobs, each)
     const job = await here.addJob('j')
-    await here.ledger.addTasks(job.id, [{ key: 'k', input: '1', blobs: JSON.stringify([used.ref]) }])
+    await here.ledger.tasks.add(job.id, [{ key: 'k', input: '1', blobs: JSON.stringify([used.ref]) }])
     await here.blobs.sweep(() => false)
     assert.equal((await here.stored()).length, 2)
     here.pass(11 * MINUTE)
@@ -224,7 +224,7 @@ describe('the blobs of a manager', () => {
     await put(here.blobs, both)
     const [one, two] = [await here.addJob('one'), await here.addJob('two')]
     for (const { id } of [one, two]) {
-      await here.ledger.addTasks(id, [{ key: 'k', input: '1', blobs: JSON.stringify([both.ref]) }])
+      await here.ledger.tasks.add(id, [{ key: 'k', input: '1', blobs: JSON.stringify([both.ref]) }])
     }
     here.pass(11 * MINUTE)
     await here.blobs.sweep((job) => job === one.id)

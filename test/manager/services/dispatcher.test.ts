@@ -77,6 +77,6 @@ test('no result is acknowledged before it is on disk, whatever becomes of the wo
 
   makeRoom()
   await Promise.all([first, again, other])
-  assert.equal(here.ledger.results(1, 0, 10).length, 1)
+  assert.equal(here.ledger.results.page(1, 0, 10).length, 1)
   assert.equal(here.dispatcher.state.counts.duplicates, 2)
 })
