@@ -35,6 +35,9 @@ const ARROWS = {
   ],
 }
 
+/** Inner rooms that only their own room may enter: what others need of them stands in the file beside. */
+const CLOSED = ['core/scheduler/']
+
 /** The path of a file below `src/`, with slashes; undefined for a file outside of it. */
 function inSource(file) {
   const relative = path.relative(path.resolve(import.meta.dirname, '../../src'), file)
@@ -78,6 +81,8 @@ const arrows = {
       const allowed = ARROWS[room]
       if (allowed === undefined)
         context.report({ node, message: `${room}/ has no line in ${import.meta.filename}` })
+      else if (room !== other && CLOSED.some((closed) => to.startsWith(closed)))
+        context.report({ node, message: `${path.dirname(to)}/ is closed: import ${path.dirname(to)}.ts` })
       else if (room !== other && !allowed.includes(other))
         context.report({
           node,

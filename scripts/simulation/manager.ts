@@ -8,8 +8,8 @@ import {
   drain,
   excuseSilence,
   join,
-} from '../../src/core/scheduler.ts'
-import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler-state.ts'
+} from '../../src/core/scheduler/events.ts'
+import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler/state.ts'
 import type { PilotRecord } from '../../src/core/pilot-registry.ts'
 import type { AnyTaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'

@@ -9,8 +9,8 @@ import {
   join,
   lost,
   tick,
-} from '../../src/core/scheduler.ts'
-import type { Action, Reply } from '../../src/core/scheduler-state.ts'
+} from '../../src/core/scheduler/events.ts'
+import type { Action, Reply } from '../../src/core/scheduler/state.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { Random } from '../claims/random.ts'
 import { Timeline } from './timeline.ts'

@@ -1,4 +1,4 @@
-import type { Reply } from '../../src/core/scheduler-state.ts'
+import type { Reply } from '../../src/core/scheduler/state.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'

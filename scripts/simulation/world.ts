@@ -1,4 +1,4 @@
-import type { SchedulerState } from '../../src/core/scheduler-state.ts'
+import type { SchedulerState } from '../../src/core/scheduler/state.ts'
 import { type Core, realCore } from './core.ts'
 import { SimManager } from './manager.ts'
 import { SimNetwork } from './network.ts'

@@ -1,4 +1,4 @@
-import { defaultConfig } from './scheduler-state.ts'
+import { defaultConfig } from './scheduler/state.ts'
 
 /** What the manager and its workers go by where nothing else is said, in factory.yaml or in code. */
 export const managerDefaults = {

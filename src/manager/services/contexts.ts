@@ -111,14 +111,14 @@ export class Contexts {
   /** Why nothing can run in the context, if its setup failed everywhere it was tried. */
   problemOf(id: string): string | undefined {
     const error = this.#problems.get(id)
-    if (!error || !this.#dispatcher.state.contexts.get(id)?.broken) return undefined
+    if (!error || !this.#dispatcher.view.context(id)?.broken) return undefined
     return `context "${this.byId(id).name}" cannot be set up: ${error.message}`
   }
 
   /** Why nothing may run in the context: it failed before, and is tried once more because a user asks for it again. */
   doubtOf(id: string): string | undefined {
     const error = this.#problems.get(id)
-    const state = this.#dispatcher.state.contexts.get(id)
+    const state = this.#dispatcher.view.context(id)
     if (!error || !state || state.broken || state.everReady) return undefined
     return `context "${this.byId(id).name}" could not be set up before (${error.message}): trying once more`
   }
@@ -137,9 +137,9 @@ export class Contexts {
    */
   async drop(name: string): Promise<ContextSpec> {
     const context = this.named(name)
-    const jobs = this.#dispatcher.state.contexts.get(context.id)?.jobs ?? []
+    const jobs = this.#dispatcher.view.context(context.id)?.jobs ?? []
     if (jobs.length > 0) {
-      const numbers = jobs.map(({ id }) => id).join(', ')
+      const numbers = jobs.join(', ')
       throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first`)
     }
     this.#names.delete(name)
@@ -168,7 +168,7 @@ export class Contexts {
   }
 
   #isNeeded(id: string): boolean {
-    return (this.#dispatcher.state.contexts.get(id)?.jobs ?? []).length > 0
+    return (this.#dispatcher.view.context(id)?.jobs ?? []).length > 0
   }
 
   /** Those of a context that no other needs, and to which nobody gave a name. */

@@ -2,21 +2,14 @@ import { EventEmitter } from 'node:events'
 import type { Logger } from 'pino'
 import type { AnyExchangeRequest } from '../../protocol/worker.ts'
 import {
-  createScheduler,
-  disconnected,
-  drain,
-  dropEverywhere,
-  exchange,
-  excuseSilence,
-  giveBack,
-  join,
-  lost,
-  type SchedulerState,
-  takeBack,
-  tick,
-  warmAhead,
+  type Action,
+  type NewJob,
+  type Reply,
+  Scheduler,
+  type SchedulerConfig,
+  type SchedulerView,
+  type WorkerInfo,
 } from '../../core/scheduler.ts'
-import type { Action, Reply, SchedulerConfig, WorkerInfo } from '../../core/scheduler-state.ts'
 import { limits } from '../../protocol/common.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import { conflict } from '../http/api-errors.ts'
@@ -54,7 +47,7 @@ interface DispatcherEvents {
  * scheduler has something to say and every result that came with it is on disk.
  */
 export class Dispatcher extends EventEmitter<DispatcherEvents> {
-  readonly state: SchedulerState
+  readonly #scheduler: Scheduler
   readonly #ledger: Ledger
   readonly #log: Logger
   readonly #now: () => number
@@ -73,7 +66,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#ledger = ledger
     this.#log = log
     this.#now = now
-    this.state = createScheduler(ledger.nextStart() * 2 ** 32, config)
+    this.#scheduler = new Scheduler(ledger.nextStart() * 2 ** 32, config)
     this.#tickedAt = now()
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
@@ -84,18 +77,67 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#tickedAt = now
     if (lateMs > STALL_MS) {
       this.#log.warn({ lateMs }, 'the manager did not run for a while: is the machine overloaded?')
-      excuseSilence(this.state, lateMs)
+      this.#scheduler.excuseSilence(lateMs)
     }
-    this.apply(tick(this.state, now))
+    this.#apply(this.#scheduler.tick(now))
   }
 
   get now(): number {
     return this.#now()
   }
 
+  /** The scheduler, to look at. */
+  get view(): SchedulerView {
+    return this.#scheduler
+  }
+
+  // --- jobs and tasks
+
+  /** Adds a job, or one found in the ledger at start with `counts` of what was finished before. */
+  addJob(job: NewJob, counts: { done: number; failed: number }): void {
+    this.#scheduler.addJob(job, counts)
+  }
+
+  /** Queues the tasks `[start, end)`. */
+  addTasks(job: number, start: number, end: number): void {
+    this.#apply(this.#scheduler.addTasks(job, start, end, this.now))
+  }
+
+  /** Queues tasks that had failed once more. */
+  retryTasks(job: number, tasks: number[]): void {
+    this.#apply(this.#scheduler.retryTasks(job, tasks, this.now))
+  }
+
+  /** No more tasks will be added. */
+  closeJob(job: number): void {
+    this.#apply(this.#scheduler.closeJob(job))
+  }
+
+  /** Forgets a job and what of it waits; workers are told to drop what they have in hand. */
+  cancelJob(job: number): void {
+    this.#apply(this.#scheduler.cancelJob(job, this.now))
+  }
+
+  /** Ends those of these tasks that have not ended, as failed. */
+  cancelTasks(job: number, tasks: number[]): void {
+    this.#apply(this.#scheduler.cancelTasks(job, tasks, this.now))
+  }
+
+  /** Tries a broken context again, because a user asks for it once more. */
+  trustAgain(context: string): void {
+    this.#scheduler.trustAgain(context)
+  }
+
+  // --- workers
+
+  /** So many pilots were submitted whose workers have not registered yet. */
+  expectPilots(count: number): void {
+    this.#scheduler.expectPilots(count)
+  }
+
   /** A worker registered, or its session is used again after we were restarted or had given it up. */
   join(worker: WorkerInfo): void {
-    join(this.state, worker, this.now)
+    this.#scheduler.join(worker, this.now)
   }
 
   /**
@@ -104,15 +146,15 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
    * @throws {ApiError} 409 for a request older than one already seen, or replaced by a newer one
    */
   async exchange(worker: WorkerInfo, request: AnyExchangeRequest, accepted = () => {}): Promise<string> {
-    if (!this.state.workers.has(worker.id)) this.join(worker)
-    const actions = exchange(this.state, worker.id, request, this.now)
+    if (!this.#scheduler.hasWorker(worker.id)) this.join(worker)
+    const actions = this.#scheduler.exchange(worker.id, request, this.now)
     if (typeof actions === 'string') {
       throw conflict(`request ${request.seq} is ${actions}: a newer one was seen`)
     }
     accepted()
     this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
     const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
-    this.apply(actions)
+    this.#apply(actions)
     const written = request.results.length > 0 ? this.#written : undefined
     const answer = await reply
     await written
@@ -123,33 +165,33 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   disconnected(worker: string): void {
     this.#waiting.get(worker)?.reject(conflict('the connection broke'))
     this.#waiting.delete(worker)
-    disconnected(this.state, worker, this.now)
+    this.#scheduler.disconnected(worker, this.now)
   }
 
   drain(worker: string): void {
-    this.apply(drain(this.state, worker, this.now))
+    this.#apply(this.#scheduler.drain(worker, this.now))
   }
 
   warmAhead(context: string): void {
-    this.apply(warmAhead(this.state, context, this.now))
+    this.#apply(this.#scheduler.warmAhead(context, this.now))
   }
 
   dropEverywhere(context: string): void {
-    this.apply(dropEverywhere(this.state, context, this.now))
+    this.#apply(this.#scheduler.dropEverywhere(context, this.now))
   }
 
   /** These tasks are none of the job's any more. */
   takeBack(job: number, tasks: readonly TakenBack[]): void {
-    this.apply(takeBack(this.state, job, tasks, this.now))
+    this.#apply(this.#scheduler.takeBack(job, tasks, this.now))
   }
 
   /** The worker's batch job is over. */
   lost(worker: string): void {
-    this.apply(lost(this.state, worker, this.now))
+    this.#apply(this.#scheduler.lost(worker, this.now))
   }
 
   /** Does what the scheduler says. */
-  apply(actions: Action[]): void {
+  #apply(actions: Action[]): void {
     const records: Extract<Action, { type: 'record' }>[] = []
     for (const action of actions) {
       switch (action.type) {
@@ -226,7 +268,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       const left = tasks
         .slice(tasks.findIndex(({ task }) => task === inputs.at(-1)?.task) + 1)
         .map(({ task }) => task)
-      if (left.length > 0) this.apply(giveBack(this.state, worker, lease.lease, left, this.now))
+      if (left.length > 0) this.#apply(this.#scheduler.giveBack(worker, lease.lease, left, this.now))
     }
     return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
   }

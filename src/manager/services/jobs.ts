@@ -1,13 +1,3 @@
-import { isAnyQueued } from '../../core/task-queues.ts'
-import {
-  addJob,
-  addTasks,
-  cancelJob,
-  cancelTasks,
-  closeJob,
-  retryTasks,
-  trustAgain,
-} from '../../core/scheduler.ts'
 import type {
   AddTasksResponse,
   CreateJobRequest,
@@ -108,7 +98,7 @@ export class Jobs {
     if (stateOf(job) === 'finished') return
     this.#schedule(job)
     for (const [start, end] of this.#ledger.tasks.unfinished(row.id)) this.#queue(job, start, end)
-    if (row.closed) this.#dispatcher.apply(closeJob(this.#dispatcher.state, row.id))
+    if (row.closed) this.#dispatcher.closeJob(row.id)
   }
 
   #track(row: JobRow): Job {
@@ -121,15 +111,11 @@ export class Jobs {
     const { id, context, function: fn, options } = row
     const { retries, timeLimitMs, priority } = options
     const limit = timeLimitMs === undefined ? {} : { timeLimitMs }
-    addJob(
-      this.#dispatcher.state,
-      { id, context, function: fn, retries, priority, ...limit },
-      { done, failed },
-    )
+    this.#dispatcher.addJob({ id, context, function: fn, retries, priority, ...limit }, { done, failed })
   }
 
   #queue({ row }: Job, start: number, end: number): void {
-    this.#dispatcher.apply(addTasks(this.#dispatcher.state, row.id, start, end, this.#dispatcher.now))
+    this.#dispatcher.addTasks(row.id, start, end)
   }
 
   #notify(job: Job): void {
@@ -201,7 +187,7 @@ export class Jobs {
           : `job ${row.id} ("${row.name}") was made for ${row.function} of context "${other.name}": use another name`,
       )
     }
-    trustAgain(this.#dispatcher.state, row.context)
+    this.#dispatcher.trustAgain(row.context)
     return this.info(row.id)
   }
 
@@ -222,9 +208,9 @@ export class Jobs {
     if (replaced.length > 0) this.#takeBack(job, replaced)
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
-      if (!this.#dispatcher.state.jobs.has(id)) this.#schedule(job)
+      if (!this.#dispatcher.view.hasJob(id)) this.#schedule(job)
       job.tasks += end - start
-      const hadWork = isAnyQueued(this.#dispatcher.state)
+      const hadWork = this.#dispatcher.view.hasQueued()
       this.#queue(job, start, end)
       if (!hadWork) this.#onWork()
     }
@@ -244,7 +230,7 @@ export class Jobs {
   async close(id: number): Promise<JobInfo> {
     const job = this.#touch(id)
     if (!job.row.closed) await this.#setClosed(job, true)
-    this.#dispatcher.apply(closeJob(this.#dispatcher.state, id))
+    this.#dispatcher.closeJob(id)
     this.#notify(job)
     return this.info(id)
   }
@@ -260,7 +246,7 @@ export class Jobs {
     if (stateOf(job) !== 'open') return this.info(id)
     await this.#ledger.jobs.cancel(id)
     job.row.cancelled = true
-    this.#dispatcher.apply(cancelJob(this.#dispatcher.state, id, this.#dispatcher.now))
+    this.#dispatcher.cancelJob(id)
     this.#notify(job)
     return this.info(id)
   }
@@ -274,7 +260,7 @@ export class Jobs {
     const { row } = job
     await this.#contexts.requireFiles(this.#contexts.byId(row.context))
     await this.#ledger.jobs.reopen(id)
-    trustAgain(this.#dispatcher.state, row.context)
+    this.#dispatcher.trustAgain(row.context)
     if (row.cancelled) {
       row.closed = true
       row.cancelled = false
@@ -295,12 +281,11 @@ export class Jobs {
 
   /** Queues tasks whose failures were taken back, but are still counted. */
   #queueAgain(job: Job, tasks: number[]): void {
-    const { state, now } = this.#dispatcher
     const { id, closed } = job.row
-    const hasEnded = !state.jobs.has(id)
+    const hasEnded = !this.#dispatcher.view.hasJob(id)
     if (hasEnded) this.#schedule(job)
-    this.#dispatcher.apply(retryTasks(state, id, tasks, now))
-    if (hasEnded && closed) this.#dispatcher.apply(closeJob(state, id))
+    this.#dispatcher.retryTasks(id, tasks)
+    if (hasEnded && closed) this.#dispatcher.closeJob(id)
   }
 
   /** In what ways its tasks failed. */
@@ -330,7 +315,7 @@ export class Jobs {
   async cancelTasks(id: number, keys: string[]): Promise<{ cancelled: number }> {
     this.#get(id)
     const tasks = await this.#ledger.tasks.releaseKeys(id, keys)
-    this.#dispatcher.apply(cancelTasks(this.#dispatcher.state, id, tasks, this.#dispatcher.now))
+    this.#dispatcher.cancelTasks(id, tasks)
     return { cancelled: tasks.length }
   }
 

@@ -109,7 +109,7 @@ export class Peers {
     const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
     const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
     // Nobody would tell when it is gone.
-    if (!this.#dispatcher.state.workers.has(worker)) return [manager]
+    if (!this.#dispatcher.view.hasWorker(worker)) return [manager]
     this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {
       const url = this.#pilots.session(name)?.info.pieces

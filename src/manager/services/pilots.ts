@@ -1,7 +1,6 @@
 import { RegisterRequest } from '../../protocol/worker.ts'
-import { inHand, standingOf } from '../../core/worker-view.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
-import type { WorkerInfo } from '../../core/scheduler-state.ts'
+import type { WorkerInfo } from '../../core/scheduler.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { conflict, revoked, unauthorised } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -67,7 +66,7 @@ export class Pilots implements PilotRegistry {
   }
 
   #tellComing(): void {
-    this.#dispatcher.state.coming = Math.max(0, this.#open - this.#sessions.size)
+    this.#dispatcher.expectPilots(Math.max(0, this.#open - this.#sessions.size))
   }
 
   /** Sessions that are valid: workers that run, or may come back. */
@@ -122,15 +121,15 @@ export class Pilots implements PilotRegistry {
   }
 
   #workerOf(session: Session): PilotRecord['worker'] {
-    const worker = this.#dispatcher.state.workers.get(session.worker)
+    const worker = this.#dispatcher.view.worker(session.worker)
     if (!worker) return undefined
-    const leased = inHand(worker)
+    const { leased } = worker
     if (leased > 0) delete session.idleSince
     else session.idleSince ??= this.#dispatcher.now
     return {
       id: worker.id,
       node: worker.node,
-      state: standingOf(worker),
+      state: worker.standing,
       leased,
       ...(session.idleSince === undefined ? {} : { idleSince: session.idleSince }),
       tasksDone: worker.done,
@@ -149,12 +148,7 @@ export class Pilots implements PilotRegistry {
   }
 
   demand(): Demand {
-    const { jobs, workers, contexts, holders } = this.#dispatcher.state
-    let queued = 0
-    for (const job of jobs.values()) if (!contexts.get(job.context)?.broken) queued += job.queue.size
-    const rates = [...workers.values()].map((worker) => worker.rate).filter((rate) => rate > 0)
-    const ratePerPilot = rates.reduce((sum, rate) => sum + rate, 0) / Math.max(1, rates.length)
-    return { queued, leased: holders.size, ratePerPilot }
+    return this.#dispatcher.view.demand()
   }
 
   /** Asks a pilot's worker to take no more work, finish what it has, and leave. */

@@ -1,4 +1,3 @@
-import { busySince, inHand, standingOf } from '../../core/worker-view.ts'
 import type { JobInfo, SiteStatus, Status } from '../../protocol/client.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
@@ -127,10 +126,8 @@ export class StatusBoard {
   }
 
   read(): Status {
-    const { counts, jobs } = this.#dispatcher.state
+    const { counts, queued, leased } = this.#dispatcher.view
     const infos = this.#jobs.list()
-    let queued = 0
-    for (const job of jobs.values()) queued += job.queue.size
     const shown = shownOf(infos)
     return {
       version: this.#version,
@@ -138,7 +135,7 @@ export class StatusBoard {
       now: this.#dispatcher.now,
       tasks: {
         queued,
-        leased: this.#dispatcher.state.holders.size,
+        leased,
         done: infos.reduce((sum, job) => sum + job.done, 0),
         failed: infos.reduce((sum, job) => sum + job.failed, 0),
       },
@@ -159,18 +156,18 @@ export class StatusBoard {
   #workers(): Status['workers'] {
     const workers: Status['workers'] = []
     for (const { worker: id, site, pilot, info } of this.#pilots.sessions) {
-      const worker = this.#dispatcher.state.workers.get(id)
+      const worker = this.#dispatcher.view.worker(id)
       if (!worker) continue
       const reports = [...(this.#reports.get(id)?.values() ?? [])]
-      const since = busySince(worker)
+      const since = worker.busySince
       workers.push({
         id,
         site,
         pilot,
         node: info.node,
-        state: standingOf(worker),
+        state: worker.standing,
         rate: worker.rate,
-        leased: inHand(worker),
+        leased: worker.leased,
         ...(since === undefined ? {} : { oldestMs: Math.max(0, this.#dispatcher.now - since) }),
         contexts: reports.map(({ context, level, doing, bytesHeld, bytesTotal, error }) => ({
           context: this.#nameOf(context),

@@ -25,21 +25,18 @@ export class TaskProgress {
 
   /** Those of a job's tasks, by their keys, that have no result. */
   read(jobNumber: number, keys: readonly string[]): ProgressResponse {
-    const { jobs, holders, workers } = this.#dispatcher.state
-    const job = jobs.get(jobNumber)
+    const { view, now } = this.#dispatcher
     const tasks = keys.flatMap((key): ProgressResponse['tasks'] => {
       const task = this.#ledger.tasks.numberOf(jobNumber, key)
-      if (!job || task === undefined) return []
-      const lease = holders.get(task)
-      if (!lease && !job.queue.has(task)) return []
-      const { errors = 0, crashes = 0 } = job.faults.get(task) ?? {}
-      const queued = { key, attempt: 1 + errors + crashes }
-      if (!lease) return [queued]
+      const found = task === undefined ? undefined : view.task(jobNumber, task)
+      if (task === undefined || !found) return []
+      const { attempt, lease } = found
+      if (!lease) return [{ key, attempt }]
       const { worker, grantedAt } = lease
       const { task: _, ...report } = this.#reports.get(worker)?.get(task) ?? { task }
-      const node = workers.get(worker)?.node
-      const ms = Math.max(0, this.#dispatcher.now - grantedAt)
-      return [{ ...queued, worker, ...(node !== undefined && { node }), ms, ...report }]
+      const node = view.worker(worker)?.node
+      const ms = Math.max(0, now - grantedAt)
+      return [{ key, attempt, worker, ...(node !== undefined && { node }), ms, ...report }]
     })
     return { tasks }
   }

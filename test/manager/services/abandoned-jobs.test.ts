@@ -37,7 +37,7 @@ describe('a job whose client is gone', () => {
     await here.jobs.results(id, { after: 0 }, 10, 0, new AbortController().signal)
     assert.equal(await stateAfter(id, 99), 'open')
     assert.equal(await stateAfter(id, 1), 'cancelled')
-    assert.equal(here.dispatcher.state.jobs.size, 0)
+    assert.equal(here.dispatcher.view.hasJob(1), false)
   })
 
   test('is closed if it has nothing to run, so that its client may come back', async () => {

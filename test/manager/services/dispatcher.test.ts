@@ -47,10 +47,10 @@ function fillDisk(): () => void {
 
 test('a worker is not given up for silence in which the manager itself did not run', async () => {
   await exchange('w1', {})
-  const heardAt = here.dispatcher.state.workers.get('w1')!.heardAt
+  const heardAt = here.dispatcher.view.worker('w1')!.heardAt
   here.pass(3_600_000)
-  await until(() => here.dispatcher.state.workers.get('w1')?.heardAt !== heardAt)
-  assert.deepEqual([...here.dispatcher.state.workers.keys()], ['w1'])
+  await until(() => here.dispatcher.view.worker('w1')?.heardAt !== heardAt)
+  assert.ok(here.dispatcher.view.hasWorker('w1'))
 })
 
 test('no result is acknowledged before it is on disk, whatever becomes of the worker that reported it', async () => {
@@ -78,5 +78,5 @@ test('no result is acknowledged before it is on disk, whatever becomes of the wo
   makeRoom()
   await Promise.all([first, again, other])
   assert.equal(here.ledger.results.page(1, 0, 10).length, 1)
-  assert.equal(here.dispatcher.state.counts.duplicates, 2)
+  assert.equal(here.dispatcher.view.counts.duplicates, 2)
 })

@@ -1,4 +1,4 @@
-import type { Level } from '../protocol/context.ts'
+import type { Level } from '../../protocol/context.ts'
 import { isAnyQueued } from './task-queues.ts'
 import { placeContexts, placeAhead } from './context-placement.ts'
 import { allowance, takeFor } from './worker-trial.ts'
@@ -13,7 +13,7 @@ import {
   type LeaseRecord,
   type SchedulerState,
   type Worker,
-} from './scheduler-state.ts'
+} from './state.ts'
 
 /** Takes tasks for each context the worker has room in. A worker that leaves or ends soon gets none. */
 export function grantLeases(state: SchedulerState, worker: Worker, now: number): Grant[] {

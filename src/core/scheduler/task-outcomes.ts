@@ -1,4 +1,4 @@
-import type { AnyTaskResult } from '../protocol/task.ts'
+import type { AnyTaskResult } from '../../protocol/task.ts'
 import { enqueue, withdraw } from './task-queues.ts'
 import {
   type Action,
@@ -8,7 +8,7 @@ import {
   type LeaseRecord,
   type SchedulerState,
   type Worker,
-} from './scheduler-state.ts'
+} from './state.ts'
 import { excuseFailure, isBlackHole, noteFailure, noteSuccess } from './worker-trial.ts'
 
 /**

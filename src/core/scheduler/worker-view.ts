@@ -1,4 +1,4 @@
-import type { Worker } from './scheduler-state.ts'
+import type { Worker } from './state.ts'
 
 /** Tasks that a worker was given and has not ended. */
 export function inHand({ leases }: Worker): number {

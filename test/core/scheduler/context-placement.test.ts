@@ -10,8 +10,8 @@ import {
   join,
   tick,
   warmAhead,
-} from '../../src/core/scheduler.ts'
-import type { Level } from '../../src/protocol/context.ts'
+} from '../../../src/core/scheduler/events.ts'
+import type { Level } from '../../../src/protocol/context.ts'
 import { driver, replyOf, request, withJob } from './support/scheduler-driver.ts'
 import { CONTEXT } from './support/scheduler-world.ts'
 

@@ -10,10 +10,10 @@ import {
   join,
   tick,
   type SchedulerState,
-} from '../../../src/core/scheduler.ts'
-import type { Action, Reply, SchedulerConfig } from '../../../src/core/scheduler-state.ts'
-import type { AnyTaskResult, Outcome, TaskResult } from '../../../src/protocol/task.ts'
-import type { ExchangeRequest } from '../../../src/protocol/worker.ts'
+} from '../../../../src/core/scheduler/events.ts'
+import type { Action, Reply, SchedulerConfig } from '../../../../src/core/scheduler/state.ts'
+import type { AnyTaskResult, Outcome, TaskResult } from '../../../../src/protocol/task.ts'
+import type { ExchangeRequest } from '../../../../src/protocol/worker.ts'
 
 export const CONTEXT = 'a'.repeat(64)
 

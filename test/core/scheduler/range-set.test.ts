@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { RangeSet } from '../../src/core/range-set.ts'
+import { RangeSet } from '../../../src/core/scheduler/range-set.ts'
 
 const number = fc.integer({ min: 0, max: 60 })
 const step = fc.oneof(

@@ -12,10 +12,10 @@ import {
   join,
   tick,
   trustAgain,
-} from '../../src/core/scheduler.ts'
-import type { Action } from '../../src/core/scheduler-state.ts'
-import type { ContextReport } from '../../src/protocol/worker.ts'
-import type { Outcome } from '../../src/protocol/task.ts'
+} from '../../../src/core/scheduler/events.ts'
+import type { Action } from '../../../src/core/scheduler/state.ts'
+import type { ContextReport } from '../../../src/protocol/worker.ts'
+import type { Outcome } from '../../../src/protocol/task.ts'
 import { driver, player, quiet, replyOf, request, withJob } from './support/scheduler-driver.ts'
 import { CONTEXT, World } from './support/scheduler-world.ts'
 

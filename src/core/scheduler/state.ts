@@ -1,6 +1,6 @@
-import type { Level } from '../protocol/context.ts'
-import type { AnyTaskResult, TaskError } from '../protocol/task.ts'
-import type { ExchangeResponse } from '../protocol/worker.ts'
+import type { Level } from '../../protocol/context.ts'
+import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
+import type { ExchangeResponse } from '../../protocol/worker.ts'
 import type { RangeSet } from './range-set.ts'
 
 /** Times are milliseconds on the manager's clock; durations milliseconds. */
@@ -15,7 +15,7 @@ export interface SchedulerConfig {
   maxSetupFailures: number
   /** Wait before a failed setup is tried again; doubles with each failure. */
   setupRetryMs: number
-  /** A worker that failed this many tasks in a row is on trial, and a black hole where others succeed: see `trial.ts`. */
+  /** A worker that failed this many tasks in a row is on trial, and a black hole where others succeed: see `worker-trial.ts`. */
   blackHoleFailures: number
   /** A worker on trial is given a task this often. */
   trialMs: number
@@ -90,7 +90,7 @@ export interface LeaseRecord {
 export interface ContextState {
   id: string
   jobs: Job[]
-  /** Tasks that wait, in all jobs; `backlog.ts` keeps this. */
+  /** Tasks that wait, in all jobs; `task-queues.ts` keeps this. */
   queued: number
   /** Tasks in workers' hands, in all jobs. */
   leased: number
@@ -194,7 +194,7 @@ export interface SchedulerState {
   coming: number
   /** The lease under which each leased task runs. */
   holders: Map<number, LeaseRecord>
-  /** The second lease of those that run twice, on another worker: see `speculate.ts`. */
+  /** The second lease of those that run twice, on another worker: see `speculative-copies.ts`. */
   copies: Map<number, LeaseRecord>
   /** Workers that have tasks in hand which ended elsewhere, or were cancelled: to be told before anything else happens. */
   overtaken: Set<Worker>

@@ -1,4 +1,4 @@
-import { contextOf, type Job, type SchedulerState } from './scheduler-state.ts'
+import { contextOf, type Job, type SchedulerState } from './state.ts'
 
 /*
  * What waits, counted as it comes and goes: what is decided for one worker must not cost more for every job and context that

@@ -1,5 +1,5 @@
 import { dequeue, enqueue } from './task-queues.ts'
-import type { Faults, Job, SchedulerState, Worker } from './scheduler-state.ts'
+import type { Faults, Job, SchedulerState, Worker } from './state.ts'
 import { inHand, takesWork } from './worker-view.ts'
 
 /*

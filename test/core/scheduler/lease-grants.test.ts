@@ -17,10 +17,10 @@ import {
   lost,
   type SchedulerState,
   tick,
-} from '../../src/core/scheduler.ts'
-import type { Worker } from '../../src/core/scheduler-state.ts'
-import { inHandOf, takesWork } from '../../src/core/worker-view.ts'
-import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
+} from '../../../src/core/scheduler/events.ts'
+import type { Worker } from '../../../src/core/scheduler/state.ts'
+import { inHandOf, takesWork } from '../../../src/core/scheduler/worker-view.ts'
+import type { Outcome, TaskResult } from '../../../src/protocol/task.ts'
 import { request } from './support/scheduler-driver.ts'
 
 const CONTEXTS = ['a'.repeat(64), 'b'.repeat(64)]

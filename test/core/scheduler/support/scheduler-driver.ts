@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { addJob, createScheduler, exchange, join } from '../../../src/core/scheduler.ts'
-import type { Action, Reply, SchedulerConfig, SchedulerState } from '../../../src/core/scheduler-state.ts'
-import type { Outcome, TaskResult } from '../../../src/protocol/task.ts'
-import type { ExchangeRequest } from '../../../src/protocol/worker.ts'
+import { addJob, createScheduler, exchange, join } from '../../../../src/core/scheduler/events.ts'
+import type { Action, Reply, SchedulerConfig, SchedulerState } from '../../../../src/core/scheduler/state.ts'
+import type { Outcome, TaskResult } from '../../../../src/protocol/task.ts'
+import type { ExchangeRequest } from '../../../../src/protocol/worker.ts'
 import { CONTEXT } from './scheduler-world.ts'
 
 /* Plays workers of one slot, request by request. */

@@ -6,7 +6,7 @@ import {
   type LeaseRecord,
   type SchedulerState,
   type Worker,
-} from './scheduler-state.ts'
+} from './state.ts'
 import { inHand, takesWork } from './worker-view.ts'
 
 /*

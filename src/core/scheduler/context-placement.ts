@@ -1,5 +1,5 @@
-import { LEVELS } from '../protocol/context.ts'
-import { type ContextState, isLoadedOn, type SchedulerState, type Worker } from './scheduler-state.ts'
+import { LEVELS } from '../../protocol/context.ts'
+import { type ContextState, isLoadedOn, type SchedulerState, type Worker } from './state.ts'
 
 /** A turn on a worker lasts this many times as long as it takes to bring up what would take over: so little goes into that. */
 const WORTH_LOADING = 10

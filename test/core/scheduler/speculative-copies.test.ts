@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { beforeEach, describe, test } from 'node:test'
-import type { Outcome } from '../../src/protocol/task.ts'
+import type { Outcome } from '../../../src/protocol/task.ts'
 import { type SimWorker, World } from './support/scheduler-world.ts'
 
 const done: Outcome = { status: 'done', value: 1 }
