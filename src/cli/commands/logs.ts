@@ -1,8 +1,8 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { InputError } from '../../client/index.ts'
-import { findPilotLog } from '../../factory/submissions/submission.ts'
+import { findSubmissions, pilotLog } from '../../factory/submissions/submission.ts'
 import type { TaskLog } from '../../protocol/client.ts'
 import { duration } from '../format.ts'
 import { clientFor, stateOf } from '../options.ts'
@@ -47,11 +47,14 @@ function summary({ status, error, worker, node, ms, log }: TaskLog): string {
 /** Logs stay in the state folder for a while after their pilots have ended. */
 async function showPilotLog(name: string, command: Command): Promise<void> {
   const pilot = name.startsWith('w') ? await pilotOf(name, command) : name
-  const file = await findPilotLog(stateOf(command), pilot)
+  const submissions = await findSubmissions(stateOf(command), pilot)
+  const file = submissions.map(({ submission }) => pilotLog(submission, pilot)).find(isFile)
   if (file === undefined)
     throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
   await pipeline(createReadStream(file), process.stdout, { end: false })
 }
+
+const isFile = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() === true
 
 async function pilotOf(worker: string, command: Command): Promise<string> {
   await using client = clientFor(command, { patienceMs: 0 })

@@ -55,7 +55,7 @@ async function submit(
   // Made here if the factory has never been started: pilots get this very one.
   const own = expected.tls && (await ownCertificate(state, [new URL(managerUrl).hostname]))
   const boot = { managerUrl, runtime, ...(own && { caFile: own.certFile }) }
-  console.log(text(dryRun(config, site, pilots, state, boot)))
+  console.log(text(await dryRun(config, site, pilots, state, boot)))
   for (const warning of unreachable(config, managerUrl))
     if (warning.startsWith(`site ${site}:`)) console.error(warning)
   if (!check) return

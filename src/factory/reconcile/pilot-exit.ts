@@ -1,4 +1,3 @@
-import { open } from 'node:fs/promises'
 import type { PilotRecord } from '../../core/pilot-registry.ts'
 import type { Job } from '../sites/site.ts'
 
@@ -58,16 +57,3 @@ const unexplained = ({ jobId }: PilotRecord) =>
   jobId === undefined
     ? 'its submission was not answered, and no job of it has turned up'
     : 'it gave no reason'
-
-/** The last bytes of a file; empty if it is not there. */
-export async function tail(path: string, bytes = 4096): Promise<string> {
-  const file = await open(path).catch(() => undefined)
-  if (!file) return ''
-  try {
-    const { size } = await file.stat()
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, Math.max(0, size - bytes))
-    return buffer.toString('utf8', 0, bytesRead)
-  } finally {
-    await file.close()
-  }
-}

@@ -16,6 +16,7 @@ export class SiteLoop {
   readonly #bell = interruptibleSleep()
   readonly #turns = new PQueue({ concurrency: 1 })
   readonly #submitting: PQueue
+  readonly #preparing = new AbortController()
   #aim: SiteAim = 'work'
   /** What went wrong with the batch system in the last turn. */
   #trouble: string | undefined
@@ -56,9 +57,18 @@ export class SiteLoop {
     while (this.#aim === 'work') {
       await this.#turn(() => this.#keeper.look(this.#aim))
       if (this.#keeper.wantsMore && !this.#trouble && this.#submitting.size + this.#submitting.pending === 0)
-        void this.#submitting.add(() => this.#turn(() => this.#submit()))
+        void this.#submitting.add(() => this.#prepareAndSubmit())
       await this.#bell.sleep(shortest, poll * 1000)
     }
+  }
+
+  async #prepareAndSubmit(): Promise<void> {
+    try {
+      await this.#keeper.prepare(this.#preparing.signal)
+    } catch (error) {
+      return this.#fail(error as Error)
+    }
+    await this.#turn(() => this.#submit())
   }
 
   async #submit(): Promise<void> {
@@ -70,6 +80,7 @@ export class SiteLoop {
 
   async #finish(): Promise<void> {
     this.#submitting.clear()
+    this.#preparing.abort()
     await this.#running
     await this.#turns.onIdle()
     await this.#finishWork()
@@ -119,9 +130,13 @@ export class SiteLoop {
         await work()
         this.#trouble = undefined
       } catch (error) {
-        this.#trouble = (error as Error).message
-        this.#parts.log.error({ err: error }, 'the batch system does not answer as it should')
+        this.#fail(error as Error)
       }
     })
+  }
+
+  #fail(error: Error): void {
+    this.#trouble = error.message
+    this.#parts.log.error({ err: error }, 'the batch system does not answer as it should')
   }
 }

@@ -42,6 +42,8 @@ export type SiteParts = {
 export class SiteReconciler {
   readonly #parts: SiteParts
   readonly #experience = createSiteHealth()
+  /** What new pilots boot with. */
+  #boot: Boot
   readonly #submissions: ReturnType<typeof submissionFolders>
   /** What takes up room at the site, as far as is known. */
   #pilots: Sighting[] = []
@@ -62,7 +64,8 @@ export class SiteReconciler {
 
   constructor(parts: SiteParts) {
     this.#parts = parts
-    this.#submissions = submissionFolders(parts.siteFolder, parts.log)
+    this.#boot = parts.boot
+    this.#submissions = submissionFolders(parts.siteFolder, parts.site.files, parts.log)
   }
 
   /** Pilots that may be in the queue. */
@@ -127,7 +130,7 @@ export class SiteReconciler {
     for (const record of records) this.#experience.seen(record, now)
     await this.#bury(found.gone, aim, now)
     await this.#remove(found.orphans, false)
-    await this.#submissions.clear(new Set(this.pilots))
+    await this.#submissions.clear(new Set(this.pilots), limit())
 
     if (this.hasWork) this.#lastWork = now
     this.#decision = this.#decide()
@@ -135,15 +138,24 @@ export class SiteReconciler {
     if (aim === 'work' || (aim === 'finish' && this.hasWork)) await this.#letGo(records)
   }
 
+  /** Brings what pilots boot from to where they see it, which may take long where a link is slow; beside the looks. */
+  async prepare(signal: AbortSignal): Promise<void> {
+    const { boot, site } = this.#parts
+    if (!site.sharesFiles) return
+    const delivered = await site.files.deliver(boot.runtime, signal)
+    if (delivered !== boot.runtime.path) this.#boot = { ...boot, deliveredRuntime: delivered }
+  }
+
   /** Submits what is wanted now, which may be another number than when its turn was asked for. */
   async submit(): Promise<void> {
-    const { config, registry, boot, site, siteFolder } = this.#parts
+    const { config, registry, site, siteFolder } = this.#parts
     this.#shouldRetry = false
     this.#decision = this.#decide()
     if (!this.wantsMore) return
+    const seenFolder = await site.files.folderFor(siteFolder, limit())
     const created = registry.create(config.name, this.#decision.submit)
     const pilots = created.map(({ pilot }) => pilot)
-    const submission = newSubmission(siteFolder, pilots, this.#avoidNodes)
+    const submission = newSubmission(siteFolder, pilots, this.#avoidNodes, seenFolder)
     this.#submissions.add(submission)
     const since = Date.now()
     for (const pilot of pilots)
@@ -157,8 +169,9 @@ export class SiteReconciler {
         misses: 0,
       })
     try {
-      const files = submissionFiles(submission, config, boot, site.render(submission))
+      const files = submissionFiles(submission, config, this.#boot, site.render(submission))
       await writeSubmission(submission, files, created)
+      await site.files.copy(submission.record, submission.folder, limit())
     } catch (error) {
       return this.#refused(submission, error as Error)
     }
@@ -217,7 +230,7 @@ export class SiteReconciler {
     if (gone.length === 0) return
     const { registry, log } = this.#parts
     const endings = gone.map(async ({ record, job }) => {
-      const text = await this.#submissions.logOf(record.pilot)
+      const text = await this.#submissions.logOf(record.pilot, limit())
       return {
         record,
         ending: explainPilotExit(this.#experience.recall(record), job, text, this.hasWork, now),

@@ -1,5 +1,5 @@
 import type { SiteConfig } from '../config/config.ts'
-import type { Submission } from '../submissions/submission.ts'
+import type { JobFile, Submission } from '../submissions/submission.ts'
 import type { Job, Listing } from './site.ts'
 
 /** What the commands of one site depend on. */
@@ -14,6 +14,8 @@ export type BatchKind<Config extends SiteConfig> = {
   submitter: string
   /** The job file, and the template that comes with Gleaner. */
   jobFile: string
+  /** Whether its nodes usually see the submit node's files. */
+  sharesFiles: boolean
   /** Variables of the environment, beyond the usual ones, that its commands need. */
   environment: readonly string[]
   /** What the template is given beyond the site's settings and the submission. */
@@ -21,8 +23,8 @@ export type BatchKind<Config extends SiteConfig> = {
     place: Place<Config>,
     submission: Submission,
   ): { site?: Record<string, unknown>; submission?: Record<string, unknown> }
-  /** Links in the submission's folder that make logs named by the batch system come out under the pilots' names. */
-  links?(submission: Submission): { name: string; target: string }[]
+  /** See {@link JobFile}. */
+  links?(submission: Submission): NonNullable<JobFile['links']>
 
   /** How the job file sets an option, and which lines of it do. */
   option: {

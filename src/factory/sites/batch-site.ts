@@ -1,4 +1,3 @@
-import { symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type HtcondorSiteConfig, type SlurmSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, readSubmissions } from '../submissions/submission.ts'
@@ -31,8 +30,14 @@ export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
     const text = renderTemplate(config.template ?? shippedTemplate(kind.jobFile), variables)
     return withOptions(text, kind.option, config.options)
   }
+  const rendered = (submission: Submission) => ({
+    name: kind.jobFile,
+    content: render(submission),
+    links: kind.links?.(submission) ?? [],
+  })
   const command = ({ folder }: Submission) => kind.submit(join(folder, kind.jobFile))
-  const sample = () => render({ id: 'sample', folder: siteFolder, pilots: ['sample'], avoidNodes: [] })
+  const sample = () =>
+    render({ id: 'sample', record: siteFolder, folder: siteFolder, pilots: ['sample'], avoidNodes: [] })
 
   /** What a failed command to submit means. */
   async function failure(result: CommandResult, pilots: number, signal: AbortSignal): Promise<Error> {
@@ -58,7 +63,9 @@ export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
       return largest
     },
 
-    render: (submission) => ({ name: kind.jobFile, content: render(submission) }),
+    files: transport.files,
+    sharesFiles: kind.sharesFiles,
+    render: rendered,
 
     command,
 
@@ -72,7 +79,6 @@ export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
 
     async submit(submission, signal) {
       const { folder, pilots } = submission
-      for (const { name, target } of kind.links?.(submission) ?? []) await symlink(target, join(folder, name))
       const result = await transport.run(command(submission), { cwd: folder, signal })
       if (result.code !== 0) throw await failure(result, pilots.length, signal)
       const jobIds = kind.jobIds(result.stdout, pilots.length)

@@ -33,6 +33,7 @@ const states: Record<number, JobState> = {
 export const htcondor: BatchKind<HtcondorSiteConfig> = {
   submitter: 'condor_submit',
   jobFile: 'htcondor.sub',
+  sharesFiles: false,
   // Which pool, and the files by which commands prove who asks.
   environment: ['CONDOR_CONFIG', 'BEARER_TOKEN_FILE', 'X509_USER_PROXY', 'X509_USER_CERT', 'X509_USER_KEY'],
 

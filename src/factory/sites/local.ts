@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type LocalSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, pilotLog, readSubmissions } from '../submissions/submission.ts'
 import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
+import { localFiles } from '../transports/local-files.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
 /** A process as `jobs/PILOT` names it: its number alone may belong to somebody else by now. */
@@ -29,6 +30,9 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
     lateness: 1_000,
     certain: true,
     largest: Infinity,
+
+    files: localFiles,
+    sharesFiles: true,
 
     render: (submission) => ({
       name: 'local.sh',

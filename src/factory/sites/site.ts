@@ -1,4 +1,5 @@
 import type { JobFile, Submission } from '../submissions/submission.ts'
+import type { JobFiles } from '../transports/transport.ts'
 
 /**
  * - `pending`: waits for a node
@@ -44,14 +45,18 @@ export interface Site {
   readonly certain: boolean
   /** Most pilots that one submission can have, as far as is known. */
   readonly largest: number
+  /** The files of its jobs. */
+  readonly files: JobFiles
+  /** Whether its nodes see the files of its submit node. */
+  readonly sharesFiles: boolean
   /** The job file a submission needs, rendered from the site's template. Pure. */
   render(submission: Submission): JobFile
   /** The command that submits it, as `--dry-run` shows it. */
   command(submission: Submission): string[]
-  /** Asks the batch system whether it would take a submission whose folder has been written, without submitting it. */
+  /** Asks the batch system whether it would take a submission whose folder is in place, without submitting it. */
   check(submission: Submission, signal: AbortSignal): Promise<{ accepted: boolean; said: string }>
   /**
-   * Submits one job for each pilot of a submission whose folder has been written.
+   * Submits one job for each pilot of a submission whose folder is in place.
    * @throws {SubmitRefused} if the batch system took none; any other error leaves open whether it did.
    */
   submit(submission: Submission, signal: AbortSignal): Promise<{ pilot: string; jobId: string }[]>

@@ -43,6 +43,7 @@ const jobNameOf = (factoryId: string, { jobName, name }: SlurmSiteConfig) => `${
 export const slurm: BatchKind<SlurmSiteConfig> = {
   submitter: 'sbatch',
   jobFile: 'slurm.sh',
+  sharesFiles: true,
   environment: ['SLURM_CONF', 'SLURM_CONF_SERVER'],
 
   templateValues: ({ config, factoryId }, { pilots }) => ({

@@ -5,6 +5,9 @@ import type { Config, SiteConfig } from '../config/config.ts'
 import { makeSite } from '../factory.ts'
 import { type Boot, submissionFiles, submissionsFolder, writeSubmission } from './submission.ts'
 
+/** Longest that a site may take to answer, milliseconds. */
+const LIMIT = 60_000
+
 export type DryRun = {
   /** What the submission's folder would hold, but for the pilots' tokens. */
   files: { name: string; content: string }[]
@@ -16,18 +19,19 @@ export type DryRun = {
  * What would be submitted at a site, without submitting or writing anything.
  * @throws {ConfigError} naming the sites there are, if this is none of them; or what is wrong with its template.
  */
-export function dryRun(
+export async function dryRun(
   config: Config,
   siteName: string,
   count: number,
   stateFolder: string,
   boot: Boot,
-): DryRun {
+): Promise<DryRun> {
   const site = siteOf(config, siteName)
   const pilots = Array.from({ length: count }, (_, index) => `p${index + 1}`)
-  const folder = `${submissionsFolder(stateFolder, siteName)}/dry-run`
-  const submission = { id: 'dry-run', folder, pilots, avoidNodes: [] }
+  const record = `${submissionsFolder(stateFolder, siteName)}/dry-run`
   const batch = makeSite(site, 'dry-run', stateFolder, () => {})
+  const folder = await batch.files.folderFor(record, AbortSignal.timeout(LIMIT))
+  const submission = { id: 'dry-run', record, folder, pilots, avoidNodes: [] }
   const files = submissionFiles(submission, site, boot, batch.render(submission))
   return { files, folder, command: batch.command(submission) }
 }
@@ -44,15 +48,19 @@ export async function checkSite(
   boot: Boot,
 ): Promise<{ accepted: boolean; said: string }> {
   const site = siteOf(config, siteName)
-  const folder = await mkdtemp(join(stateFolder, 'check-'))
+  const record = await mkdtemp(join(stateFolder, 'check-'))
+  const signal = AbortSignal.timeout(LIMIT)
+  const batch = makeSite(site, 'check', stateFolder, () => {})
+  const folder = await batch.files.folderFor(record, signal)
   try {
-    const submission = { id: 'check', folder, pilots: ['p1'], avoidNodes: [] }
-    const batch = makeSite(site, 'check', stateFolder, () => {})
+    const submission = { id: 'check', record, folder, pilots: ['p1'], avoidNodes: [] }
     const files = submissionFiles(submission, site, boot, batch.render(submission))
     await writeSubmission(submission, files, [{ pilot: 'p1', token: 'none' }])
-    return await batch.check(submission, AbortSignal.timeout(60_000))
+    await batch.files.copy(record, folder, signal)
+    return await batch.check(submission, signal)
   } finally {
-    await rm(folder, { recursive: true, force: true })
+    await batch.files.remove(folder, signal)
+    await rm(record, { recursive: true, force: true })
   }
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { HostName } from '../../protocol/common.ts'
@@ -11,6 +11,8 @@ import { shellPath, shellQuote, shippedTemplate } from './submit-template.ts'
 export type Submission = {
   id: string
   /** `STATE/submissions/SITE/ID`, only for its owner. Its file `pilots` has one pilot a line. */
+  record: string
+  /** Where its jobs run from, as the batch system sees it: the record itself, or a copy of it on a submit node. */
   folder: string
   pilots: string[]
   /** Nodes the batch system should not choose, by its own names for them. */
@@ -28,37 +30,50 @@ export type Boot = {
    * where nodes see those paths.
    */
   runtime: { path: string; sha256: string; zstd?: { path: string; sha256: string } }
+  /** Where nodes see a copy of the runtime, if it was brought to them. */
+  deliveredRuntime?: string
 }
 
 /** What a batch system is given for a submission. */
-export type JobFile = { name: string; content: string }
+export type JobFile = {
+  name: string
+  content: string
+  /** Links in the submission's folder that make logs named by the batch system come out under the pilots' names. */
+  links?: { name: string; target: string }[]
+}
 
 export type SubmissionFile = JobFile & { mode: number }
 
 export const submissionsFolder = (stateFolder: string, site: string): string =>
   join(stateFolder, 'submissions', site)
 
-export function newSubmission(siteFolder: string, pilots: string[], avoidNodes: string[]): Submission {
+/** @param seenFolder the site's folder as the batch system sees it, where that is another one */
+export function newSubmission(
+  siteFolder: string,
+  pilots: string[],
+  avoidNodes: string[],
+  seenFolder = siteFolder,
+): Submission {
   // The random part keeps a folder from being written twice should a new ledger number its pilots from 1 again.
   const id = `${pilots[0]}-${randomBytes(3).toString('hex')}`
   // A name that is none may come from a log or a queue; it must not end a line of the job's description.
   const names = avoidNodes.filter((node) => HostName.safeParse(node).success)
-  return { id, folder: join(siteFolder, id), pilots, avoidNodes: names }
+  return { id, record: join(siteFolder, id), folder: join(seenFolder, id), pilots, avoidNodes: names }
 }
 
 export const pilotLog = (submission: Submission, pilot: string): string =>
   join(submission.folder, 'logs', `${pilot}.log`)
 
-/** The file with a pilot's log; undefined if there is none, or none any more. */
-export async function findPilotLog(stateFolder: string, pilot: string): Promise<string | undefined> {
-  for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([]))) {
-    for (const submission of await readSubmissions(submissionsFolder(stateFolder, site))) {
-      if (!submission.pilots.includes(pilot)) continue
-      const file = pilotLog(submission, pilot)
-      if ((await stat(file).catch(ifMissing(undefined)))?.isFile()) return file
-    }
-  }
-  return undefined
+/** The submissions of a pilot that have folders, and the names of their sites. */
+export async function findSubmissions(
+  stateFolder: string,
+  pilot: string,
+): Promise<{ site: string; submission: Submission }[]> {
+  const found: { site: string; submission: Submission }[] = []
+  for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([])))
+    for (const submission of await readSubmissions(submissionsFolder(stateFolder, site)))
+      if (submission.pilots.includes(pilot)) found.push({ site, submission })
+  return found
 }
 
 /** The files of a submission but for the tokens: what an admin may see, and `--dry-run` shows. */
@@ -80,10 +95,12 @@ export function submissionFiles(
 }
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
-function pilotSettings(site: SiteConfig, boot: Boot): string {
-  const { path, sha256, zstd } = boot.runtime
+function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime }: Boot): string {
+  const { path, sha256 } = runtime
+  // What was brought to the nodes is there in one form only.
+  const zstd = deliveredRuntime === undefined ? runtime.zstd : undefined
   const settings: [name: string, word: string | undefined][] = [
-    ['GLEANER_MANAGER', shellQuote(boot.managerUrl)],
+    ['GLEANER_MANAGER', shellQuote(managerUrl)],
     ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
     ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
@@ -97,31 +114,36 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_MEMORY_MB', site.memory === 'none' || site.memory === 0 ? undefined : site.memory.toString()],
   ]
   const lines = settings.flatMap(([name, word]) => (word ? [`${name}=${word}\n`] : []))
-  return runtimeSetting(path) + lines.join('')
+  // The shell takes the last; the first is how the runtime is found to be needed still.
+  return runtimeSetting(path) + (deliveredRuntime ? runtimeSetting(deliveredRuntime) : '') + lines.join('')
 }
 
-/** Writes a submission's folder. Whoever reads the folder can act as its pilots, so only its owner can. */
+/** Writes the record of a submission. What reads it can act as its pilots, so only its owner can. */
 export async function writeSubmission(
-  submission: Submission,
+  { record, folder: seen }: Submission,
   files: SubmissionFile[],
   tokens: { pilot: string; token: string }[],
 ): Promise<void> {
   for (const folder of ['', 'tokens', 'logs', 'jobs'])
-    await mkdir(join(submission.folder, folder), { recursive: true, mode: 0o700 })
-  for (const { name, content, mode } of files)
-    await writeFile(join(submission.folder, name), content, { mode })
+    await mkdir(join(record, folder), { recursive: true, mode: 0o700 })
+  if (seen !== record) await writeFile(join(record, 'folder'), seen, { mode: 0o600 })
+  for (const { name, content, mode, links = [] } of files) {
+    await writeFile(join(record, name), content, { mode })
+    for (const link of links) await symlink(link.target, join(record, link.name))
+  }
   for (const { pilot, token } of tokens)
-    await writeFile(join(submission.folder, 'tokens', `${pilot}.token`), `${token}\n`, { mode: 0o600 })
+    await writeFile(join(record, 'tokens', `${pilot}.token`), `${token}\n`, { mode: 0o600 })
 }
 
 /** The submissions whose folders are there, oldest first as far as their names tell. */
 export async function readSubmissions(siteFolder: string): Promise<Submission[]> {
   const names = await readdir(siteFolder).catch(ifMissing([]))
   const read = async (id: string): Promise<Submission> => {
-    const folder = join(siteFolder, id)
-    // A folder without this file is one whose writing was cut short: it was never submitted.
-    const pilots = await readFile(join(folder, 'pilots'), 'utf8').catch(ifMissing(''))
-    return { id, folder, pilots: pilots.split('\n').filter(Boolean), avoidNodes: [] }
+    const record = join(siteFolder, id)
+    // A record without this file is one whose writing was cut short: it was never submitted.
+    const pilots = await readFile(join(record, 'pilots'), 'utf8').catch(ifMissing(''))
+    const folder = await readFile(join(record, 'folder'), 'utf8').catch(ifMissing(record))
+    return { id, record, folder, pilots: pilots.split('\n').filter(Boolean), avoidNodes: [] }
   }
   return Promise.all(names.map(read))
 }
@@ -137,9 +159,9 @@ export async function bootedRuntimes(
   const settings: string[] = []
   for (const site of await readdir(join(stateFolder, 'submissions')).catch(ifMissing([]))) {
     const present = new Set(registry.list(site).map(({ pilot }) => pilot))
-    for (const { folder, pilots } of await readSubmissions(submissionsFolder(stateFolder, site))) {
+    for (const { record, pilots } of await readSubmissions(submissionsFolder(stateFolder, site))) {
       if (!pilots.some((pilot) => present.has(pilot))) continue
-      settings.push(await readFile(join(folder, 'pilot.env'), 'utf8').catch(ifMissing('')))
+      settings.push(await readFile(join(record, 'pilot.env'), 'utf8').catch(ifMissing('')))
     }
   }
   return (path) => settings.some((text) => text.includes(runtimeSetting(path)))
@@ -147,8 +169,9 @@ export async function bootedRuntimes(
 
 const runtimeSetting = (path: string) => `GLEANER_RUNTIME_FILE=${shellQuote(path)}\n`
 
+/** Removes the record of a submission. */
 export async function removeSubmission(submission: Submission): Promise<void> {
-  await rm(submission.folder, { recursive: true, force: true })
+  await rm(submission.record, { recursive: true, force: true })
 }
 
 /** Also for what lies in a file where a folder should be: other programs leave files in folders, too. */

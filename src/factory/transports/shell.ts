@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { commandEnvironment } from './environment.ts'
+import { localFiles } from './local-files.ts'
 import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
 
 export type ShellOptions = {
@@ -15,6 +16,8 @@ export type ShellOptions = {
 /** Runs commands on this machine, in an environment that holds what they need and no more. */
 export function shellTransport({ prefix = [], kept, set }: ShellOptions = {}): Transport {
   return {
+    files: localFiles,
+
     async run(command, { cwd, signal }) {
       const [file, ...args] = [...prefix, ...command] as [string, ...string[]]
       // A process group of its own: a command that is given up goes with all it started, many a site wraps its sbatch; and

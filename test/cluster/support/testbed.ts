@@ -3,6 +3,7 @@ import { chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { localFiles } from '../../../src/factory/transports/local-files.ts'
 import { shellTransport } from '../../../src/factory/transports/shell.ts'
 import type { Transport } from '../../../src/factory/transports/transport.ts'
 
@@ -44,6 +45,7 @@ const give = (path: string) => chownSync(path, testbed.uid, testbed.gid)
 /** Runs commands as the researcher; what these tests wrote into a submission's folder is made the researcher's first. */
 export function researcher(): Transport {
   return {
+    files: localFiles,
     run(command, { cwd = testbed.shared, signal }) {
       if (cwd !== testbed.shared) execFileSync('chown', ['-R', '-h', `${testbed.uid}:${testbed.gid}`, cwd])
       const enter = [script, 'exec', '--user', 'researcher', '--cwd', cwd, '--']

@@ -13,6 +13,7 @@ import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { htcondor } from '../../../src/factory/sites/htcondor.ts'
 import { SubmitRefused } from '../../../src/factory/sites/site.ts'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
+import { localFiles } from '../../../src/factory/transports/local-files.ts'
 import type { CommandResult } from '../../../src/factory/transports/transport.ts'
 import { prepare } from '../support/submit.ts'
 
@@ -30,6 +31,7 @@ function siteThat(t: TestContext, kind: 'slurm' | 'htcondor', answers: Answers, 
   const commands: string[][] = []
   answers['id'] = { stdout: 'me\n' }
   const transport = {
+    files: localFiles,
     run([name = '', ...args]: readonly string[]) {
       commands.push([name, ...args])
       const answer = answers[name]

@@ -20,9 +20,9 @@ const boot = {
     zstd: { path: '/shared/runtime.tar.zst', sha256: 'b'.repeat(64) },
   },
 }
-const show = (site: object, count = 3) => {
+const show = async (site: object, count = 3) => {
   const config = resolveConfig(ConfigFile.parse({ sites: { gpu: site } }))
-  const { files, command } = dryRun(config, 'gpu', count, '/state folder', boot)
+  const { files, command } = await dryRun(config, 'gpu', count, '/state folder', boot)
   return { ...Object.fromEntries(files.map(({ name, content }) => [name, content])), command } as Record<
     string,
     string
@@ -32,8 +32,8 @@ const show = (site: object, count = 3) => {
 const size = { cpus: 4, gpus: 2, memory: '16GB', disk: '10GB', walltime: '90m', grace: 30 }
 
 describe('a dry run', () => {
-  test('shows a Slurm job with everything a site can ask for', () => {
-    const shown = show({
+  test('shows a Slurm job with everything a site can ask for', async () => {
+    const shown = await show({
       kind: 'slurm',
       ...size,
       partition: 'low',
@@ -65,8 +65,8 @@ describe('a dry run', () => {
     assert.equal(shown['pilots'], 'p1\np2\np3\n')
   })
 
-  test('shows an HTCondor job with everything a site can ask for', () => {
-    const shown = show({
+  test('shows an HTCondor job with everything a site can ask for', async () => {
+    const shown = await show({
       kind: 'htcondor',
       ...size,
       requirements: 'CUDACapability >= 7.0',
@@ -95,18 +95,18 @@ describe('a dry run', () => {
     assert.equal(shown.command[0], 'condor_submit')
   })
 
-  test('leaves out what a site does not ask for', () => {
-    const slurm = show({ kind: 'slurm' })['slurm.sh']!
+  test('leaves out what a site does not ask for', async () => {
+    const slurm = (await show({ kind: 'slurm' }))['slurm.sh']!
     assert.doesNotMatch(slurm, /--(gres|time|partition|account|qos|constraint|reservation|tmp|exclude)/)
-    const htcondor = show({ kind: 'htcondor' })['htcondor.sub']!
+    const htcondor = (await show({ kind: 'htcondor' }))['htcondor.sub']!
     assert.doesNotMatch(
       htcondor,
       /^(request_gpus|request_disk|requirements|rank|concurrency_limits|periodic_remove)/m,
     )
   })
 
-  test('has every default line that a site turns off or replaces, and only once', () => {
-    const slurm = show({
+  test('has every default line that a site turns off or replaces, and only once', async () => {
+    const slurm = await show({
       kind: 'slurm',
       memory: 'none',
       gpus: 1,
@@ -131,13 +131,15 @@ describe('a dry run', () => {
     assert.ok(!directives.some((line) => /--(mem|open-mode)(=|$)/.test(line)))
     // The pilot takes what the batch system gives, and does not believe in a default.
     assert.doesNotMatch(slurm['pilot.env']!, /GLEANER_MEMORY_MB/)
-    assert.doesNotMatch(show({ kind: 'slurm', memory: 0 })['pilot.env']!, /GLEANER_MEMORY_MB/)
+    assert.doesNotMatch((await show({ kind: 'slurm', memory: 0 }))['pilot.env']!, /GLEANER_MEMORY_MB/)
 
-    const condor = show({
-      kind: 'htcondor',
-      memory: 'none',
-      options: { notification: 'Error', request_cpus: 'none' },
-    })['htcondor.sub']!
+    const condor = (
+      await show({
+        kind: 'htcondor',
+        memory: 'none',
+        options: { notification: 'Error', request_cpus: 'none' },
+      })
+    )['htcondor.sub']!
     assert.match(condor, /^notification = Error$/m)
     assert.doesNotMatch(condor, /^notification = never|^request_(cpus|memory)/m)
   })
@@ -150,8 +152,8 @@ describe('a dry run', () => {
     assert.throws(options('htcondor', 'Arguments'), /they name the pilot/)
   })
 
-  test('shows settings and set-up, which are shell a node can read', () => {
-    const shown = show({ kind: 'slurm', cacheFolder: '/scratch/$USER/g', setup: 'module load cuda\n' })
+  test('shows settings and set-up, which are shell a node can read', async () => {
+    const shown = await show({ kind: 'slurm', cacheFolder: '/scratch/$USER/g', setup: 'module load cuda\n' })
     const env = join(root, 'pilot.env')
     writeFileSync(env, shown['pilot.env']!)
     const names = ['MANAGER', 'CACHE', 'RUNTIME_FILE', 'RUNTIME_ZSTD_FILE', 'RUNTIME_ZSTD_SHA256']
@@ -167,26 +169,26 @@ describe('a dry run', () => {
     assert.equal(shown['setup.sh'], 'module load cuda\n')
   })
 
-  test("uses the site's own template, and names what is wrong with it", () => {
+  test("uses the site's own template, and names what is wrong with it", async () => {
     const template = join(root, 'own.sh')
     writeFileSync(template, '#!/bin/sh\n#SBATCH -p {{ site.partition | shell }}\n')
-    assert.match(show({ kind: 'slurm', partition: 'x', template })['slurm.sh']!, /#SBATCH -p x\n/)
+    assert.match((await show({ kind: 'slurm', partition: 'x', template }))['slurm.sh']!, /#SBATCH -p x\n/)
     writeFileSync(template, '{{ site.partitoin }}')
-    assert.throws(
-      () => show({ kind: 'slurm', template }),
+    await assert.rejects(
+      show({ kind: 'slurm', template }),
       (error) => error instanceof TemplateError && /own\.sh: .*site\.partitoin/.test(error.message),
     )
   })
 
-  test('names the sites there are when asked for another, and writes nothing', () => {
+  test('names the sites there are when asked for another, and writes nothing', async () => {
     const config = resolveConfig(ConfigFile.parse({ sites: { gpu: { kind: 'slurm' } } }))
-    assert.throws(() => dryRun(config, 'cpu', 1, root, boot), /there is no site cpu: factory.yaml has gpu/)
-    dryRun(config, 'gpu', 1, root, boot)
+    await assert.rejects(dryRun(config, 'cpu', 1, root, boot), /there is no site cpu: factory.yaml has gpu/)
+    await dryRun(config, 'gpu', 1, root, boot)
     assert.ok(!existsSync(join(root, 'submissions')))
   })
 
-  test('shell scripts are free of what shells disagree on', () => {
-    for (const shown of [show({ kind: 'slurm', ...size }), show({ kind: 'local' })])
+  test('shell scripts are free of what shells disagree on', async () => {
+    for (const shown of [await show({ kind: 'slurm', ...size }), await show({ kind: 'local' })])
       for (const [name, content] of Object.entries(shown))
         if (name.endsWith('.sh')) execFileSync('/bin/sh', ['-n'], { input: String(content) })
   })

@@ -3,22 +3,23 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { after, before, describe, test } from 'node:test'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
 import { type ShellOptions, shellTransport } from '../../../src/factory/transports/shell.ts'
 import { TransportError } from '../../../src/factory/transports/transport.ts'
 import { eventually } from '../support/eventually.ts'
+import { describeTransport } from './transport-suite.ts'
 
 const transport = shellTransport()
 const patient = () => AbortSignal.timeout(180_000)
 
-describe('the commands of a batch system', () => {
-  test('get their arguments as they are, and answer with an exit code', async () => {
-    const script = 'printf "%s|" "$@"; echo trouble >&2; exit 3'
-    const answer = await transport.run(['/bin/sh', '-c', script, 'sh', '$HOME', 'a b'], { signal: patient() })
-    assert.deepEqual(answer, { code: 3, stdout: '$HOME|a b|', stderr: 'trouble\n' })
-  })
+let folder: string
+before(async () => void (folder = await mkdtemp(join(tmpdir(), 'gleaner-transport-'))))
+after(() => rm(folder, { recursive: true }))
 
+describeTransport('on this machine', () => ({ transport, folder }))
+
+describe('the commands of a batch system', () => {
   test('are given up with all they started, so that a wrapper’s child does not hold up the site', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'gleaner-transport-'))
     t.after(() => rm(folder, { recursive: true }))
