@@ -26,6 +26,7 @@ const ARROWS = {
     'openai',
     'web',
     'client',
+    'library',
     'runtime',
     'core',
     'bundle',

@@ -3,6 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { readContextYaml } from '../../src/manager/services/context-yaml.ts'
 import { fakeManager, type FakeManager } from '../client/fake-manager.ts'
 import { factory, start, type Ended } from './cli.ts'
 
@@ -218,4 +220,31 @@ test('a command that is not there has no help, and fails', async () => {
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(stderr, /unknown command 'nonsense'/)
   }
+})
+
+describe('factory context create', () => {
+  const model = fileURLToPath(new URL('../../templates/fact-verification/model', import.meta.url))
+
+  test('writes a context.yaml that the manager reads, and does not overwrite another', async () => {
+    await using here = await setup()
+    const made = await here.run('context', 'create', 'facts', '--model', model, '--set', 'topP=0.9')
+    assert.equal(made.code, 0, made.stderr)
+    assert.match(made.stdout, /built-in engine.*factory context add facts\/context\.yaml/s)
+    const file = join(here.folder, 'facts', 'context.yaml')
+    const { head, spec } = await readContextYaml(file)
+    assert.deepEqual([head.name, head.bundles.model], ['facts', model])
+    assert.equal((spec.functions.answer as { topP?: number }).topP, 0.9)
+    const again = await here.run('context', 'create', 'facts', '--model', model)
+    assert.deepEqual([again.code, oneLine.test(again.stderr)], [2, true], again.stderr)
+    assert.match(again.stderr, /is there already/)
+  })
+
+  test('says in one line what it has found instead of a model, or which setting there is not', async () => {
+    await using here = await setup()
+    const none = await here.run('context', 'create', 'facts', '--model', here.folder)
+    assert.equal(none.code, 2)
+    assert.match(none.stderr, /^factory: [^\n]*no weights[^\n]*It has: claims\.jsonl\n$/)
+    const set = await here.run('context', 'create', 'facts', '--model', model, '--set', 'top_p=1')
+    assert.match(set.stderr, /^factory: --set top_p: is no setting of this function/)
+  })
 })

@@ -1,6 +1,9 @@
-import { resolve } from 'node:path'
+import { mkdir, realpath, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { InputError } from '../../client/index.ts'
 import { table } from '../format.ts'
+import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
 import { clientFor } from '../options.ts'
 
 export function addContext(program: Command): void {
@@ -20,6 +23,20 @@ export function addContext(program: Command): void {
       const { name, id } = await client.addContext(resolve(path))
       console.log(`${name} ${id}`)
     })
+  addModelOptions(
+    context
+      .command('create')
+      .summary('write a context.yaml for a model folder')
+      .description(
+        'Looks at a folder with a model, says what it is, and writes a context.yaml for it: ONNX exports run in the built-in engine, ' +
+          'safetensors in vLLM, GGUF files in llama-server. The file is yours to change; "factory context add" registers it.',
+      )
+      .argument('<name>', "the context's name")
+      .requiredOption('--model <folder>', 'a model folder, or a GGUF file'),
+  )
+    .option('--out <file>', 'where it goes (default: NAME/context.yaml)')
+    .option('--force', 'overwrite a file that is there')
+    .action(create)
   context
     .command('warm')
     .summary("bring a context's files to the workers ahead")
@@ -62,4 +79,25 @@ export function addContext(program: Command): void {
       ])
       console.log(table(['CONTEXT', 'LIBRARY', 'FUNCTIONS', 'ID'], rows))
     })
+}
+
+async function create(
+  name: string,
+  options: ModelOptions & { out?: string; force?: boolean },
+): Promise<void> {
+  const file = options.out ?? join(name, 'context.yaml')
+  const model = await recognise(options)
+  const folder = dirname(resolve(file))
+  contextFor(model, options, { name })
+  await mkdir(folder, { recursive: true })
+  const context = contextFor(model, options, { name, from: await realpath(folder) })
+  const flag = options.force ? 'w' : 'wx'
+  await writeFile(file, toYaml(model, context), { flag }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+    throw new InputError(`${file} is there already: choose another --out, or overwrite it with --force`)
+  })
+  for (const reason of model.reasons) console.log(reason)
+  for (const warning of model.warnings) console.error(warning)
+  console.log(`${file} describes it; its functions: ${Object.keys(context.functions).join(', ')}`)
+  console.log(`"factory context add ${file}" registers it`)
 }

@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto'
+import { basename, isAbsolute, relative, resolve } from 'node:path'
+import { InvalidArgumentError, type Command } from 'commander'
+import { parse, stringify } from 'yaml'
+import { InputError } from '../client/index.ts'
+import { ContextFilesError } from '../common/task-errors.ts'
+import type { RecognisedModel } from '../library/model-folder/choose-model.ts'
+import { describeContext, type ModelContext } from '../library/model-folder/describe-context.ts'
+import { recogniseModel } from '../library/model-folder/recognise-model.ts'
+import { Json, Name, type JsonValue } from '../protocol/common.ts'
+import { LibrarySpec } from '../protocol/context.ts'
+import { wholeNumber } from './options.ts'
+
+/** What a command was told of a model. */
+export interface ModelOptions {
+  model: string
+  weights?: string
+  system?: string
+  maxTokens?: number
+  temperature?: number
+  set?: Record<string, JsonValue>
+}
+
+/** The options that say how a model answers. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--weights <file>', 'which of several graphs or GGUF files in the model folder')
+    .option('--system <text>', 'system message of chats')
+    .option('--max-tokens <number>', 'most tokens of an answer (default: 512)', wholeNumber(1, 100_000))
+    .option(
+      '--temperature <number>',
+      'randomness of answers, 0 for none (default: as the model says)',
+      temperature,
+    )
+    .option(
+      '--set <key=value>',
+      'any other setting of the function (topP=0.9), or field of a server’s request (top_p=0.9); repeatable',
+      addSetting,
+    )
+}
+
+function temperature(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= 0 && value <= 100))
+    throw new InvalidArgumentError('It must be a number from 0 to 100.')
+  return value
+}
+
+function addSetting(text: string, before: Record<string, JsonValue> = {}): Record<string, JsonValue> {
+  const [, key, value] = /^(\w+)=(.*)$/s.exec(text) ?? []
+  if (key === undefined || value === undefined)
+    throw new InvalidArgumentError('It must be a name and a value, such as topP=0.9.')
+  return { ...before, [key]: valueOf(value) }
+}
+
+/** A number, a list and so on as YAML has it; anything that is none of these is a text. */
+function valueOf(text: string): JsonValue {
+  try {
+    const value = Json.safeParse(parse(text))
+    return value.success && value.data !== null ? value.data : text
+  } catch {
+    return text
+  }
+}
+
+/** @throws {InputError} that says what is in the folder, if it is no model that can be run */
+export async function recognise({ model, weights }: ModelOptions): Promise<RecognisedModel> {
+  return await recogniseModel(model, weights).catch((error: unknown) => {
+    throw error instanceof ContextFilesError ? new InputError(error.message) : error
+  })
+}
+
+/**
+ * The context for a model, with what the user wants of its answers.
+ * @throws {InputError} for settings that it does not have
+ */
+export function contextFor(
+  model: RecognisedModel,
+  options: ModelOptions,
+  { name, from }: { name: string; from?: string },
+): ModelContext {
+  if (!Name.safeParse(name).success)
+    throw new InputError(`a context cannot be called ${name}: use letters, digits, ".", "_" and "-"`)
+  const { system, maxTokens, temperature, set } = options
+  if (system !== undefined && !model.hasChat)
+    throw new InputError('--system is for models with a chat template, and this one has none')
+  if ((maxTokens !== undefined || temperature !== undefined) && model.task !== 'generate')
+    throw new InputError('--max-tokens and --temperature are for models that generate, and this one does not')
+  const settings = {
+    ...(maxTokens !== undefined && {
+      [model.runner === 'causal-lm' ? 'maxNewTokens' : 'max_tokens']: maxTokens,
+    }),
+    ...(temperature !== undefined && { temperature }),
+    ...set,
+  }
+  const below = from === undefined ? '..' : relative(resolve(from), model.folder)
+  const isBeside = !below.startsWith('..') && !isAbsolute(below)
+  const bundle = isBeside ? `./${below}` : model.folder
+  const context = describeContext(model, { name, bundle, system, settings })
+  const { name: _, bundles: __, ...spec } = context
+  const checked = LibrarySpec.safeParse(spec)
+  if (checked.success) return context
+  const [issue] = checked.error.issues
+  const key = issue?.code === 'unrecognized_keys' ? issue.keys.join(', ') : issue?.path.slice(2).join('.')
+  const what = issue?.code === 'unrecognized_keys' ? 'is no setting of this function' : issue?.message
+  throw new InputError(`--set ${key}: ${what} (docs/models.md lists the settings)`)
+}
+
+/** A name for the context of a model that was given none: by its folder, and what is wanted of it. */
+export function nameFor(model: RecognisedModel, context: ModelContext): string {
+  const { name: _, ...rest } = context
+  const hash = createHash('sha256')
+    .update(JSON.stringify([model.folder, rest]))
+    .digest('hex')
+  const base = basename(model.folder)
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+  return `${base.slice(0, 80) || 'model'}-${hash.slice(0, 8)}`
+}
+
+/** A context.yaml that says where it comes from. */
+export function toYaml(model: RecognisedModel, context: ModelContext): string {
+  const comments = model.reasons.map((reason) => `# ${reason}\n`).join('')
+  return comments + stringify(context, { lineWidth: 0 })
+}
