@@ -12,17 +12,17 @@ import type {
 import type { BlobStore } from './blob-store.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { RequestError, busy, conflict, invalid, notFound } from '../http/api-errors.ts'
+import { RequestError, conflict, notFound } from '../http/api-errors.ts'
 import { ErrorTally } from './job-errors.ts'
 import type { JobRow } from '../ledger/job-store.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredResult } from '../ledger/result-store.ts'
-import type { NewTask, TakenBack } from '../ledger/task-store.ts'
+import type { TakenBack } from '../ledger/task-store.ts'
+import { JobReaders } from './job-readers.ts'
+import { changedTasks, toNewTasks } from './new-tasks.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
 const PAGE_LENGTH = 16 << 20
-/** Most requests that may wait for results at once. */
-const MAX_READERS = 1_000
 /**
  * A job that has nothing to run is closed when no client has had to do with it for this long, milliseconds; one that belongs
  * to its client is deleted this long after it has ended.
@@ -41,8 +41,6 @@ interface Job {
   touchedAt: number
   /** When a client last had to do with it; or else since when this manager runs. */
   heardAt: number
-  /** Called when results or the end of the job are there to be read. */
-  listeners: Set<() => void>
   errors: ErrorTally
 }
 
@@ -54,8 +52,8 @@ export class Jobs {
   readonly #blobs: BlobStore
   readonly #onWork: () => void
   readonly #jobs = new Map<number, Job>()
-  /** Requests that wait for results. */
-  #readers = 0
+  /** Those who wait for results or the end of a job. */
+  readonly #readers = new JobReaders()
 
   /** @param onWork called when tasks come to wait where none did */
   constructor(
@@ -77,11 +75,11 @@ export class Jobs {
         job.done += done
         job.failed += failed
         job.touchedAt = dispatcher.now
-        this.#notify(job)
+        this.#readers.notify(job.row.id)
       }
     })
     dispatcher.on('context-broken', (context) => {
-      for (const job of this.#jobs.values()) if (job.row.context === context) this.#notify(job)
+      for (const job of this.#jobs.values()) if (job.row.context === context) this.#readers.notify(job.row.id)
     })
   }
 
@@ -104,7 +102,7 @@ export class Jobs {
   #track(row: JobRow): Job {
     const { now } = this.#dispatcher
     const errors = new ErrorTally(this.#ledger, row.id)
-    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, listeners: new Set(), errors }
+    return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, errors }
   }
 
   #schedule({ row, done, failed }: Job): void {
@@ -116,10 +114,6 @@ export class Jobs {
 
   #queue({ row }: Job, start: number, end: number): void {
     this.#dispatcher.addTasks(row.id, start, end)
-  }
-
-  #notify(job: Job): void {
-    for (const listener of job.listeners) listener()
   }
 
   #get(id: number): Job {
@@ -201,8 +195,7 @@ export class Jobs {
     const job = this.#touch(id)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
-    const rows = tasks.map(toNewTask)
-    if (replace) refuseContradictions(rows)
+    const rows = toNewTasks(tasks, replace)
     const { start, end, known, changed, replaced } = await this.#ledger.tasks.add(id, rows, replace)
     if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
     if (replaced.length > 0) this.#takeBack(job, replaced)
@@ -223,7 +216,7 @@ export class Jobs {
     job.tasks -= tasks.length
     for (const { ended } of tasks) if (ended) job[ended]--
     job.errors.reset()
-    this.#notify(job)
+    this.#readers.notify(job.row.id)
   }
 
   /** No more tasks will be added; the job ends with the last one. */
@@ -231,7 +224,7 @@ export class Jobs {
     const job = this.#touch(id)
     if (!job.row.closed) await this.#setClosed(job, true)
     this.#dispatcher.closeJob(id)
-    this.#notify(job)
+    this.#readers.notify(job.row.id)
     return this.info(id)
   }
 
@@ -247,7 +240,7 @@ export class Jobs {
     await this.#ledger.jobs.cancel(id)
     job.row.cancelled = true
     this.#dispatcher.cancelJob(id)
-    this.#notify(job)
+    this.#readers.notify(job.row.id)
     return this.info(id)
   }
 
@@ -274,7 +267,7 @@ export class Jobs {
       job.failed -= tasks.length
     }
     job.errors.reset()
-    this.#notify(job)
+    this.#readers.notify(job.row.id)
     this.#onWork()
     return { retried, job: this.info(id) }
   }
@@ -307,7 +300,7 @@ export class Jobs {
     await this.#ledger.jobs.cancel(id)
     await this.#ledger.jobs.forget(id)
     this.#jobs.delete(id)
-    this.#notify(job)
+    this.#readers.notify(job.row.id)
     return info
   }
 
@@ -384,29 +377,10 @@ export class Jobs {
       stateOf(job) === 'open' &&
       this.info(id).problem === undefined
     ) {
-      if (this.#readers >= MAX_READERS) throw busy('too many requests wait for results: ask again soon')
-      this.#readers++
-      await this.#change(job, waitMs, signal)
-      this.#readers--
+      await this.#readers.wait(id, waitMs, signal)
       results = read()
     }
     return { results, epoch: this.#ledger.epochs.of(id), job: this.info(id) }
-  }
-
-  /** Resolves when there is something new to read of a job, after `ms` milliseconds, or when the reader is gone. */
-  #change(job: Job, ms: number, gone: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        clearTimeout(timer)
-        job.listeners.delete(done)
-        gone.removeEventListener('abort', done)
-        resolve()
-      }
-      const timer = setTimeout(done, ms)
-      job.listeners.add(done)
-      gone.addEventListener('abort', done)
-      if (gone.aborted) done()
-    })
   }
 }
 
@@ -416,28 +390,6 @@ const rewound = ({ id, name }: JobRow) =>
     'rewound',
     `results of job ${id} ("${name}") were taken back, or the ledger was restored: read them from the first`,
   )
-
-function changedTasks({ id, name }: JobRow, keys: string[]): RequestError {
-  const more = keys.length > 1 ? ` (and ${keys.length - 1} more)` : ''
-  return new RequestError(
-    409,
-    'changed',
-    `job ${id} ("${name}") has task "${keys[0]}"${more} with another input: have it replaced, or give it another key`,
-  )
-}
-
-/** @throws {RequestError} 400 if two of these tasks have the same key and not the same input */
-function refuseContradictions(tasks: NewTask[]): void {
-  const inputs = new Map<string, string>()
-  for (const { key, input } of tasks) {
-    if ((inputs.get(key) ?? input) !== input) throw invalid(`two tasks have the key "${key}"`)
-    inputs.set(key, input)
-  }
-}
-
-function toNewTask({ key, numeric = false, input, blobs }: ReceivedTasks['tasks'][number]): NewTask {
-  return { key, numeric, input: input.text, ...(blobs && { blobs: JSON.stringify(blobs) }) }
-}
 
 function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {
   if (row.cancelled) return 'cancelled'
