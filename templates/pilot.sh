@@ -3,24 +3,24 @@
 #
 # Beside this file lie pilot.env (settings; nothing secret), setup.sh (the site's own lines) and the pilot's one-time
 # token. In order:
-#   1. find out where it runs: node, job, deadline, CPUs, GPUs, cache and scratch folders;
-#   2. get the runtime (a node binary and the worker) from the node's cache, a shared folder or the manager, by SHA-256;
-#   3. become the worker, so that the batch system's signals reach it and its exit code is the job's.
+#   1. run the site's own lines in a shell of theirs;
+#   2. find out where it runs: node, job, deadline, CPUs, GPUs, cache and scratch folders;
+#   3. get the runtime (a node binary and the worker) from the node's cache, a shared folder or the manager, by SHA-256;
+#   4. become the worker, so that the batch system's signals reach it and its exit code is the job's.
 #
 # It writes to the cache and scratch folders only. When it cannot go on it says so in one line and exits with
-#   64 settings        66 no-token     67 no-downloader   68 no-space     69 unreachable
+#   64 settings        66 no-token     67 no-downloader   68 no-space     69 unreachable     73 setup-failed
 #   65 bad-hash        70 refused      71 unusable-node   72 bad-archive  143 evicted
 set -u
 umask 077
-exec 2>&1 3>&1 # 3: the log, also where a command's output goes elsewhere
+# 3: the log, also where a command's output goes elsewhere. The site's lines may have sent theirs elsewhere for good.
+case ${GLEANER_STEP:-} in *" $$") exec >&3 2>&1 ;; *) exec 2>&1 3>&1 && GLEANER_NODE='' ;; esac
 pilot=${1:?usage: pilot.sh PILOT}
 # HTCondor gives its jobs no PATH, and no HOME either.
 export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"
-started=$(date +%s)
-here=$(cd "$(dirname "$0")" && pwd)
-node=${SLURMD_NODENAME:-$(uname -n)}
+case $0 in */*) here=$(cd "${0%/*}" && pwd) ;; *) here=$PWD ;; esac
 # It stands in messages and, where it does not work, in the descriptions of jobs that should avoid it.
-node=$(printf %s "$node" | tr -cd 'A-Za-z0-9._-')
+node=${GLEANER_NODE:-$(printf %s "${SLURMD_NODENAME:-$(uname -n)}" | tr -cd 'A-Za-z0-9._-')}
 child='' lock='' partial='' receivers=''
 
 fail() { # CODE NAME MESSAGE
@@ -64,15 +64,91 @@ attended() {
   return "$1"
 }
 
-# --- 1. Where it runs ---------------------------------------------------------------------------------------------
+# --- 1. The site's own lines ----------------------------------------------------------------------------------------
 
-[ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
-# shellcheck source=/dev/null
-. "$here/pilot.env"
-set +u
-# shellcheck source=/dev/null
-if [ -r "$here/setup.sh" ]; then . "$here/setup.sh"; fi
-set -u
+# Three steps in one process, each a program of its own, so that signals reach the last one, limits and the environment that
+# setup has set stay, and its functions and shell options do not. The process's number tells them from a leaked variable.
+case ${GLEANER_STEP:-} in
+  "setup $$")
+    # In the site's shell. What it defines may have any name but one that begins with `gleaner_`.
+    gleaner_self=$here/${0##*/} gleaner_pilot=$pilot gleaner_setup=$here/setup.sh gleaner_reached='' gleaner_failed=''
+    gleaner_before=$(command -p env)
+    export GLEANER_STEP="failed $$"
+    trap 'export GLEANER_SETUP_END="${gleaner_failed:-it left its shell with exit code $?}"; exec /bin/sh "$gleaner_self" "$gleaner_pilot"' EXIT
+    trap 'export GLEANER_STEP="evicted $$"; exec /bin/sh "$gleaner_self" "$gleaner_pilot"' TERM INT HUP
+    if [ -n "${BASH_VERSION:-}" ]; then
+      # As "set -e" in this file alone: functions and files of others are not written for it.
+      # shellcheck disable=SC3047,SC3054,SC2154,SC3028
+      trap 'gleaner_code=$? && if [ "${BASH_SOURCE[0]}" = "$gleaner_setup" ]; then gleaner_failed="line $LINENO ($(command -p sed -n "$LINENO{s/^[[:blank:]]*//;s/[=[:blank:]].*//;p;}" "$gleaner_setup")) ended with exit code $gleaner_code"; exit 1; fi' ERR
+    fi
+    set +u
+    # Environment modules are functions, which login shells have from these files.
+    if ! command -v module >/dev/null && grep -Eqw 'module|ml' "$gleaner_setup"; then
+      for gleaner_file in /etc/profile.d/*mod*.sh; do
+        # shellcheck source=/dev/null
+        if [ -r "$gleaner_file" ]; then . "$gleaner_file"; fi
+      done
+    fi
+    # shellcheck source=/dev/null
+    . "$gleaner_setup"
+    { gleaner_code=$? && set +evx; } 2>/dev/null
+    gleaner_code=${gleaner_reached:-$gleaner_code}
+    # It would have stopped at a failure: this is a condition that was not met.
+    if [ -n "${BASH_VERSION:-}" ] && [ -n "$gleaner_reached" ]; then gleaner_code=0; fi
+    if [ "$gleaner_code" != 0 ]; then
+      if [ -n "$gleaner_reached" ]; then gleaner_failed="its last line ended with exit code $gleaner_reached"; fi
+      gleaner_failed=${gleaner_failed:-it was not read to its end (exit code $gleaner_code)}
+      exit 1
+    fi
+    # What it has set is meant for those who work here, whatever its name looks like.
+    GLEANER_SETUP_NAMES=$(printf '%s\n' "$gleaner_before" =gleaner= "$(command -p env)" | command -p awk '
+      function note() {
+        if (name != "" && !second) old[name] = value
+        if (name != "" && second && !(name in old && old[name] == value)) printf "%s ", name
+        name = ""
+      }
+      /^=gleaner=$/ { note(); second = 1; next }
+      /^[A-Za-z_][A-Za-z0-9_]*(%%|\(\))?=/ { note(); name = value = $0; sub(/=.*/, "", name); next }
+      { value = value "\n" $0 }
+      END { note() }')
+    export GLEANER_SETUP_NAMES GLEANER_STEP="worker $$"
+    # Bash would have the next shell begin with the options of this one.
+    # shellcheck disable=SC3045
+    if [ -n "${BASH_VERSION:-}" ]; then export -n SHELLOPTS BASHOPTS; fi
+    trap - EXIT
+    exec /bin/sh "$gleaner_self" "$gleaner_pilot"
+    ;;
+  "failed $$") fail 73 setup-failed "${GLEANER_SETUP_END:-its shell ended}" ;;
+  "evicted $$") fail 143 evicted "$told_to_leave" ;;
+  "worker $$") command -v mkdir >/dev/null || fail 73 setup-failed "it left a PATH without the system's commands: $PATH" ;;
+  *)
+    # Those of a job that the factory itself may run in.
+    unset GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
+    [ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
+    set -a
+    # shellcheck source=/dev/null
+    . "$here/pilot.env"
+    set +a
+    GLEANER_STARTED=$(date +%s) GLEANER_NODE=$node
+    export GLEANER_STARTED GLEANER_NODE
+    if [ -s "$here/setup.sh" ] || [ -n "${GLEANER_SETUP_SHELL:-}" ]; then
+      shell=${GLEANER_SETUP_SHELL:-bash}
+      if ! command -v "${shell%% *}" >/dev/null; then
+        [ -z "${GLEANER_SETUP_SHELL:-}" ] || fail 73 setup-failed "there is no ${shell%% *} on this node: setupShell names another shell"
+        echo "gleaner: $pilot on $node: there is no bash on this node: setup runs in /bin/sh instead"
+        shell=/bin/sh
+      fi
+      echo "gleaner: $pilot on $node: setup runs in $shell"
+      export GLEANER_STEP="setup $$"
+      # shellcheck disable=SC2086 # A shell and its flags.
+      exec $shell "$here/${0##*/}" "$pilot"
+    fi
+    ;;
+esac
+unset GLEANER_STEP
+started=$GLEANER_STARTED
+
+# --- 2. Where it runs ---------------------------------------------------------------------------------------------
 
 token_file=$here/tokens/$pilot.token
 if [ ! -r "$token_file" ]; then token_file=$here/$pilot.token; fi
@@ -202,7 +278,7 @@ if [ -n "${http_proxy:-}${https_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}" ]; then
   export no_proxy="$direct" NO_PROXY="$direct"
 fi
 
-# --- 2. The runtime -----------------------------------------------------------------------------------------------
+# --- 3. The runtime -----------------------------------------------------------------------------------------------
 
 runtime=$cache/runtime/$GLEANER_RUNTIME_SHA256
 if [ -n "${GLEANER_RUNTIME_ZSTD_SHA256:-}" ] && zstd --version >/dev/null 2>&1; then
@@ -370,10 +446,10 @@ newline='
 version=$("$runtime/node" -v 2>&1) ||
   fail 71 unusable-node "the runtime's node does not run here: ${version##*"$newline"}"
 
-# --- 3. Become the worker -----------------------------------------------------------------------------------------
+# --- 4. Become the worker -----------------------------------------------------------------------------------------
 
 export GLEANER_MANAGER GLEANER_TOKEN_FILE="$token_file" GLEANER_CACHE="$cache" GLEANER_SCRATCH="$scratch"
-export GLEANER_STARTED="$started" GLEANER_JOB_ID="$job" GLEANER_RESTARTS="$restarts" GLEANER_NODE="$node"
+export GLEANER_JOB_ID="$job" GLEANER_RESTARTS="$restarts" GLEANER_NODE="$node"
 export GLEANER_CPUS="$cpus" GLEANER_GRACE
 # Programs that were compiled once start sooner. Beside the runtime: goes with it.
 export NODE_COMPILE_CACHE="$runtime/compiled"

@@ -17,6 +17,7 @@ import { checkNode } from './boot/node-check.ts'
 import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
 import { type PieceServer, startPieceServer } from './uplink/piece-server.ts'
 import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slots/slot-plan.ts'
+import { publicEnvironment } from './policy/public-environment.ts'
 import { work } from './worker.ts'
 
 /*
@@ -40,6 +41,12 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     { scratch: env.GLEANER_SCRATCH, cache: env.GLEANER_CACHE },
     process.env['_CONDOR_SCRATCH_DIR'],
   )
+  const { leftOut } = publicEnvironment(process.env)
+  if (leftOut.length > 0)
+    log.info(
+      { variables: leftOut },
+      'libraries do not get these variables, which look like secrets; setup can set them',
+    )
   const token = await readNamed('GLEANER_TOKEN_FILE', env.GLEANER_TOKEN_FILE)
   const certificate = env.GLEANER_CA_FILE && (await readNamed('GLEANER_CA_FILE', env.GLEANER_CA_FILE))
   const client = createManagerClient({

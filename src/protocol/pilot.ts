@@ -29,6 +29,8 @@ export const PilotEnvironment = z.object({
   GLEANER_CPUS: z.coerce.number().positive().default(1),
   GLEANER_MEMORY_MB: z.coerce.number().positive().optional(),
   GLEANER_GPUS: z.string().optional(),
+  /** Names of variables that the site's setup has set, separated by blanks. */
+  GLEANER_SETUP_NAMES: z.string().optional(),
   /** Seconds of warning the batch system gives between SIGTERM and SIGKILL. */
   GLEANER_GRACE: z.coerce.number().positive().default(10),
 })

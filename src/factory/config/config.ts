@@ -49,8 +49,18 @@ const site = {
   commandEnvironment: z
     .record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a name of a variable'), z.string().max(4096))
     .default({}),
-  /** Shell lines run on the node before the worker starts, e.g. `module load cuda`. */
+  /**
+   * Shell lines run on the node before the worker starts, e.g. `module load cuda`. In bash, the first of them that fails is
+   * the pilot's end, as with `set -e`; in other shells, the last.
+   */
   setup: z.string().max(65_536).default(''),
+  /** The shell for them, of Bourne's family, with its options, e.g. `bash --login`. Default: bash, or sh on nodes without. */
+  setupShell: z
+    .string()
+    .max(1000)
+    .regex(/^[\w./+-]+( [\w./+-]+)*$/, 'must be a program and its options, e.g. bash --login')
+    .refine((shell) => !/^\S*(csh|fish)( |$)/.test(shell), 'must be a shell like bash, ksh, zsh or sh')
+    .optional(),
   /** Node-local folder for contexts that outlive a pilot; `$NAME` is expanded on the node. Default: below /tmp. */
   cacheFolder: Line.optional(),
   /** Folder all nodes see, where workers also look for bundles; `$NAME` is expanded on the node. */

@@ -5,7 +5,11 @@ import type { Job } from '../sites/site.ts'
 export const SHORTEST_USEFUL_MS = 10_000
 
 /** pilot.sh's last words: `gleaner: p17 on node3: error 65 bad-hash: the runtime …`. */
-const lastWords = /^gleaner: \S+ on (?<node>\S+): error (?<code>\d+) (?<name>[\w-]+): (?<message>.*)$/m
+const lastWords = /^gleaner: \S+ on (?<node>\S+): error (?<code>\d+) (?<name>[\w-]+): (?<message>.*)$/gm
+/** What pilot.sh says before a site's own lines begin to write. */
+const setupBegins = /^gleaner: \S+ on \S+: setup runs in .*$/m
+/** Most lines of a log that are shown to the user. */
+const SHOWN_LINES = 10
 
 export type PilotExit = {
   /** For the ledger and the user. */
@@ -29,18 +33,22 @@ export function explainPilotExit(
   busy: boolean,
   now: number,
 ): PilotExit {
-  const words = lastWords.exec(log)?.groups
+  // A pilot that was started several times appends to its log.
+  const last = [...log.matchAll(lastWords)].at(-1)
+  const words = last?.groups
   const node = record.worker?.node ?? words?.['node'] ?? job?.node
   const evicted = words?.['name'] === 'evicted' || job?.evicted === true
   // Why it once waited is of no interest now.
   const verdict = job?.state === 'ended' || job?.state === 'held' ? job.reason : undefined
   const said = words ? `${words['name']}: ${words['message']}` : verdict
+  const before = words?.['name'] === 'setup-failed' ? log.slice(0, last!.index) : ''
   const end = (reason: string, failure: boolean): PilotExit => ({ reason, failure, ...(node && { node }) })
 
   if (record.registeredAt === undefined) {
-    const tail = log.trim().split('\n').slice(-10).join('\n')
     const reason = `the pilot ended before its worker was up (${said ?? unexplained(record)})`
-    return end(tail && !words ? `${reason}; its log ends:\n${tail}` : reason, !evicted)
+    const output = lastLines(words ? (before.split(setupBegins).at(-1) ?? '') : log)
+    const heading = words ? 'its setup wrote' : 'its log ends'
+    return end(output ? `${reason}; ${heading}:\n${output}` : reason, !evicted)
   }
   // It may have registered after the queue was asked, which is what `now` stands for.
   const lived = Math.max(0, now - record.registeredAt)
@@ -52,6 +60,8 @@ export function explainPilotExit(
     )
   return end(said ?? 'ended', false)
 }
+
+const lastLines = (text: string) => text.trim().split('\n').slice(-SHOWN_LINES).join('\n')
 
 const unexplained = ({ jobId }: PilotRecord) =>
   jobId === undefined

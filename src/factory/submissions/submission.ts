@@ -89,9 +89,15 @@ export function submissionFiles(
     { name: 'pilot.env', content: pilotSettings(site, boot), mode: 0o600 },
     // Empty without TLS, so that a job always has the same files.
     { name: 'ca.pem', content: boot.caFile ? readFileSync(boot.caFile, 'utf8') : '', mode: 0o600 },
-    { name: 'setup.sh', content: `${site.setup.trimEnd()}\n`, mode: 0o600 },
+    { name: 'setup.sh', content: setupFile(site.setup), mode: 0o600 },
     { name: 'pilots', content: submission.pilots.map((pilot) => `${pilot}\n`).join(''), mode: 0o600 },
   ]
+}
+
+/** The site's own lines, and after them what tells pilot.sh that they were run to their end. */
+export function setupFile(setup: string): string {
+  const lines = setup.trimEnd()
+  return lines === '' ? '' : `${lines}\n\n# For pilot.sh: how the last line ended.\ngleaner_reached=$?\n`
 }
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
@@ -106,6 +112,7 @@ function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
     ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
     ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
+    ['GLEANER_SETUP_SHELL', site.setupShell && shellQuote(site.setupShell)],
     ['GLEANER_WALLTIME', site.walltime?.toString()],
     ['GLEANER_GRACE', site.grace.toString()],
     ['GLEANER_CPUS', site.cpus.toString()],

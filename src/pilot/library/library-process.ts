@@ -12,6 +12,7 @@ import type { DeviceMemory } from './device-memory.ts'
 import type { InFlightCall } from '../tasks/in-flight-calls.ts'
 import { deviceMemoryOf, memoryOf } from './process-memory.ts'
 import type { Usage } from '../policy/library-eviction.ts'
+import { publicEnvironment } from '../policy/public-environment.ts'
 
 /** What a library's process is started with. */
 export interface ProcessOptions {
@@ -78,7 +79,7 @@ export function spawnLibrary({ env, folder, memoryLimit }: ProcessOptions): Chil
   // A process group of its own, so that what user code starts can be ended with it.
   return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
     cwd: folder,
-    env: { ...publicEnvironment(process.env), ...env, TMPDIR: folder },
+    env: { ...publicEnvironment(process.env).shown, ...env, TMPDIR: folder },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     detached: true,
   })
@@ -130,13 +131,6 @@ function libraryProgram(): string {
   if (found === undefined)
     throw new Error(`the library's program is missing: none of ${paths.join(', ')} exists`)
   return found
-}
-
-const SECRET = /^GLEANER_|PROXY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|_KEY$/i
-
-/** The pilot's environment without what a site or its user would not show to the code of a task. */
-export function publicEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !SECRET.test(name)))
 }
 
 /** Resolves when the process has ended and what it wrote has been read. */

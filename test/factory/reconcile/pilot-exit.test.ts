@@ -27,6 +27,22 @@ describe('the end of a pilot', () => {
     })
   })
 
+  test('in its setup is explained with what that wrote, and by its last start if it had several', () => {
+    const log =
+      'gleaner: p1 on n1: error 69 unreachable: no answer\n' +
+      'gleaner: p1 on n2: setup runs in bash\nno module cuda/99\n' +
+      'gleaner: p1 on n2: error 73 setup-failed: line 1 (module) ended with exit code 1\n'
+    assert.deepEqual(explain(unregistered, { log }), {
+      reason:
+        'the pilot ended before its worker was up (setup-failed: line 1 (module) ended with exit code 1); its setup wrote:\n' +
+        'no module cuda/99',
+      failure: true,
+      node: 'n2',
+    })
+    const silent = log.replace('no module cuda/99\n', '')
+    assert.match(explain(unregistered, { log: silent }).reason, /exit code 1\)$/)
+  })
+
   test('without last words is explained by the batch system and the end of the log', () => {
     const { reason, failure } = explain(unregistered, {
       log: 'Segmentation fault\n',

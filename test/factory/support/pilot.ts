@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { setupFile } from '../../../src/factory/submissions/submission.ts'
 import { shellQuote } from '../../../src/factory/submissions/submit-template.ts'
 
 const script = fileURLToPath(new URL('../../../templates/pilot.sh', import.meta.url))
@@ -37,7 +38,7 @@ export function bootPilot({ folder, settings, env, setup, shell = '/bin/sh' }: B
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${shellQuote(value)}\n`)
   writeFileSync(join(folder, 'pilot.env'), lines.join(''))
   writeFileSync(join(folder, 'tokens', 'p7.token'), `${TOKEN}\n`, { mode: 0o600 })
-  if (setup !== undefined) writeFileSync(join(folder, 'setup.sh'), setup)
+  if (setup !== undefined) writeFileSync(join(folder, 'setup.sh'), setupFile(setup))
   copyFileSync(script, join(folder, 'pilot.sh'))
   const child = spawn(shell, [join(folder, 'pilot.sh'), 'p7'], {
     cwd: folder,

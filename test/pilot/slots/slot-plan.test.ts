@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot.ts'
 import { managerOrigins, readEnvironment } from '../../../src/pilot/boot/environment.ts'
-import { publicEnvironment } from '../../../src/pilot/library/library-process.ts'
 import { gpuIds, planSlots } from '../../../src/pilot/slots/slot-plan.ts'
 
 const required = {
@@ -66,20 +65,5 @@ describe('the environment of a pilot', () => {
     assert.deepEqual(origins, ['https://a:1', 'http://b:2', 'https://c'])
     assert.throws(() => managerOrigins(pilot({ GLEANER_MANAGER: 'submit:9700' })), /submit:9700 is not a URL/)
     assert.throws(() => managerOrigins(pilot({ GLEANER_MANAGER: ' ' })), /at least one/)
-  })
-
-  test('goes to libraries without its secrets', () => {
-    const env = {
-      PATH: '/bin',
-      LD_LIBRARY_PATH: '/opt/lib',
-      GLEANER_TOKEN_FILE: 'token',
-      HF_TOKEN: 's',
-      AWS_SECRET_ACCESS_KEY: 's',
-      AWS_ACCESS_KEY_ID: 's',
-      OPENAI_API_KEY: 's',
-      https_proxy: 'http://user:password@proxy',
-      DB_PASSWORD: 's',
-    }
-    assert.deepEqual(publicEnvironment(env), { PATH: '/bin', LD_LIBRARY_PATH: '/opt/lib' })
   })
 })
