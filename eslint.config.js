@@ -27,7 +27,7 @@ export default defineConfig(
     rules: { 'rooms/arrows': 'error', 'rooms/guard': 'error' },
   },
   {
-    files: ['src/core/**/*.ts', 'src/*/policy/**/*.ts'],
+    files: ['src/core/**/*.ts', 'src/common/plain/**/*.ts', 'src/*/policy/**/*.ts'],
     rules: {
       'no-restricted-globals': [
         'error',

@@ -9,7 +9,7 @@ import path from 'node:path'
 const ARROWS = {
   protocol: [],
   common: ['protocol'],
-  core: ['protocol'],
+  core: ['protocol', 'common'],
   blobs: ['protocol'],
   bundle: ['protocol', 'common'],
   runtime: ['bundle', 'protocol', 'common'],
@@ -46,7 +46,8 @@ function inSource(file) {
 }
 
 /** Whether decisions live there: plain functions over plain data. */
-const isGuarded = (file) => file.startsWith('core/') || file.includes('/policy/')
+const isGuarded = (file) =>
+  file.startsWith('core/') || file.startsWith('common/plain/') || file.includes('/policy/')
 
 /** Whether a guarded file may run code from there. Types may come from anywhere that the arrows allow. */
 const isPlain = (file) => isGuarded(file) || file.startsWith('protocol/') || file.startsWith('bundle/format/')

@@ -198,6 +198,7 @@ class Pool {
       demand: { queued, leased: this.#state.holders.size, ratePerPilot: 0 },
       lastWork: this.#time.now,
       health: HEALTHY,
+      order: 'work',
       now: this.#time.now,
     })
     this.#result.coreMs += performance.now() - startedAt

@@ -92,6 +92,7 @@ export class SimSite {
       demand,
       lastWork: this.#lastWork,
       health: this.#health,
+      order: 'work',
       now,
     })
     for (const pilot of decision.remove) if (this.#jobs.get(pilot)?.state === 'pending') this.#remove(pilot)

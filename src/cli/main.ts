@@ -12,6 +12,8 @@ import { addResults } from './commands/results.ts'
 import { addRetry } from './commands/retry.ts'
 import { addPython } from './commands/python.ts'
 import { addRun } from './commands/run.ts'
+import { addExplain } from './commands/sites/explain.ts'
+import { addSites } from './commands/sites/sites.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
 import { addStop } from './commands/stop.ts'
@@ -66,6 +68,8 @@ function createProgram(): Command {
     addJobs,
     addResults,
     addErrors,
+    addExplain,
+    addSites,
     addLogs,
     addRetry,
     addCancel,

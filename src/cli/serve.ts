@@ -105,7 +105,7 @@ export async function serve(
     runtime,
   })
   wake = () => factory.wake()
-  manager.showSites(() => factory.status())
+  manager.showSites(factory)
 
   const rest = opened.move()
   async function finish(pilotsGone: Promise<void>): Promise<void> {

@@ -70,7 +70,8 @@ export function jobsTable(jobs: JobInfo[], now?: number): string {
   return tableWithNotes(headings, rows, notes)
 }
 
-function sitesTable(sites: Status['sites'], now: number): string {
+/** @param now by the clock that `retryAt` of the sites is by */
+export function sitesTable(sites: Status['sites'], now: number): string {
   const reasons = sites.map((site) => reasonsOf(site, now))
   const rows = sites.map((site, i) => [
     site.name,

@@ -1,4 +1,12 @@
-import type { BackupResponse, CreateJobRequest, JobInfo, Status } from '../protocol/client.ts'
+import type {
+  BackupResponse,
+  CreateJobRequest,
+  JobInfo,
+  SiteOrder,
+  SiteStatus,
+  Status,
+} from '../protocol/client.ts'
+import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'
@@ -60,6 +68,13 @@ export interface Client extends AsyncDisposable {
   warmContext(name: string, options?: CallOptions): Promise<ContextSpec>
   /** Has all workers let go of a context, in memory and on disk. Refused while a job needs it. */
   dropContext(name: string, options?: CallOptions): Promise<ContextSpec>
+  /**
+   * Has a site submit nothing more (`pause`), let its pilots go as well once they have finished what they have in hand (`drain`),
+   * or work as its policy says again (`work`). It holds also when the factory is started again.
+   */
+  orderSite(site: string, order: SiteOrder, options?: CallOptions): Promise<SiteStatus>
+  /** Why a site has the pilots it has, and no more. */
+  explainSite(site: string, options?: CallOptions): Promise<SiteExplanation>
   /**
    * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on. Large arguments and results
    * are not in it: tasks that need them fail in a factory that does not have the folder `blobs` of the state folder, too.

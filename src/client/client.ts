@@ -4,11 +4,13 @@ import {
   ContextsResponse,
   JobInfo,
   JobsResponse,
+  SiteStatus,
   Status,
   type AddContextRequest,
   type BackupRequest,
 } from '../protocol/client.ts'
 import { ContextSpec } from '../protocol/context.ts'
+import { SiteExplanation } from '../protocol/explanation.ts'
 import type { Client, ConnectOptions } from './client-types.ts'
 import { createApps } from './functions/app.ts'
 
@@ -80,6 +82,21 @@ export function connect({
     },
     warmContext: (name, options) => tellOf(name, 'warm', options),
     dropContext: (name, options) => tellOf(name, 'drop', options),
+    orderSite: (site, order, { signal } = {}) =>
+      transport.call({
+        method: 'POST',
+        path: `/v1/sites/${encodeURIComponent(site)}/${order}`,
+        body: '{}',
+        answer: SiteStatus,
+        signal,
+      }),
+    explainSite: (site, { signal } = {}) =>
+      transport.call({
+        method: 'GET',
+        path: `/v1/sites/${encodeURIComponent(site)}/explanation`,
+        answer: SiteExplanation,
+        signal,
+      }),
     async backup(file, { signal } = {}) {
       return await transport.call({
         method: 'POST',

@@ -12,6 +12,7 @@ import {
   type ProgressRequest,
   type ResultRow,
 } from '../protocol/client.ts'
+import { JobExplanation } from '../protocol/explanation.ts'
 import { limits } from '../protocol/common.ts'
 import { toNative } from '../protocol/numbers.ts'
 import { toBatches, type TaskInput } from './task-batches.ts'
@@ -63,6 +64,8 @@ export interface Job {
   retry(options?: CallOptions): Promise<RetryResponse>
   /** In what ways its tasks failed, the commonest first. */
   errors(options?: CallOptions): Promise<JobErrors>
+  /** Why the job, or one task of it, is not running or not finished. */
+  explain(options?: CallOptions & { key?: string | undefined }): Promise<JobExplanation>
   /** Has the factory forget a job that has ended: its tasks, results and logs. */
   forget(options?: CallOptions): Promise<JobInfo>
   /**
@@ -179,6 +182,15 @@ export function jobHandle(transport: HttpClient, id: number): Job {
       }),
     errors: ({ signal } = {}) =>
       transport.call({ method: 'GET', path: `${path}/errors`, answer: JobErrors, signal }),
+    explain({ key, signal } = {}) {
+      const query = key === undefined ? '' : `?${new URLSearchParams({ key }).toString()}`
+      return transport.call({
+        method: 'GET',
+        path: `${path}/explanation${query}`,
+        answer: JobExplanation,
+        signal,
+      })
+    },
     forget: ({ signal } = {}) =>
       transport.call({
         method: 'POST',

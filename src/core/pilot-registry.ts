@@ -1,3 +1,5 @@
+import type { SiteOrder } from '../protocol/client.ts'
+
 /** A pilot as the ledger has it, from its creation until it has ended. Times are milliseconds since 1970. */
 export type PilotRecord = {
   pilot: string
@@ -51,4 +53,8 @@ export interface PilotRegistry {
   demand(): Demand
   /** Asks a pilot's worker to take no more work, finish what it has, and leave. */
   drain(pilot: string): void
+  /** What a user has told a site; `work` unless told otherwise. */
+  order(site: string): SiteOrder
+  /** Durable on return. */
+  setOrder(site: string, order: SiteOrder): void
 }

@@ -3,6 +3,7 @@
  * fared. Times are milliseconds by one clock.
  */
 
+import type { SiteOrder } from '../protocol/client.ts'
 import type { Demand } from './pilot-registry.ts'
 
 /** The part of a site's configuration that scaling goes by; see the factory's configuration for what each means. */
@@ -39,8 +40,17 @@ export type ScalingInput = {
   /** When there was last something to do. */
   lastWork: number
   health: Health
+  /** What a user has told the site. */
+  order: SiteOrder
   now: number
 }
+
+/**
+ * What keeps a site from submitting more, the first that does: a user's order, that there is no work, that all pilots its
+ * policy wants are there, its maximum, that the pilots on their way are enough for what is queued, the pause after a failure,
+ * that one pilot is tried first after that, or the size of one submission.
+ */
+export type Bound = 'order' | 'no-work' | 'policy' | 'max' | 'on-the-way' | 'pause' | 'trial' | 'submit-size'
 
 export type Decision = {
   /** How many pilots the policy would like to have, within the maximum. */
@@ -50,6 +60,8 @@ export type Decision = {
   remove: string[]
   /** Asked to finish and leave. */
   drain: string[]
+  /** Why it does not submit more than that. */
+  bound: Bound
   /** Why nothing is submitted that the policy would like to, and until when. */
   paused?: { reason: string; until: number }
 }
@@ -59,42 +71,59 @@ export type Decision = {
  * beyond the maximum, and while the site is failing only one pilot at a time, to find out whether it works again.
  */
 export function decide(input: ScalingInput): Decision {
-  const { config, pilots, demand, health, now } = input
+  const { config, pilots, demand, health, order, now } = input
   const present = pilots.filter((pilot) => pilot.state !== 'ending')
   const onTheWay = present.filter((pilot) => !pilot.registered && pilot.state !== 'held').length
-  const wanted = wantedPilots(config, present, demand)
-  const lacking = Math.min(
-    wanted - present.length,
+  const liked = pilotsByPolicy(config, present, demand)
+  const wanted = Math.min(liked, config.max)
+  const lacking = least([
+    ['order', order === 'work' ? Infinity : 0],
+    ['no-work', demand.queued + demand.leased === 0 ? 0 : Infinity],
+    [liked <= config.max ? 'policy' : 'max', wanted - present.length],
     // Those that are leaving take up room until they are gone.
-    config.max - pilots.length,
-    demand.queued - onTheWay,
-    config.submitSize,
-  )
+    ['max', config.max - pilots.length],
+    ['on-the-way', demand.queued - onTheWay],
+    ['submit-size', config.submitSize],
+  ])
   const paused =
-    lacking > 0 && now < health.until ? { reason: health.reason, until: health.until } : undefined
-  const allowed = health.failures === 0 ? lacking : Math.min(lacking, 1 - onTheWay)
-  const remove = [...surplusPending(input, present), ...heldTooLong(input, present)]
+    lacking.most > 0 && now < health.until ? { reason: health.reason, until: health.until } : undefined
+  const { most, bound } = least([
+    [lacking.bound, lacking.most],
+    ['pause', paused ? 0 : Infinity],
+    ['trial', health.failures === 0 ? Infinity : 1 - onTheWay],
+  ])
+  const drains = order === 'drain'
+  const remove = drains
+    ? present.filter(({ state }) => state === 'pending' || state === 'held').map(({ pilot }) => pilot)
+    : [...surplusPending(input, present), ...heldTooLong(input, present)]
   const tooMany = Math.max(0, present.length - remove.length - config.max)
-  const idle = present.filter((pilot) => pilot.idle).map(({ pilot }) => pilot)
+  const idle = present.filter((pilot) => pilot.idle)
+  const leave = drains ? present.filter(({ registered }) => registered) : idle.slice(0, tooMany)
   return {
     wanted,
-    submit: paused ? 0 : Math.max(0, allowed),
+    submit: Math.max(0, most),
+    bound,
     remove,
-    drain: idle.slice(0, tooMany),
+    drain: leave.map(({ pilot }) => pilot),
     ...(paused && { paused }),
   }
 }
 
-function wantedPilots(config: ScalingConfig, present: PilotView[], demand: Demand): number {
+/** The smallest of these numbers, and the first that is as small. */
+function least(bounds: [Bound, number][]): { bound: Bound; most: number } {
+  const [bound, most] = bounds.reduce((smallest, each) => (each[1] < smallest[1] ? each : smallest))
+  return { bound, most }
+}
+
+function pilotsByPolicy(config: ScalingConfig, present: PilotView[], demand: Demand): number {
   const work = demand.queued + demand.leased
   if (work === 0) return 0
   const waiting = present.filter(({ state }) => state === 'pending' || state === 'submitting').length
-  const byPolicy = {
+  return {
     fixed: config.count,
     demand: Math.max(config.min, pilotsFor(work, demand.ratePerPilot, config.finishWithin)),
     opportunistic: present.length - waiting + config.pending,
   }[config.policy]
-  return Math.min(byPolicy, config.max)
 }
 
 /** Pilots that do this work in time. One, while it is not known how fast they are. */

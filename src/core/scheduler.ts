@@ -1,3 +1,4 @@
+import type { JobExplanation } from '../protocol/explanation.ts'
 import type { TaskError } from '../protocol/task.ts'
 import type { AnyExchangeRequest } from '../protocol/worker.ts'
 import type { Demand } from './pilot-registry.ts'
@@ -22,6 +23,7 @@ import {
   trustAgain,
   warmAhead,
 } from './scheduler/events.ts'
+import { explainJob, type JobSnapshot } from './scheduler/job-explanation.ts'
 import {
   type Action,
   createScheduler,
@@ -90,6 +92,7 @@ export type SchedulerView = Pick<
   | 'queued'
   | 'leased'
   | 'demand'
+  | 'explain'
 >
 
 /**
@@ -277,6 +280,11 @@ export class Scheduler {
   /** Tasks in workers' hands. */
   get leased(): number {
     return this.#state.holders.size
+  }
+
+  /** Why a job, or one task of it, is not running or not finished. */
+  explain(about: Omit<JobSnapshot, 'state'>): JobExplanation {
+    return explainJob({ ...about, state: this.#state })
   }
 
   /** What there is to do for pilots, without what no pilot could do, and how fast one does it. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
-import type { SiteStatus } from '../protocol/client.ts'
 import type { Config, HtcondorSiteConfig, SiteConfig, SlurmSiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
+import type { SiteControl } from '../core/site-control.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
 import type { BatchKind } from './sites/batch-kind.ts'
 import { batchSite } from './sites/batch-site.ts'
@@ -19,8 +19,7 @@ export type FactoryOptions = Boot & {
   log: Logger
 }
 
-export type Factory = {
-  status(): SiteStatus[]
+export type Factory = SiteControl & {
   /** Tells every site that something has changed, e.g. that there is work. */
   wake(): void
   /**
@@ -44,7 +43,14 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
         log: log.child({ site: site.name }),
       }),
   )
+  const loopOf = (site: string) => loops.find(({ name }) => name === site)
   return {
+    explain: (site) => loopOf(site)?.explain(),
+    order(site, order) {
+      const loop = loopOf(site)
+      loop?.order(order)
+      return loop?.status()
+    },
     status: () => loops.map((loop) => loop.status()),
     wake: () => loops.forEach((loop) => loop.wake()),
     async stop(options) {

@@ -10,13 +10,15 @@ import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
 import type { SchedulerConfig } from '../core/scheduler.ts'
 import { managerDefaults } from '../core/defaults.ts'
-import type { Endpoint, SiteStatus } from '../protocol/client.ts'
+import type { SiteControl } from '../core/site-control.ts'
+import type { Endpoint } from '../protocol/client.ts'
 import { parseJson } from '../protocol/common.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { backUp } from './ledger/backup.ts'
 import { BlobStore } from './services/blob-store.ts'
 import { Contexts } from './services/contexts.ts'
 import { Dispatcher } from './services/dispatcher.ts'
+import { Explanations } from './services/explanations.ts'
 import { Jobs } from './services/jobs.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
@@ -25,6 +27,7 @@ import { TaskProgress } from './services/task-progress.ts'
 import { blobRoutes } from './http/routes/blobs.ts'
 import { clientRoutes, userOnly } from './http/routes/clients.ts'
 import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
+import { siteRoutes } from './http/routes/sites.ts'
 import { createServer } from './http/server.ts'
 import { StatusBoard } from './services/status-board.ts'
 import { isLoopback, isWildcard, ownCertificate } from './http/tls.ts'
@@ -87,8 +90,8 @@ export interface Manager {
   registry: Pilots
   /** Names of the contexts that it was to register. */
   contexts: string[]
-  /** Says where the status of the sites comes from. */
-  showSites(sites: () => SiteStatus[]): void
+  /** Says who runs the sites. */
+  showSites(sites: SiteControl): void
   /** Ends open requests, writes down what is under way, closes the ledger. */
   close(): Promise<void>
 }
@@ -137,6 +140,7 @@ async function startOn(
   const tickets = ticketKeys(ledger)
   const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
+  const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })
   const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
 
@@ -156,6 +160,10 @@ async function startOn(
       backUp: (file) => backUp(ledger, file, dispatcher.now),
       onStop: options.onStop,
     })
+    done()
+  })
+  await server.register((scope, _options, done) => {
+    siteRoutes(scope, { explanations, board, authorise: userOnly(user) })
     done()
   })
   await server.register((scope, _options, done) => {

@@ -243,11 +243,20 @@ const WorkerStatus = z.object({
   deadline: Timestamp.optional(),
 })
 
+/**
+ * What a user has told a site: to `work` as its policy says; to `pause`, which submits nothing more; or to `drain`, by which
+ * waiting pilots go, too, and running ones finish what they have in hand and leave. It holds until another one is given, also
+ * over restarts.
+ */
+export const SiteOrder = z.enum(['work', 'pause', 'drain'])
+export type SiteOrder = z.infer<typeof SiteOrder>
+
 /** What the factory knows of one site. */
 export const SiteStatus = z.object({
   name: Name,
   kind: z.enum(['local', 'htcondor', 'slurm']),
   policy: z.string(),
+  order: SiteOrder.default('work'),
   max: z.int(),
   wanted: z.int(),
   pending: z.int(),

@@ -6,6 +6,12 @@ export { limits }
 /** Version of the wire protocol. A worker and a manager with different versions refuse each other. */
 export const PROTOCOL_VERSION = 2
 
+/** A whole number in a path or a query. */
+export const Digits = z
+  .string()
+  .regex(/^[0-9]{1,15}$/, 'expected a whole number')
+  .transform(Number)
+
 /** A name a user chooses: for contexts, bundles, functions, sites. Safe as a file name and in a URL path. */
 export const Name = z
   .string()

@@ -61,6 +61,7 @@ const STATUS: Status = {
       name: 'here',
       kind: 'local',
       policy: 'fixed',
+      order: 'work',
       max: 3,
       wanted: 3,
       pending: 1,

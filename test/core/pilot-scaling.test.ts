@@ -74,6 +74,7 @@ const anyInput: fc.Arbitrary<ScalingInput> = fc.record({
   }),
   lastWork: fc.nat(200_000),
   health: anyHealth,
+  order: fc.constantFrom('work' as const, 'pause' as const, 'drain' as const),
   now: fc.nat(400_000),
 })
 
@@ -106,6 +107,7 @@ const decideFor = (change: Partial<ScalingInput>) =>
     demand: { queued: 1000, leased: 0, ratePerPilot: 1 },
     lastWork: 0,
     health: HEALTHY,
+    order: 'work',
     now: 0,
     ...change,
   })
@@ -127,12 +129,13 @@ describe('scaling, in any situation', () => {
       if (submit > 0) assert.ok(submit + onTheWay.length <= input.demand.queued)
     }))
 
-  test('removes only pilots that wait or are held, and drains only idle ones', () =>
+  test('removes only pilots that wait or are held, and drains only idle ones unless told to drain all', () =>
     always((input) => {
       const { remove, drain } = decide(input)
+      const mayLeave = (view: PilotView) => (input.order === 'drain' ? view.registered : view.idle)
       const byName = new Map(input.pilots.map((view) => [view.pilot, view]))
       for (const pilot of remove) assert.match(byName.get(pilot)!.state, /^(pending|held)$/)
-      for (const pilot of drain) assert.ok(byName.get(pilot)!.idle)
+      for (const pilot of drain) assert.ok(mayLeave(byName.get(pilot)!))
     }))
 
   test('submits nothing while it pauses, and at most one pilot at a time until one has succeeded', () =>
@@ -142,6 +145,54 @@ describe('scaling, in any situation', () => {
       if (input.health.failures > 0) assert.ok(submit <= 1)
       if (input.now < input.health.until) assert.equal(submit, 0)
     }))
+})
+
+describe('a user', () => {
+  const pilots = [...running(2), ...inState(1, 'pending'), ...inState(1, 'held')]
+
+  test('who pauses a site has it submit nothing, and leave what is there', () => {
+    const { submit, bound, remove, drain } = decideFor({ order: 'pause', pilots })
+    assert.deepEqual({ submit, bound, remove, drain }, { submit: 0, bound: 'order', remove: [], drain: [] })
+  })
+
+  test('who drains a site has what waits removed and what runs leave', () => {
+    const { submit, remove, drain } = decideFor({ order: 'drain', pilots })
+    assert.deepEqual(
+      { submit, remove, drain },
+      { submit: 0, remove: ['pending0', 'held0'], drain: ['r0', 'r1'] },
+    )
+  })
+})
+
+describe('what keeps a site from submitting more', () => {
+  const bound = (change: Partial<ScalingInput>) => decideFor(change).bound
+
+  test('is always something that submitting one more would break', () =>
+    always((input) => {
+      const { bound, submit } = decide(input)
+      const { demand, pilots, health, now, order, config } = input
+      const onTheWay = pilots.filter(
+        ({ registered, state }) => !registered && state !== 'held' && state !== 'ending',
+      ).length
+      const holds = {
+        order: order !== 'work',
+        'no-work': demand.queued + demand.leased === 0,
+        policy: true,
+        max: pilots.length + submit >= config.max || decide(input).wanted === config.max,
+        'on-the-way': onTheWay + submit >= demand.queued,
+        pause: now < health.until,
+        trial: health.failures > 0,
+        'submit-size': submit === config.submitSize,
+      }
+      assert.ok(holds[bound], bound)
+    }))
+
+  test('is its policy, its maximum, or what is on the way', () => {
+    assert.equal(bound({ pilots: running(4) }), 'policy')
+    assert.equal(bound({ config: { ...config, max: 2 }, pilots: running(2) }), 'max')
+    const demand = { queued: 1, leased: 0, ratePerPilot: 0 }
+    assert.equal(bound({ demand, pilots: inState(1, 'pending') }), 'on-the-way')
+  })
 })
 
 describe('the fixed policy', () => {

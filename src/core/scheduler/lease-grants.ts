@@ -59,7 +59,8 @@ function fairShare(context: ContextState, worker: Worker): number {
   return Math.ceil(Math.min(queued * part, most - inHandOf(worker, context.id)))
 }
 
-function byPriority(jobs: Job[]): Job[] {
+/** In the order in which workers are given their tasks. */
+export function byPriority(jobs: Job[]): Job[] {
   return jobs.length < 2 ? jobs : jobs.toSorted((a, b) => b.priority - a.priority || a.id - b.id)
 }
 

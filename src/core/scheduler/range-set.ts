@@ -31,6 +31,14 @@ export class RangeSet {
     return i < this.#starts.length && this.#starts[i]! <= n
   }
 
+  /** How many of its numbers are smaller. */
+  countBelow(n: number): number {
+    let below = 0
+    for (let i = this.#head; i < this.#starts.length && this.#starts[i]! < n; i++)
+      below += Math.min(n, this.#ends[i]!) - this.#starts[i]!
+    return below
+  }
+
   /** Adds `[start, end)`. Throws RangeError if any of it is there already: a task is queued once. */
   add(start: number, end = start + 1): void {
     if (end <= start) return

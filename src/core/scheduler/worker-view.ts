@@ -27,6 +27,14 @@ export function standingOf({ draining, leaving, suspectSince }: Worker): 'active
   return suspectSince === undefined ? 'active' : 'suspect'
 }
 
-export function takesWork({ draining, leaving, deadline }: Worker, now: number): boolean {
-  return !draining && !leaving && (deadline === undefined || deadline > now)
+/** Why a worker is given no more work, whatever there is; undefined if it is. */
+export function refusalOf(
+  { draining, leaving, deadline }: Worker,
+  now: number,
+): 'leaving' | 'draining' | 'out-of-time' | undefined {
+  if (leaving) return 'leaving'
+  if (draining) return 'draining'
+  return deadline !== undefined && deadline <= now ? 'out-of-time' : undefined
 }
+
+export const takesWork = (worker: Worker, now: number): boolean => refusalOf(worker, now) === undefined

@@ -1,5 +1,6 @@
 import PQueue from 'p-queue'
-import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../../protocol/client.ts'
+import type { SiteExplanation } from '../../protocol/explanation.ts'
 import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
 import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'
 import type { Site } from '../sites/site.ts'
@@ -33,6 +34,21 @@ export class SiteLoop {
 
   status(): SiteStatus {
     return this.#keeper.status(this.#trouble)
+  }
+
+  /** Why it has the pilots it has. */
+  explain(): SiteExplanation {
+    return this.#keeper.explain(this.#trouble)
+  }
+
+  get name(): string {
+    return this.#parts.config.name
+  }
+
+  /** Keeps to an order of a user's from now on. */
+  order(order: SiteOrder): void {
+    this.#parts.registry.setOrder(this.name, order)
+    this.#bell.ring()
   }
 
   /** Looks at the queue soon, because something has changed. */

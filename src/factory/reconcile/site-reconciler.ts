@@ -1,12 +1,14 @@
 import type { Logger } from 'pino'
 import type { PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
 import { type Decision, decide } from '../../core/pilot-scaling.ts'
+import type { SiteExplanation } from '../../protocol/explanation.ts'
 import type { SiteStatus } from '../../protocol/client.ts'
 import type { SiteConfig } from '../config/config.ts'
 import { explainPilotExit } from './pilot-exit.ts'
 import { createSiteHealth } from './site-health.ts'
 import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-pilots.ts'
-import { siteStatus } from './site-status.ts'
+import { explainSite } from '../policy/site-explanation.ts'
+import { type SiteSnapshot, siteStatus } from '../policy/site-status.ts'
 import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
 import { submissionFolders } from '../submissions/submission-folders.ts'
 import {
@@ -58,7 +60,7 @@ export class SiteReconciler {
   /** Most pilots to submit at once, after the batch system said that some were too many. */
   #fewer = Infinity
   #shouldRetry = false
-  #decision: Decision = { wanted: 0, submit: 0, remove: [], drain: [] }
+  #decision: Decision = { wanted: 0, submit: 0, bound: 'no-work', remove: [], drain: [] }
   #avoidNodes: string[] = []
   #lastWork = 0
 
@@ -90,19 +92,30 @@ export class SiteReconciler {
 
   /** @param trouble what is wrong with the batch system */
   status(trouble: string | undefined): SiteStatus {
-    const { health } = this.#experience
+    return siteStatus(this.#snapshot(trouble))
+  }
+
+  /** @param trouble what is wrong with the batch system */
+  explain(trouble: string | undefined): SiteExplanation {
+    return explainSite({ ...this.#snapshot(trouble), decision: this.#decide() })
+  }
+
+  #snapshot(trouble: string | undefined): SiteSnapshot {
     const { config, registry } = this.#parts
-    const records = registry.list(config.name)
-    return siteStatus(
+    return {
       config,
-      this.#pilots,
-      this.#jobs,
-      this.#decision,
+      pilots: this.#pilots,
+      jobs: this.#jobs,
+      decision: this.#decision,
+      order: registry.order(config.name),
       trouble,
-      health,
-      records,
-      this.#warnings,
-    )
+      warnings: this.#warnings,
+      health: this.#experience.health,
+      avoidNodes: this.#avoidNodes,
+      records: registry.list(config.name),
+      demand: registry.demand(),
+      now: Date.now(),
+    }
   }
 
   /** Finds the submissions of earlier starts of the factory. */
@@ -290,6 +303,7 @@ export class SiteReconciler {
       demand: registry.demand(),
       lastWork: this.#lastWork,
       health: this.#experience.health,
+      order: registry.order(config.name),
       now: Date.now(),
     })
   }

@@ -1,3 +1,4 @@
+import { SiteOrder } from '../../protocol/client.ts'
 import { RegisterRequest } from '../../protocol/worker.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
 import type { WorkerInfo } from '../../core/scheduler.ts'
@@ -27,6 +28,7 @@ export interface Session {
 export class Pilots implements PilotRegistry {
   /** This factory's identity, stable over restarts. */
   readonly factoryId: string
+  readonly #ledger: Ledger
   readonly #store: PilotStore
   readonly #dispatcher: Dispatcher
   readonly #sessions = new Map<string, Session>()
@@ -36,6 +38,7 @@ export class Pilots implements PilotRegistry {
   #open: number
 
   constructor(ledger: Ledger, dispatcher: Dispatcher) {
+    this.#ledger = ledger
     this.#store = ledger.pilots
     this.#dispatcher = dispatcher
     this.factoryId = ledger.metaOrNew('factory-id', () => crypto.randomUUID().slice(0, 8))
@@ -158,6 +161,15 @@ export class Pilots implements PilotRegistry {
     }
   }
 
+  order(site: string): SiteOrder {
+    const stored = SiteOrder.safeParse(this.#ledger.meta(orderKey(site)))
+    return stored.success ? stored.data : 'work'
+  }
+
+  setOrder(site: string, order: SiteOrder): void {
+    this.#ledger.setMeta(orderKey(site), order)
+  }
+
   // --- what workers need
 
   /** The pilot whose live token this is. @throws {ApiError} 401 */
@@ -242,6 +254,8 @@ export class Pilots implements PilotRegistry {
 export function toOwnClock(time: number, theirs: number, ours: number): number {
   return Math.min(Math.max(0, time - theirs + ours), Number.MAX_SAFE_INTEGER)
 }
+
+const orderKey = (site: string) => `site-order ${site}`
 
 function numberOf(id: string): number {
   return Number(id.slice(1))

@@ -1,4 +1,5 @@
-import type { JobInfo, SiteStatus, Status } from '../../protocol/client.ts'
+import type { SiteControl } from '../../core/site-control.ts'
+import type { JobInfo, Status } from '../../protocol/client.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -42,8 +43,8 @@ export class StatusBoard {
   readonly #counted = new Map<string, Map<string, Counted>>()
   /** Tasks finished in each of the last seconds, newest last. */
   readonly #finished: { second: number; tasks: number }[] = []
-  /** Set by whoever runs the sites. */
-  sites: () => SiteStatus[] = () => []
+  /** Set once the factory runs. */
+  sites: SiteControl = { status: () => [], order: () => undefined, explain: () => undefined }
 
   constructor(parts: {
     version: string
@@ -80,6 +81,11 @@ export class StatusBoard {
     if (last?.second === second) last.tasks += tasks
     else this.#finished.push({ second, tasks })
     while (this.#finished[0]!.second < second - RATE_SECONDS) this.#finished.shift()
+  }
+
+  /** What each worker last said of the contexts it holds. */
+  get reports(): ReadonlyMap<string, readonly ContextReport[]> {
+    return new Map([...this.#reports].map(([worker, reports]) => [worker, [...reports.values()]]))
   }
 
   /** Notes what a worker says of its contexts; times grow there, so the difference to its last report is new. */
@@ -147,7 +153,7 @@ export class StatusBoard {
       jobs: shown,
       earlierJobs: infos.length - shown.length,
       workers: this.#workers(),
-      sites: this.sites(),
+      sites: this.sites.status(),
       contexts: [...this.#times].map(([id, times]) => ({ id, context: this.#nameOf(id), ...times })),
       transfers: this.#peers.transfers(),
     }

@@ -46,3 +46,14 @@ test('taking a million numbers piece by piece leaves nothing and returns each on
   while (set.size > 0) for (const n of set.take(997)) assert.equal(n, next++)
   assert.equal(next, 1_000_000)
 })
+
+test('a range set says how many of its numbers are smaller than one', () => {
+  const set = new RangeSet()
+  set.add(2, 5)
+  set.add(8, 10)
+  set.take(1)
+  assert.deepEqual(
+    [0, 3, 4, 5, 9, 20].map((n) => set.countBelow(n)),
+    [0, 0, 1, 2, 3, 4],
+  )
+})

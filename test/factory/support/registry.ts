@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import type { SiteOrder } from '../../../src/protocol/client.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/pilot-registry.ts'
 
 export type TestRegistry = PilotRegistry & {
@@ -25,6 +26,7 @@ export function testRegistry({
   const saved = file && existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as [string, Entry][]) : []
   const entries = new Map<string, Entry>(saved)
   let demand: Demand = { queued: 0, leased: 0, ratePerPilot: 0 }
+  const orders = new Map<string, SiteOrder>()
   const save = () => file && writeFileSync(file, JSON.stringify([...entries]))
 
   const registry: TestRegistry = {
@@ -63,6 +65,8 @@ export function testRegistry({
     },
     demand: () => demand,
     drain: (pilot) => void registry.drained.push(pilot),
+    order: (site) => orders.get(site) ?? 'work',
+    setOrder: (site, order) => void orders.set(site, order),
     setDemand: (change) => void (demand = { ...demand, ...change }),
   }
   return registry

@@ -12,7 +12,7 @@ import {
   StopRequest,
   UploadContextRequest,
 } from '../../../protocol/client.ts'
-import { limits, Name } from '../../../protocol/common.ts'
+import { Digits, limits, Name } from '../../../protocol/common.ts'
 import type { BlobStore } from '../../services/blob-store.ts'
 import type { Contexts } from '../../services/contexts.ts'
 import { unauthorised } from '../api-errors.ts'
@@ -22,11 +22,6 @@ import { parse } from '../server.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer, matches } from '../../services/tokens.ts'
 
-/** A whole number in a path or a query. */
-const Digits = z
-  .string()
-  .regex(/^[0-9]{1,15}$/, 'expected a whole number')
-  .transform(Number)
 const ContextParams = z.object({ name: Name })
 const JobParams = z.object({ job: Digits })
 const LogQuery = z.object({ key: z.string().min(1).max(limits.key) })

@@ -1,27 +1,35 @@
-import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { Demand, PilotRecord } from '../../core/pilot-registry.ts'
 import type { Decision, Health, PilotView } from '../../core/pilot-scaling.ts'
-import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../../protocol/client.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Job } from '../sites/site.ts'
 
-/**
- * What users are told of a site.
- * @param jobs as the queue showed them last
- * @param trouble what was wrong with the batch system when it was asked last
- * @param health how its last pilots fared
- * @param records its pilots as the manager knows them now
- * @param warnings what else was
- */
-export function siteStatus(
-  config: SiteConfig,
-  pilots: readonly PilotView[],
-  jobs: readonly Job[],
-  { wanted, paused }: Decision,
-  trouble: string | undefined,
-  health: Health,
-  records: readonly PilotRecord[],
-  warnings: readonly string[],
-): SiteStatus {
+/** A site as it was seen last. Times are milliseconds by one clock. */
+export type SiteSnapshot = {
+  config: SiteConfig
+  /** What takes up room there. */
+  pilots: readonly PilotView[]
+  /** Its jobs as the queue showed them. */
+  jobs: readonly Job[]
+  decision: Decision
+  /** What a user has told it. */
+  order: SiteOrder
+  /** What is wrong with the batch system, and what else is at the site. */
+  trouble: string | undefined
+  warnings: readonly string[]
+  /** How its last pilots fared. */
+  health: Health
+  avoidNodes: readonly string[]
+  /** Its pilots as the manager knows them now. */
+  records: readonly PilotRecord[]
+  demand: Demand
+  now: number
+}
+
+/** What users are told of a site. */
+export function siteStatus(site: SiteSnapshot): SiteStatus {
+  const { config, pilots, jobs, decision, order, trouble, warnings, health, records } = site
+  const { wanted, paused } = decision
   const working = new Set(
     records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
   )
@@ -34,11 +42,12 @@ export function siteStatus(
     jobs.filter(({ state, reason }) => (state === 'pending' || state === 'held') && reason !== undefined),
     ({ reason }) => reason!,
   )
-  const why = trouble ?? paused?.reason
+  const why = trouble ?? ORDERED[order] ?? paused?.reason
   return {
     name: config.name,
     kind: config.kind,
     policy: config.policy,
+    order,
     max: config.max,
     wanted,
     pending: count('submitting', 'pending'),
@@ -46,11 +55,17 @@ export function siteStatus(
     held: count('held'),
     registered: pilots.filter(({ registered }) => registered).length,
     ...(why !== undefined && { paused: why }),
-    ...(trouble === undefined && paused && { retryAt: paused.until }),
+    ...(trouble === undefined && order === 'work' && paused && { retryAt: paused.until }),
     ...(why === undefined && health.failures > 0 && { lastFailure: health.reason }),
     ...(warnings.length > 0 && { warnings: shortened(warnings) }),
     reasons: [...reasons].map(([reason, held]) => ({ reason, pilots: held.length })),
   }
+}
+
+/** Why a site submits nothing that a user has told something else than to work. */
+const ORDERED: Partial<Record<SiteOrder, string>> = {
+  pause: 'paused by a user: "factory sites resume" has it go on',
+  drain: 'drained by a user: "factory sites resume" has it go on',
 }
 
 const SHOWN = 3
