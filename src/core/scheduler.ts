@@ -23,7 +23,8 @@ import {
   trustAgain,
   warmAhead,
 } from './scheduler/events.ts'
-import { explainJob, type JobSnapshot } from './scheduler/job-explanation.ts'
+import { explainJob } from './scheduler/job-explanation.ts'
+import type { JobSnapshot } from './scheduler/job-snapshot.ts'
 import {
   type Action,
   createScheduler,

@@ -1,24 +1,10 @@
 import { count, duration, plural } from '../../common/plain/quantity-text.ts'
 import type { JobInfo, TaskLog } from '../../protocol/client.ts'
-import type { JobExplanation, Reason, SiteExplanation } from '../../protocol/explanation.ts'
-import type { ContextReport } from '../../protocol/worker.ts'
+import type { JobExplanation, Reason } from '../../protocol/explanation.ts'
+import type { JobSnapshot } from './job-snapshot.ts'
 import { byPriority } from './lease-grants.ts'
 import type { ContextState, Job, LeaseRecord, SchedulerState } from './state.ts'
 import { explainWorkers } from './worker-explanation.ts'
-
-/** All that tells why a job stands as it does. Times are milliseconds by the manager's clock. */
-export interface JobSnapshot {
-  info: JobInfo
-  state: SchedulerState
-  /** What each worker last said of the contexts it holds, by worker. */
-  reports: ReadonlyMap<string, readonly ContextReport[]>
-  /** The name of a context, by its identity. */
-  nameOf: (context: string) => string
-  sites: readonly SiteExplanation[]
-  now: number
-  /** The task that is asked for. */
-  task?: { number: number; log: TaskLog }
-}
 
 /** Why a job, or one task of it, is not running or not finished. */
 export function explainJob(snapshot: JobSnapshot): JobExplanation {

@@ -5,7 +5,7 @@ import type { Job, Worker } from './state.ts'
 import { isLoadedOn } from './state.ts'
 import { allowance } from './worker-trial.ts'
 import { inHand, refusalOf } from './worker-view.ts'
-import type { JobSnapshot } from './job-explanation.ts'
+import type { JobSnapshot } from './job-snapshot.ts'
 
 /** Workers and tasks that are named in one sentence. */
 const NAMED = 3

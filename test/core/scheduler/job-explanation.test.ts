@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { explainJob, type JobSnapshot } from '../../../src/core/scheduler/job-explanation.ts'
+import { explainJob } from '../../../src/core/scheduler/job-explanation.ts'
+import type { JobSnapshot } from '../../../src/core/scheduler/job-snapshot.ts'
 import {
   addJob,
   addTasks,

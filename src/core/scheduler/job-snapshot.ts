@@ -1,0 +1,18 @@
+import type { JobInfo, TaskLog } from '../../protocol/client.ts'
+import type { SiteExplanation } from '../../protocol/explanation.ts'
+import type { ContextReport } from '../../protocol/worker.ts'
+import type { SchedulerState } from './state.ts'
+
+/** All that tells why a job stands as it does. Times are milliseconds by the manager's clock. */
+export interface JobSnapshot {
+  info: JobInfo
+  state: SchedulerState
+  /** What each worker last said of the contexts it holds, by worker. */
+  reports: ReadonlyMap<string, readonly ContextReport[]>
+  /** The name of a context, by its identity. */
+  nameOf: (context: string) => string
+  sites: readonly SiteExplanation[]
+  now: number
+  /** The task that is asked for. */
+  task?: { number: number; log: TaskLog }
+}
