@@ -88,6 +88,7 @@ export type SchedulerView = Pick<
   | 'hasJob'
   | 'hasQueued'
   | 'task'
+  | 'jobHeld'
   | 'context'
   | 'counts'
   | 'queued'
@@ -258,6 +259,12 @@ export class Scheduler {
       attempt: 1 + errors + crashes,
       ...(lease && { lease: { worker: lease.worker, grantedAt: lease.grantedAt } }),
     }
+  }
+
+  /** The job of a task, if the worker holds it under that lease. */
+  jobHeld(task: number, worker: string, lease: number): number | undefined {
+    const holder = this.#state.holders.get(task)
+    return holder?.worker === worker && holder.id === lease ? holder.job.id : undefined
   }
 
   context(id: string): ContextView | undefined {

@@ -23,6 +23,7 @@ import { Jobs } from './services/jobs.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
 import { Pilots } from './services/pilots.ts'
+import { TaskParts } from './services/task-parts.ts'
 import { TaskProgress } from './services/task-progress.ts'
 import { blobRoutes } from './http/routes/blobs.ts'
 import { clientRoutes, userOnly } from './http/routes/clients.ts'
@@ -74,6 +75,7 @@ export interface ManagerOptions {
 export interface ManagerServices {
   jobs: Jobs
   contexts: Contexts
+  parts: TaskParts
   /** Hash of the user's token. */
   user: Uint8Array
   stateFolder: string
@@ -137,6 +139,7 @@ async function startOn(
   })
   const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
   const progress = new TaskProgress(ledger, dispatcher)
+  const parts = new TaskParts(ledger, dispatcher)
   const tickets = ticketKeys(ledger)
   const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
@@ -174,7 +177,7 @@ async function startOn(
       idleMs: options.idleMs ?? managerDefaults.idleMs,
       contextMode: options.contextMode ?? managerDefaults.contextMode,
     }
-    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, peers, runtime, terms })
+    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, parts, peers, runtime, terms })
     done()
   })
 
@@ -193,7 +196,7 @@ async function startOn(
   })
 
   for (const routes of options.routes ?? [])
-    await server.register((scope) => routes(scope, { jobs, contexts, user, stateFolder, log }))
+    await server.register((scope) => routes(scope, { jobs, contexts, parts, user, stateFolder, log }))
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {

@@ -16,6 +16,8 @@ export interface Route {
   function: string
   /** `engine`: inputs and values are the engine's own. `request`: it takes the request, and gives the answer, as they are. */
   speaks: 'engine' | 'request'
+  /** Whether its answers can be read as they grow. */
+  streams: boolean
 }
 
 /**
@@ -27,7 +29,11 @@ export interface Route {
 export function routeTo({ name, spec }: ContextSpec, endpoint: Endpoint): Route {
   const found = Object.keys(spec.functions).find((each) => answers(spec, each, endpoint))
   if (found !== undefined)
-    return { function: found, speaks: spec.library === 'causal-lm' ? 'engine' : 'request' }
+    return {
+      function: found,
+      speaks: spec.library === 'causal-lm' ? 'engine' : 'request',
+      streams: spec.library === 'causal-lm' || spec.library === 'server',
+    }
   throw new ApiFailure(404, `model "${name}" does not answer ${endpoint}: ${remedy(spec, endpoint)}`, {
     param: 'model',
     code: 'model_not_found',

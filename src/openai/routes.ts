@@ -4,10 +4,12 @@ import type { Logger } from 'pino'
 import { z } from 'zod'
 import type { Contexts } from '../manager/services/contexts.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
+import type { TaskParts } from '../manager/services/task-parts.ts'
 import { bearer, matches } from '../manager/services/tokens.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import { JsonText } from '../protocol/json-text.ts'
 import { Batches, CreateBatch } from './batches.ts'
+import { eventsOf, sendEvents } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './failures.ts'
 import { FileStore, secondsNow } from './files.ts'
 import { ENDPOINTS, type Endpoint, isModel, type Route, routeTo } from './models.ts'
@@ -15,7 +17,7 @@ import { read, readAddress } from './requests.ts'
 import { responseOf } from './responses.ts'
 import { SingleCalls } from './single-calls.ts'
 import { taskInput } from './task-input.ts'
-import { chatResponse, completionResponse, embeddingInputs, readGenerated, toChunks } from './translation.ts'
+import { embeddingInputs } from './translation.ts'
 
 /** Largest file that is taken in, bytes. */
 const FILE_MAX = 16 * 2 ** 30
@@ -23,6 +25,7 @@ const FILE_MAX = 16 * 2 ** 30
 export interface OpenAiOptions {
   jobs: Jobs
   contexts: Contexts
+  parts: TaskParts
   /** Hash of the user's token. */
   user: Uint8Array
   /** Holds the files and batches. */
@@ -39,10 +42,10 @@ const ModelParams = z.object({ model: z.string().max(200) })
 
 /** The OpenAI API over the manager's services: a model is a context, a request a task, a batch a job. */
 export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptions): Promise<void> {
-  const { jobs, contexts, folder, log } = options
+  const { jobs, contexts, parts, folder, log } = options
   const files = await FileStore.open(`${folder}/files`)
   const batches = await Batches.open({ folder: `${folder}/batches`, files, jobs, contexts, log })
-  const calls = new SingleCalls({ jobs, log })
+  const calls = new SingleCalls({ jobs, parts, log })
   await calls.clear()
   server.addHook('preClose', async () => {
     await Promise.all([batches.close(), calls.close()])
@@ -108,12 +111,13 @@ async function answer(
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
   const named = { model: context.name, created: secondsNow() }
+  if (body.stream && endpoint !== '/v1/embeddings') {
+    const input = taskInput(route.speaks, endpoint, body, route.streams)
+    const followed = calls.follow(context, route.function, input, gone.signal)
+    const includeUsage = body.stream_options?.include_usage ?? false
+    return sendEvents(reply, eventsOf(followed, { route, endpoint, named, includeUsage }))
+  }
   const values = await valuesOf(calls, context, route, endpoint, body, gone.signal)
-  if (body.stream && endpoint !== '/v1/embeddings')
-    return stream(
-      reply,
-      chunksOf(values[0]!, route, endpoint, named, body.stream_options?.include_usage ?? false),
-    )
   const base64 = body['encoding_format'] === 'base64'
   const text = responseOf(values, { speaks: route.speaks, endpoint, named, base64 })
   return reply.type('application/json').send(text)
@@ -133,29 +137,6 @@ function valuesOf(
       ? embeddingInputs(body).texts.map((text) => new JsonText(JSON.stringify(text)))
       : [taskInput(speaks, endpoint, body)]
   return Promise.all(inputs.map((input) => calls.call(context, fn, input, signal)))
-}
-
-function chunksOf(
-  value: JsonText,
-  { speaks }: Route,
-  endpoint: Endpoint,
-  named: { model: string; created: number },
-  includeUsage: boolean,
-): object[] {
-  const parsed: unknown = JSON.parse(value.text)
-  if (speaks === 'request') return toChunks(parsed as Parameters<typeof toChunks>[0], includeUsage)
-  const generated = readGenerated(parsed)
-  const toResponse = endpoint === '/v1/chat/completions' ? chatResponse : completionResponse
-  return toChunks(toResponse(generated, named), includeUsage)
-}
-
-/** Sends chunks as server-sent events. */
-function stream(reply: FastifyReply, chunks: readonly object[]): FastifyReply {
-  const events = [...chunks.map((chunk) => JSON.stringify(chunk)), '[DONE]']
-  return reply
-    .type('text/event-stream')
-    .header('cache-control', 'no-cache')
-    .send(events.map((event) => `data: ${event}\n\n`).join(''))
 }
 
 function fileRoutes(server: FastifyInstance, files: FileStore): void {

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
+import { createWakeUp } from '../common/wake-up.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
+import type { PartReader, TaskPart, TaskParts } from '../manager/services/task-parts.ts'
 import { JobOptions } from '../protocol/client.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { JsonText } from '../protocol/json-text.ts'
@@ -37,20 +39,23 @@ interface CallJob {
 
 export interface SingleCallsOptions {
   jobs: Jobs
+  parts: TaskParts
   log: Logger
 }
 
 /** Runs calls whose callers wait, each as a task of a job that is shared with others and deleted soon. */
 export class SingleCalls {
   readonly #jobs: Jobs
+  readonly #parts: TaskParts
   readonly #log: Logger
   readonly #open = new Map<string, Promise<CallJob>>()
   readonly #stopped = new AbortController()
   readonly #readers = new Set<Promise<void>>()
   #waiting = 0
 
-  constructor({ jobs, log }: SingleCallsOptions) {
+  constructor({ jobs, parts, log }: SingleCallsOptions) {
     this.#jobs = jobs
+    this.#parts = parts
     this.#log = log
   }
 
@@ -67,9 +72,16 @@ export class SingleCalls {
    * The value of a function for an input, as JSON text.
    *
    * @param signal the caller has gone: the call is not run if it can be helped
+   * @param onPart hears of parts of the value ahead of it
    * @throws {ApiFailure} 400 for what the function says of its input, 503 if nothing can run, 500 for what else went wrong
    */
-  async call(context: ContextSpec, fn: string, input: JsonText, signal: AbortSignal): Promise<JsonText> {
+  async call(
+    context: ContextSpec,
+    fn: string,
+    input: JsonText,
+    signal: AbortSignal,
+    onPart?: PartReader,
+  ): Promise<JsonText> {
     if (this.#waiting >= MOST_WAITING)
       throw new ApiFailure(429, `${MOST_WAITING} requests wait already: try again soon`, {
         code: 'too_many_requests',
@@ -77,14 +89,50 @@ export class SingleCalls {
     this.#waiting++
     try {
       const job = await this.#jobFor(context, fn)
-      return await this.#callIn(job, input, signal)
+      return await this.#callIn(job, input, signal, onPart)
     } finally {
       this.#waiting--
     }
   }
 
-  async #callIn(job: CallJob, input: JsonText, signal: AbortSignal): Promise<JsonText> {
+  /**
+   * The same, with the parts of the value as they come before it.
+   *
+   * @throws {ApiFailure} as {@link call} does
+   */
+  async *follow(
+    context: ContextSpec,
+    fn: string,
+    input: JsonText,
+    signal: AbortSignal,
+  ): AsyncGenerator<TaskPart | JsonText> {
+    const come: TaskPart[] = []
+    const bell = createWakeUp()
+    let isOver = false
+    const value = this.call(context, fn, input, signal, (part) => {
+      come.push(part)
+      bell.wake()
+    })
+    const end = () => {
+      isOver = true
+      bell.wake()
+    }
+    value.then(end, end)
+    while (!isOver) {
+      for (let part; (part = come.shift());) yield part
+      if (!isOver) await bell.wait(Infinity)
+    }
+    yield await value
+  }
+
+  async #callIn(
+    job: CallJob,
+    input: JsonText,
+    signal: AbortSignal,
+    onPart: PartReader | undefined,
+  ): Promise<JsonText> {
     const key = randomUUID()
+    const stopReading = onPart && this.#parts.read(job.id, key, onPart)
     const { promise, resolve, reject } = Promise.withResolvers<JsonText>()
     promise.catch(() => {})
     job.waiting.set(key, { resolve, reject })
@@ -96,6 +144,7 @@ export class SingleCalls {
     try {
       await this.#jobs.addTasks(job.id, [{ key, input }])
     } catch (error) {
+      stopReading?.()
       job.waiting.delete(key)
       throw error
     }
@@ -104,6 +153,7 @@ export class SingleCalls {
     try {
       return await promise
     } finally {
+      stopReading?.()
       signal.removeEventListener('abort', onAbort)
     }
   }

@@ -7,24 +7,25 @@ import { chatInput, completionInput, embeddingInputs } from './translation.ts'
 /**
  * The input of the task that stands for a request.
  *
+ * @param streams whether the answer is to come as it grows
  * @throws {ApiFailure} 400 for what the engine cannot do
  */
 export function taskInput(
   speaks: Route['speaks'],
   endpoint: Endpoint,
   body: Record<string, unknown>,
+  streams = false,
 ): JsonText {
-  if (speaks === 'request') {
-    // The answer comes in one piece whatever the client wants: a task has one value.
-    const { stream: _, stream_options: __, ...request } = body
-    return new JsonText(textOf(request))
-  }
-  return new JsonText(JSON.stringify(engineInput(endpoint, body)))
+  if (speaks === 'engine') return new JsonText(JSON.stringify(engineInput(endpoint, body, streams)))
+  if (streams) return new JsonText(textOf(body))
+  // The answer comes in one piece whatever the client wants.
+  const { stream: _, stream_options: __, ...request } = body
+  return new JsonText(textOf(request))
 }
 
-function engineInput(endpoint: Endpoint, body: unknown): JsonValue {
-  if (endpoint === '/v1/chat/completions') return chatInput(body)
-  if (endpoint === '/v1/completions') return completionInput(body)
+function engineInput(endpoint: Endpoint, body: unknown, streams: boolean): JsonValue {
+  if (endpoint === '/v1/chat/completions') return chatInput(body, streams)
+  if (endpoint === '/v1/completions') return completionInput(body, streams)
   const { texts } = embeddingInputs(body)
   if (texts.length > 1)
     throw new ApiFailure(400, 'a request of a batch embeds one text: give each its own line', {

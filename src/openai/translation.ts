@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import type { JsonValue } from '../protocol/common.ts'
 import { ApiFailure } from './failures.ts'
@@ -9,14 +9,14 @@ import { ChatRequest, CompletionRequest, EmbeddingRequest, read } from './reques
  * refused by name.
  */
 
-/** The task's input that stands for a chat request. @throws {ApiFailure} 400 */
-export function chatInput(body: unknown): JsonValue {
+/** The task's input that stands for a chat request. @param stream has the text come as it grows @throws {ApiFailure} 400 */
+export function chatInput(body: unknown, stream = false): JsonValue {
   const request = read(ChatRequest, body)
   const { messages, tools, logprobs, top_logprobs, max_completion_tokens, chat_template_kwargs } = request
   return {
     messages: messages.map((message) => ({ ...message, content: textOf(message.content) })),
     ...(tools && { tools }),
-    generation: settings(request, {
+    generation: settings(request, stream, {
       maxNewTokens: max_completion_tokens ?? request.max_tokens,
       logprobs: logprobs ? (top_logprobs ?? 0) : undefined,
       templateVariables: chat_template_kwargs,
@@ -25,10 +25,10 @@ export function chatInput(body: unknown): JsonValue {
 }
 
 /** The same for a plain completion. @throws {ApiFailure} 400 */
-export function completionInput(body: unknown): JsonValue {
+export function completionInput(body: unknown, stream = false): JsonValue {
   const request = read(CompletionRequest, body)
   const own = { maxNewTokens: request.max_tokens ?? 16, logprobs: request.logprobs }
-  return { prompt: request.prompt, generation: settings(request, own) }
+  return { prompt: request.prompt, generation: settings(request, stream, own) }
 }
 
 /** The texts of a request for embeddings, and how they are to be written. @throws {ApiFailure} 400 */
@@ -42,8 +42,14 @@ function textOf(content: ChatRequest['messages'][number]['content']): string {
   return typeof content === 'string' ? content : (content ?? []).map(({ text }) => text).join('')
 }
 
-function settings(request: ChatRequest | CompletionRequest, own: Record<string, unknown>): JsonValue {
+function settings(
+  request: ChatRequest | CompletionRequest,
+  stream: boolean,
+  own: Record<string, unknown>,
+): JsonValue {
   const { stop } = request
+  // What is being read must come out the same if a worker is lost and another one begins again.
+  const seed = request.seed ?? (stream ? randomInt(2 ** 32) : undefined)
   const all = {
     temperature: request.temperature ?? 1,
     topP: request.top_p,
@@ -51,11 +57,12 @@ function settings(request: ChatRequest | CompletionRequest, own: Record<string, 
     minP: request.min_p,
     repetitionPenalty: request.repetition_penalty,
     stop: typeof stop === 'string' ? [stop] : stop,
-    seed: request.seed,
+    seed,
     n: request.n,
     logitBias: request.logit_bias,
     presencePenalty: request.presence_penalty,
     frequencyPenalty: request.frequency_penalty,
+    ...(stream && { stream }),
     ...own,
   }
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as JsonValue
@@ -63,11 +70,16 @@ function settings(request: ChatRequest | CompletionRequest, own: Record<string, 
 
 /** One token of an answer, with its logarithmic probability. */
 const Logprob = z.object({ text: z.string(), logprob: z.number() })
+const TokenLogprob = Logprob.extend({ top: z.array(Logprob) })
+export type TokenLogprob = z.output<typeof TokenLogprob>
 const Answer = z.object({
   text: z.string(),
   finish: z.enum(['stop', 'length']).default('stop'),
-  logprobs: z.array(Logprob.extend({ top: z.array(Logprob) })).optional(),
+  logprobs: z.array(TokenLogprob).optional(),
 })
+/** What an engine gives of an answer ahead of it. */
+export const AnswerPart = Answer.omit({ finish: true }).extend({ answer: z.int().default(0) })
+export type AnswerPart = z.output<typeof AnswerPart>
 const Tokens = z.object({ prompt: z.int(), generated: z.int() })
 /** The value of a call that generates: one answer, or several to one prompt. */
 const Generated = z.union([
@@ -83,13 +95,13 @@ export function readGenerated(value: unknown): Generated {
   throw new ApiFailure(500, "the model's function gave no generated text")
 }
 
-interface Named {
+export interface Named {
   model: string
   /** Seconds since 1970. */
   created: number
 }
 
-const usageOf = ({ tokens: { prompt, generated } }: Generated) => ({
+export const usageOf = ({ tokens: { prompt, generated } }: Generated) => ({
   prompt_tokens: prompt,
   completion_tokens: generated,
   total_tokens: prompt + generated,
@@ -105,28 +117,25 @@ export function chatResponse(generated: Generated, { model, created }: Named) {
     choices: generated.answers.map(({ text, finish, logprobs }, index) => ({
       index,
       message: { role: 'assistant' as const, content: text, refusal: null },
-      logprobs: logprobs ? { content: logprobs.map(chatLogprob), refusal: null } : null,
+      logprobs: chatLogprobs(logprobs),
       finish_reason: finish,
     })),
     usage: usageOf(generated),
   }
 }
 
-function chatLogprob({
-  text,
-  logprob,
-  top,
-}: {
-  text: string
-  logprob: number
-  top: z.output<typeof Logprob>[]
-}) {
-  const entry = (each: z.output<typeof Logprob>) => ({
-    token: each.text,
-    logprob: each.logprob,
-    bytes: [...Buffer.from(each.text)],
+/** Probabilities of tokens as the chat endpoint writes them. */
+export function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined) {
+  if (!logprobs) return null
+  const entry = ({ text, logprob }: z.output<typeof Logprob>) => ({
+    token: text,
+    logprob,
+    bytes: [...Buffer.from(text)],
   })
-  return { ...entry({ text, logprob }), top_logprobs: top.map(entry) }
+  return {
+    content: logprobs.map((token) => ({ ...entry(token), top_logprobs: token.top.map(entry) })),
+    refusal: null,
+  }
 }
 
 /** An answer to `POST /v1/completions`. */
@@ -139,25 +148,26 @@ export function completionResponse(generated: Generated, { model, created }: Nam
     choices: generated.answers.map(({ text, finish, logprobs }, index) => ({
       index,
       text,
-      logprobs: logprobs
-        ? {
-            tokens: logprobs.map((token) => token.text),
-            token_logprobs: logprobs.map(({ logprob }) => logprob),
-            top_logprobs: logprobs.map(({ top }) =>
-              Object.fromEntries(top.map((each) => [each.text, each.logprob])),
-            ),
-            text_offset: offsets(logprobs.map((token) => token.text)),
-          }
-        : null,
+      logprobs: textLogprobs(logprobs),
       finish_reason: finish,
     })),
     usage: usageOf(generated),
   }
 }
 
-function offsets(texts: readonly string[]): number[] {
-  let offset = 0
-  return texts.map((text) => (offset += text.length) - text.length)
+/** The same as the endpoint for plain completions writes them. @param offset of the first token in the text */
+export function textLogprobs(logprobs: readonly TokenLogprob[] | undefined, offset = 0) {
+  if (!logprobs) return null
+  const texts = logprobs.map(({ text }) => text)
+  let at = offset
+  return {
+    tokens: texts,
+    token_logprobs: logprobs.map(({ logprob }) => logprob),
+    top_logprobs: logprobs.map(({ top }) =>
+      Object.fromEntries(top.map(({ text, logprob }) => [text, logprob])),
+    ),
+    text_offset: texts.map((text) => (at += text.length) - text.length),
+  }
 }
 
 /** The value of a call that embeds one text. */
@@ -178,23 +188,4 @@ export function embeddingResponse(values: readonly unknown[], base64: boolean, {
     })),
     usage: { prompt_tokens: tokens, total_tokens: tokens },
   }
-}
-
-type Completion = ReturnType<typeof chatResponse> | ReturnType<typeof completionResponse>
-
-/** A finished answer as the events of a stream: the text, how it ended, and, if asked for, what it cost. */
-export function toChunks(response: Completion, includeUsage: boolean): object[] {
-  const { id, created, model, usage } = response
-  const object = response.object === 'chat.completion' ? 'chat.completion.chunk' : response.object
-  const head = { id, object, created, model, ...(includeUsage && { usage: null }) }
-  const chunks = response.choices.flatMap((choice): object[] => {
-    const { index, logprobs, finish_reason } = choice
-    if (!('message' in choice)) return [{ ...head, choices: [choice] }]
-    const delta = { role: 'assistant', content: choice.message.content }
-    return [
-      { ...head, choices: [{ index, delta, logprobs, finish_reason: null }] },
-      { ...head, choices: [{ index, delta: {}, logprobs: null, finish_reason }] },
-    ]
-  })
-  return includeUsage ? [...chunks, { ...head, choices: [], usage }] : chunks
 }

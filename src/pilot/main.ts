@@ -6,8 +6,14 @@ import path from 'node:path'
 import { type Logger, pino } from 'pino'
 import { openStore, type Store } from '../bundle/store/store.ts'
 import { PROTOCOL_VERSION } from '../protocol/common.ts'
+import { stringifyExactly } from '../protocol/numbers.ts'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
-import { ExchangeResponse, type RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
+import {
+  ExchangeResponse,
+  PartsResponse,
+  type RegisterRequest,
+  RegisterResponse,
+} from '../protocol/worker.ts'
 import { createBlobCache } from './tasks/blob-cache.ts'
 import { watchDevices } from './library/device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
@@ -97,6 +103,14 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
         body: JSON.stringify(request),
         answer: ExchangeResponse,
         waitMs: request.waitMs,
+        signal,
+      }),
+    sendParts: (request, signal) =>
+      client.call({
+        method: 'POST',
+        path: `/v1/workers/${worker}/parts`,
+        body: stringifyExactly(request)!,
+        answer: PartsResponse,
         signal,
       }),
   })

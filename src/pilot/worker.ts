@@ -1,11 +1,18 @@
 import type { Logger } from 'pino'
-import type { ExchangeRequest, ExchangeResponse, RegisterResponse } from '../protocol/worker.ts'
+import type {
+  ExchangeRequest,
+  ExchangeResponse,
+  PartsRequest,
+  PartsResponse,
+  RegisterResponse,
+} from '../protocol/worker.ts'
 import type { BlobCache } from './tasks/blob-cache.ts'
 import { type WakeUp, createWakeUp } from '../common/wake-up.ts'
 import { reportOf } from './contexts/context-state.ts'
 import { type NodeSupervisor, createNodeSupervisor } from './slots/node-supervisor.ts'
 import type { DeviceMemory } from './library/device-memory.ts'
 import { PilotError } from './errors.ts'
+import { createPartSender } from './uplink/part-sender.ts'
 import { exchangeUntilOver, type ExchangeParty } from './uplink/exchange-loop.ts'
 import {
   acknowledge,
@@ -24,6 +31,8 @@ export interface WorkerOptions {
   terms: Pick<RegisterResponse, 'workerTimeoutMs' | 'leaseTargetMs' | 'idleMs' | 'contextMode'>
   /** Sends one request until it is answered. */
   send: (request: ExchangeRequest, signal: AbortSignal) => Promise<ExchangeResponse>
+  /** Sends parts of values, again while the manager does not answer. */
+  sendParts: (request: PartsRequest, signal: AbortSignal) => Promise<PartsResponse>
   fetch: FetchContext
   blobs: BlobCache
   slots: readonly SlotPlan[]
@@ -48,7 +57,7 @@ const TICK_MS = 100
 /** Times are milliseconds on the process's monotonic clock. */
 interface WorkerState extends Omit<
   WorkerOptions,
-  'fetch' | 'blobs' | 'slots' | 'scratch' | 'setupLimitMs' | 'devices'
+  'fetch' | 'blobs' | 'sendParts' | 'slots' | 'scratch' | 'setupLimitMs' | 'devices'
 > {
   readonly taskQueue: TaskQueue
   readonly supervisor: NodeSupervisor
@@ -76,8 +85,14 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
   const taskQueue = emptyTaskQueue()
   const wakeUp = createWakeUp()
   const abort = new AbortController()
+  const partSender = createPartSender({
+    send: (parts) => options.sendParts({ parts }, abort.signal),
+    // The next exchange says which of its tasks nobody waits for.
+    onLost: () => noteUnreported(state),
+  })
   const supervisor = createNodeSupervisor({
     ...options,
+    partSender,
     contextMode: terms.contextMode,
     taskQueue,
     onUnreported: () => noteUnreported(state),
@@ -114,6 +129,7 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
     if (!isForgotten(state, error)) throw error
   } finally {
     clearInterval(timer)
+    partSender.close()
     evicted.removeEventListener('abort', look)
     await supervisor.stop()
     await supervisor.contextCache.close()

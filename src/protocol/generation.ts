@@ -41,6 +41,8 @@ export const GenerationSettings = z.strictObject({
   seed: z.int().optional(),
   /** Texts that end generation; not part of the result. */
   stop: z.array(z.string().min(1).max(1000)).max(64).optional(),
+  /** Gives the text as it grows to a client that waits for it, as one of the OpenAI API does. Default: false. */
+  stream: z.boolean().optional(),
   /** Which of the model's chat templates, if it has several by name. */
   chatTemplate: z.string().min(1).max(200).optional(),
   /** Further variables of the chat template, such as `enable_thinking`. */

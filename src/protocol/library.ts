@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
 import { ContextSpec } from './context.ts'
-import { Json, limits } from './common.ts'
+import { Json, limits, Serial } from './common.ts'
 import { Progress, TaskError } from './task.ts'
 
 /*
@@ -44,6 +44,11 @@ export const FromLibrary = z.discriminatedUnion('type', [
   z.object({ type: z.literal('begun'), ids: z.array(z.int()) }),
   /** How far calls are that say so; now and then, and only the last word of each. */
   z.object({ type: z.literal('progress'), calls: z.array(Progress.extend({ id: z.int() })) }),
+  /** What calls give of their values ahead of them, in order: `n` counts the parts of each from 0. */
+  z.object({
+    type: z.literal('parts'),
+    parts: z.array(z.object({ id: z.int(), n: Serial, part: Json })),
+  }),
   z.object({
     type: z.literal('ended'),
     calls: z.array(

@@ -10,6 +10,8 @@ export const limits = {
   smallBody: 1 << 20,
   /** Tasks in one submission, one lease or one batch of results. */
   batch: 20_000,
+  /** Parts of values in one request. */
+  parts: 1_000,
   /** Values in one body: arrays, objects, strings and so on, each task's arguments and each result's value being one. */
   values: 320_000,
   /** What a user calls one task, UTF-16 units. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ContextMode, Level } from './context.ts'
-import { HostName, limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
+import { HostName, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
+import { KeptJson } from './json-text.ts'
 import { type AnyTaskResult, Lease, Progress, ReceivedResult, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */
@@ -130,6 +131,40 @@ export const ReceivedExchange = ExchangeRequest.extend({ results: z.array(Receiv
 
 /** The same whatever is known of the values of its results. */
 export type AnyExchangeRequest = Omit<ExchangeRequest, 'results'> & { results: AnyTaskResult[] }
+
+/**
+ * `POST /v1/workers/:id/parts`: what tasks give of their values ahead of them, for clients that wait. It does not wait for the
+ * exchange that is open. Safe to repeat, and of no consequence if it is lost: the value has everything.
+ */
+export const PartsRequest = z.object({
+  parts: z
+    .array(
+      z.object({
+        task: Serial,
+        lease: Serial,
+        /** Counts the parts of a task under a lease from 0. */
+        n: Serial,
+        part: Json,
+      }),
+    )
+    .min(1)
+    .max(limits.parts),
+})
+export type PartsRequest = z.infer<typeof PartsRequest>
+
+/** The same as the manager takes it in: it has no use for the parts but to pass them on. */
+export const ReceivedParts = PartsRequest.extend({
+  parts: z.array(PartsRequest.shape.parts.element.extend({ part: KeptJson })).max(limits.parts),
+})
+export type ReceivedPart = z.infer<typeof ReceivedParts>['parts'][number]
+
+export const PartsResponse = z.object({
+  /** Tasks whose parts have no reader: further ones need not be sent. */
+  unread: z.array(Serial).max(limits.parts),
+  /** Those of them that are the worker's no longer: its next exchange says what to do with them. */
+  lost: z.array(Serial).max(limits.parts),
+})
+export type PartsResponse = z.infer<typeof PartsResponse>
 
 export const ExchangeResponse = z.object({
   leases: z.array(Lease),

@@ -21,17 +21,25 @@ export interface CallDesk extends CallReporter {
  */
 export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue): CallDesk {
   let ended: string[] = []
+  let parts: string[] = []
   /** The last word of calls on how far they are. */
   const reports = new Map<number, { done: number; total?: number }>()
   let reportedAt = -Infinity
   let reporting: NodeJS.Timeout | undefined
   const running = new Set<number>()
   const cancelled = new Set<number>()
+  /** Who asked to be told when a call is cancelled. */
+  const signals = new Map<number, AbortController>()
+  /** How many parts calls have given. */
+  const given = new Map<number, number>()
   /** From when on the time spent has not been reported yet. */
   let unreported = 0
   let sent = Promise.resolve()
 
   const flush = (): Promise<void> => {
+    for (const stretch of chunkTexts(parts))
+      sent = channel.sendJson(`{"type":"parts","parts":[${stretch.join(',')}]}`)
+    parts = []
     if (ended.length === 0) return sent
     const texts = ended
     ended = []
@@ -55,6 +63,10 @@ export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, q
     reports.clear()
   }
 
+  const flushSoon = () => {
+    if (ended.length + parts.length === 0) setImmediate(() => void flush())
+  }
+
   return {
     async begin(calls) {
       const claimed = queue.claim(calls)
@@ -67,16 +79,34 @@ export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, q
       return claimed
     },
     end(call, outcome) {
-      if (ended.length === 0) setImmediate(() => void flush())
+      flushSoon()
       ended.push(encode(call, outcome))
       reports.delete(call.id)
       running.delete(call.id)
       cancelled.delete(call.id)
+      signals.delete(call.id)
+      given.delete(call.id)
+    },
+    part({ id }, part) {
+      flushSoon()
+      const n = given.get(id) ?? 0
+      given.set(id, n + 1)
+      parts.push(`{"id":${id},"n":${n},"part":${stringifyExactly(part)}}`)
     },
     isCancelled: ({ id }) => cancelled.has(id),
+    signal({ id }) {
+      const controller = signals.get(id) ?? new AbortController()
+      signals.set(id, controller)
+      if (cancelled.has(id)) controller.abort()
+      return controller.signal
+    },
     cancel(ids) {
       queue.forget(ids)
-      for (const id of ids) if (running.has(id)) cancelled.add(id)
+      for (const id of ids) {
+        if (!running.has(id)) continue
+        cancelled.add(id)
+        signals.get(id)?.abort()
+      }
     },
     progress(calls, done, total) {
       for (const { id } of calls) reports.set(id, { done, ...(total !== undefined && { total }) })

@@ -35,8 +35,12 @@ export interface CallReporter {
   end(call: Call, outcome: CallOutcome): void
   /** Says how far calls are that have begun. May be called as often as one likes. */
   progress(calls: readonly Call[], done: number, total: number | undefined): void
+  /** Gives a part of a call's value ahead of it. The value says everything again: parts may be lost. */
+  part(call: Call, part: unknown): void
   /** Whether a call that runs is no longer wanted, so that it may end early, with whatever outcome. */
   isCancelled(call: Call): boolean
+  /** Aborts when {@link isCancelled} turns true. */
+  signal(call: Call): AbortSignal
 }
 
 /**

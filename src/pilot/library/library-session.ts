@@ -12,6 +12,7 @@ import {
   timeLimitOutcome,
 } from '../policy/crash-attribution.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
+import type { PartSender } from '../uplink/part-sender.ts'
 import {
   markUnwanted,
   markBegun,
@@ -64,6 +65,8 @@ export interface LibrarySessionOptions extends LibraryOptions {
   taskQueue: TaskQueue
   /** Brings the blobs of inputs, and sends those of values. */
   blobs: BlobCache
+  /** Takes parts of values to the manager. */
+  partSender: PartSender
   /** Whether it may be given calls: one library of a slot at a time. */
   isTurn: () => boolean
   /** How many calls it should have. */
@@ -97,12 +100,12 @@ const ENDING_MS = 5_000
 const REFILL = 1 / 4
 
 export function startLibrarySession(options: LibrarySessionOptions): LibrarySession {
-  const { taskQueue, blobs, memoryLimit, setupLimitMs, log } = options
+  const { taskQueue, blobs, partSender, memoryLimit, setupLimitMs, log } = options
   const context = options.setup.context.id
   const library = startLibrary(options)
   const inFlight = noCallsInFlight()
   /** Whether it ends calls that run within a step when they are cancelled, and need not be ended itself. */
-  const endsCalls = options.setup.context.spec.library === 'causal-lm'
+  const endsCalls = ['causal-lm', 'server'].includes(options.setup.context.spec.library)
   let phase: LibraryPhase = 'setup'
   let cause: { name: string; message: string } | undefined
   let busySince = 0
@@ -204,6 +207,12 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       case 'progress':
         // The next exchange may be far away; it is not while there is progress.
         if (noteProgress(inFlight, message.calls)) options.onTaskChange()
+        return
+      case 'parts':
+        for (const { id, n, part } of message.parts) {
+          const task = inFlight.calls.get(id)?.task
+          if (task) partSender.send({ task: task.task, lease: task.lease, n, part })
+        }
         return
       case 'ended':
         settle(message.calls, message.ms / Math.max(1, message.calls.length))

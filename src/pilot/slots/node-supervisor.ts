@@ -3,6 +3,7 @@ import type { ContextMode } from '../../protocol/context.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import { assignSlots } from '../policy/slot-assignment.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
+import type { PartSender } from '../uplink/part-sender.ts'
 import { canLoad, type ContextEvent, isWarming, isLoadedIn, loadedIn } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../library/device-memory.ts'
 import {
@@ -59,6 +60,7 @@ export interface NodeSupervisor {
 export interface NodeSupervisorOptions {
   taskQueue: TaskQueue
   blobs: BlobCache
+  partSender: PartSender
   fetch: FetchContext
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */

@@ -2,6 +2,7 @@ import path from 'node:path'
 import type { Logger } from 'pino'
 import type { ContextSpec } from '../../protocol/context.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
+import type { PartSender } from '../uplink/part-sender.ts'
 import type { ContextEvent } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../library/device-memory.ts'
 import { prestartProcess } from '../library/prestarted-process.ts'
@@ -42,6 +43,7 @@ export interface SlotOptions {
   plan: SlotPlan
   taskQueue: TaskQueue
   blobs: BlobCache
+  partSender: PartSender
   /** Folder for its libraries' temporary files. */
   scratch: string
   setupLimitMs: number

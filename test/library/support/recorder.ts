@@ -12,6 +12,8 @@ export interface Recorder extends CallReporter {
   /** Ids of the calls that were begun together, in order. */
   readonly begun: number[][]
   readonly outcomes: ReadonlyMap<number, CallOutcome>
+  /** What calls gave of their values ahead of them: `[id, part]`. */
+  readonly parts: readonly [id: number, part: unknown][]
   /** What calls said of how far they are: `[id, done, total]`. */
   readonly reports: readonly [id: number, done: number, total: number | undefined][]
 }
@@ -23,10 +25,12 @@ export function createRecorder(
   const begun: number[][] = []
   const running = new Set<number>()
   const outcomes = new Map<number, CallOutcome>()
+  const parts: [number, unknown][] = []
   const reports: [number, number, number | undefined][] = []
   return {
     begun,
     reports,
+    parts,
     progress(calls, done, total) {
       for (const { id } of calls) {
         assert.ok(running.has(id), `call ${id} reports, but does not run`)
@@ -34,7 +38,12 @@ export function createRecorder(
       }
     },
     outcomes,
+    part({ id }, part) {
+      assert.ok(running.has(id), `call ${id} gives a part, but does not run`)
+      parts.push([id, part])
+    },
     isCancelled: ({ id }) => stopped.has(id),
+    signal: ({ id }) => (stopped.has(id) ? AbortSignal.abort() : new AbortController().signal),
     async begin(calls) {
       await Promise.resolve()
       const wanted = calls.filter(({ id }) => !cancelled.has(id))

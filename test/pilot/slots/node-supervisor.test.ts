@@ -52,6 +52,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
   const supervisor = createNodeSupervisor({
     taskQueue,
     blobs: withoutBlobs.blobs,
+    partSender: withoutBlobs.partSender,
     slots: [
       { slot: { device: 'cpu', cpus: 1, memory }, env: {}, memoryLimit: memory, deviceLimit: Infinity },
     ],

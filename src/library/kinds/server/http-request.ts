@@ -1,4 +1,7 @@
 import { type Dispatcher, errors } from 'undici'
+import type { Readable } from 'node:stream'
+import { readLines } from '../../../common/lines.ts'
+import { CancelledError } from '../../../common/task-errors.ts'
 import type { JsonValue } from '../../../protocol/common.ts'
 import { limits } from '../../../protocol/common.ts'
 import { parseExactly } from '../../../protocol/numbers.ts'
@@ -7,6 +10,11 @@ import { render, renderText, within } from './render.ts'
 
 /** The server did not give an answer that is one. */
 export class ServerError extends Error {
+  override name = 'ServerError'
+}
+
+/** What the server answered is not what it should be. */
+class AnswerError extends ServerError {
   override name = 'ServerError'
 }
 
@@ -31,18 +39,36 @@ const BUSY = [429, 503]
 /** How much of an answer that is an error is told, characters. */
 const QUOTE = 2_000
 
+export interface Asking {
+  /** Aborts when the answer is wanted no more. */
+  signal: AbortSignal
+  /** Hears of each event of an answer that is a stream of them, as it comes. */
+  onEvent: (event: JsonValue) => void
+}
+
 /**
- * Makes one call: a request made of the input, and a value made of its answer.
+ * Makes one call: a request made of the input, and a value made of its answer. Of an answer that is a stream of events
+ * (`text/event-stream`), as servers give to `"stream": true`, the value is the list of them.
  *
- * @throws {TemplateError} when input or answer lack what a template names, {@link ServerError}
+ * @throws {CancelledError}, {TemplateError} when input or answer lack what a template names, {@link ServerError}
  */
-export async function ask(server: Dispatcher, how: ServerFunction, input: JsonValue): Promise<JsonValue> {
+export async function ask(
+  server: Dispatcher,
+  how: ServerFunction,
+  input: JsonValue,
+  asking: Asking,
+): Promise<JsonValue> {
   const { method, body, result } = how
   const path = renderText(how.path, within(input), 'the input', encodeURIComponent)
   const what = `${method} ${path}`
   const sent =
     method === 'GET' ? undefined : body === undefined ? input : render(body, within(input), 'the input')
-  const { statusCode, text } = await exchange(server, { method, path, what }, sent)
+  const answer = await exchange(server, { method, path, what }, sent, asking)
+  if ('events' in answer)
+    return result === undefined
+      ? answer.events
+      : render(result, within(answer.events), `the answer to ${what}`)
+  const { statusCode, text } = answer
   if (statusCode < 200 || statusCode > 299) {
     const message = `${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`
     if (BUSY.includes(statusCode)) throw new BusyError(message)
@@ -56,18 +82,30 @@ async function exchange(
   server: Dispatcher,
   { method, path, what }: { method: ServerFunction['method']; path: string; what: string },
   sent: JsonValue | undefined,
-): Promise<{ statusCode: number; text: string }> {
+  { signal, onEvent }: Asking,
+): Promise<{ statusCode: number; text: string } | { events: JsonValue[] }> {
   try {
-    const { statusCode, body } = await server.request({
+    const { statusCode, headers, body } = await server.request({
       method,
       path,
+      signal,
       ...(sent !== undefined && {
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(sent),
       }),
     })
-    return { statusCode, text: await body.text() }
+    const isStream = statusCode === 200 && /^text\/event-stream\b/i.test(String(headers['content-type']))
+    if (!isStream) return { statusCode, text: await body.text() }
+    const events: JsonValue[] = []
+    for await (const data of readEvents(body)) {
+      const event = parse(data, what)
+      events.push(event)
+      onEvent(event)
+    }
+    return { events }
   } catch (error) {
+    if (signal.aborted) throw new CancelledError('the call was cancelled while it ran')
+    if (error instanceof AnswerError) throw error
     if (error instanceof errors.ResponseExceededMaxSizeError) {
       throw new ServerError(`the answer to ${what} is more than ${limits.value} bytes: ask for less`)
     }
@@ -75,10 +113,25 @@ async function exchange(
   }
 }
 
+/** What the events of a stream say, up to the one that says that it was the last. */
+async function* readEvents(body: Readable): AsyncGenerator<string> {
+  let data: string[] = []
+  for await (const { bytes, ended } of readLines(body, limits.value)) {
+    const line = bytes.toString('utf8').replace(/\r$/, '')
+    if (line.startsWith('data:')) data.push(line.slice(5).replace(/^ /, ''))
+    if (line !== '' || !ended || data.length === 0) continue
+    const text = data.join('\n')
+    data = []
+    if (text === '[DONE]') return
+    yield text
+  }
+  if (data.length > 0 && data.join('\n') !== '[DONE]') throw new Error('its events broke off')
+}
+
 function parse(text: string, what: string): JsonValue {
   try {
     return parseExactly(text) as JsonValue
   } catch {
-    throw new ServerError(`the answer to ${what} is not JSON: ${text.slice(0, QUOTE)}`)
+    throw new AnswerError(`the answer to ${what} is not JSON: ${text.slice(0, QUOTE)}`)
   }
 }

@@ -1,12 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
-import { limits } from '../../../protocol/common.ts'
+import { CancelledError } from '../../../common/task-errors.ts'
+import { type JsonValue, limits } from '../../../protocol/common.ts'
 import type { LibrarySpec, ServerFunction } from '../../../protocol/context.ts'
 import { type ContextProcess, startContextProcess } from '../../runtime/context-process.ts'
 import {
   bundleFolder,
   type Call,
   type CallOutcome,
+  type CallReporter,
   type LoadedContext,
   type RunFunction,
   type Setup,
@@ -84,15 +86,23 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
     return mending
   }
 
-  const outcomeOf = async ({ input }: Call, how: ServerFunction): Promise<CallOutcome> => {
+  const outcomeOf = async (call: Call, how: ServerFunction, reporter: CallReporter): Promise<CallOutcome> => {
+    let begun = false
+    const onEvent = (event: JsonValue) => {
+      begun = true
+      reporter.part(call, event)
+    }
+    const signal = reporter.signal(call)
     for (let attempt = 1; ; attempt++) {
       const used = running
       try {
-        return { value: await ask(used.server, how, input) }
+        return { value: await ask(used.server, how, call.input, { signal, onEvent }) }
       } catch (error) {
+        if (error instanceof CancelledError) return { error }
         if (error instanceof ConnectionError && !mending && used === running) await throwIfGone(used.child)
         const mayBeSick = error instanceof ConnectionError || error instanceof FailingServerError
-        if (mayBeSick && (await mend(used)) && attempt < ATTEMPTS) continue
+        // Another answer would not go on where this one broke off.
+        if (mayBeSick && (await mend(used)) && attempt < ATTEMPTS && !begun) continue
         await delay(WORDS_MS)
         return { error, ...logOf(used.output) }
       }
@@ -104,7 +114,7 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
       for (const call of window) {
         await gate.enter()
         const [begun] = await reporter.begin([call])
-        const outcome = begun && (await gate.retry(() => outcomeOf(begun, how), isBusy))
+        const outcome = begun && (await gate.retry(() => outcomeOf(begun, how, reporter), isBusy))
         gate.leave(outcome ? 'answered' : 'unused')
         if (begun && outcome) reporter.end(begun, outcome)
       }

@@ -4,7 +4,9 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import { z } from 'zod'
 import { limits, PROTOCOL_VERSION, Sha256 } from '../../../protocol/common.ts'
 import {
+  type PartsResponse,
   ReceivedExchange,
+  ReceivedParts,
   RegisterRequest,
   type RegisterResponse,
   WorkerId,
@@ -16,6 +18,7 @@ import type { Peers } from '../../services/peers.ts'
 import { SourcesRequest, type SourcesResponse } from '../../../protocol/sources.ts'
 import type { Pilots, Session } from '../../services/pilots.ts'
 import { parse } from '../server.ts'
+import type { TaskParts } from '../../services/task-parts.ts'
 import type { TaskProgress } from '../../services/task-progress.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer } from '../../services/tokens.ts'
@@ -40,6 +43,7 @@ export interface WorkerRoutes {
   contexts: Contexts
   board: StatusBoard
   progress: TaskProgress
+  parts: TaskParts
   peers: Peers
   runtime: BootedRuntime
   terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
@@ -47,7 +51,7 @@ export interface WorkerRoutes {
 
 /** What pilots and their workers ask. */
 export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
-  const { dispatcher, pilots, contexts, board, progress, peers, runtime, terms } = options
+  const { dispatcher, pilots, contexts, board, progress, parts, peers, runtime, terms } = options
   const watch = connectionWatch(dispatcher)
   // Asked for before the body is read, so that strangers cannot send one.
   const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
@@ -92,6 +96,14 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     })
     return reply.header('content-type', 'application/json').send(answer)
   })
+
+  const keepParts = { config: { keep: ['parts', '*', 'part'] as const } }
+  server.post(
+    '/v1/workers/:worker/parts',
+    { bodyLimit: limits.exchange, ...keepParts, onRequest: workerOnly },
+    (request): PartsResponse =>
+      parts.take(ownSession(pilots, request).worker, parse(ReceivedParts, request.body).parts),
+  )
 
   server.post(
     '/v1/workers/:worker/sources',

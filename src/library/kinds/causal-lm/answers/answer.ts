@@ -3,6 +3,7 @@ import { argmax, largest, type Logits, logTotal, type Random, sample } from './s
 import { createScoreChanger } from './scores.ts'
 import type { AnswerSettings } from './settings.ts'
 import { createStopper } from './stopping.ts'
+import { createTextGrowth } from './text-growth.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 
 /** The value of a finished call. */
@@ -31,6 +32,13 @@ export interface TokenLogprob {
 
 type Finish = 'stop' | 'length'
 
+/** What has come to an answer since the last part of it: the parts of an answer make up its beginning. */
+export interface AnswerPart {
+  text: string
+  /** If asked for, those of all tokens since the last part. */
+  logprobs?: TokenLogprob[]
+}
+
 /** Writes one answer, token by token. */
 export interface Writer {
   /** Chooses the next token by its scores. Returns it, or undefined if the answer is complete. */
@@ -49,6 +57,8 @@ export interface Writing {
   readonly limit: number
   readonly endTokens: ReadonlySet<number>
   readonly decode: Tokenizer['decode']
+  /** Hears of the text as it grows. */
+  readonly onPart?: ((part: AnswerPart) => void) | undefined
 }
 
 /** A writer of free text, which ends with an end token, a stop string or the limit. */
@@ -61,6 +71,7 @@ export function writeText(writing: Writing): Writer {
   let generated = 0
   let stopped: string | undefined
   let finish: Finish = 'length'
+  const tell = partTeller(writing, logprobs?.noted.logprobs)
   return {
     write(logits) {
       const token = known(sample(scores.change(logits), settings, random))
@@ -74,6 +85,7 @@ export function writeText(writing: Writing): Writer {
       tokens.push(token)
       stopped = textBeforeStop(tokens)
       if (stopped !== undefined) finish = 'stop'
+      else tell?.(tokens)
       return stopped !== undefined || generated >= limit ? undefined : token
     },
     answer: () => ({
@@ -82,6 +94,19 @@ export function writeText(writing: Writing): Writer {
       finish,
       ...logprobs?.noted,
     }),
+  }
+}
+
+/** Tells of what has come to a text, and to the probabilities of its tokens, if any. */
+function partTeller({ settings, decode, onPart }: Writing, logprobs: readonly TokenLogprob[] | undefined) {
+  if (!onPart) return undefined
+  const growth = createTextGrowth(settings.stop, decode)
+  let told = 0
+  return (tokens: readonly number[]) => {
+    const text = growth(tokens)
+    if (text === '') return
+    onPart({ text, ...(logprobs && { logprobs: logprobs.slice(told) }) })
+    told = tokens.length
   }
 }
 

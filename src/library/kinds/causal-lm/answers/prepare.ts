@@ -3,7 +3,7 @@ import { CancelledError } from '../../../../common/task-errors.ts'
 import type { GenerateFunction } from '../../../../protocol/context.ts'
 import type { GenerationSettings } from '../../../../protocol/generation.ts'
 import type { Call, CallReporter } from '../../../runtime/library-kind.ts'
-import { writeChoice, type Writer, writeText, type Writing } from './answer.ts'
+import { type AnswerPart, writeChoice, type Writer, writeText, type Writing } from './answer.ts'
 import { startChoice } from './choices.ts'
 import { createPrompter } from '../prompts/prompt.ts'
 import type { SampleReporter } from './samples.ts'
@@ -54,7 +54,8 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
       startWriter() {
         const random = seededRandom(seed, prompt, answer)
         const promptTokens = prompt.length
-        const writing: Writing = { settings, random, before, promptTokens, limit, endTokens, decode }
+        const onPart = settings.stream ? (text: AnswerPart) => reporter.part(part, { ...text }) : undefined
+        const writing: Writing = { settings, random, before, promptTokens, limit, endTokens, decode, onPart }
         return untilCancelled(choice ? writeChoice(writing, choice) : writeText(writing), part, reporter)
       },
     }))

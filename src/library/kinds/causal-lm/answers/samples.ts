@@ -53,8 +53,14 @@ export function createSampleReporter(reporter: CallReporter): SampleReporter {
       group.outcomes[index] = outcome
       if (--group.left === 0) reporter.end(group.call, combine(group.outcomes as CallOutcome[]))
     },
+    part(call, part) {
+      const { group, index: answer } = parts.get(call) ?? {}
+      if (!group) return reporter.part(call, part)
+      reporter.part(group.call, { ...(part as object), answer })
+    },
     progress: (calls, done, total) => reporter.progress([...new Set(calls.map(callOf))], done, total),
     isCancelled: (call) => reporter.isCancelled(callOf(call)),
+    signal: (call) => reporter.signal(callOf(call)),
   }
 }
 

@@ -18,6 +18,7 @@ export interface AnswerSettings {
   readonly logprobs?: number | undefined
   readonly seed?: number | undefined
   readonly stop: readonly string[]
+  readonly stream: boolean
   readonly chatTemplate?: string | undefined
   readonly templateVariables: Readonly<Record<string, JsonValue>>
 }
@@ -32,6 +33,7 @@ const DEFAULTS = {
   logitBias: {},
   n: 1,
   stop: [],
+  stream: false,
   templateVariables: {},
 }
 

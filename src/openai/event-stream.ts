@@ -1,0 +1,85 @@
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+import type { TaskPart } from '../manager/services/task-parts.ts'
+import { JsonText } from '../protocol/json-text.ts'
+import { createChunkWriter, toChunks } from './chunks.ts'
+import { describeFailure } from './failures.ts'
+import { AnswerGrowth, EventGrowth } from './growth.ts'
+import type { Endpoint, Route } from './models.ts'
+import { type Named, readGenerated } from './translation.ts'
+
+/** What comes of a call that is followed: parts of its value, and then the value. */
+export type Followed = AsyncIterable<TaskPart | JsonText>
+
+export interface EventsOptions {
+  route: Route
+  endpoint: Endpoint
+  named: Named
+  includeUsage: boolean
+}
+
+/** The events of an answer, as JSON, as they come. @throws {ApiFailure} */
+export function eventsOf(followed: Followed, options: EventsOptions): AsyncGenerator<string> {
+  return options.route.speaks === 'engine' ? engineEvents(followed, options) : serverEvents(followed, options)
+}
+
+async function* engineEvents(
+  followed: Followed,
+  { endpoint, named, includeUsage }: EventsOptions,
+): AsyncGenerator<string> {
+  const growth = new AnswerGrowth()
+  const writer = createChunkWriter(endpoint, named, includeUsage)
+  for await (const each of followed) {
+    const generated = each instanceof JsonText ? readGenerated(JSON.parse(each.text)) : undefined
+    const grown = each instanceof JsonText ? growth.finish(generated!) : growth.take(each)
+    const chunks = [
+      ...grown.flatMap((each) => writer.grow(each)),
+      ...(generated ? writer.finish(generated) : []),
+    ]
+    for (const chunk of chunks) yield JSON.stringify(chunk)
+  }
+}
+
+async function* serverEvents(followed: Followed, { includeUsage }: EventsOptions): AsyncGenerator<string> {
+  const growth = new EventGrowth()
+  for await (const each of followed) {
+    if (!(each instanceof JsonText)) {
+      yield* growth.take(each)
+      continue
+    }
+    const value: unknown = JSON.parse(each.text)
+    if (Array.isArray(value)) yield* growth.finish(value)
+    else
+      for (const chunk of toChunks(value as Parameters<typeof toChunks>[0], includeUsage))
+        yield JSON.stringify(chunk)
+  }
+}
+
+/**
+ * Sends events as they come. Until the first has come, what goes wrong is answered as for any other request; from then on it is
+ * the last event.
+ *
+ * @throws {ApiFailure}
+ */
+export async function sendEvents(reply: FastifyReply, events: AsyncGenerator<string>): Promise<FastifyReply> {
+  const first = await events.next()
+  return reply
+    .type('text/event-stream; charset=utf-8')
+    .header('cache-control', 'no-cache')
+    .header('x-accel-buffering', 'no')
+    .send(Readable.from(framed(first, events), { objectMode: false }))
+}
+
+async function* framed(
+  first: IteratorResult<string, unknown>,
+  events: AsyncGenerator<string>,
+): AsyncGenerator<string> {
+  const frame = (text: string) => `data: ${text}\n\n`
+  try {
+    if (!first.done) yield frame(first.value)
+    for await (const event of events) yield frame(event)
+    yield frame('[DONE]')
+  } catch (error) {
+    yield frame(JSON.stringify(describeFailure(error).body))
+  }
+}

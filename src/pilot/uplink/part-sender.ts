@@ -1,0 +1,62 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { limits } from '../../protocol/common.ts'
+import type { PartsRequest, PartsResponse } from '../../protocol/worker.ts'
+
+type Part = PartsRequest['parts'][number]
+
+/** Takes parts of values to the manager beside the exchange, as they come. */
+export interface PartSender {
+  send(part: Part): void
+  /** Sends no more. */
+  close(): void
+}
+
+export interface PartSenderOptions {
+  send: (parts: Part[]) => Promise<PartsResponse>
+  /** Some of the tasks are the worker's no longer. */
+  onLost: () => void
+}
+
+/** Parts that come within this time after others travel together, milliseconds. */
+const GAP_MS = 20
+/** Most parts that wait: the value says again what is dropped. */
+const WAITING_MAX = 10_000
+/** Tasks without a reader that are remembered. */
+const UNREAD_MAX = 10_000
+
+/** The first part goes at once; those that come while it is on its way, and shortly after, go together. */
+export function createPartSender({ send, onLost }: PartSenderOptions): PartSender {
+  const closed = new AbortController()
+  const unread = new Set<number>()
+  let waiting: Part[] = []
+  let sending = false
+
+  async function sendAll(): Promise<void> {
+    sending = true
+    while (waiting.length > 0 && !closed.signal.aborted) {
+      const parts = waiting.slice(0, limits.parts)
+      waiting = waiting.slice(limits.parts)
+      // What does not arrive comes with the value.
+      const answer = await send(parts).catch(() => undefined)
+      if (answer) take(answer)
+      await delay(GAP_MS, undefined, { ref: false, signal: closed.signal }).catch(() => {})
+    }
+    sending = false
+  }
+
+  function take(answer: PartsResponse): void {
+    for (const task of answer.unread) unread.add(task)
+    for (const task of unread) if (unread.size > UNREAD_MAX) unread.delete(task)
+    waiting = waiting.filter(({ task }) => !unread.has(task))
+    if (answer.lost.length > 0) onLost()
+  }
+
+  return {
+    send(part) {
+      if (closed.signal.aborted || unread.has(part.task) || waiting.length >= WAITING_MAX) return
+      waiting.push(part)
+      if (!sending) void sendAll()
+    },
+    close: () => closed.abort(),
+  }
+}

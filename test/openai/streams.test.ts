@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict'
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import OpenAI, { APIError, BadRequestError } from 'openai'
+import { kill, type Plant, plant } from '../end-to-end/plant.ts'
+import { until } from '../support/until.ts'
+
+/** Random weights over bytes: its texts are full of half characters, which is what a stream must not show. */
+const MODEL = fileURLToPath(new URL('../fixtures/models/grouped-query', import.meta.url))
+
+/** A server that speaks the API. It sends the words of a message one by one, and stops at one that is a path until there is a file. */
+const SERVER = `
+import { existsSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { json } from 'node:stream/consumers'
+import { setTimeout as delay } from 'node:timers/promises'
+const [socket] = process.argv.slice(2)
+createServer(async (request, response) => {
+  if (request.url === '/health') return response.end('fine')
+  const { messages, stream, stream_options, model } = await json(request)
+  const words = messages.at(-1).content.split(' ')
+  const head = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model, own_field: 0.1 }
+  if (words[0] === 'refuse') return response.writeHead(400).end('{"error":{"message":"no"}}')
+  if (!stream) throw new Error('only streams here')
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
+  for (const word of words) {
+    if (word.startsWith('/')) {
+      response.on('close', () => writeFileSync(word + '.closed', ''))
+      while (!existsSync(word) && !response.destroyed) await delay(5)
+      continue
+    }
+    const choices = [{ index: 0, delta: { content: word + ' ' }, finish_reason: null }]
+    response.write('data: ' + JSON.stringify({ ...head, choices }) + '\\r\\n\\r\\n: a remark\\n\\n')
+  }
+  if (stream_options?.include_usage)
+    response.write('data: ' + JSON.stringify({ ...head, choices: [], usage: { total_tokens: words.length } }) + '\\n\\n')
+  response.end('data: [DONE]\\n\\n')
+}).listen(socket)
+`
+
+describe('streams of the OpenAI API, read by the official client', () => {
+  let here: Plant
+  let openai: OpenAI
+
+  before(async () => {
+    here = await plant()
+    for (const [file, text] of Object.entries({
+      'bytes/context.yaml': `name: bytes\nlibrary: causal-lm\nbundles: { model: ${MODEL} }\nsetup: { model: model }\nfunctions: { generate: {} }\n`,
+      'words-server/context.yaml':
+        'name: server\nlibrary: server\nbundles: { app: app }\n' +
+        `setup: { command: ['${process.execPath}', '{{ bundles.app }}/server.mjs', '{{ socket }}'], healthy: /health }\n` +
+        'functions: { chat: { path: /v1/chat/completions } }\n',
+      'words-server/app/server.mjs': SERVER,
+    })) {
+      await mkdir(join(here.folder, file, '..'), { recursive: true })
+      await writeFile(join(here.folder, file), text)
+    }
+    await writeFile(
+      join(here.state, 'factory.yaml'),
+      `contexts: [${join(here.folder, 'bytes')}, ${join(here.folder, 'words-server')}]\n` +
+        'sites: { here: { kind: local, count: 2 } }\n',
+    )
+    await here.start()
+    const { url, token } = JSON.parse(await readFile(join(here.state, 'endpoint.json'), 'utf8')) as {
+      url: string
+      token: string
+    }
+    openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: token, maxRetries: 0 })
+  })
+  after(() => here[Symbol.asyncDispose]())
+
+  test('an answer read as it grows is the very one that comes in one piece, whatever the prompt and the settings', async () => {
+    const settings = [
+      { temperature: 0 },
+      { temperature: 0.9, seed: 5, n: 3 },
+      { temperature: 1.5, seed: 6, stop: ['a', 'ee', '\n', 'é'] },
+      { temperature: 0.7, seed: 7, logprobs: 2 },
+    ]
+    let chunks = 0
+    const compare = async (i: number) => {
+      const ask = {
+        model: 'bytes',
+        prompt: `Prompt ${i}: ${'äß€😀 word '.repeat(i % 7)}`,
+        max_tokens: 40,
+        ...settings[i % settings.length],
+      }
+      const whole = await openai.completions.create(ask)
+      const texts = whole.choices.map(() => '')
+      const tokens: string[] = []
+      const ends = new Map<number, string | null>()
+      let usage: OpenAI.CompletionUsage | null | undefined
+      const stream = await openai.completions.create({
+        ...ask,
+        stream: true,
+        stream_options: { include_usage: true },
+      })
+      for await (const chunk of stream) {
+        chunks++
+        usage = chunk.usage ?? usage
+        for (const { index, text, finish_reason, logprobs } of chunk.choices) {
+          texts[index] += text
+          tokens.push(...(logprobs?.tokens ?? []))
+          if ((finish_reason as string | null) !== null) ends.set(index, finish_reason)
+        }
+      }
+      assert.deepEqual(
+        texts.map((text, index) => [text, ends.get(index)]),
+        whole.choices.map(({ text, finish_reason }) => [text, finish_reason]),
+      )
+      assert.deepEqual(usage, whole.usage)
+      assert.deepEqual(tokens, whole.choices[0]!.logprobs?.tokens ?? [])
+    }
+    await Promise.all(Array.from({ length: 48 }, (_, i) => compare(i)))
+    assert.ok(chunks > 48 * 4, `${chunks} chunks`)
+  })
+
+  test('the first chunk of a chat says who speaks, and what is wrong with a request is said before there is one', async () => {
+    const messages = [{ role: 'user' as const, content: 'x' }]
+    const ask = { model: 'bytes', messages, stream: true as const }
+    const deltas: OpenAI.ChatCompletionChunk.Choice.Delta[] = []
+    for await (const { choices } of await openai.chat.completions.create({
+      ...ask,
+      max_completion_tokens: 9,
+    }))
+      deltas.push(choices[0]!.delta)
+    assert.deepEqual(deltas[0], { role: 'assistant', content: '', refusal: null })
+    const long = [{ role: 'user' as const, content: 'x'.repeat(2000) }]
+    await assert.rejects(openai.chat.completions.create({ ...ask, messages: long }), BadRequestError)
+  })
+
+  const askServer = (content: string, signal?: AbortSignal) =>
+    openai.chat.completions.create(
+      {
+        model: 'server',
+        messages: [{ role: 'user', content }],
+        stream: true,
+        stream_options: { include_usage: true },
+      },
+      signal ? { signal } : {},
+    )
+  const wordsOf = async (
+    stream: AsyncIterable<OpenAI.ChatCompletionChunk>,
+    onWord?: (word: string) => void,
+  ) => {
+    const words: string[] = []
+    let total = 0
+    for await (const chunk of stream) {
+      assert.equal((chunk as unknown as { own_field: number }).own_field, 0.1)
+      total = chunk.usage?.total_tokens ?? total
+      const word = chunk.choices[0]?.delta.content
+      if (word == null) continue
+      words.push(word.trim())
+      onWord?.(word.trim())
+    }
+    return { words, total }
+  }
+
+  test("a server's events are passed on as they arrive, with every field that they have", async () => {
+    const gate = join(here.folder, 'gate')
+    const passed = await wordsOf(await askServer(`one two ${gate} three`), (word) => {
+      // Only what has been read lets the server go on.
+      if (word === 'two') void writeFile(gate, '')
+    })
+    assert.deepEqual(passed, { words: ['one', 'two', 'three'], total: 4 })
+  })
+
+  test('a client that hangs up in the middle of a stream has the server end its answer', async () => {
+    const gate = join(here.folder, 'never')
+    const hanging = new AbortController()
+    const stream = await askServer(`one ${gate} two`, hanging.signal)
+    for await (const _chunk of stream) hanging.abort()
+    const closed = () =>
+      access(`${gate}.closed`).then(
+        () => true,
+        () => false,
+      )
+    await until(closed, 30_000)
+    await until(async () => {
+      const { queued, leased } = (await here.status()).tasks
+      return queued + leased === 0
+    }, 30_000)
+  })
+
+  test('a stream goes on where it was when its worker is killed and another one begins again', async () => {
+    const gate = join(here.folder, 'killed')
+    let killed = false
+    const passed = await wordsOf(await askServer(`one two ${gate} three`), (word) => {
+      if (word !== 'two' || killed) return
+      killed = true
+      void here.pilots().then(async (pilots) => {
+        for (const pid of pilots.values()) kill(-pid)
+        await writeFile(gate, '')
+      })
+    })
+    assert.deepEqual(passed.words, ['one', 'two', 'three'])
+  })
+
+  test('an error that comes before the first event is answered with a status, as for any other request', async () => {
+    await assert.rejects(
+      askServer('refuse this'),
+      (error) => error instanceof APIError && error.status! >= 400,
+    )
+  })
+})
