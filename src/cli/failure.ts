@@ -2,6 +2,7 @@ import { CommanderError } from 'commander'
 import { BundleError } from '../bundle/format/errors.ts'
 import { InputError } from '../client/index.ts'
 import { ConfigError } from '../factory/config/load-config.ts'
+import { errorCodeOf } from '../protocol/error-codes.ts'
 
 /** What a command that failed prints, and how its process exits. */
 export interface Failure {
@@ -48,17 +49,18 @@ interface Traits {
   errcode?: number
 }
 
-/** Turns whatever a command threw into one line for the user. */
+/** Turns whatever a command threw into one line for the user, with the code under which docs/errors.md says more. */
 export function toFailure(error: unknown): Failure {
   if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && BAD_INPUT }
   if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: FAILED }
-  return { message: oneLine(explain(error)), exitCode: exitCode(error) }
+  const code = errorCodeOf(error)
+  return { message: oneLine(explain(error)) + (code ? ` [${code}]` : ''), exitCode: exitCode(error) }
 }
 
 function exitCode(error: Error & Traits): number {
   if (error instanceof Interrupted) return INTERRUPTED
   if (error instanceof InputError || error instanceof ConfigError) return BAD_INPUT
-  if (error instanceof BundleError && error.code === 'bad-input') return BAD_INPUT
+  if (error instanceof BundleError && error.code === 'GLEANER_BUNDLE_INPUT') return BAD_INPUT
   const { status = 0 } = error
   return status >= 400 && status < 500 ? BAD_INPUT : FAILED
 }

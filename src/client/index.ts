@@ -31,6 +31,7 @@ export type {
   Status,
 } from '../protocol/client.ts'
 export type { ContextSpec } from '../protocol/context.ts'
+export { type ErrorCode, errorCodes } from '../protocol/error-codes.ts'
 export { latestRun } from './run/job-name.ts'
 export { runFile, type RunOptions, type RunProgress, type RunSummary } from './run/run-file.ts'
 export type { InputSummary, InvalidLine } from './run/input.ts'

@@ -11,6 +11,7 @@ import path from 'node:path'
 /** Others could change, or have already changed, what is at a path. The message names whose what is, and what to do. */
 export class UnsafePathError extends Error {
   override readonly name = 'UnsafePathError'
+  readonly code = 'GLEANER_UNSAFE_PATH'
 }
 
 /** Who may own what is on the way to a private folder, by their ids. */

@@ -40,7 +40,9 @@ export function describeFailure(error: unknown): { status: number; body: Failure
 function toFailure(error: unknown): ApiFailure {
   if (error instanceof ApiFailure) return error
   if (error instanceof RequestError)
-    return new ApiFailure(error.status, error.message, { code: error.code.replaceAll('-', '_') })
+    return new ApiFailure(error.status, error.message, {
+      code: error.code.replace('GLEANER_', '').toLowerCase(),
+    })
   const { statusCode = 500, message, name } = error as Error & { statusCode?: number }
   if (name === 'LedgerWriteError') return new ApiFailure(503, message)
   if (statusCode < 500) return new ApiFailure(statusCode, message)

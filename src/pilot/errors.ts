@@ -1,21 +1,23 @@
+import type { ErrorCode } from '../protocol/error-codes.ts'
+
 /**
  * Exit codes of the worker, named as pilot.sh names its own. 0 is any orderly leave: drained, idle, evicted, or out of
  * walltime.
  */
 export const exitCodes = {
   /** A defect of the worker itself. */
-  internal: 1,
+  GLEANER_INTERNAL: 1,
   /** The environment that pilot.sh left is incomplete or wrong. */
-  settings: 64,
+  GLEANER_PILOT_SETTINGS: 64,
   /** There is no room on this node, or a folder cannot be written. */
-  'no-space': 68,
+  GLEANER_PILOT_NO_SPACE: 68,
   /** The manager could not be reached for too long. */
-  unreachable: 69,
+  GLEANER_PILOT_UNREACHABLE: 69,
   /** The manager refused the pilot's token, or has ended the worker's session. */
-  refused: 70,
+  GLEANER_PILOT_REFUSED: 70,
   /** Manager and worker do not understand each other: they are of different versions. */
-  protocol: 76,
-} as const
+  GLEANER_PROTOCOL: 76,
+} as const satisfies Partial<Record<ErrorCode, number>>
 
 /** Why a worker ends before its time. The message says what to do about it. */
 export class PilotError extends Error {

@@ -191,7 +191,7 @@ async function main(): Promise<number> {
     if (eviction.signal.aborted && error === eviction.signal.reason) return 0
     const known = error instanceof PilotError
     if (!known) log.fatal({ err: error }, 'defect')
-    const why = known ? error : new PilotError('internal', (error as Error).message)
+    const why = known ? error : new PilotError('GLEANER_INTERNAL', (error as Error).message)
     sayLastWords(env?.GLEANER_NODE ?? os.hostname(), why)
     return exitCodes[why.code]
   } finally {

@@ -150,7 +150,12 @@ function isDone({ taskQueue }: WorkerState): boolean {
 /** The manager forgets a worker that has said all it had to say: asked again, it knows it no more. */
 function isForgotten({ shutdownNotice, taskQueue }: WorkerState, error: unknown): boolean {
   const saidAll = unfinishedInAll(taskQueue) === 0 && taskQueue.results.length === taskQueue.reported
-  return error instanceof PilotError && error.code === 'refused' && shutdownNotice !== 'unsaid' && saidAll
+  return (
+    error instanceof PilotError &&
+    error.code === 'GLEANER_PILOT_REFUSED' &&
+    shutdownNotice !== 'unsaid' &&
+    saidAll
+  )
 }
 
 /** Time until it must stop, milliseconds. */
@@ -230,6 +235,6 @@ function stopWork({ supervisor }: WorkerState, shutdown: Shutdown): void {
 }
 
 function giveUp({ abort, wakeUp }: WorkerState): void {
-  abort.abort(new PilotError('unreachable', 'the manager could not be told of the end in time'))
+  abort.abort(new PilotError('GLEANER_PILOT_UNREACHABLE', 'the manager could not be told of the end in time'))
   wakeUp.wake()
 }

@@ -154,7 +154,7 @@ async function bundle(programs: Record<string, string>): Promise<{ outputs: Part
     out: path.parse(out).name,
   }))
   const missing = entryPoints.find((entry) => !existsSync(entry.in))
-  if (missing) throw new BundleError('bad-input', `${missing.in} is missing; install gleaner anew`)
+  if (missing) throw new BundleError('GLEANER_BUNDLE_INPUT', `${missing.in} is missing; install gleaner anew`)
   const result = await build({
     ...forNodes,
     entryPoints,
@@ -164,7 +164,9 @@ async function bundle(programs: Record<string, string>): Promise<{ outputs: Part
     absWorkingDir: import.meta.dirname,
     external: Object.keys(natives),
   }).catch((error: unknown) => {
-    throw new BundleError('bad-input', `the worker cannot be bundled: ${String(error)}`, { cause: error })
+    throw new BundleError('GLEANER_BUNDLE_INPUT', `the worker cannot be bundled: ${String(error)}`, {
+      cause: error,
+    })
   })
   const imports = Object.values(result.metafile.outputs).flatMap((output) => output.imports)
   return {
@@ -197,7 +199,7 @@ function packageFolder(name: string): string {
   const folders = createRequire(import.meta.url).resolve.paths(name) ?? []
   const found = folders.map((folder) => path.join(folder, name)).find((folder) => existsSync(folder))
   if (found === undefined)
-    throw new BundleError('bad-input', `the package ${name} is missing; install gleaner anew`)
+    throw new BundleError('GLEANER_BUNDLE_INPUT', `the package ${name} is missing; install gleaner anew`)
   return found
 }
 
@@ -223,7 +225,8 @@ async function describe(store: Store, id: string): Promise<Runtime> {
   const manifest = await store.manifest(id)
   const archive = async (name: string): Promise<Archive> => {
     const file = manifest?.files.find((file) => file.path === name)
-    if (!file) throw new BundleError('not-found', `the runtime's bundle ${id} was removed; start again`)
+    if (!file)
+      throw new BundleError('GLEANER_BUNDLE_NOT_FOUND', `the runtime's bundle ${id} was removed; start again`)
     const where = store.fileOf(file)
     const sum = createHash('sha256')
     await pipeline(createReadStream(where), sum)

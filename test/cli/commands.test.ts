@@ -164,7 +164,10 @@ describe('other commands', () => {
     for (const command of [['status'], ['jobs'], ['stop'], ['context', 'list'], RUN]) {
       const { code, stderr } = await here.run(...command)
       assert.equal(code, 1)
-      assert.match(stderr, /^factory: no factory is running on .*: start one with "factory start"\n$/)
+      assert.match(
+        stderr,
+        /^factory: no factory is running on .*: start one with "factory start" \[GLEANER_NOT_RUNNING\]\n$/,
+      )
     }
   })
 
@@ -243,7 +246,10 @@ describe('factory context create', () => {
     await using here = await setup()
     const none = await here.run('context', 'create', 'facts', '--model', here.folder)
     assert.equal(none.code, 2)
-    assert.match(none.stderr, /^factory: [^\n]*no weights[^\n]*It has: claims\.jsonl\n$/)
+    assert.match(
+      none.stderr,
+      /^factory: [^\n]*no weights[^\n]*It has: claims\.jsonl \[GLEANER_BAD_INPUT\]\n$/,
+    )
     const set = await here.run('context', 'create', 'facts', '--model', model, '--set', 'top_p=1')
     assert.match(set.stderr, /^factory: --set top_p: is no setting of this function/)
   })

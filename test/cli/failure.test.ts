@@ -11,13 +11,22 @@ const failureOf = async (work: Promise<unknown>) => toFailure(await work.catch((
 
 describe('what a command that failed says', () => {
   test('tells input that is wrong from everything else by its exit code', () => {
-    assert.deepEqual(toFailure(new InputError('bad line')), { message: 'bad line', exitCode: 2 })
-    assert.deepEqual(toFailure(new ApiError(404, 'not-found', 'no such job')), {
-      message: 'no such job',
+    assert.deepEqual(toFailure(new InputError('bad line')), {
+      message: 'bad line [GLEANER_BAD_INPUT]',
       exitCode: 2,
     })
-    assert.deepEqual(toFailure(new ApiError(507, 'ledger', 'full')), { message: 'full', exitCode: 1 })
-    assert.deepEqual(toFailure(new NotRunningError('start one')), { message: 'start one', exitCode: 1 })
+    assert.deepEqual(toFailure(new ApiError(404, 'GLEANER_NOT_FOUND', 'no such job')), {
+      message: 'no such job [GLEANER_NOT_FOUND]',
+      exitCode: 2,
+    })
+    assert.deepEqual(toFailure(new ApiError(507, 'another-version', 'full')), {
+      message: 'full',
+      exitCode: 1,
+    })
+    assert.deepEqual(toFailure(new NotRunningError('start one')), {
+      message: 'start one [GLEANER_NOT_RUNNING]',
+      exitCode: 1,
+    })
     assert.deepEqual(toFailure(new Interrupted('stopped')), { message: 'stopped', exitCode: 130 })
     assert.equal(toFailure(new CommanderError(0, 'commander.help', '')).exitCode, 0)
     assert.equal(toFailure(new CommanderError(1, 'commander.unknownOption', '')).exitCode, 2)

@@ -25,6 +25,10 @@ describe('an input that is not lines of JSON', () => {
     })
   }
 
+  test('a string that holds quotes and commas is no table', () => {
+    assert.equal(foreignFormat(Buffer.from('"\\","\n')), undefined)
+  })
+
   test('is none of these if its first line is an object or a string', () => {
     const task = fc.oneof(fc.string(), fc.object())
     fc.assert(

@@ -55,7 +55,7 @@ describe('what a task printed', () => {
     assert.equal(silent.stdout, '')
     assert.match(silent.stderr, /and printed nothing\n$/)
     const none = await here.factory('logs', 'words', 'none')
-    assert.match(none.stderr, /^factory: job 1 \("words"\) has no task "none"\n$/)
+    assert.match(none.stderr, /^factory: job 1 \("words"\) has no task "none" \[GLEANER_NOT_FOUND\]\n$/)
     assert.notEqual(none.code, 0)
 
     const lines = (await readFile(join(here.folder, 'out.jsonl'), 'utf8')).trim().split('\n')

@@ -79,12 +79,16 @@ async function gather(paths: string[]): Promise<ScannedFile[]> {
     for (const file of (await scan(root, 'follow')).files) {
       const other = files.get(file.path)
       if (other) {
-        throw new BundleError('bad-input', `${other.source} and ${file.source} would both be "${file.path}"`)
+        throw new BundleError(
+          'GLEANER_BUNDLE_INPUT',
+          `${other.source} and ${file.source} would both be "${file.path}"`,
+        )
       }
       files.set(file.path, file)
     }
   }
-  if (files.size === 0) throw new BundleError('bad-input', `there are no files in ${paths.join(', ')}`)
+  if (files.size === 0)
+    throw new BundleError('GLEANER_BUNDLE_INPUT', `there are no files in ${paths.join(', ')}`)
   return [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
@@ -99,7 +103,7 @@ async function packed({ paths, signal }: CreateOptions, draft: string): Promise<
   }
   if (folder === undefined || others.length > 0 || !(await stat(folder)).isDirectory()) {
     throw new BundleError(
-      'bad-input',
+      'GLEANER_BUNDLE_INPUT',
       'a tarball is made of one folder, or of one .tar, .tar.gz or .tgz file',
     )
   }
@@ -154,7 +158,8 @@ async function hashPieces(
       const piece = next++
       const length = Math.min(pieceSize, size - piece * pieceSize)
       const { bytesRead } = await handle.read(buffer, 0, length, piece * pieceSize)
-      if (bytesRead !== length) throw new BundleError('changed', `${file} became shorter while it was read`)
+      if (bytesRead !== length)
+        throw new BundleError('GLEANER_BUNDLE_CHANGED', `${file} became shorter while it was read`)
       // This digest runs on a thread of its own, unlike node:crypto's.
       const digest = await webcrypto.subtle.digest('SHA-256', buffer.subarray(0, length))
       hashes[piece] = Buffer.from(digest).toString('hex')

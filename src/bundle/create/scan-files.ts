@@ -70,9 +70,12 @@ export async function scan(root: string, links: 'follow' | 'keep'): Promise<Scan
 export async function assertUnchanged({ source, stats }: ScannedFile): Promise<void> {
   const now = await stat(source).catch(() => undefined)
   if (now?.size === stats.size && now.mtimeMs === stats.mtimeMs && now.ino === stats.ino) return
-  throw new BundleError('changed', `${source} changed while it was read; try again when nothing writes to it`)
+  throw new BundleError(
+    'GLEANER_BUNDLE_CHANGED',
+    `${source} changed while it was read; try again when nothing writes to it`,
+  )
 }
 
 function bad(source: string, why: string): BundleError {
-  return new BundleError('bad-input', `${source} cannot go into a bundle: ${why}`)
+  return new BundleError('GLEANER_BUNDLE_INPUT', `${source} cannot go into a bundle: ${why}`)
 }

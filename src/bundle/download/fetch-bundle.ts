@@ -209,7 +209,10 @@ async function findManifest(
     // A manager that cannot be asked names no sources: that it is away says nothing about the bundle.
     missingSince = sources.length > 0 ? (missingSince ?? performance.now()) : undefined
     if (performance.now() - (missingSince ?? Infinity) > patienceMs) {
-      throw new BundleError('not-found', `nobody has bundle ${bundle} any more: add its context again`)
+      throw new BundleError(
+        'GLEANER_BUNDLE_NOT_FOUND',
+        `nobody has bundle ${bundle} any more: add its context again`,
+      )
     }
     await sleep(wait, undefined, { signal })
   }

@@ -51,5 +51,5 @@ export async function raceForManifest(
 async function askManifest(source: PieceSource, bundle: string, signal: AbortSignal): Promise<Manifest> {
   const manifest = parseManifest(await source.manifest(signal))
   if (bundleIdOf(manifest) === bundle) return manifest
-  throw new BundleError('bad-manifest', 'it is the manifest of another bundle')
+  throw new BundleError('GLEANER_BUNDLE_MANIFEST', 'it is the manifest of another bundle')
 }

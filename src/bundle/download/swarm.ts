@@ -153,7 +153,7 @@ export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOpti
       if (reason === 'corrupt' && ++wrongFromManager >= MANAGER_CORRUPT_MAX) {
         reject(
           new BundleError(
-            'damaged',
+            'GLEANER_BUNDLE_DAMAGED',
             `the manager's copy of bundle ${pieces.bundle} is damaged; verify it there`,
           ),
         )

@@ -1,14 +1,7 @@
+import { type ErrorCode, errorCodeOf } from '../../protocol/error-codes.ts'
+
 /** What kind of trouble it is, for programs. */
-export type BundleErrorCode =
-  | 'bad-manifest'
-  | 'bad-input'
-  | 'changed'
-  | 'damaged'
-  | 'disk'
-  | 'in-use'
-  | 'no-room'
-  | 'not-found'
-  | 'unsafe-archive'
+export type BundleErrorCode = Extract<ErrorCode, `GLEANER_BUNDLE_${string}`>
 
 /** Anything that goes wrong with bundles. The message says what to do next. */
 export class BundleError extends Error {
@@ -21,9 +14,9 @@ export class BundleError extends Error {
   }
 }
 
-/** The code of a system error, e.g. `ENOENT`. A {@link BundleError} is none: a full disk is not a source's fault. */
+/** The code of a system error, e.g. `ENOENT`. An error of ours is none: a full disk is not a source's fault. */
 export function errnoOf(error: unknown): string | undefined {
-  if (error instanceof BundleError) return undefined
+  if (errorCodeOf(error) !== undefined) return undefined
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
@@ -41,5 +34,5 @@ const advice: Record<string, string> = {
 export function explainDisk(error: unknown, path: string): never {
   const hint = advice[errnoOf(error) ?? '']
   if (hint === undefined) throw error
-  throw new BundleError('disk', `${path}: ${hint}`, { cause: error })
+  throw new BundleError('GLEANER_BUNDLE_DISK', `${path}: ${hint}`, { cause: error })
 }

@@ -94,5 +94,5 @@ function checkSizes(manifest: Manifest): void {
 }
 
 function bad(why: string, cause?: unknown): BundleError {
-  return new BundleError('bad-manifest', `this is not a usable bundle manifest: ${why}`, { cause })
+  return new BundleError('GLEANER_BUNDLE_MANIFEST', `this is not a usable bundle manifest: ${why}`, { cause })
 }

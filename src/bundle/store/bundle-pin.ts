@@ -32,7 +32,10 @@ export async function verifyBundle(
   const manifest = await catalog.manifest(bundle)
   const record = await catalog.record(bundle)
   if (!manifest || !record) {
-    throw new BundleError('not-found', `bundle ${bundle} is not complete here; there is nothing to verify`)
+    throw new BundleError(
+      'GLEANER_BUNDLE_NOT_FOUND',
+      `bundle ${bundle} is not complete here; there is nothing to verify`,
+    )
   }
   const damage = await findDamage(parts, manifest, signal)
   if (damage.length > 0) {
@@ -130,7 +133,7 @@ async function ensureContents(parts: StoreParts, bundle: string): Promise<string
       const holders = (await claims.current(bundle)).filter((kind) => kind === 'hold')
       if (holders.length > 1) {
         throw new BundleError(
-          'damaged',
+          'GLEANER_BUNDLE_DAMAGED',
           `files are missing from ${folder}, which is in use; end those processes`,
         )
       }

@@ -75,7 +75,10 @@ export function openCatalog(storePaths: StorePaths, temporary: string): Catalog 
       }
       const manifest = known.get(bundle) ?? parseManifest(bytes)
       if (!known.has(bundle) && bundleIdOf(manifest) !== bundle) {
-        throw new BundleError('damaged', `${storePaths.manifest(bundle)} was changed; remove that bundle`)
+        throw new BundleError(
+          'GLEANER_BUNDLE_DAMAGED',
+          `${storePaths.manifest(bundle)} was changed; remove that bundle`,
+        )
       }
       known.set(bundle, manifest)
       return manifest

@@ -38,9 +38,13 @@ export async function fitEnvironment({ claims }: StoreParts, bundle: string, fol
     } catch (error) {
       const { stderr = '', message } = error as { stderr?: string; message: string }
       const why = stderr.trim().split('\n').at(-1) || message
-      throw new BundleError('damaged', `${UNPACK} of the environment in ${folder} failed: ${why}`, {
-        cause: error,
-      })
+      throw new BundleError(
+        'GLEANER_BUNDLE_DAMAGED',
+        `${UNPACK} of the environment in ${folder} failed: ${why}`,
+        {
+          cause: error,
+        },
+      )
     } finally {
       await claim.release()
     }

@@ -10,10 +10,14 @@ import type { StoreParts } from './store-parts.ts'
 /** @throws {BundleError} `in-use` while some process holds or fetches it, `not-found`. */
 export async function removeBundle(parts: StoreParts, bundle: string): Promise<void> {
   if (!(await parts.catalog.bundles()).includes(bundle)) {
-    throw new BundleError('not-found', `there is no bundle ${bundle} here`)
+    throw new BundleError('GLEANER_BUNDLE_NOT_FOUND', `there is no bundle ${bundle} here`)
   }
   const claim = await parts.claims.tryClaim(bundle, 'removal')
-  if (!claim) throw new BundleError('in-use', `bundle ${bundle} is in use; remove it when nobody holds it`)
+  if (!claim)
+    throw new BundleError(
+      'GLEANER_BUNDLE_IN_USE',
+      `bundle ${bundle} is in use; remove it when nobody holds it`,
+    )
   try {
     await deleteBundleFiles(parts, bundle)
   } finally {
@@ -67,7 +71,7 @@ export async function freeSpace(parts: StoreParts, budget: number): Promise<void
   const left = bytesOf(await sizes(parts))
   if (left > budget) {
     throw new BundleError(
-      'no-room',
+      'GLEANER_BUNDLE_NO_ROOM',
       `the bundles in use in ${parts.storePaths.folder} need ${left} bytes, its budget is ${budget}; raise the budget`,
     )
   }

@@ -147,7 +147,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     names: () => catalog.names(),
     async setName(name, bundle) {
       if (!(await catalog.manifest(bundle)))
-        throw new BundleError('not-found', `there is no bundle ${bundle} here`)
+        throw new BundleError('GLEANER_BUNDLE_NOT_FOUND', `there is no bundle ${bundle} here`)
       await catalog.setName(name, bundle)
     },
     async list() {

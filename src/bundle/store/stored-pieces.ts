@@ -123,7 +123,7 @@ export async function openStoredPieces(
         })
     const { bytesRead } = await read
     if (bytesRead !== target.length) {
-      throw new BundleError('damaged', `${finals[file]} is shorter than it was`)
+      throw new BundleError('GLEANER_BUNDLE_DAMAGED', `${finals[file]} is shorter than it was`)
     }
   }
 
@@ -201,5 +201,8 @@ function dropBytes(parts: Buffer[], bytes: number): Buffer[] {
 }
 
 function notHeld(bundle: string, piece: number): BundleError {
-  return new BundleError('not-found', `piece ${piece} of bundle ${bundle.slice(0, 12)} is not here`)
+  return new BundleError(
+    'GLEANER_BUNDLE_NOT_FOUND',
+    `piece ${piece} of bundle ${bundle.slice(0, 12)} is not here`,
+  )
 }

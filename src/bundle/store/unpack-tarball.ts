@@ -89,9 +89,11 @@ async function checkLinks(root: string): Promise<void> {
 }
 
 function unsafe(entry: string, why: string, cause?: unknown): BundleError {
-  return new BundleError('unsafe-archive', `"${entry}" in the archive is refused: ${why}`, { cause })
+  return new BundleError('GLEANER_BUNDLE_UNSAFE_ARCHIVE', `"${entry}" in the archive is refused: ${why}`, {
+    cause,
+  })
 }
 
 function tooMuch(what: string): BundleError {
-  return new BundleError('unsafe-archive', `the archive is refused: it unpacks to ${what}`)
+  return new BundleError('GLEANER_BUNDLE_UNSAFE_ARCHIVE', `the archive is refused: it unpacks to ${what}`)
 }

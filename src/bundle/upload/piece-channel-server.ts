@@ -38,9 +38,9 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     const { authorization, upgrade } = headers
     const { success, data: bundle } = BundleId.safeParse(/^\/v1\/pieces\/(\w+)$/.exec(url ?? '')?.[1])
     if (!success || method !== 'GET' || upgrade !== CHANNEL)
-      return turnAway(socket, '404 Not Found', 'not-found', 'there is no such channel')
+      return turnAway(socket, '404 Not Found', 'GLEANER_NOT_FOUND', 'there is no such channel')
     if (!(await mayHave(authorization, bundle)))
-      return turnAway(socket, '403 Forbidden', 'forbidden', 'this needs a ticket for the bundle')
+      return turnAway(socket, '403 Forbidden', 'GLEANER_UNAUTHORISED', 'this needs a ticket for the bundle')
     if (socket.destroyed) return
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
     answerAll(socket, async (asked, line) => {

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { CHANNEL } from '../../protocol/piece-frames.ts'
 import type { ApiErrorBody } from '../../protocol/common.ts'
+import type { ErrorCode } from '../../protocol/error-codes.ts'
 import { BundleId } from '../../protocol/bundle.ts'
 import { APPEAR_MS, createSeeder } from './seeder.ts'
 import { canonicalJson } from '../format/manifest.ts'
@@ -39,9 +40,9 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
 
   scope.setErrorHandler((error, request, reply) => {
     const { statusCode = 500, message } = error as FastifyError
-    if (statusCode < 500) return refuse(reply, statusCode, 'bad-request', message)
+    if (statusCode < 500) return refuse(reply, statusCode, 'GLEANER_INVALID', message)
     request.log.error({ err: error }, 'serving pieces failed')
-    return refuse(reply, 500, 'failed', 'this source cannot read its pieces; ask another one')
+    return refuse(reply, 500, 'GLEANER_INTERNAL', 'this source cannot read its pieces; ask another one')
   })
   scope.addHook('onRequest', async (request, reply) => {
     const bundle = BundleId.safeParse((request.params as { bundle?: string }).bundle)
@@ -49,7 +50,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     return refuse(
       reply,
       403,
-      'forbidden',
+      'GLEANER_UNAUTHORISED',
       'this needs a ticket for the bundle; ask the manager for sources again',
     )
   })
@@ -57,14 +58,16 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
   scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params }, reply) => {
     const gone = closing(reply.raw)
     const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, gone)
-    if (!pieces) return refuse(reply, 404, 'not-found', `bundle ${params.bundle} is not held here`)
+    if (!pieces)
+      return refuse(reply, 404, 'GLEANER_BUNDLE_NOT_FOUND', `bundle ${params.bundle} is not held here`)
     const endTurn = await awaitUploadSlot(manifests, gone)
-    if (!endTurn) return refuse(reply, 503, 'busy', 'too many uploads; ask again soon or ask another source')
+    if (!endTurn)
+      return refuse(reply, 503, 'GLEANER_BUSY', 'too many uploads; ask again soon or ask another source')
     return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
   })
   scope.get<BundleParams>('/v1/pieces/:bundle', (_request, reply) => {
     const message = `pieces are given over a channel; if something between drops "upgrade: ${CHANNEL}", let it pass`
-    return refuse(reply.header('upgrade', CHANNEL), 426, 'bad-request', message)
+    return refuse(reply.header('upgrade', CHANNEL), 426, 'GLEANER_INVALID', message)
   })
   serveChannels(scope, { give: createSeeder(store, mostLeaving), mayHave })
   return Promise.resolve()
@@ -94,6 +97,6 @@ function rememberAccepted(authorise: ServePiecesOptions['authorise']): ServePiec
   }
 }
 
-function refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
+function refuse(reply: FastifyReply, status: number, code: ErrorCode, message: string): FastifyReply {
   return reply.code(status).send({ error: { code, message } } satisfies ApiErrorBody)
 }

@@ -128,7 +128,7 @@ export function createSeeder(store: Store, mostLeaving = MOST_LEAVING): Seeder {
       else if (asked.what === 'any') await giveAny(pieces, asked.want, asked.most, line)
       else await tell(pieces, line)
     } catch (error) {
-      if (!(error instanceof BundleError && error.code === 'not-found')) throw error
+      if (!(error instanceof BundleError && error.code === 'GLEANER_BUNDLE_NOT_FOUND')) throw error
       refuse(line, error.message)
     }
   }

@@ -143,7 +143,8 @@ export function openJobSession(
     } catch (error) {
       // Nobody waited any more, when it was stopped.
       if (reading.signal.aborted) return void (reading = undefined)
-      const isOther = error instanceof ApiError && ['rewound', 'not-found'].includes(error.code)
+      const isOther =
+        error instanceof ApiError && ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code)
       if (isOther && epoch !== undefined) startOver()
       else fail(waiting.keys(), error)
     }

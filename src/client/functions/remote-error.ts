@@ -7,6 +7,7 @@ import { GleanerError } from '../errors.ts'
  * `errors`, a few of each, which are Errors like it.
  */
 export class RemoteError extends GleanerError {
+  override readonly code = 'GLEANER_REMOTE'
   /** The call's key in its job. */
   readonly task: string
   /** Its library died or hung, as opposed to: its function threw. `stack` then ends with the last of its standard error. */
@@ -51,6 +52,7 @@ function toError(error: TaskError): Error {
 /** A call was not made, because one that it depends on failed: see `cause`. */
 export class DependencyError extends GleanerError {
   override name = 'DependencyError'
+  override readonly code = 'GLEANER_DEPENDENCY'
 
   constructor(position: number, cause: unknown) {
     const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)

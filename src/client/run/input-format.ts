@@ -53,7 +53,7 @@ export function foreignFormat(head: Buffer): Foreign | undefined {
     [',', 'CSV'],
     ['\t', 'a table with tabs'],
   ] as const) {
-    if (/^[^{["\d-]|^"[^"]*"\s*,/.test(first) && first.includes(separator)) {
+    if (/^[^{["\d-]|^"(?:[^"\\]|\\.)*"\s*,/.test(first) && first.includes(separator)) {
       return { what, advice: `write a JSON object a line first, with the columns as its fields` }
     }
   }

@@ -148,6 +148,7 @@ const foreign = (path: string, line: number) =>
 /** What was written is not in the output any more: somebody removed, shortened, changed or replaced the file. */
 export class OutputLostError extends GleanerError {
   override name = 'OutputLostError'
+  override readonly code = 'GLEANER_OUTPUT_LOST'
   /** Another file is in its place, or none. */
   readonly replaced: boolean
 

@@ -210,8 +210,8 @@ const ATTEMPTS = 20
 function troubleOf(error: unknown): 'changed' | 'rewound' | 'output' | undefined {
   if (error instanceof OutputLostError) return 'output'
   if (!(error instanceof ApiError)) return undefined
-  if (error.code === 'changed') return 'changed'
-  return ['rewound', 'not-found'].includes(error.code) ? 'rewound' : undefined
+  if (error.code === 'GLEANER_INPUT_CHANGED') return 'changed'
+  return ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code) ? 'rewound' : undefined
 }
 
 const counts = ({ done, failed }: Position) => ({ done, failed, resumed: done + failed })

@@ -10,6 +10,7 @@ import { nearest } from '../../common/nearest-name.ts'
 /** A configuration file cannot be used. The message names the file, the line, the key and what would be right. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
+  readonly code = 'GLEANER_CONFIG'
 }
 
 type Tree = { [key: string]: unknown }

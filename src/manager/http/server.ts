@@ -81,12 +81,14 @@ function describe(error: FastifyError | RequestError): { status: number; body: A
     return { status: error.status, body: { error: { code: error.code, message: error.message } } }
   }
   if (error.name === 'LedgerWriteError') {
-    return { status: 507, body: { error: { code: 'ledger', message: error.message } } }
+    return { status: 507, body: { error: { code: 'GLEANER_LEDGER_WRITE', message: error.message } } }
   }
   const status = error.statusCode ?? 500
-  if (status < 500)
-    return { status, body: { error: { code: error.code || 'invalid', message: error.message } } }
-  return { status, body: { error: { code: 'internal', message: 'the manager failed; its log says more' } } }
+  if (status < 500) return { status, body: { error: { code: 'GLEANER_INVALID', message: error.message } } }
+  return {
+    status,
+    body: { error: { code: 'GLEANER_INTERNAL', message: 'the manager failed; its log says more' } },
+  }
 }
 
 /** What came in, as its schema says. @throws {RequestError} 400 that names the offending key */

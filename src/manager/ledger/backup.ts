@@ -23,7 +23,7 @@ export async function backUp(ledger: Ledger, file: string, now: number): Promise
   } catch (error) {
     await rm(file, { force: true })
     if (!isDiskTrouble(error)) throw error
-    throw new RequestError(507, 'disk', `${file}: the disk is full: choose another one`)
+    throw new RequestError(507, 'GLEANER_NO_SPACE', `${file}: the disk is full: choose another one`)
   }
 }
 

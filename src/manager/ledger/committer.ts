@@ -6,6 +6,7 @@ import { isDiskTrouble } from './database.ts'
 /** The ledger cannot be written: nothing was acknowledged. */
 export class LedgerWriteError extends Error {
   override name = 'LedgerWriteError'
+  readonly code = 'GLEANER_LEDGER_WRITE'
 }
 
 interface Write {

@@ -10,11 +10,13 @@ export interface Statements {
 /** Another process holds this ledger. */
 export class LedgerLockedError extends Error {
   override name = 'LedgerLockedError'
+  readonly code = 'GLEANER_LEDGER_LOCKED'
 }
 
 /** The ledger was written by a newer version of the program. */
 export class LedgerVersionError extends Error {
   override name = 'LedgerVersionError'
+  readonly code = 'GLEANER_LEDGER_VERSION'
 }
 
 const SQLITE_BUSY = 5

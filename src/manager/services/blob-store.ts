@@ -107,7 +107,7 @@ export class BlobStore {
       log.error({ err: error }, 'there is no room for a blob')
       throw new RequestError(
         507,
-        'disk',
+        'GLEANER_NO_SPACE',
         `${folder}: the disk is full: free some space on the manager's machine`,
       )
     }
@@ -120,7 +120,7 @@ export class BlobStore {
     const much = `large arguments and results take ${mib(this.#bytes)} MiB, and may take ${mib(maxBytes)}`
     throw new RequestError(
       507,
-      'full',
+      'GLEANER_NO_SPACE',
       `${much}: close or cancel jobs that are done with, or raise manager.blobs in factory.yaml`,
     )
   }

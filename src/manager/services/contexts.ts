@@ -255,8 +255,10 @@ export class Contexts {
         // What the user's files are like is the user's to know.
         if (!(error instanceof BundleError) && errnoOf(error) === undefined) throw error
         const message = `${file}: bundles.${key}: ${(error as Error).message}`
-        const isDisk = error instanceof BundleError && ['disk', 'no-room'].includes(error.code)
-        throw isDisk ? new RequestError(507, 'disk', message) : invalid(message)
+        const isDisk =
+          error instanceof BundleError &&
+          ['GLEANER_BUNDLE_DISK', 'GLEANER_BUNDLE_NO_ROOM'].includes(error.code)
+        throw isDisk ? new RequestError(507, 'GLEANER_NO_SPACE', message) : invalid(message)
       })
       bundles[key] = id
     }

@@ -189,7 +189,7 @@ export class Jobs {
    * Adds tasks; those that the job has already change nothing. A job that had ended goes on.
    * @param replace a task whose key the job has with another input makes way, and its result is taken back
    * @throws {RequestError} 400 for tasks that contradict each other; 409 for a job that was cancelled, a blob that is not there, or with the
-   * code `changed` for a task that would have to be replaced: the others were added
+   * code `GLEANER_INPUT_CHANGED` for a task that would have to be replaced: the others were added
    */
   async addTasks(id: number, tasks: ReceivedTasks['tasks'], replace = false): Promise<AddTasksResponse> {
     const job = this.#touch(id)
@@ -356,7 +356,7 @@ export class Jobs {
   /**
    * The job's results after a cursor. With none yet, waits until there are some, the job's state changes, or `waitMs` is over.
    * @param from the cursor, and the epoch that came with it
-   * @throws {RequestError} 409 `rewound` if the cursor is void: the results have to be read anew
+   * @throws {RequestError} 409 `GLEANER_RESULTS_REWOUND` if the cursor is void: the results have to be read anew
    */
   async results(
     id: number,
@@ -387,7 +387,7 @@ export class Jobs {
 const rewound = ({ id, name }: JobRow) =>
   new RequestError(
     409,
-    'rewound',
+    'GLEANER_RESULTS_REWOUND',
     `results of job ${id} ("${name}") were taken back, or the ledger was restored: read them from the first`,
   )
 

@@ -32,7 +32,7 @@ export function changedTasks({ id, name }: JobRow, keys: string[]): RequestError
   const more = keys.length > 1 ? ` (and ${keys.length - 1} more)` : ''
   return new RequestError(
     409,
-    'changed',
+    'GLEANER_INPUT_CHANGED',
     `job ${id} ("${name}") has task "${keys[0]}"${more} with another input: have it replaced, or give it another key`,
   )
 }

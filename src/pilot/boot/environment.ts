@@ -10,7 +10,10 @@ export function readEnvironment(env: NodeJS.ProcessEnv): PilotEnvironment {
   const set = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
   const parsed = PilotEnvironment.safeParse(set)
   if (parsed.success) return parsed.data
-  throw new PilotError('settings', `${explain(parsed.error)}: is this worker booted by pilot.sh?`)
+  throw new PilotError(
+    'GLEANER_PILOT_SETTINGS',
+    `${explain(parsed.error)}: is this worker booted by pilot.sh?`,
+  )
 }
 
 /** The manager's addresses, in the order they are to be tried. */
@@ -19,10 +22,11 @@ export function managerOrigins({ GLEANER_MANAGER }: PilotEnvironment): [string, 
   const [first, ...others] = origins.map((origin) => {
     const parsed = z.url({ protocol: /^https?$/ }).safeParse(origin)
     if (!parsed.success)
-      throw new PilotError('settings', `GLEANER_MANAGER: ${origin} is not a URL of http(s)`)
+      throw new PilotError('GLEANER_PILOT_SETTINGS', `GLEANER_MANAGER: ${origin} is not a URL of http(s)`)
     return origin
   })
-  if (first === undefined) throw new PilotError('settings', 'GLEANER_MANAGER: name at least one URL')
+  if (first === undefined)
+    throw new PilotError('GLEANER_PILOT_SETTINGS', 'GLEANER_MANAGER: name at least one URL')
   return [first, ...others]
 }
 
@@ -31,6 +35,8 @@ export async function readNamed(variable: string, path: string): Promise<string>
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
-    throw new PilotError('settings', `${variable}: ${(error as Error).message}`, { cause: error })
+    throw new PilotError('GLEANER_PILOT_SETTINGS', `${variable}: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
 }

@@ -19,7 +19,8 @@ export async function checkNode(
 ): Promise<void> {
   await makePrivateFolder(folders.cache, below(folders.cache, jobFolder)).catch((error: Error) => {
     // What cannot be made cannot be written either, which is said below.
-    if (error instanceof UnsafePathError) throw new PilotError('no-space', error.message, { cause: error })
+    if (error instanceof UnsafePathError)
+      throw new PilotError('GLEANER_PILOT_NO_SPACE', error.message, { cause: error })
   })
   for (const [use, folder] of Object.entries(folders)) {
     try {
@@ -29,12 +30,17 @@ export async function checkNode(
       await rm(probe)
     } catch (error) {
       const { message } = error as Error
-      throw new PilotError('no-space', `the ${use} folder cannot be written: ${message}`, { cause: error })
+      throw new PilotError('GLEANER_PILOT_NO_SPACE', `the ${use} folder cannot be written: ${message}`, {
+        cause: error,
+      })
     }
     const { bavail, bsize } = await statfs(folder)
     if (bavail * bsize >= LEAST_ROOM) continue
     const [free, least] = [bavail * bsize, LEAST_ROOM].map((bytes) => `${Math.floor(bytes / 2 ** 20)} MiB`)
-    throw new PilotError('no-space', `the ${use} folder ${folder} has only ${free} free, and needs ${least}`)
+    throw new PilotError(
+      'GLEANER_PILOT_NO_SPACE',
+      `the ${use} folder ${folder} has only ${free} free, and needs ${least}`,
+    )
   }
 }
 

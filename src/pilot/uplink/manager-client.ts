@@ -92,7 +92,10 @@ export function createManagerClient({
     const text = await send({ dispatcher, origin: origin(), secret }, call, (body) => body.text())
     const parsed = call.answer.safeParse(parseJson(text, parseExactly))
     if (parsed.success) return parsed.data
-    throw new PilotError('protocol', `the answer to ${call.path} is not understood: ${explain(parsed.error)}`)
+    throw new PilotError(
+      'GLEANER_PROTOCOL',
+      `the answer to ${call.path} is not understood: ${explain(parsed.error)}`,
+    )
   }
 
   async function patiently<T>(once: () => Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -104,7 +107,7 @@ export function createManagerClient({
         signal?.throwIfAborted()
         if (!(error instanceof Passing)) throw error
         if (performance.now() >= givenUpAt)
-          throw new PilotError('unreachable', error.message, { cause: error })
+          throw new PilotError('GLEANER_PILOT_UNREACHABLE', error.message, { cause: error })
         log.warn({ attempt, reason: error.message }, 'will ask the manager again')
         current++
       }
@@ -200,9 +203,9 @@ function refusal(call: Sent, status: number, text: string): Error {
     : `${call.path} was answered with status ${status}`
   const conflict = status === CONFLICT && !call.conflictIsFinal
   // A result waits until the disk has room; bytes may be too many for it.
-  if (status === NO_ROOM && call.method === 'PUT') return new PilotError('refused', message)
+  if (status === NO_ROOM && call.method === 'PUT') return new PilotError('GLEANER_PILOT_REFUSED', message)
   if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
-  return new PilotError(REFUSED.includes(status) ? 'refused' : 'protocol', message)
+  return new PilotError(REFUSED.includes(status) ? 'GLEANER_PILOT_REFUSED' : 'GLEANER_PROTOCOL', message)
 }
 
 function createDispatcher(

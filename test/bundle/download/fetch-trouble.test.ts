@@ -102,7 +102,7 @@ describe('a fetch in trouble', () => {
       const folder = path.join(temporary.folder, 'worker')
       await mkdir(folder)
       const failure = await startFetcher({ folder, bundle: id, sources }, mount).failure()
-      assert.equal(failure.code, 'disk', failure.message)
+      assert.equal(failure.code, 'GLEANER_BUNDLE_DISK', failure.message)
       assert.match(failure.message, message)
     })
   }
@@ -118,7 +118,7 @@ describe('a fetch in trouble', () => {
     const sources = () => Promise.resolve([sourceOf('manager', { url }, bundle)])
     const signal = AbortSignal.timeout(180_000)
     await assert.rejects(fetchBundle({ bundle, store, sources, log, signal, patienceMs: 1 }), {
-      code: 'not-found',
+      code: 'GLEANER_BUNDLE_NOT_FOUND',
       message: `nobody has bundle ${bundle} any more: add its context again`,
     })
   })
@@ -158,7 +158,7 @@ describe('a fetch in trouble', () => {
     const reported = fetcher.report()
     await fetcher.progress(1)
     await using store = await openStore({ folder, log })
-    await assert.rejects(store.remove(id), { code: 'in-use' })
+    await assert.rejects(store.remove(id), { code: 'GLEANER_BUNDLE_IN_USE' })
     open()
     assert.equal((await reported).totalBytes, BYTES)
     await store.remove(id)

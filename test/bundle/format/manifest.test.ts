@@ -49,7 +49,7 @@ function tryParse(bytes: Uint8Array): Manifest | undefined {
     return parseManifest(bytes)
   } catch (error) {
     assert.ok(error instanceof BundleError, String(error))
-    assert.equal(error.code, 'bad-manifest')
+    assert.equal(error.code, 'GLEANER_BUNDLE_MANIFEST')
     return undefined
   }
 }
@@ -193,7 +193,7 @@ describe('a manifest from outside', () => {
   for (const [what, [change, why]] of Object.entries(lies)) {
     test(`is refused when a file in it ${what}`, () => {
       const bytes = encode({ version: 1, kind: 'files', files: [{ ...good, ...change }] })
-      assert.throws(() => parseManifest(bytes), { code: 'bad-manifest', message: why })
+      assert.throws(() => parseManifest(bytes), { code: 'GLEANER_BUNDLE_MANIFEST', message: why })
     })
   }
 
@@ -206,13 +206,17 @@ describe('a manifest from outside', () => {
       ['a', 'a/b'],
       ['a', 'a-b', 'a/b'],
     ]) {
-      assert.throws(() => parseManifest(named(...paths)), { code: 'bad-manifest' }, paths.join(' '))
+      assert.throws(
+        () => parseManifest(named(...paths)),
+        { code: 'GLEANER_BUNDLE_MANIFEST' },
+        paths.join(' '),
+      )
     }
   })
   test('is refused when it is of no file, or a tarball of two', () => {
-    assert.throws(() => parseManifest(named()), { code: 'bad-manifest' })
+    assert.throws(() => parseManifest(named()), { code: 'GLEANER_BUNDLE_MANIFEST' })
     const two = { version: 1, kind: 'tarball', files: [good, { ...good, path: 'b' }] }
-    assert.throws(() => parseManifest(encode(two)), { code: 'bad-manifest', message: /one file/ })
+    assert.throws(() => parseManifest(encode(two)), { code: 'GLEANER_BUNDLE_MANIFEST', message: /one file/ })
   })
 })
 

@@ -125,7 +125,7 @@ describe('bad sources', () => {
       log,
       signal: AbortSignal.timeout(180_000),
     })
-    await assert.rejects(fetching, { code: 'damaged', message: /verify it there/ })
+    await assert.rejects(fetching, { code: 'GLEANER_BUNDLE_DAMAGED', message: /verify it there/ })
     assert.equal(await worker.store.isComplete(id), false)
   })
 

@@ -88,7 +88,9 @@ describe('an archive', () => {
   for (const [what, entries] of Object.entries(refused)) {
     test(`with ${what} is refused`, async () => {
       await using temporary = await temporaryFolder()
-      await assert.rejects(unpackEntries(temporary.folder, entries), { code: 'unsafe-archive' })
+      await assert.rejects(unpackEntries(temporary.folder, entries), {
+        code: 'GLEANER_BUNDLE_UNSAFE_ARCHIVE',
+      })
       for (const outside of [path.join(temporary.folder, 'in', 'out'), path.join(temporary.folder, 'out')]) {
         await assert.rejects(stat(outside), { code: 'ENOENT' })
       }
@@ -103,7 +105,7 @@ describe('an archive', () => {
     for (const bytes of [whole.subarray(0, 2000), Buffer.from('this is no archive'.repeat(100))]) {
       await writeFile(archive, bytes)
       await assert.rejects(unpack(archive, path.join(temporary.folder, 'target'), LIMITS), {
-        code: 'unsafe-archive',
+        code: 'GLEANER_BUNDLE_UNSAFE_ARCHIVE',
       })
     }
   })

@@ -135,7 +135,7 @@ describe('a job', () => {
     const other = await user<{ error: { code: string } }>(`/v1/jobs/${first.id}/tasks`, {
       tasks: [{ key: 'k3', input: 'other' }],
     })
-    assert.deepEqual([other.status, other.body.error.code], [409, 'changed'])
+    assert.deepEqual([other.status, other.body.error.code], [409, 'GLEANER_INPUT_CHANGED'])
     const worker = await HttpWorker.register(manager)
     assert.equal(await worker.workUntilIdle(), 11)
     await worker.die()

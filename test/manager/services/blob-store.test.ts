@@ -101,7 +101,7 @@ describe('blobs over HTTP', () => {
       await damage(join(folder, 'blobs', ref.sha256))
       const { status, bytes: answer } = await send('GET', path, manager.token)
       assert.equal(status, 404)
-      assert.match(answer.toString(), /"code":"not-found","message":"blob .* is not here/)
+      assert.match(answer.toString(), /"code":"GLEANER_NOT_FOUND","message":"blob .* is not here/)
       assert.deepEqual(await wanted(), [ref.sha256])
     }
     assert.equal((await send('PUT', path, manager.token, bytes)).status, 200)
@@ -147,7 +147,7 @@ describe('blobs over HTTP', () => {
     })
     const tasks = { tasks: [{ key: 'k', input: [1], blobs: [ref] }] }
     const early = await ask(manager.url, manager.token, `/v1/jobs/${job.id}/tasks`, tasks)
-    assert.deepEqual([early.status, early.body.error.code], [409, 'conflict'])
+    assert.deepEqual([early.status, early.body.error.code], [409, 'GLEANER_CONFLICT'])
     await send('PUT', path, manager.token, bytes)
     assert.equal((await ask(manager.url, manager.token, `/v1/jobs/${job.id}/tasks`, tasks)).status, 200)
     const { body } = await worker.exchange({ room: 1 })
@@ -253,7 +253,7 @@ describe('the blobs of a manager', () => {
     await put(here.blobs, blob('2b'))
     const full = {
       status: 507,
-      code: 'full',
+      code: 'GLEANER_NO_SPACE',
       message: /close or cancel jobs .* manager\.blobs in factory\.yaml/,
     }
     await assert.rejects(put(here.blobs, blob('x')), full)

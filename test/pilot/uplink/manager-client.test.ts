@@ -67,7 +67,10 @@ describe('the way to the manager', () => {
 
   test('gives up when its patience is at its end, and says what is wrong', async () => {
     await using client = linkTo('http://127.0.0.1:1', { patienceMs: 300 })
-    await assert.rejects(client.call(call), isError('unreachable', /127\.0\.0\.1:1 .*ECONNREFUSED/))
+    await assert.rejects(
+      client.call(call),
+      isError('GLEANER_PILOT_UNREACHABLE', /127\.0\.0\.1:1 .*ECONNREFUSED/),
+    )
   })
 
   test('does not insist where it is refused', async () => {
@@ -77,7 +80,7 @@ describe('the way to the manager', () => {
       response.writeHead(410).end('{"error":{"code":"revoked","message":"this session has ended"}}')
     })
     await using client = linkTo(server.url)
-    await assert.rejects(client.call(call), isError('refused', /this session has ended/))
+    await assert.rejects(client.call(call), isError('GLEANER_PILOT_REFUSED', /this session has ended/))
     assert.equal(requests, 1)
   })
 
@@ -88,14 +91,14 @@ describe('the way to the manager', () => {
     await using client = linkTo(server.url)
     await assert.rejects(
       client.call({ ...call, conflictIsFinal: true }),
-      isError('refused', /token is spent/),
+      isError('GLEANER_PILOT_REFUSED', /token is spent/),
     )
   })
 
   test('does not go on with a manager that it does not understand', async () => {
     using server = await serve((_request, response) => response.end('{"m":5}'))
     await using client = linkTo(server.url)
-    await assert.rejects(client.call(call), isError('protocol', /n: /))
+    await assert.rejects(client.call(call), isError('GLEANER_PROTOCOL', /n: /))
   })
 
   test('stops when it is told to, also between two tries', async () => {
@@ -119,9 +122,9 @@ describe('the way to the manager', () => {
       await using client = linkTo(url, { certificate: mine.cert })
       assert.deepEqual(await client.call(call), { n: 5 })
       await using wrong = linkTo(url, { certificate: other.cert, patienceMs: 0 })
-      await assert.rejects(wrong.call(call), isError('unreachable'))
+      await assert.rejects(wrong.call(call), isError('GLEANER_PILOT_UNREACHABLE'))
       await using none = linkTo(url, { patienceMs: 0 })
-      await assert.rejects(none.call(call), isError('unreachable'))
+      await assert.rejects(none.call(call), isError('GLEANER_PILOT_UNREACHABLE'))
     } finally {
       server.closeAllConnections()
       server.close()

@@ -2,23 +2,31 @@
 
 
 class GleanerError(Exception):
-    """Something the user can act on."""
+    """Something the user can act on. `code`: stable, one of those that docs/errors.md explains."""
+
+    code = "GLEANER_INTERNAL"
 
 
 class InputError(GleanerError, ValueError):
     """What was given is wrong: a bad option, a name nobody knows, what cannot be pickled. Nothing was submitted for it."""
 
+    code = "GLEANER_BAD_INPUT"
+
 
 class NotRunningError(GleanerError):
     """No factory runs on this state folder."""
+
+    code = "GLEANER_NOT_RUNNING"
 
 
 class UnreachableError(GleanerError):
     """The manager could not be reached, or was too busy to answer, for as long as the client was told to keep trying."""
 
+    code = "GLEANER_UNREACHABLE"
+
 
 class ApiError(GleanerError):
-    """The manager refused the request. `status`: of HTTP. `code`: its word for what is wrong, such as "not-found"."""
+    """The manager refused the request. `status`: of HTTP. `code`: the manager's, such as "GLEANER_NOT_FOUND"."""
 
     def __init__(self, status, code, message):
         super().__init__(message)
@@ -32,17 +40,25 @@ class ApiError(GleanerError):
 class ProtocolError(GleanerError):
     """Something that is not a manager of this version answered, or a value came that cannot be read here."""
 
+    code = "GLEANER_PROTOCOL"
+
 
 class JobStuckError(GleanerError):
     """Nothing more of the job can run as things are, e.g. because its context cannot be set up."""
+
+    code = "GLEANER_JOB_STUCK"
 
 
 class DependencyError(GleanerError):
     """A call was not made, because one that it depends on failed: see `__cause__`."""
 
+    code = "GLEANER_DEPENDENCY"
+
 
 class RemoteError(GleanerError):
     """A call failed where it ran, and its exception cannot be rebuilt here; `remote` says more."""
+
+    code = "GLEANER_REMOTE"
 
     def __init__(self, name, message, remote):
         super().__init__("%s: %s" % (name, message))

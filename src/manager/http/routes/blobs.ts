@@ -36,9 +36,12 @@ export function blobRoutes(scope: FastifyInstance, { blobs, path, authorise }: B
 
 /** The size of a body, before it comes. @throws {RequestError} 411, 413 or 415 */
 function lengthOf({ headers }: FastifyRequest): number {
-  if (headers['content-type'] !== BINARY) throw new RequestError(415, 'invalid', `the body must be ${BINARY}`)
+  if (headers['content-type'] !== BINARY)
+    throw new RequestError(415, 'GLEANER_INVALID', `the body must be ${BINARY}`)
   const bytes = Number(headers['content-length'] ?? 0)
-  if (bytes === 0) throw new RequestError(411, 'invalid', 'say the length of the body, which must not be 0')
-  if (bytes > limits.blob) throw new RequestError(413, 'too-large', `a blob has ${limits.blob} bytes at most`)
+  if (bytes === 0)
+    throw new RequestError(411, 'GLEANER_INVALID', 'say the length of the body, which must not be 0')
+  if (bytes > limits.blob)
+    throw new RequestError(413, 'GLEANER_TOO_LARGE', `a blob has ${limits.blob} bytes at most`)
   return bytes
 }
