@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Config, HtcondorSiteConfig, SiteConfig, SlurmSiteConfig } from './config/config.ts'
+import type { BatchSiteConfig, Config, SiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
 import type { SiteControl } from '../core/site-control.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
@@ -10,7 +10,7 @@ import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
 import { slurm } from './sites/slurm.ts'
 import { type Boot, submissionsFolder } from './submissions/submission.ts'
-import { shellTransport } from './transports/shell.ts'
+import { type Transports, openTransports } from './transports/open-transports.ts'
 
 export type FactoryOptions = Boot & {
   config: Config
@@ -32,11 +32,12 @@ export type Factory = SiteControl & {
 
 /** Starts to keep pilots at all sites. Those of an earlier run that are still in the queues are found and kept. */
 export function startFactory({ config, registry, stateFolder, log, ...boot }: FactoryOptions): Factory {
+  const transports = openTransports(stateFolder)
   const loops = config.sites.map(
     (site) =>
       new SiteLoop({
         config: site,
-        site: (onChange) => makeSite(site, registry.factoryId, stateFolder, onChange),
+        site: (onChange) => makeSite(site, registry.factoryId, stateFolder, transports, onChange),
         siteFolder: submissionsFolder(stateFolder, site.name),
         registry,
         boot,
@@ -55,6 +56,7 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
     wake: () => loops.forEach((loop) => loop.wake()),
     async stop(options) {
       const results = await Promise.allSettled(loops.map((loop) => loop.stop(options)))
+      transports[Symbol.dispose]()
       const errors = results.flatMap((result) =>
         result.status === 'rejected' ? [result.reason as Error] : [],
       )
@@ -68,12 +70,12 @@ export function makeSite(
   config: SiteConfig,
   factoryId: string,
   stateFolder: string,
+  transports: Transports,
   onChange: () => void,
 ): Site {
   const siteFolder = submissionsFolder(stateFolder, config.name)
-  function batch<C extends HtcondorSiteConfig | SlurmSiteConfig>(kind: BatchKind<C>, config: C): Site {
-    const transport = shellTransport({ kept: kind.environment, set: config.commandEnvironment })
-    return batchSite(kind, config, factoryId, siteFolder, transport)
+  function batch<C extends BatchSiteConfig>(kind: BatchKind<C>, config: C): Site {
+    return batchSite(kind, config, factoryId, siteFolder, transports.of(config, kind.environment, factoryId))
   }
   switch (config.kind) {
     case 'local':

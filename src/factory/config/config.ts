@@ -107,6 +107,29 @@ const options = z
     z.union([Line, z.number(), z.literal(true)]),
   )
   .default({})
+/** `[USER@]HOST[:PORT]`, where HOST may be an alias of ssh_config. A dash in front would be an option. */
+const SshTarget = z
+  .string()
+  .max(500)
+  .regex(
+    /^([^\s@-][^\s@]*@)?(\[[\da-fA-F:.]+\]|[^\s@:[\]-][^\s@:[\]]*)(:\d{1,5})?$/,
+    'expected [USER@]HOST[:PORT]',
+  )
+
+/** How a batch system's commands and files are reached. Default: on this machine. */
+const transport = z
+  .strictObject({
+    /** The submit node; or several that stand for each other, of which another is tried when one does not answer. */
+    ssh: z.union([SshTarget, z.array(SshTarget).min(1).max(64)]),
+    /** In place of `~/.ssh/config` and `/etc/ssh/ssh_config`. */
+    config: Line.optional(),
+    /** Folder on the submit node for submissions and the runtime; nodes of Slurm must see it. `$NAME` is expanded there. */
+    folder: Line.default('~/.gleaner-remote'),
+    /** Only over a connection that a person has opened by `factory login`. */
+    login: z.boolean().default(false),
+  })
+  .optional()
+
 /** What the names of jobs begin with. */
 const jobName = z
   .string()
@@ -133,6 +156,7 @@ const htcondor = z.strictObject({
   attributes: z.record(z.string().regex(/^[A-Za-z_]\w*$/, 'not a ClassAd attribute name'), Line).default({}),
   options,
   jobName,
+  transport,
   /** Lines for the submit file, as they are. */
   extraLines: z.array(Line).default([]),
 })
@@ -149,6 +173,7 @@ const slurm = z.strictObject({
   requeue: z.boolean().default(true),
   options,
   jobName,
+  transport,
   /** Lines for the job script, as they are, e.g. `#SBATCH --exclusive`. */
   extraLines: z.array(Line).default([]),
 })
@@ -210,7 +235,9 @@ type Sited<T> = T & { name: string; max: number }
 export type LocalSiteConfig = Sited<z.infer<typeof local>>
 export type HtcondorSiteConfig = Sited<z.infer<typeof htcondor>>
 export type SlurmSiteConfig = Sited<z.infer<typeof slurm>>
-export type SiteConfig = LocalSiteConfig | HtcondorSiteConfig | SlurmSiteConfig
+/** Sites whose batch systems are asked by commands. */
+export type BatchSiteConfig = HtcondorSiteConfig | SlurmSiteConfig
+export type SiteConfig = LocalSiteConfig | BatchSiteConfig
 
 /** The configuration in force: all layers merged, defaults filled in, sites that are not enabled left out. */
 export type Config = Omit<z.infer<typeof ConfigFile>, 'sites'> & { sites: SiteConfig[] }

@@ -63,7 +63,12 @@ function withPaths(tree: Tree, folder: string): Tree {
   const copy = structuredClone(tree)
   if (Array.isArray(copy['contexts'])) copy['contexts'] = copy['contexts'].map(fix)
   for (const site of Object.values(isTree(copy['sites']) ? copy['sites'] : {}))
-    if (isTree(site) && site['template'] !== undefined) site['template'] = fix(site['template'])
+    if (isTree(site)) {
+      if (site['template'] !== undefined) site['template'] = fix(site['template'])
+      const { transport } = site
+      if (isTree(transport) && transport['config'] !== undefined)
+        transport['config'] = fix(transport['config'])
+    }
   return copy
 }
 

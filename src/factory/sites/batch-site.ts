@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import { type HtcondorSiteConfig, type SlurmSiteConfig, templateVariables } from '../config/config.ts'
+import { type BatchSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, readSubmissions } from '../submissions/submission.ts'
 import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
-import type { CommandResult, Transport } from '../transports/transport.ts'
+import { type CommandResult, NotStartedError, type Transport } from '../transports/transport.ts'
 import { type BatchKind, oneLine, withOptions } from './batch-kind.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
@@ -10,7 +10,7 @@ import { type Job, type Site, SubmitRefused } from './site.ts'
 const REMOVED_AT_ONCE = 1000
 
 /** A site whose batch system is asked by commands. */
-export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
+export function batchSite<Config extends BatchSiteConfig>(
   kind: BatchKind<Config>,
   config: Config,
   factoryId: string,
@@ -79,7 +79,9 @@ export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
 
     async submit(submission, signal) {
       const { folder, pilots } = submission
-      const result = await transport.run(command(submission), { cwd: folder, signal })
+      const result = await transport
+        .run(command(submission), { cwd: folder, signal })
+        .catch(refuseIfNotStarted)
       if (result.code !== 0) throw await failure(result, pilots.length, signal)
       const jobIds = kind.jobIds(result.stdout, pilots.length)
       if (!jobIds)
@@ -108,6 +110,11 @@ export function batchSite<Config extends HtcondorSiteConfig | SlurmSiteConfig>(
       if (problems.length > 0) throw new Error(problems.join('; '))
     },
   }
+}
+
+function refuseIfNotStarted(error: unknown): never {
+  if (error instanceof NotStartedError) throw new SubmitRefused(error.message, { cause: error })
+  throw error
 }
 
 function succeed(result: CommandResult): CommandResult {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { ConfigError } from '../config/load-config.ts'
 import type { Config, SiteConfig } from '../config/config.ts'
 import { makeSite } from '../factory.ts'
+import { openTransports } from '../transports/open-transports.ts'
 import { type Boot, submissionFiles, submissionsFolder, writeSubmission } from './submission.ts'
 
 /** Longest that a site may take to answer, milliseconds. */
@@ -28,8 +29,9 @@ export async function dryRun(
 ): Promise<DryRun> {
   const site = siteOf(config, siteName)
   const pilots = Array.from({ length: count }, (_, index) => `p${index + 1}`)
+  using transports = openTransports(stateFolder)
   const record = `${submissionsFolder(stateFolder, siteName)}/dry-run`
-  const batch = makeSite(site, 'dry-run', stateFolder, () => {})
+  const batch = makeSite(site, 'dry-run', stateFolder, transports, () => {})
   const folder = await batch.files.folderFor(record, AbortSignal.timeout(LIMIT))
   const submission = { id: 'dry-run', record, folder, pilots, avoidNodes: [] }
   const files = submissionFiles(submission, site, boot, batch.render(submission))
@@ -48,9 +50,10 @@ export async function checkSite(
   boot: Boot,
 ): Promise<{ accepted: boolean; said: string }> {
   const site = siteOf(config, siteName)
+  using transports = openTransports(stateFolder)
   const record = await mkdtemp(join(stateFolder, 'check-'))
   const signal = AbortSignal.timeout(LIMIT)
-  const batch = makeSite(site, 'check', stateFolder, () => {})
+  const batch = makeSite(site, 'check', stateFolder, transports, () => {})
   const folder = await batch.files.folderFor(record, signal)
   try {
     const submission = { id: 'check', record, folder, pilots: ['p1'], avoidNodes: [] }

@@ -3,7 +3,7 @@
  * else stays behind: `SBATCH_ACCOUNT`, `SQUEUE_PARTITION` or `_CONDOR_…` would change what a command means against the
  * configuration, and an outer job's variables, `NODE_OPTIONS` or a secret would travel on into the pilots.
  */
-const KEPT = [
+export const KEPT_VARIABLES = [
   'PATH',
   'HOME',
   'USER',
@@ -26,7 +26,7 @@ export function commandEnvironment(
   kept: readonly string[] = [],
   set: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
-  const inherited = [...KEPT, ...kept].flatMap((name): [string, string][] => {
+  const inherited = [...KEPT_VARIABLES, ...kept].flatMap((name): [string, string][] => {
     const value = env[name]
     return value === undefined ? [] : [[name, value]]
   })

@@ -39,5 +39,10 @@ export interface JobFiles {
 export const OUTPUT_MAX = 32 << 20
 
 export class TransportError extends Error {
-  override readonly name = 'TransportError'
+  override readonly name: string = 'TransportError'
+}
+
+/** What was to be run has not been started, and will not be. */
+export class NotStartedError extends TransportError {
+  override readonly name: string = 'NotStartedError'
 }

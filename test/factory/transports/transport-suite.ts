@@ -66,17 +66,22 @@ export function describeTransport(name: string, harness: () => Harness): void {
       assert.deepEqual(await run(['cat']), { code: 0, stdout: '', stderr: '' })
     })
 
-    test('gives up a command that takes too long', async () => {
-      const started = join(harness().folder, 'started')
+    test('gives up a command that takes too long, with all that it started', async () => {
+      const pidFile = join(harness().folder, 'pid')
+      const script = 'sleep 1000 & echo $! >"$1.new"; mv "$1.new" "$1"; wait'
       const giveUp = new AbortController()
-      const command = ['/bin/sh', '-c', 'echo yes > "$1"; sleep 1000', 'sh', started]
+      const command = ['/bin/sh', '-c', script, 'sh', pidFile]
       const running = harness().transport.run(command, { signal: giveUp.signal })
-      await eventually('it runs', () => existsSync(started))
+      await eventually('it runs', () => existsSync(pidFile))
+      const pid = (await readFile(pidFile, 'utf8')).trim()
       giveUp.abort()
       await assert.rejects(
         running,
         (error) => error instanceof TransportError && /took too long/.test(error.message),
       )
+      // Gone, or a zombie that nothing waits for.
+      const state = () => readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '1 (sleep) Z')
+      await eventually('the child is gone', async () => (await state()).includes(') Z'))
     })
 
     test('says so when a command says more than fits', async () => {
