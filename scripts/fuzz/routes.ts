@@ -62,6 +62,21 @@ export function routes(known: Known): Route[] {
   const error = { name: 'Error', message: 'm', stack: 's', cause: { name: 'Error', message: 'c' } }
   return [
     { method: 'GET', path: '/v1/status', token: 'user' },
+    {
+      method: 'GET',
+      path: '/v1/events',
+      token: 'user',
+      badQueries: [
+        'after=-1',
+        'limit=0',
+        'limit=10001',
+        'type=',
+        'type=sample,x',
+        'job=x',
+        'site=%2f',
+        'waitMs=60001',
+      ],
+    },
     { method: 'GET', path: '/v1/contexts', token: 'user' },
     post('/v1/contexts', AddContextRequest, { path: '/nowhere/context.yaml' }),
     post('/v1/contexts/upload', UploadContextRequest, {

@@ -4,6 +4,7 @@ import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
 import { addErrors } from './commands/errors.ts'
+import { addEvents } from './commands/events.ts'
 import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
@@ -70,6 +71,7 @@ function createProgram(): Command {
     addErrors,
     addExplain,
     addSites,
+    addEvents,
     addLogs,
     addRetry,
     addCancel,

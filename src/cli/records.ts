@@ -6,6 +6,8 @@ import {
   InputError,
   latestRun,
   NotRunningError,
+  type EventsOptions,
+  type EventsResponse,
   type JobErrors,
   type JobInfo,
   type ResultRow,
@@ -19,6 +21,8 @@ export interface Records extends AsyncDisposable {
   results(job: number): AsyncIterable<ResultRow> | Iterable<ResultRow>
   errors(job: number): Promise<JobErrors>
   log(job: number, key: string): Promise<TaskLog>
+  /** A page of what happened. */
+  events(options: Omit<EventsOptions, 'waitMs'> & { limit: number }): Promise<EventsResponse>
 }
 
 /** The records of a command's state folder. @throws NotRunningError if neither a factory nor a ledger is there */
@@ -31,6 +35,7 @@ export async function openRecords(command: Command): Promise<Records> {
       results: (job) => presentResults(client.job(job).pages({ waitMs: 0 })),
       errors: (job) => client.job(job).errors(),
       log: (job, key) => client.job(job).log(key),
+      events: (options) => client.events(options),
       [Symbol.asyncDispose]: () => client.close(),
     }
   } catch (error) {

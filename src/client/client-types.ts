@@ -7,6 +7,7 @@ import type {
   Status,
 } from '../protocol/client.ts'
 import type { SiteExplanation } from '../protocol/explanation.ts'
+import type { EventsResponse, EventType } from '../protocol/events.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'
@@ -28,6 +29,22 @@ export interface ConnectOptions {
   onRetry?: (error: UnreachableError) => void
 }
 
+/** Which events to read. */
+export interface EventsOptions extends CallOptions {
+  /** Those after this cursor. Default: from the oldest. */
+  after?: number | undefined
+  /** In place of `after`: the last so many. */
+  last?: number | undefined
+  /** Most events in the answer. Default: 1,000. */
+  limit?: number
+  /** Only those that name this job, this site, or are of one of these types. */
+  job?: number | undefined
+  site?: string | undefined
+  types?: readonly EventType[] | undefined
+  /** How long to wait for the next event if there is none, milliseconds. Default: not at all. */
+  waitMs?: number
+}
+
 export interface AddContextOptions extends CallOptions {
   /** It goes, with its files, when no job has needed it for so long, milliseconds. Default: it stays. */
   keepMs?: number
@@ -44,6 +61,8 @@ export interface Client extends AsyncDisposable {
   job(id: number): Job
   jobs(options?: CallOptions): Promise<JobInfo[]>
   status(options?: CallOptions): Promise<Status>
+  /** A page of what happened, oldest first; its `cursor` is where the next one begins. */
+  events(options?: EventsOptions): Promise<EventsResponse>
   /**
    * Opens a module of the application's own, whose functions then run on workers. It is bundled with all it imports, and
    * registered, when the first call is made.

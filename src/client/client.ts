@@ -9,6 +9,7 @@ import {
   type AddContextRequest,
   type BackupRequest,
 } from '../protocol/client.ts'
+import { EventsResponse } from '../protocol/events.ts'
 import { ContextSpec } from '../protocol/context.ts'
 import { SiteExplanation } from '../protocol/explanation.ts'
 import type { Client, ConnectOptions } from './client-types.ts'
@@ -21,6 +22,8 @@ import { createHttpClient, type CallOptions } from './http-client.ts'
 
 export type { AddContextOptions, Client, ConnectOptions } from './client-types.ts'
 
+/** Longest wait for the beginning of a page of events that are there, milliseconds. */
+const EVENTS_MS = 30_000
 const PATIENCE_MS = 5 * 60_000
 /** Packing a bundle or copying a ledger of tens of gigabytes takes this long at worst, milliseconds. */
 const PACKING_MS = 60 * 60_000
@@ -64,6 +67,19 @@ export function connect({
     },
     status: ({ signal } = {}) =>
       transport.call({ method: 'GET', path: '/v1/status', answer: Status, signal }),
+    events({ signal, types, ...options } = {}) {
+      const query = new URLSearchParams()
+      for (const [key, value] of Object.entries({ ...options, type: types?.join() }))
+        if (value !== undefined) query.set(key, String(value))
+      const timeoutMs = EVENTS_MS + (options.waitMs ?? 0)
+      return transport.call({
+        method: 'GET',
+        path: `/v1/events?${query.toString()}`,
+        answer: EventsResponse,
+        timeoutMs,
+        signal,
+      })
+    },
     async contexts({ signal } = {}) {
       const answer = ContextsResponse
       return (await transport.call({ method: 'GET', path: '/v1/contexts', answer, signal })).contexts

@@ -4,6 +4,8 @@
  * @packageDocumentation
  */
 export { connect, type AddContextOptions, type Client, type ConnectOptions } from './client.ts'
+export type { EventsOptions } from './client-types.ts'
+export type { EventsResponse, EventType, FactoryEvent } from '../protocol/events.ts'
 export { TaskFuture, type TaskProgress, type TaskState } from './functions/task-future.ts'
 export type { MapOptions, Mapped, MapProgress, MapResults } from './functions/map-items.ts'
 export { DependencyError, RemoteError } from './functions/remote-error.ts'

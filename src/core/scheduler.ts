@@ -36,7 +36,7 @@ import { isAnyQueued } from './scheduler/task-queues.ts'
 import { busySince, inHand, standingOf } from './scheduler/worker-view.ts'
 
 export type { NewJob } from './scheduler/events.ts'
-export type { Action, Grant, Reply, SchedulerConfig, WorkerInfo } from './scheduler/state.ts'
+export type { Action, Grant, Reply, SchedulerConfig, WorkerGone, WorkerInfo } from './scheduler/state.ts'
 
 /** A worker as others see it. Times are milliseconds on the manager's clock. */
 export interface WorkerView {

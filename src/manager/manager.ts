@@ -20,6 +20,7 @@ import { Contexts } from './services/contexts.ts'
 import { Dispatcher } from './services/dispatcher.ts'
 import { Explanations } from './services/explanations.ts'
 import { Jobs } from './services/jobs.ts'
+import { recordEvents } from './services/events/record-events.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
 import { Pilots } from './services/pilots.ts'
@@ -27,6 +28,7 @@ import { TaskParts } from './services/task-parts.ts'
 import { TaskProgress } from './services/task-progress.ts'
 import { blobRoutes } from './http/routes/blobs.ts'
 import { clientRoutes, userOnly } from './http/routes/clients.ts'
+import { eventRoutes } from './http/routes/events.ts'
 import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
 import { siteRoutes } from './http/routes/sites.ts'
 import { createServer } from './http/server.ts'
@@ -144,10 +146,21 @@ async function startOn(
   const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
   const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })
+  const events = recordEvents({
+    ledger,
+    dispatcher,
+    pilots,
+    jobs,
+    contexts,
+    sites: () => board.sites.status(),
+    version: options.version,
+    log,
+  })
   const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
 
   const server = createServer(log, tls)
+  opened.defer(() => events.close())
   opened.defer(() => server.close())
   // Before the server, which waits for its open requests.
   opened.defer(() => dispatcher.close())
@@ -177,10 +190,16 @@ async function startOn(
       idleMs: options.idleMs ?? managerDefaults.idleMs,
       contextMode: options.contextMode ?? managerDefaults.contextMode,
     }
-    workerRoutes(scope, { dispatcher, pilots, contexts, board, progress, parts, peers, runtime, terms })
+    const { activity } = events
+    const heard = { board, progress, parts, peers, activity }
+    workerRoutes(scope, { dispatcher, pilots, contexts, ...heard, runtime, terms })
     done()
   })
 
+  await server.register((scope, _options, done) => {
+    eventRoutes(scope, { feed: events.feed, authorise: userOnly(user) })
+    done()
+  })
   await server.register((scope, _options, done) => {
     blobRoutes(scope, { blobs, path: '/v1/blobs', authorise: userOnly(user) })
     done()

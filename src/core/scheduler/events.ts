@@ -17,6 +17,7 @@ import {
   contextOf,
   isLoadedOn,
   type Job,
+  type Leaving,
   type SchedulerState,
   type Worker,
   type WorkerInfo,
@@ -159,6 +160,7 @@ export function join(state: SchedulerState, info: WorkerInfo, now: number): void
     heardAt: now,
     draining: false,
     leaving: false,
+    handedBack: new Map(),
     rate: 0,
     done: 0,
     failures: 0,
@@ -200,18 +202,18 @@ export function exchange(
   worker.heardAt = now
   delete worker.suspectSince
   const waiting = state.counts.requeued
+  if (request.leaving) worker.leaving = true
   // The results of a repeated request were taken in the first time.
   if (!repeated) for (const result of request.results) settleOutcome(state, worker, result, now, actions)
   reconcileLeases(state, worker, request.leases)
   noteContexts(state, worker, request, now, actions)
   worker.want = new Map(request.want.map(({ context, tasks }) => [context, tasks]))
   worker.least = new Map(request.want.map(({ context, least = 0 }) => [context, least]))
-  if (request.leaving) worker.leaving = true
   worker.parkedUntil = request.leaving ? now : now + request.waitMs
   replyTo(state, worker, now, actions)
   if (worker.leaving && worker.leases.size === 0) {
     if (request.leaving === 'eviction' || request.leaving === 'walltime') state.counts.evictions++
-    dismiss(state, worker, 'left', now, actions)
+    dismiss(state, worker, 'left', now, actions, request.leaving)
   } else if (state.counts.requeued > waiting) offerWork(state, now, actions)
   tellOvertaken(state, now, actions)
   return actions
@@ -372,13 +374,28 @@ function dismiss(
   reason: 'lost' | 'left',
   now: number,
   actions: Action[],
+  leaving?: Leaving,
 ): void {
+  const attempts = worker.handedBack
   let requeued = 0
-  for (const lease of [...worker.leases.values()]) requeued += revokeLease(state, lease)
+  for (const lease of [...worker.leases.values()]) {
+    const tasks = revokeLease(state, lease)
+    requeued += tasks
+    if (tasks > 0) attempts.set(lease.job.id, (attempts.get(lease.job.id) ?? 0) + tasks)
+  }
   setReady(state, worker, [], 0)
   setLevels(state, worker, new Map())
   assign(state, worker, [], now)
   state.workers.delete(worker.id)
-  actions.push({ type: 'worker-gone', worker: worker.id, reason, requeued })
+  const isThere = worker.suspectSince === undefined && worker.parkedUntil !== undefined
+  actions.push({
+    type: 'worker-gone',
+    worker: worker.id,
+    reason,
+    ...(leaving && { leaving }),
+    requeued,
+    attempts: [...attempts].map(([job, tasks]) => ({ job, tasks })),
+    goneAt: isThere ? now : (worker.suspectSince ?? worker.heardAt),
+  })
   if (requeued > 0) offerWork(state, now, actions)
 }

@@ -1,6 +1,6 @@
 import type { Level } from '../../protocol/context.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
-import type { ExchangeResponse } from '../../protocol/worker.ts'
+import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import type { RangeSet } from './range-set.ts'
 
 /** Times are milliseconds on the manager's clock; durations milliseconds. */
@@ -125,6 +125,8 @@ export interface Worker extends WorkerInfo {
   suspectSince?: number
   draining: boolean
   leaving: boolean
+  /** Tasks that it gave back unfinished since it began to leave, by job. */
+  handedBack: Map<number, number>
   rate: number
   done: number
   /** Failures since it last finished a task, and how often another worker then finished what it had failed. */
@@ -159,6 +161,9 @@ export interface Worker extends WorkerInfo {
   again: string[]
 }
 
+/** Why a worker leaves. */
+export type Leaving = NonNullable<ExchangeRequest['leaving']>
+
 /** A lease on its way out: the shell adds the tasks' inputs. */
 export interface Grant {
   lease: number
@@ -170,6 +175,20 @@ export interface Grant {
 
 export type Reply = Omit<ExchangeResponse, 'leases'> & { leases: Grant[] }
 
+/** A worker was taken out. */
+export interface WorkerGone {
+  type: 'worker-gone'
+  worker: string
+  reason: 'lost' | 'left'
+  /** Why it left, in its own words. */
+  leaving?: Leaving
+  requeued: number
+  /** Tasks that it did not end, by job: those that were queued again now, and those that it gave back since it began to leave. */
+  attempts: { job: number; tasks: number }[]
+  /** When it was there for the last time, as far as is known. */
+  goneAt: number
+}
+
 /** What the shell must do, in order. */
 export type Action =
   /** Answer the worker's open request. */
@@ -177,7 +196,7 @@ export type Action =
   /** Write down a task's final outcome; acknowledge it only when it is on disk. */
   | { type: 'record'; job: number; result: AnyTaskResult; worker: string }
   | { type: 'job-finished'; job: number }
-  | { type: 'worker-gone'; worker: string; reason: 'lost' | 'left'; requeued: number }
+  | WorkerGone
   | { type: 'context-broken'; context: string; error: TaskError }
   | { type: 'black-hole'; worker: string; node: string; failures: number }
 

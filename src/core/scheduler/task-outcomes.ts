@@ -33,8 +33,14 @@ export function settleOutcome(
   }
   const lease = leasesOf(state, result.task).find(({ id }) => id === result.lease)
   if (lease?.worker !== worker.id) return
-  if (result.outcome.status === 'returned') giveUp(state, lease, result.task)
+  if (result.outcome.status === 'returned') handBack(state, worker, lease, result.task)
   else charge(state, worker, lease, result, now, actions)
+}
+
+function handBack(state: SchedulerState, worker: Worker, lease: LeaseRecord, task: number): void {
+  const { id } = lease.job
+  if (giveUp(state, lease, task) && worker.leaving)
+    worker.handedBack.set(id, (worker.handedBack.get(id) ?? 0) + 1)
 }
 
 /** The leases under which a task runs: none, one, or two. */

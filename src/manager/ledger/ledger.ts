@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { Epochs } from './epochs.ts'
+import { EventLog } from './event-log.ts'
 import { JobStore } from './job-store.ts'
 import { PilotStore } from './pilot-store.ts'
 import { ResultStore } from './result-store.ts'
@@ -7,7 +8,7 @@ import { Tables } from './tables.ts'
 import { TaskStore } from './task-store.ts'
 
 /**
- * The account of everything that must not be lost: jobs, tasks, results, pilots; contexts and blobs are in files beside. One
+ * The account of everything that must not be lost: jobs, tasks, results, pilots, events; contexts and blobs are in files beside. One
  * store for each, over the same tables and the same groups of writes.
  */
 export class Ledger extends Tables {
@@ -16,6 +17,7 @@ export class Ledger extends Tables {
   readonly results: ResultStore
   readonly pilots: PilotStore
   readonly epochs: Epochs
+  readonly events: EventLog
 
   /** @throws {LedgerLockedError} {@link LedgerVersionError} */
   constructor(file: string, log: Logger) {
@@ -25,6 +27,12 @@ export class Ledger extends Tables {
     this.results = new ResultStore(this)
     this.pilots = new PilotStore(this)
     this.epochs = new Epochs(this)
+    this.events = new EventLog(this)
+  }
+
+  protected override undone(): void {
+    super.undone()
+    this.events.forget()
   }
 
   /** The number of this start of the manager, from 1: each has fencing numbers of its own. */

@@ -109,4 +109,17 @@ export const migrations: string[] = [
   -- 1 if the key is the text of a number, 0 if not; null in tasks from before inputs kept the texts of their numbers.
   ALTER TABLE tasks ADD COLUMN numeric INTEGER;
   `,
+  `
+  -- What happened, in the order in which it came; the oldest are thinned out. A number is never used twice.
+  CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    job INTEGER,
+    site TEXT,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX job_events ON events (job) WHERE job IS NOT NULL;
+  CREATE INDEX site_events ON events (site) WHERE site IS NOT NULL;
+  `,
 ]

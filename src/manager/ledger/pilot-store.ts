@@ -59,28 +59,27 @@ export class PilotStore {
     )
   }
 
-  /** Notes which batch job runs each pilot. */
-  submitted(pilots: readonly { id: number; jobId: string }[], now: number): void {
-    this.#tables.transaction(() => {
-      for (const { id, jobId } of pilots)
-        this.#tables
-          .sql('UPDATE pilots SET job_id = ?, submitted_at = coalesce(submitted_at, ?) WHERE id = ?')
-          .run(jobId, now, id)
-    })
+  /**
+   * Notes which batch job runs each pilot.
+   * @returns their sites
+   */
+  submitted(pilots: readonly { id: number; jobId: string }[], now: number): Map<number, string> {
+    const update = this.#tables.sql(
+      'UPDATE pilots SET job_id = ?, submitted_at = coalesce(submitted_at, ?) WHERE id = ? RETURNING id, site',
+    )
+    return this.#tables.transaction(() =>
+      toSites(pilots.flatMap(({ id, jobId }) => update.all(jobId, now, id))),
+    )
   }
 
-  /** @returns how many of these had not ended before */
-  end(pilots: readonly { id: number; reason: string }[], now: number): number {
-    return this.#tables.transaction(() => {
-      let ended = 0
-      for (const { id, reason } of pilots)
-        ended += Number(
-          this.#tables
-            .sql('UPDATE pilots SET ended_at = ?, end_reason = ? WHERE id = ? AND ended_at IS NULL')
-            .run(now, reason.slice(0, 1000), id).changes,
-        )
-      return ended
-    })
+  /** @returns the sites of those that had not ended before */
+  end(pilots: readonly { id: number; reason: string }[], now: number): Map<number, string> {
+    const update = this.#tables.sql(
+      'UPDATE pilots SET ended_at = ?, end_reason = ? WHERE id = ? AND ended_at IS NULL RETURNING id, site',
+    )
+    return this.#tables.transaction(() =>
+      toSites(pilots.flatMap(({ id, reason }) => update.all(now, reason.slice(0, 1000), id))),
+    )
   }
 
   /** How many have not ended. */
@@ -122,23 +121,26 @@ export class PilotStore {
       .all() as unknown as WorkerRow[]
   }
 
-  /** A pilot's worker registered, at the given start of the pilot's job. */
+  /** A pilot's worker registered, at the given start of the pilot's job; tells when the pilot was submitted, too. */
   register(
     worker: { pilot: number; restarts: number; info: string; now: number },
     makeToken: MakeToken,
-  ): { id: number; token: string; hash: Uint8Array } {
+  ): { id: number; token: string; hash: Uint8Array; submittedAt: number | null } {
     const { pilot, restarts, info, now } = worker
     return this.#tables.transaction(() => {
-      this.#tables
-        .sql('UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?')
-        .run(restarts, now, pilot)
+      const updated = this.#tables
+        .sql(
+          `UPDATE pilots SET restarts = ?, registered_at = coalesce(registered_at, ?) WHERE id = ?
+           RETURNING submitted_at AS submittedAt`,
+        )
+        .get(restarts, now, pilot)
       const { lastInsertRowid } = this.#tables
         .sql(`INSERT INTO workers (pilot, session_hash, info, registered_at) VALUES (?, x'', ?, ?)`)
         .run(pilot, info, now)
       const id = Number(lastInsertRowid)
       const { token, hash } = makeToken(id)
       this.#tables.sql('UPDATE workers SET session_hash = ? WHERE id = ?').run(hash, id)
-      return { id, token, hash }
+      return { id, token, hash, submittedAt: (updated?.submittedAt ?? null) as number | null }
     })
   }
 
@@ -146,6 +148,9 @@ export class PilotStore {
     this.#tables.sql('UPDATE workers SET ended_at = ? WHERE id = ?').run(now, id)
   }
 }
+
+const toSites = (rows: Record<string, unknown>[]) =>
+  new Map(rows.map(({ id, site }) => [id as number, site as string]))
 
 /** The node that a worker ran on, if the worker is known. */
 export function nodeOf(tables: Statements, worker: string): string | undefined {

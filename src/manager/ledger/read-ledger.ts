@@ -1,6 +1,8 @@
 import type { Logger } from 'pino'
 import type { JobErrors, JobInfo, ResultRow, TaskLog } from '../../protocol/client.ts'
 import { type JsonValue, parseJson } from '../../protocol/common.ts'
+import type { EventsResponse, FactoryEvent } from '../../protocol/events.ts'
+import type { EventFilter } from './event-log.ts'
 import { ErrorTally } from '../services/job-errors.ts'
 import { knownContexts } from './context-records.ts'
 import type { JobRow } from './job-store.ts'
@@ -15,6 +17,9 @@ export interface LedgerReader extends AsyncDisposable {
   results(job: number): Iterable<ResultRow>
   errors(job: number): Promise<JobErrors>
   log(job: number, key: string): Promise<TaskLog>
+  events(
+    query: EventFilter & { after?: number | undefined; last?: number | undefined; limit: number },
+  ): Promise<EventsResponse>
 }
 
 /** @throws {LedgerLockedError} if a factory has just started on it */
@@ -56,6 +61,14 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     log(job, key) {
       const found = ledger.results.log(job, key)
       return found ? Promise.resolve(found) : Promise.reject(new Error(`job ${job} has no task "${key}"`))
+    },
+    events({ after, last, limit, ...filter }) {
+      const from = after ?? (last === undefined ? 0 : ledger.events.before(last, filter))
+      const { events, ...rest } = ledger.events.read({ ...filter, after: from, limit })
+      return Promise.resolve({
+        ...rest,
+        events: events.map(({ text }) => JSON.parse(text) as FactoryEvent),
+      })
     },
     [Symbol.asyncDispose]: () => ledger.close(),
   }

@@ -17,8 +17,13 @@ export class Tables {
   /** @throws {LedgerLockedError} {@link LedgerVersionError} */
   constructor(file: string, log: Logger) {
     this.db = openDatabase(file)
-    this.commits = new Committer(this.db, log, () => this.counters.read())
+    this.commits = new Committer(this.db, log, () => this.undone())
     this.counters = new Counters(this)
+  }
+
+  /** A write was rolled back: what is kept of the tables in memory is made anew. */
+  protected undone(): void {
+    this.counters.read()
   }
 
   /** A prepared statement, kept for the next time. */

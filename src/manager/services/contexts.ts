@@ -35,6 +35,8 @@ export class Contexts {
   /** Those of the configuration are not all registered yet. */
   #someToCome = false
   #sweeping: Promise<void> | undefined
+  /** Called with a context that got its name, or lost it. */
+  onChange: (change: 'added' | 'dropped', context: ContextSpec) => void = () => {}
 
   constructor(ledger: Ledger, store: Store, dispatcher: Dispatcher) {
     this.#ledger = ledger
@@ -145,6 +147,7 @@ export class Contexts {
     this.#names.delete(name)
     await forgetName(this.#ledger, name)
     this.#dispatcher.dropEverywhere(context.id)
+    this.onChange('dropped', context)
     return context
   }
 
@@ -163,6 +166,7 @@ export class Contexts {
       this.#names.delete(name)
       await forgetName(this.#ledger, name)
       this.#dispatcher.dropEverywhere(id)
+      this.onChange('dropped', this.byId(id))
       await this.#removeBundles(this.byId(id))
     }
   }
@@ -274,7 +278,9 @@ export class Contexts {
     const context = { id, name, bundles, spec }
     await addContext(this.#ledger, context, this.#dispatcher.now, keepMs)
     this.#specs.set(id, context)
+    const isNew = this.#names.get(name) !== id
     this.#names.set(name, id)
+    if (isNew) this.onChange('added', context)
     return context
   }
 }

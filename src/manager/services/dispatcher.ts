@@ -8,6 +8,7 @@ import {
   Scheduler,
   type SchedulerConfig,
   type SchedulerView,
+  type WorkerGone,
   type WorkerInfo,
 } from '../../core/scheduler.ts'
 import { limits } from '../../protocol/common.ts'
@@ -37,9 +38,9 @@ export interface Progress {
 interface DispatcherEvents {
   /** Results of these jobs are on disk. */
   results: [jobs: Map<number, Progress>]
-  'worker-gone': [worker: string, reason: 'lost' | 'left']
+  'worker-gone': [worker: string, reason: 'lost' | 'left', gone: WorkerGone]
   'context-broken': [context: string, error: TaskError]
-  'black-hole': [worker: string, node: string]
+  'black-hole': [worker: string, node: string, failures: number]
 }
 
 /**
@@ -204,14 +205,14 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
           break
         case 'worker-gone':
           this.#log.info(action, 'worker gone')
-          this.emit('worker-gone', action.worker, action.reason)
+          this.emit('worker-gone', action.worker, action.reason, action)
           break
         case 'context-broken':
           this.emit('context-broken', action.context, action.error)
           break
         case 'black-hole':
           this.#log.warn(action, 'the worker only fails tasks that others do: it is drained')
-          this.emit('black-hole', action.worker, action.node)
+          this.emit('black-hole', action.worker, action.node, action.failures)
           break
         case 'job-finished':
           break

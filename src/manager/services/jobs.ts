@@ -32,6 +32,9 @@ const FORGOTTEN_MS = 7 * 24 * 3_600_000
 /** A page of results, values as text. */
 export type ResultsPage = Omit<ResultsResponse, 'results'> & { results: StoredResult[] }
 
+/** How far a job is. */
+export type JobStand = Pick<JobInfo, 'name' | 'state' | 'tasks' | 'done' | 'failed'>
+
 interface Job {
   row: JobRow
   tasks: number
@@ -54,6 +57,8 @@ export class Jobs {
   readonly #jobs = new Map<number, Job>()
   /** Those who wait for results or the end of a job. */
   readonly #readers = new JobReaders()
+  /** Called with each job of which something has changed, and with one that is there from now on. */
+  onChange: (job: number) => void = () => {}
 
   /** @param onWork called when tasks come to wait where none did */
   constructor(
@@ -75,11 +80,11 @@ export class Jobs {
         job.done += done
         job.failed += failed
         job.touchedAt = dispatcher.now
-        this.#readers.notify(job.row.id)
+        this.#changed(job.row.id)
       }
     })
     dispatcher.on('context-broken', (context) => {
-      for (const job of this.#jobs.values()) if (job.row.context === context) this.#readers.notify(job.row.id)
+      for (const job of this.#jobs.values()) if (job.row.context === context) this.#changed(job.row.id)
     })
   }
 
@@ -114,6 +119,11 @@ export class Jobs {
 
   #queue({ row }: Job, start: number, end: number): void {
     this.#dispatcher.addTasks(row.id, start, end)
+  }
+
+  #changed(id: number): void {
+    this.#readers.notify(id)
+    this.onChange(id)
   }
 
   #get(id: number): Job {
@@ -170,6 +180,7 @@ export class Jobs {
       const job = this.#track(found)
       this.#jobs.set(found.id, job)
       this.#schedule(job)
+      this.#changed(found.id)
     }
     const { row } = this.#touch(found.id)
     if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
@@ -205,6 +216,7 @@ export class Jobs {
       job.tasks += end - start
       const hadWork = this.#dispatcher.view.hasQueued()
       this.#queue(job, start, end)
+      this.onChange(id)
       if (!hadWork) this.#onWork()
     }
     if (changed.length > 0) throw changedTasks(job.row, changed)
@@ -216,7 +228,7 @@ export class Jobs {
     job.tasks -= tasks.length
     for (const { ended } of tasks) if (ended) job[ended]--
     job.errors.reset()
-    this.#readers.notify(job.row.id)
+    this.#changed(job.row.id)
   }
 
   /** No more tasks will be added; the job ends with the last one. */
@@ -224,7 +236,7 @@ export class Jobs {
     const job = this.#touch(id)
     if (!job.row.closed) await this.#setClosed(job, true)
     this.#dispatcher.closeJob(id)
-    this.#readers.notify(job.row.id)
+    this.#changed(job.row.id)
     return this.info(id)
   }
 
@@ -240,7 +252,7 @@ export class Jobs {
     await this.#ledger.jobs.cancel(id)
     job.row.cancelled = true
     this.#dispatcher.cancelJob(id)
-    this.#readers.notify(job.row.id)
+    this.#changed(job.row.id)
     return this.info(id)
   }
 
@@ -267,7 +279,7 @@ export class Jobs {
       job.failed -= tasks.length
     }
     job.errors.reset()
-    this.#readers.notify(job.row.id)
+    this.#changed(job.row.id)
     this.#onWork()
     return { retried, job: this.info(id) }
   }
@@ -300,7 +312,7 @@ export class Jobs {
     await this.#ledger.jobs.cancel(id)
     await this.#ledger.jobs.forget(id)
     this.#jobs.delete(id)
-    this.#readers.notify(job.row.id)
+    this.#changed(job.row.id)
     return info
   }
 
@@ -310,6 +322,14 @@ export class Jobs {
     const tasks = await this.#ledger.tasks.releaseKeys(id, keys)
     this.#dispatcher.cancelTasks(id, tasks)
     return { cancelled: tasks.length }
+  }
+
+  /** How far a job is; undefined if it was forgotten. */
+  stand(id: number): JobStand | undefined {
+    const job = this.#jobs.get(id)
+    if (!job) return undefined
+    const { tasks, done, failed } = job
+    return { name: job.row.name, state: stateOf(job), tasks, done, failed }
   }
 
   info(id: number): JobInfo {

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { SiteOrder } from '../../protocol/client.ts'
 import { RegisterRequest } from '../../protocol/worker.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
@@ -24,8 +25,15 @@ export interface Session {
   idleSince?: number
 }
 
+interface PilotEvents {
+  submitted: [pilot: { pilot: string; site: string; jobId: string }]
+  /** @param queuedMs how long the pilot had been submitted before it began, by the manager's clock */
+  registered: [session: Session, queuedMs: number | undefined]
+  ended: [pilot: { pilot: string; site: string; reason: string }]
+}
+
 /** Pilots and the workers they boot: their tokens, sessions and what became of them. */
-export class Pilots implements PilotRegistry {
+export class Pilots extends EventEmitter<PilotEvents> implements PilotRegistry {
   /** This factory's identity, stable over restarts. */
   readonly factoryId: string
   readonly #ledger: Ledger
@@ -38,6 +46,7 @@ export class Pilots implements PilotRegistry {
   #open: number
 
   constructor(ledger: Ledger, dispatcher: Dispatcher) {
+    super()
     this.#ledger = ledger
     this.#store = ledger.pilots
     this.#dispatcher = dispatcher
@@ -94,7 +103,11 @@ export class Pilots implements PilotRegistry {
   /** Notes which batch job runs each pilot. */
   submitted(pilots: { pilot: string; jobId: string }[]): void {
     const jobs = pilots.map(({ pilot, jobId }) => ({ id: numberOf(pilot), jobId }))
-    this.#store.submitted(jobs, this.#dispatcher.now)
+    const sites = this.#store.submitted(jobs, this.#dispatcher.now)
+    for (const pilot of pilots) {
+      const site = sites.get(numberOf(pilot.pilot))
+      if (site !== undefined) this.emit('submitted', { ...pilot, site })
+    }
   }
 
   /** The site's pilots that have not ended. */
@@ -143,11 +156,16 @@ export class Pilots implements PilotRegistry {
   /** Pilots whose jobs are gone: their tokens and sessions are void, and what they had in hand goes to others. */
   ended(pilots: { pilot: string; reason: string }[]): void {
     const jobs = pilots.map(({ pilot, reason }) => ({ id: numberOf(pilot), reason }))
-    this.#open -= this.#store.end(jobs, this.#dispatcher.now)
+    const sites = this.#store.end(jobs, this.#dispatcher.now)
+    this.#open -= sites.size
     for (const { pilot } of pilots) this.#blackHoles.delete(pilot)
     const gone = new Set(pilots.map(({ pilot }) => pilot))
     for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
     this.#tellComing()
+    for (const { pilot, reason } of pilots) {
+      const site = sites.get(numberOf(pilot))
+      if (site !== undefined) this.emit('ended', { pilot, site, reason: reason.slice(0, 1000) })
+    }
   }
 
   demand(): Demand {
@@ -207,13 +225,17 @@ export class Pilots implements PilotRegistry {
       id,
       token: session,
       hash,
+      submittedAt,
     } = this.#store.register(
       { pilot: pilot.id, restarts: info.restarts, info: JSON.stringify(known), now },
       (number) => makeToken(`w${number}`, nonce),
     )
     const worker = `w${id}`
-    this.#remember({ worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash, registeredAt: now })
+    const opened = { worker, pilot: `p${pilot.id}`, site: pilot.site, info: known, hash, registeredAt: now }
+    this.#remember(opened)
     this.#dispatcher.join(this.workerInfo(worker))
+    const begunAt = toOwnClock(info.startedAt, info.clock, now)
+    this.emit('registered', opened, submittedAt === null ? undefined : Math.max(0, begunAt - submittedAt))
     return { worker, session }
   }
 

@@ -13,6 +13,7 @@ import {
 } from '../../../protocol/worker.ts'
 import type { Contexts } from '../../services/contexts.ts'
 import type { Dispatcher } from '../../services/dispatcher.ts'
+import type { WorkerActivity } from '../../services/events/worker-activity.ts'
 import { conflict, notFound, unauthorised } from '../api-errors.ts'
 import type { Peers } from '../../services/peers.ts'
 import { SourcesRequest, type SourcesResponse } from '../../../protocol/sources.ts'
@@ -45,13 +46,14 @@ export interface WorkerRoutes {
   progress: TaskProgress
   parts: TaskParts
   peers: Peers
+  activity: WorkerActivity
   runtime: BootedRuntime
   terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
 }
 
 /** What pilots and their workers ask. */
 export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
-  const { dispatcher, pilots, contexts, board, progress, parts, peers, runtime, terms } = options
+  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, runtime, terms } = options
   const watch = connectionWatch(dispatcher)
   // Asked for before the body is read, so that strangers cannot send one.
   const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
@@ -93,6 +95,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
       board.note(worker, exchange.contexts)
       progress.note(worker, exchange.progress ?? [])
       peers.note(worker, exchange.contexts)
+      activity.note(worker, exchange)
     })
     return reply.header('content-type', 'application/json').send(answer)
   })
