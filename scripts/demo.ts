@@ -80,7 +80,7 @@ async function prepare(): Promise<Place> {
   )
   const temporary = join(folder, 'tmp')
   await mkdir(temporary)
-  // Nor may what the centre has configured for everybody make it submit pilots to a cluster.
+  // Nor may what the centre has configured for all users make it submit pilots to a cluster.
   const own = { GLEANER_STATE: state, GLEANER_CONFIG_DIRS: config, XDG_CONFIG_HOME: config }
   const env = { ...process.env, ...own, TMPDIR: temporary }
   return { ...place, folder, env }

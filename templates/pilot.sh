@@ -195,7 +195,7 @@ fi
 # Bash 5.2 misreads a command with two substitutions if a trapped signal comes during the first: hence a line for each.
 uid=$(id -u)
 
-# Whether nobody but this user and the system can change what is at a path: nothing on the way to it, from the root on, is
+# Whether only this user and the system can change what is at a path: nothing on the way to it, from the root on, is
 # anybody else's, or may be written by others, unless they may touch only what is theirs there, as in /tmp. What is safe in this
 # way stays so: others can neither move it away nor put a link in its place. Otherwise $offender says what is wrong.
 is_safe() { # PATH
@@ -208,7 +208,7 @@ is_safe() { # PATH
   done
   offender=$(find "$@" -prune ! \( \( -user "$uid" -o -user 0 \) \( -type l -o -perm -1000 -o ! -perm -0020 ! -perm -0002 \) \) 2>&1)
   if [ -z "$offender" ]; then return 0; fi
-  # Rarer: a group that is this user's alone, and a container in which the system's folders seem to be somebody else's.
+  # Rarer: a group that is this user's alone, and a container in which the system's folders seem to be another user's.
   group=$(id -gn)
   if [ "$group" != "$(id -un)" ]; then group=0; fi
   system=$(ls -ldn / | awk '{ print $3 }')
@@ -237,7 +237,7 @@ usable() { # FOLDER: 0 done, 1 it cannot be written, 2 others could change what 
   chmod go-rwx "$1"
 }
 
-# The first usable one of these is the node's cache. The last ones are for nodes where somebody has taken the others' names.
+# The first usable one of these is the node's cache. The last ones are for nodes where another user has taken the others' names.
 asked=${GLEANER_CACHE:-}
 while [ "${asked%/}" != "$asked" ]; do asked=${asked%/}; done
 cache='' tried=''
@@ -270,7 +270,7 @@ if [ -n "${http_proxy:-}${https_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}" ]; then
     host=${manager#*://}
     host=${host%%/*}
     case $host in "["*) host=${host#?} host=${host%%"]"*} ;; *) host=${host%:*} ;; esac
-    # Any answer will do, that of a certificate nobody knows included.
+    # Any answer will do, that of an unknown certificate included.
     if attended curl --noproxy '*' --insecure --silent --output /dev/null --connect-timeout 3 --max-time 5 "$manager" 2>/dev/null; then
       direct=$direct,$host
     fi
@@ -343,7 +343,7 @@ free_mb() { df -Pk "$cache" | awk 'NR == 2 { print int($4 / 1024) }'; }
 
 from_file() { exec cat "$archive" >"$partial/archive"; }
 
-# The token travels in a file only its owner can read, never as an argument that `ps` would show to everybody.
+# The token travels in a file only its owner can read, never as an argument that `ps` would show to all users.
 from_url() { # URL
   if [ "$downloader" = curl ]; then
     {

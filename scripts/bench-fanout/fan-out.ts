@@ -41,7 +41,7 @@ export type FanOutResult = {
 
 /** Share of a full-sized Ethernet frame that is payload of TCP with time stamps. */
 const PAYLOAD = 1448 / 1514
-/** An address on the workers' network that nobody has: where the others look for a firewalled worker. */
+/** An address on the workers' network that no node has: where the others look for a firewalled worker. */
 const NOWHERE = 'http://10.213.250.250:9'
 
 /**

@@ -8,7 +8,7 @@ import type { Known, Route } from './routes.ts'
 /** A request that a manager must refuse. */
 export interface Case {
   bytes: Buffer
-  /** The client ends it midway, so there may be nobody left to answer; or it asks for no answer. */
+  /** The client ends it midway, so there may be no client left to answer; or it asks for no answer. */
   unanswered?: boolean
   /** The sending side is closed behind it. */
   half?: boolean

@@ -167,7 +167,7 @@ async function sendSlowly(port: number, number: number): Promise<{ ms: number; a
 async function checkHealth(manager: ManagerProcess, known: Known): Promise<string[]> {
   await manager.kill('SIGTERM')
   const blobs = await readdir(join(manager.folder, 'blobs'))
-  if (blobs.length !== 1) return [`${blobs.length - 1} blobs were left that nobody put`]
+  if (blobs.length !== 1) return [`${blobs.length - 1} blobs were left that were never put`]
   manager.start()
   const { url, token } = await manager.ready()
   const tasks = Array.from({ length: 100 }, (_, i) => ({ key: `valid${i}`, input: i }))

@@ -98,8 +98,8 @@ export function routes(known: Known): Route[] {
         { key: 'b', input: null, blobs: [refOf(BLOB)] },
       ],
     }),
-    post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['nobody'] }),
-    post(`/v1/jobs/${job}/tasks/progress`, ProgressRequest, { keys: ['nobody'] }),
+    post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['unknown'] }),
+    post(`/v1/jobs/${job}/tasks/progress`, ProgressRequest, { keys: ['unknown'] }),
     {
       method: 'GET',
       path: `/v1/jobs/${job}/log`,

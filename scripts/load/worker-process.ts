@@ -24,7 +24,7 @@ process.once('message', ({ url, tokens, taskMs }: ToCrew) => {
   let latencies: number[] = []
   let retries = 0
   const timer = setInterval(() => {
-    // Whoever listens may be gone: that is the end of the test, and no error.
+    // The listener may be gone: that is the end of the test, and no error.
     process.send!({ latencies, retries } satisfies FromCrew, () => {})
     latencies = []
     retries = 0

@@ -38,7 +38,7 @@ export const plants: Record<string, Core> = {
   },
   /** Who serves wrong bytes is named to others again. */
   trusting: { ...realCore, accuse: () => {} },
-  /** Whatever a worker says of a task counts, whoever has the lease by now. */
+  /** Whatever a worker says of a task counts, though another one has the lease by now. */
   'unfenced-lease': {
     ...realCore,
     exchange: (state, worker, request, now) =>

@@ -48,7 +48,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const { folder, kills, seed, tasks: atLeast = 0, clients = 3, workers = 6, onKill } = options
   const random = new Random(seed)
   const record = new SoakRecord()
-  // An address of our own, so that each start finds the port free: nobody else's connection ends there.
+  // An address of our own, so that each start finds the port free: no other connection ends there.
   const byte = () => Math.floor(Math.random() * 250) + 2
   const listen = { host: `127.${byte()}.${byte()}.${byte()}`, port: 20_000 }
   await using manager = new ManagerProcess(folder, { listen, scheduler: { suspectMs: 500 } })

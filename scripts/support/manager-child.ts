@@ -14,7 +14,7 @@ process.on('message', (message: ToManager) => {
   if (message === 'memory') say({ type: 'memory', ...memoryInUse() })
   else say({ type: 'pilots', pilots: manager.registry.create('test', message.pilots) })
 })
-// Whoever started it is gone, or wants it to stop.
+// Its parent is gone, or wants it to stop.
 for (const event of ['disconnect', 'SIGTERM']) {
   process.once(event, () => void manager.close().finally(() => process.exit()))
 }

@@ -53,7 +53,7 @@ export class ManagerProcess implements AsyncDisposable {
     this.#reached = this.#hear('ready').then(({ url, token, caFile }) => {
       return { url, token, ...(caFile === undefined ? {} : { caFile }) }
     })
-    // Whoever kills it before it is ready does not ask for this.
+    // A test that kills it before it is ready does not ask for this.
     this.#reached.catch(() => {})
   }
 

@@ -6,7 +6,7 @@ import type { BlobRef } from '../protocol/blob.ts'
 
 /*
  * A folder of blobs: one file each, named by the SHA-256 of what is in it. A file gets that name only when it is whole, so
- * whoever is killed while writing leaves nothing that looks like a blob. Used by the manager, by workers and, in a process
+ * a process that is killed while writing leaves nothing that looks like a blob. Used by the manager, by workers and, in a process
  * with one call at a time, by libraries.
  */
 
@@ -105,7 +105,7 @@ export function readBlobSync(folder: string, ref: BlobRef): Buffer {
   return bytes
 }
 
-/** The blobs of a folder; removes what was left unfinished by a process that is gone. Nobody else may be writing. */
+/** The blobs of a folder; removes what was left unfinished by a process that is gone. No other process may be writing. */
 export async function listBlobs(folder: string): Promise<BlobRef[]> {
   const found: BlobRef[] = []
   for (const name of await readdir(folder)) {

@@ -20,7 +20,7 @@ const FAILED = 1
 const BAD_INPUT = 2
 const INTERRUPTED = 130
 
-/** What the system's error codes mean to somebody at a terminal. */
+/** What the system's error codes mean to a person at a terminal. */
 const SYSTEM_ERRORS: Record<string, string> = {
   EACCES: 'permission denied',
   EADDRINUSE: 'the address is in use: stop what listens there, or choose another port',

@@ -26,7 +26,7 @@ import { version } from './version.ts'
 /** The `factory` command. Whatever goes wrong becomes one line on standard error and an exit code that is not 0. */
 export async function main(argv: string[]): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) cleanOutput(stream)
-  // Somebody who pipes the output into `head` has seen enough.
+  // A person who pipes the output into `head` has seen enough.
   process.stdout.on('error', () => process.exit())
   try {
     const program = createProgram()

@@ -5,7 +5,7 @@ export class GleanerError extends Error {
   readonly code: string = 'GLEANER_INTERNAL'
 }
 
-/** What was given is wrong: a malformed file, a bad option, a name nobody knows. Nothing was submitted because of it. */
+/** What was given is wrong: a malformed file, a bad option, an unknown name. Nothing was submitted because of it. */
 export class InputError extends GleanerError {
   override name = 'InputError'
   override readonly code = 'GLEANER_BAD_INPUT'

@@ -64,7 +64,7 @@ export interface HttpClientOptions {
 }
 
 const TIMEOUT_MS = 30_000
-/** Statuses by which a server that has not acted says that it is too busy, or that whoever stands before it cannot reach it. */
+/** Statuses by which a server that has not acted says that it is too busy, or that a proxy before it cannot reach it. */
 const PASSING = [408, 429, 502, 503, 504]
 const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 3_000

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A sleep that can be cut short. A ring while nobody sleeps makes the next sleep short. */
+/** A sleep that can be cut short. A ring when no sleep is under way makes the next sleep short. */
 export function interruptibleSleep() {
   let ringing = new AbortController()
   return {

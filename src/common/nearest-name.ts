@@ -12,7 +12,7 @@ export function editDistance(from: string, to: string): number {
   return row[to.length]!
 }
 
-/** The candidate somebody most likely meant by a word; undefined if none is close. */
+/** The candidate most likely meant by a word; undefined if none is close. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   const near = candidates
     .map((candidate) => ({ candidate, edits: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))

@@ -5,7 +5,7 @@ import path from 'node:path'
 
 /*
  * Folders and files that are this user's alone. A folder is safe if others can change neither it nor anything on the way to it, from
- * the root on; then nobody can put a link or a folder of their own in its place later.
+ * the root on; then no other user can put a link or a folder in its place later.
  */
 
 /** Others could change, or have already changed, what is at a path. The message names whose what is, and what to do. */
@@ -32,7 +32,7 @@ export function faultOf({ uid, gid, mode }: Facts, { users, groups }: Trusted): 
   const kind = mode & constants.S_IFMT
   // The mode of a link says nothing, and in a sticky folder others may touch only what is theirs.
   if (kind === constants.S_IFLNK || (kind === constants.S_IFDIR && mode & STICKY)) return undefined
-  if (mode & OTHERS_WRITE) return 'can be written by everybody'
+  if (mode & OTHERS_WRITE) return 'can be written by all users'
   if (mode & GROUP_WRITES && !groups.has(gid)) return `can be written by a group (gid ${gid})`
   return undefined
 }
@@ -150,7 +150,7 @@ function openWithoutLinks(file: string, flags: number): number {
 /** This user and the system. */
 async function whoIsTrusted(): Promise<Trusted> {
   const { uid, gid, username } = userInfo()
-  // In a container, the system's folders may seem to belong to somebody else than root.
+  // In a container, the system's folders may seem to belong to a user other than root.
   const users = new Set([0, uid, (await stat('/')).uid])
   const groups = new Set([0])
   // Many systems give each user a group of the same name, and have new folders writable by it.

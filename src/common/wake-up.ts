@@ -1,4 +1,4 @@
-/** Wakes whoever waits for something to happen. */
+/** Wakes code that waits for something to happen. */
 export interface WakeUp {
   wake(): void
   /** Resolves at the next ring, or after `ms` milliseconds. */

@@ -1,12 +1,12 @@
 import { PEERS } from '../protocol/sources.ts'
 
 /*
- * Who fetches a bundle from whom. While many fetch it, each piece goes through many hands, and whoever gets less than its
- * link carries ends last. So everybody is named equally often: chosen by chance alone, of 64 workers some are followed by
+ * Which peers a worker is told to fetch a bundle from. While many fetch it, each piece goes through many hands, and a worker that gets less than its
+ * link carries ends last. So all are named equally often: chosen by chance alone, of 64 workers some are followed by
  * twice as many as others, and those who follow them wait.
  */
 
-/** A worker that this many others caught with wrong bytes is named to nobody any more. */
+/** A worker that this many others caught with wrong bytes is named to no worker any more. */
 const ACCUSERS = 2
 
 /** Who holds which bundle, who fetches it from whom, and who is not to be trusted with it. */
@@ -81,7 +81,7 @@ export function peersFor(
   sharers.named.set(worker, named)
   const isTrusted = (name: string) => (accusers.get(name)?.size ?? 0) < ACCUSERS
   for (const name of named.keys()) {
-    // It still counts as named: who fails everybody is not to be tried first by whoever comes next.
+    // It still counts as named: a worker that fails all is not to be tried first by the next one.
     if (without.has(name) || !isTrusted(name)) named.set(name, 'failed')
   }
   const good = () => [...named].filter(([, state]) => state === 'good').map(([name]) => name)

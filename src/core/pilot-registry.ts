@@ -27,7 +27,7 @@ export type PilotRecord = {
 
 /** What there is to do, and how fast one pilot does it. */
 export type Demand = {
-  /** Tasks nobody works on yet. */
+  /** Tasks that no worker has yet. */
   queued: number
   /** Tasks in workers' hands. */
   leased: number

@@ -36,7 +36,7 @@ import { StatusBoard } from './services/status-board.ts'
 import { isLoopback, isWildcard, ownCertificate } from './http/tls.ts'
 import { hashToken, makeToken } from './services/tokens.ts'
 
-/** How often what nobody needs any more is looked for, milliseconds. */
+/** How often things that are no longer needed are looked for, milliseconds. */
 const SWEEP_MS = 60_000
 
 export { LedgerLockedError } from './ledger/database.ts'
@@ -222,7 +222,7 @@ async function startOn(
     const isPast = (job: number) => jobs.isPast(job)
     sweeping = Promise.all([jobs.sweep(), contexts.sweep(), blobs.sweep(isPast)]).then(
       () => {},
-      (error: unknown) => log.error({ err: error }, 'what nobody needs is left'),
+      (error: unknown) => log.error({ err: error }, 'things that are no longer needed could not be removed'),
     )
   }, SWEEP_MS)
   opened.defer(async () => {

@@ -9,7 +9,7 @@ import type { JsonText } from '../protocol/json-text.ts'
 import type { TaskError } from '../protocol/task.ts'
 import { ApiFailure } from './failures.ts'
 
-/** Requests that somebody waits for go before the work of batches. */
+/** Requests that a client waits for go before the work of batches. */
 const PRIORITY = 500
 /** A job takes calls for so long, milliseconds, and so many of them; then the next one does, and it is deleted when all have ended. */
 const JOB_MS = 60_000
@@ -59,7 +59,7 @@ export class SingleCalls {
     this.#log = log
   }
 
-  /** Deletes what calls of an earlier start have left: nobody waits for them any more. */
+  /** Deletes what calls of an earlier start have left: no client waits for them any more. */
   async clear(): Promise<void> {
     for (const { id, name } of this.#jobs.list()) {
       if (!name.startsWith(PREFIX)) continue

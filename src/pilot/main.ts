@@ -117,7 +117,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   log.info({ reason }, 'left')
 }
 
-/** A node whose network lets nobody in still works, only alone. */
+/** A node whose network lets no connection in still works, only alone. */
 async function serveNeighbours(
   store: Store,
   client: ManagerClient,

@@ -87,7 +87,7 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
   const abort = new AbortController()
   const partSender = createPartSender({
     send: (parts) => options.sendParts({ parts }, abort.signal),
-    // The next exchange says which of its tasks nobody waits for.
+    // The next exchange says which of its tasks are no longer waited for.
     onLost: () => noteUnreported(state),
   })
   const supervisor = createNodeSupervisor({

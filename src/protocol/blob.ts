@@ -3,7 +3,7 @@ import { limits, Sha256 } from './common.ts'
 
 /**
  * A blob: bytes that are a large part of a task's arguments or result. They travel beside the queue, named by their content,
- * so that what many tasks use goes to the manager once and to a worker once; whoever receives them checks them.
+ * so that what many tasks use goes to the manager once and to a worker once; the receiver checks them.
  */
 export const BlobRef = z.object({ sha256: Sha256, bytes: z.int().positive().max(limits.blob) })
 export type BlobRef = z.infer<typeof BlobRef>

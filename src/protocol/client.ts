@@ -6,7 +6,7 @@ import { ContextSpec, Level } from './context.ts'
 import { KeptJson } from './json-text.ts'
 import { Progress, TaskError } from './task.ts'
 
-/** How long something stays that nobody needs, milliseconds. */
+/** How long something stays that is not needed, milliseconds. */
 const KeepMs = z
   .int()
   .nonnegative()

@@ -59,7 +59,7 @@ export const ApiErrorBody = z.object({
 export type ApiErrorBody = z.infer<typeof ApiErrorBody>
 
 /**
- * What a text says that somebody sent; undefined if it is not JSON, which no schema takes.
+ * What a received text says; undefined if it is not JSON, which no schema takes.
  * @param parse `parseExactly` where values of users are in it
  */
 export function parseJson(text: string, parse: (text: string) => unknown = JSON.parse): unknown {

@@ -4,7 +4,7 @@ const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT] = [
 
 /**
  * Whether JSON text (UTF-8) nests arrays and objects deeper than `max`. JSON.parse takes any depth, but JSON.stringify and
- * whoever else walks a value by recursion does not. Text that is not JSON gets some answer.
+ * other code that walks a value by recursion does not. Text that is not JSON gets some answer.
  */
 export function isDeeperThan(max: number, json: Uint8Array): boolean {
   let depth = 0

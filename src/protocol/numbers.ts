@@ -1,5 +1,5 @@
 /*
- * JSON whose numbers stay what they are. JavaScript reads 1234567890123456789 as …800, 1.50 as 1.5 and 1e400 as infinity; whoever
+ * JSON whose numbers stay what they are. JavaScript reads 1234567890123456789 as …800, 1.50 as 1.5 and 1e400 as infinity; code that
  * only passes values on must not. There are two forms of such numbers: those that pass on keep their text (`JSON.rawJSON`, which
  * `JSON.stringify` writes as it was), and programs of users, which compute, get bigints for integers beyond 2^53, and otherwise the
  * nearest number.

@@ -42,7 +42,7 @@ export const TaskError: z.ZodType<TaskError> = Array.from({ length: limits.error
  * - `done`: it has a value.
  * - `error`: its function threw. The task's own fault; retried only if the job asks for it.
  * - `crash`: its library died or hung while it ran. Charged to the task, which is set aside after a few.
- * - `returned`: the worker did not run it (drain, eviction, context lost). Nobody's fault, never counted.
+ * - `returned`: the worker did not run it (drain, eviction, context lost). It is no fault of the task, and never counted.
  */
 export const Outcome = outcomeOf(Json)
 export type Outcome = z.infer<typeof Outcome>

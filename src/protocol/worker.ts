@@ -168,7 +168,7 @@ export type PartsResponse = z.infer<typeof PartsResponse>
 
 export const ExchangeResponse = z.object({
   leases: z.array(Lease),
-  /** Tasks in hand that nobody needs any more. */
+  /** Tasks in hand that are no longer needed. */
   cancel: z.array(Serial),
   /** Leases that are no longer its own: forget those of their tasks that have not begun. What has begun may be reported. */
   revoke: z.array(Serial),

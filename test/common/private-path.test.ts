@@ -95,7 +95,7 @@ describe('a private folder', () => {
   test('is refused below a folder that others may write to, which is named', async () => {
     mkdirSync(join(root, 'open', 'mine'), { recursive: true })
     chmodSync(join(root, 'open'), 0o777)
-    const says = refused(/\/open can be written by everybody: choose a folder/)
+    const says = refused(/\/open can be written by all users: choose a folder/)
     await assert.rejects(makePrivateFolder(join(root, 'open', 'mine')), says)
     await assert.rejects(makePrivateFolder(join(root, 'open', 'mine', 'deeper')), says)
     symlinkSync(join(root, 'open', 'mine'), join(root, 'link'))

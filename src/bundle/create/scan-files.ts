@@ -16,7 +16,7 @@ export type ScannedFile = {
   stats: Stats
 }
 
-/** What a folder holds: files through links, and the paths of links and folders for whoever keeps those as they are. */
+/** What a folder holds: files through links, and the paths of links and folders for callers that keep those as they are. */
 export type Scan = {
   files: ScannedFile[]
   links: { path: string; source: string; target: string }[]

@@ -60,7 +60,7 @@ const TURN_MS = 200
  * Fetches a bundle into the store, from many sources at once; returns when it is complete and laid out. Of several
  * processes that share the store one fetches and the others wait; if it dies, another goes on from what is there.
  *
- * @throws {BundleError} `no-room`, `disk`, `damaged`, or `not-found` if nobody has it any more; the signal's reason.
+ * @throws {BundleError} `no-room`, `disk`, `damaged`, or `not-found` if no source has it any more; the signal's reason.
  */
 export async function fetchBundle(options: FetchOptions): Promise<FetchReport> {
   const { bundle, store, signal } = options
@@ -184,7 +184,7 @@ function trackSources({ bundle, sources, shared, connect, log }: FetchOptions): 
   }
 }
 
-/** Gets the manifest from whoever has it, and keeps asking until somebody does. Also returns those who were asked. */
+/** Gets the manifest from any source that has it, and keeps asking until one does. Also returns those who were asked. */
 async function findManifest(
   { bundle, shared, log, signal, patienceMs = PATIENCE_MS }: FetchOptions,
   tracker: Tracker,
@@ -205,13 +205,13 @@ async function findManifest(
     if (manifest) return { manifest, sources }
     await Promise.all(sources.map((source) => source.close()))
     signal.throwIfAborted()
-    log.debug({ bundle }, 'nobody has the manifest; asking again')
+    log.debug({ bundle }, 'no source has the manifest; asking again')
     // A manager that cannot be asked names no sources: that it is away says nothing about the bundle.
     missingSince = sources.length > 0 ? (missingSince ?? performance.now()) : undefined
     if (performance.now() - (missingSince ?? Infinity) > patienceMs) {
       throw new BundleError(
         'GLEANER_BUNDLE_NOT_FOUND',
-        `nobody has bundle ${bundle} any more: add its context again`,
+        `no source has bundle ${bundle} any more: add its context again`,
       )
     }
     await sleep(wait, undefined, { signal })

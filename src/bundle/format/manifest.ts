@@ -40,7 +40,7 @@ export function totalBytes(manifest: Manifest): number {
 
 /**
  * Reads and checks a manifest from outside: its size, its schema, that files are in order of their paths without
- * collisions, that piece counts fit the sizes, and the limits on the whole. Whoever expects a certain bundle compares
+ * collisions, that piece counts fit the sizes, and the limits on the whole. A reader that expects a certain bundle compares
  * {@link bundleIdOf} of the outcome.
  *
  * @throws {BundleError} `bad-manifest`, naming the offending place.

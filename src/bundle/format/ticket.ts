@@ -2,7 +2,7 @@ import { sign, verify } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 
 /*
- * A ticket lets whoever shows it fetch one bundle from any worker until it ends. The manager signs it (Ed25519); workers
+ * A ticket lets its holder fetch one bundle from any worker until it ends. The manager signs it (Ed25519); workers
  * know the manager's public key. As text: `gt1.` and base64url of 32 bytes bundle id, 8 bytes end (milliseconds since
  * 1970, big endian), 64 bytes signature. It always has the same length.
  */

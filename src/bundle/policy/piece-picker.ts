@@ -2,7 +2,7 @@ import { add, bitmap, has, remove } from '../format/bitmap.ts'
 import type { Bitmap } from '../format/bitmap.ts'
 
 /*
- * Decides which pieces a worker asks of whom. No I/O, no clock and no randomness of its own: events change the plain state;
+ * Decides which pieces a worker asks of which source. No I/O, no clock and no randomness of its own: events change the plain state;
  * the time and a source of chance come in, requests go out. A fetch drives it, and so does a simulation of whole clusters.
  *
  * The rules, and what each is for:

@@ -16,7 +16,7 @@ export type SuperSeeding = {
   ): { first: number; count: number } | undefined
 }
 
-/** How long a piece that left is given to reach the peers of whoever took it, milliseconds: on slow links this takes seconds. */
+/** How long a piece that left is given to reach the peers of the worker that took it, milliseconds: on slow links this takes seconds. */
 const SETTLE_MS = 10_000
 
 export function createSuperSeeding(pieces: number): SuperSeeding {

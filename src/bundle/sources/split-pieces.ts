@@ -1,7 +1,7 @@
 import type { PieceLayout } from '../format/piece-layout.ts'
 
 /**
- * Cuts the bytes of a run of pieces, as they come, into pieces. Whoever gives them sees to it that they are no more than the
+ * Cuts the bytes of a run of pieces, as they come, into pieces. The caller sees to it that they are no more than the
  * run has.
  *
  * @returns takes the next bytes; calls `onPiece` with each piece that they complete.

@@ -1,7 +1,7 @@
 /** Buffers to be used again: a process that serves hundreds of megabytes per second would otherwise be busy freeing them. */
 export type BufferPool = {
   take(bytes: number): Buffer
-  /** Gives back what `take` gave, when nobody reads it any more. */
+  /** Gives back what `take` gave, once no reader is left. */
   give(buffer: Buffer): void
 }
 

@@ -51,7 +51,7 @@ async function linkOrCopy(source: string, target: string): Promise<void> {
   }
 }
 
-/** Whether every file is still in the folder with its size. Files that were added there are nobody's business. */
+/** Whether every file is still in the folder with its size. Files that were added there do not matter. */
 export async function isIntact(folder: string, files: UnpackedFile[]): Promise<boolean> {
   const isFitted = needsFitting(files)
   for (const [name, size] of files) {

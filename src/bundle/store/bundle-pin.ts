@@ -48,7 +48,7 @@ export async function verifyBundle(
   return damage
 }
 
-/** Its links lead to the damaged files. Whoever holds it keeps what there is. */
+/** Its links lead to the damaged files. Its holders keep what there is. */
 async function dropContents({ claims, storePaths, temporary }: StoreParts, bundle: string): Promise<void> {
   if ((await claims.current(bundle)).includes('hold')) return
   const old = path.join(temporary, randomUUID())

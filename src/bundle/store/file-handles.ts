@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises'
 export type FileHandles = {
   /** Runs `use` with the file at this path. `flags` matter only when it is not open yet. */
   use<T>(file: string, flags: number | string, use: (handle: FileHandle) => Promise<T>): Promise<T>
-  /** Closes the file as soon as nobody uses it: it is moved or removed. */
+  /** Closes the file as soon as no reader is left: it is moved or removed. */
   drop(file: string): void
 }
 

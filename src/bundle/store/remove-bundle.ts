@@ -16,7 +16,7 @@ export async function removeBundle(parts: StoreParts, bundle: string): Promise<v
   if (!claim)
     throw new BundleError(
       'GLEANER_BUNDLE_IN_USE',
-      `bundle ${bundle} is in use; remove it when nobody holds it`,
+      `bundle ${bundle} is in use; remove it when no process holds it`,
     )
   try {
     await deleteBundleFiles(parts, bundle)
@@ -44,7 +44,7 @@ export async function deleteBundleFiles(parts: StoreParts, bundle: string): Prom
   await rm(old, { recursive: true, force: true })
 }
 
-/** Files that some bundle refers to. Whoever begins a fetch writes its manifest before it looks for files of others. */
+/** Files that some bundle refers to. A fetch writes its manifest first, then looks for files of others. */
 async function neededFiles({ catalog }: StoreParts): Promise<Set<string>> {
   const keys = new Set<string>()
   for (const bundle of await catalog.bundles()) {
@@ -55,7 +55,7 @@ async function neededFiles({ catalog }: StoreParts): Promise<Set<string>> {
 }
 
 /**
- * Removes bundles that nobody uses, the least recently used first, until all fit the budget (bytes).
+ * Removes unused bundles, the least recently used first, until all fit the budget (bytes).
  * @throws {BundleError} `no-room` when those in use take more.
  */
 export async function freeSpace(parts: StoreParts, budget: number): Promise<void> {

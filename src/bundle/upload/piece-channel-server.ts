@@ -54,7 +54,7 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     })
   }
 
-  // Whoever asks for another protocol is answered as if it had not; but before Node 24.9, that it is unknown.
+  // A request for another protocol is answered as if it had asked for none; but before Node 24.9, that it is unknown.
   Object.assign(scope.server, {
     shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade === CHANNEL,
   })

@@ -33,7 +33,7 @@ export type SeederConnection = {
 /** How long a worker that asks about a bundle that is not here waits for a fetch of it to begin, milliseconds. */
 export const APPEAR_MS = 5_000
 /**
- * Runs of this source's choice that are on their way together. Nobody else has these pieces yet: few at once, each arrives
+ * Runs of this source's choice that are on their way together. No peer has these pieces yet: few at once, each arrives
  * early and whole and can be passed on, rather than all at the same late time. As many as a worker has requests in hand, for
  * this source gets only such a share of its link.
  */

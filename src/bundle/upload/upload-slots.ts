@@ -1,6 +1,6 @@
 export type UploadSlotLimits = {
   /**
-   * Uploads that begin together. Few, so that a piece that nobody else has yet leaves whole and early and can be passed
+   * Uploads that begin together. Few, so that a piece that no peer has yet leaves whole and early and can be passed
    * on, rather than many pieces at once arriving late. @default 4
    */
   atOnce?: number
@@ -29,7 +29,7 @@ export function createUploadSlots(limits: UploadSlotLimits = {}): UploadSlots {
   const queue = new Set<Turn>()
   /** Those that have not ended, the first that began first; older ones than the patience may be among them. */
   const young = new Set<Turn>()
-  /** Runs only while somebody waits. */
+  /** Runs only while a request waits. */
   let timer: NodeJS.Timeout | undefined
 
   const advance = (): void => {

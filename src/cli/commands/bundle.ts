@@ -34,7 +34,7 @@ export function addBundle(program: Command): void {
     .action(verify)
   bundle
     .command('remove')
-    .description('remove a bundle that nobody uses')
+    .description('remove a bundle that is not in use')
     .argument('<bundle>', 'name or identity')
     .action(remove)
 }

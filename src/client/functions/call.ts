@@ -85,7 +85,7 @@ export function startCall(
   // Without promises among them the call is in the submission of this very turn.
   if (args.some(isPromiseLike)) void settleAll(args, blobs).then(submit, failed)
   else submit(args)
-  // Whoever asks for it hears of it; the others hear of it by the value.
+  // Code that asks for it hears of it; other code hears of it by the value.
   arrival.promise.catch(() => {})
 
   function progress(): TaskProgress {

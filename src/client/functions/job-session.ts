@@ -141,7 +141,7 @@ export function openJobSession(
         }
       }
     } catch (error) {
-      // Nobody waited any more, when it was stopped.
+      // When it was stopped, no caller waited any more.
       if (reading.signal.aborted) return void (reading = undefined)
       const isOther =
         error instanceof ApiError && ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code)

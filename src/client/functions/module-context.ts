@@ -11,7 +11,7 @@ import { encode } from './value-codec.ts'
 
 const CODE_BUNDLE = 'gleaner.code'
 
-/** A module that is edited is another context each time: those that nobody uses any more go after this long, milliseconds. */
+/** A module that is edited is another context each time: unused ones go after this long, milliseconds. */
 const KEEP_MS = 24 * 3_600_000
 
 /** A module's setup function and its arguments. */

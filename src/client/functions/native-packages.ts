@@ -63,7 +63,7 @@ export async function packNatives(packages: readonly NativePackage[]): Promise<P
   const placed = new Map<string, string>()
   const queue = packages.map((found) => ({ ...found, under: '', above: [] as string[] }))
   for (const { name, folder, under, above } of queue) {
-    // One version of a package stands at the top; another goes below whoever needs it.
+    // One version of a package stands at the top; another goes below the package that needs it.
     const taken = placed.get(name)
     if (taken === folder || above.includes(folder)) continue
     const path = taken === undefined ? name : join(under, 'node_modules', name)

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** What was last heard of things that somebody looks at. */
+/** What was last heard of things that are looked at. */
 export interface ProgressPoller<T> {
-  /** What was last heard of it. Whoever looks makes sure that there will be more. */
+  /** What was last heard of it. A look makes sure that there will be more. */
   of(key: string): T | undefined
 }
 
-/** How often is asked, and for how long after somebody looked, milliseconds. */
+/** How often is asked, and for how long after the last look, milliseconds. */
 const EVERY_MS = 1_000
 const INTEREST_MS = 5_000
 /** Most things asked for at once; the others get their turn. */
@@ -18,7 +18,7 @@ export interface ProgressPollerOptions<T> {
   isOpen: (key: string) => boolean
 }
 
-/** Asks for news of what is looked at, all of it at once, and of nothing else. Nobody is kept waiting, nor kept alive. */
+/** Asks for news of what is looked at, all of it at once, and of nothing else. It keeps no caller waiting, and no process alive. */
 export function createProgressPoller<T extends { key: string }>({
   ask,
   isOpen,

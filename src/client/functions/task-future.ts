@@ -28,7 +28,7 @@ export interface TaskView {
   readonly state: TaskState
   readonly progress: TaskProgress
   cancel(reason?: unknown): void
-  /** Somebody wants the result itself: large parts of it are not brought before. */
+  /** The result itself is wanted: large parts of it are not brought before. */
   demand(): void
   /**
    * The result as it travels, if it has large parts and is known to the factory of `owner`; undefined if not.
@@ -85,7 +85,7 @@ export class TaskFuture<T> extends Promise<T> {
 
   /**
    * How far the call is. To look is to ask: what is heard from the factory is there a second later at the latest, and kept up
-   * to date while somebody looks now and then.
+   * to date while it is looked at now and then.
    */
   get progress(): TaskProgress {
     return this.#task.progress

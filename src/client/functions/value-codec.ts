@@ -46,7 +46,7 @@ class Apart {
 /** Parts beyond these stay where they are. A few more may be needed for what is then large as a whole. */
 const MOST_PARTS = limits.blobs / 2
 
-/** A view of a part of its memory is copied out of it: the rest may be large, and is nobody's business. */
+/** A view of a part of its memory is copied out of it: the rest may be large, and must not travel. */
 const part = (value: unknown): unknown =>
   ArrayBuffer.isView(value) && value.byteLength !== value.buffer.byteLength && copyOf(value)
 

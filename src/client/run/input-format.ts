@@ -1,5 +1,5 @@
 /*
- * What a file is that is not lines of JSON, told by how it begins. Whoever makes one of these readable starts here.
+ * What a file is that is not lines of JSON, told by how it begins. A reader of one more kind starts here.
  */
 
 /** A kind of file that is not read, and what to do about it. */

@@ -145,7 +145,7 @@ const foreign = (path: string, line: number) =>
       'written again without inferring anything twice; --restart overwrites it and begins anew',
   )
 
-/** What was written is not in the output any more: somebody removed, shortened, changed or replaced the file. */
+/** What was written is not in the output any more: the file was removed, shortened, changed or replaced. */
 export class OutputLostError extends GleanerError {
   override name = 'OutputLostError'
   override readonly code = 'GLEANER_OUTPUT_LOST'

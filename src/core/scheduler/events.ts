@@ -343,7 +343,7 @@ export function lost(state: SchedulerState, workerId: string, now: number): Acti
   return actions
 }
 
-/** We did not run for `ms`, so whoever seemed silent may not have been: it is not held against them. */
+/** We did not run for `ms`, so workers that seemed silent may not have been: it is not held against them. */
 export function excuseSilence(state: SchedulerState, ms: number): void {
   for (const worker of state.workers.values()) {
     worker.heardAt += ms

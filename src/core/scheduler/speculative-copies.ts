@@ -10,7 +10,7 @@ import {
 import { inHand, takesWork } from './worker-view.ts'
 
 /*
- * At the end of the work, some worker may be so slow that all the others wait for it. Whoever has nothing to do then gets
+ * At the end of the work, some worker may be so slow that all the others wait for it. A worker that has nothing to do then gets
  * its tasks too: they run under two leases, and whichever reports a value first ends both. No task has more than two.
  */
 

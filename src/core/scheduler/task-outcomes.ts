@@ -48,7 +48,7 @@ function leasesOf(state: SchedulerState, task: number): LeaseRecord[] {
   return [state.holders.get(task), state.copies.get(task)].filter((lease) => lease !== undefined)
 }
 
-/** The job in which a task waits that nobody holds: its lease lapsed, or the manager was restarted. */
+/** The job in which a task waits that no worker holds: its lease lapsed, or the manager was restarted. */
 function queuedIn(state: SchedulerState, task: number): Job | undefined {
   for (const job of state.jobs.values()) if (job.queue.has(task)) return job
   return undefined
@@ -110,7 +110,7 @@ function finish(
 const cancelled = (task: number): AnyTaskResult => ({
   task,
   lease: 0,
-  outcome: { status: 'error', error: { name: 'Cancelled', message: 'nobody needs it any more' } },
+  outcome: { status: 'error', error: { name: 'Cancelled', message: 'it is no longer needed' } },
   ms: 0,
 })
 
@@ -174,7 +174,7 @@ export function revokeLease(state: SchedulerState, lease: LeaseRecord, tasks = l
   return openOf(state, lease, tasks).filter((task) => giveUp(state, lease, task)).length
 }
 
-/** Ends a lease whose tasks nobody needs any more. */
+/** Ends a lease whose tasks are no longer needed. */
 export function abandonLease(state: SchedulerState, lease: LeaseRecord): void {
   const open = openOf(state, lease)
   for (const task of open) end(state, lease, task)

@@ -6,7 +6,7 @@ import { inHand, takesWork } from './worker-view.ts'
  * A black hole fails whatever it is given, and so fast that it is given everything. What its tasks lack is another worker's
  * try, so it must not use them up first. A worker that fails ten in a row loses what else it has in hand and is on trial: a
  * task at a time, once a second, while others manage, or, if there are none, until some may have come. The first it finishes
- * ends the trial. Where others fail too, the tasks are at fault, and nobody is held back for long.
+ * ends the trial. Where others fail too, the tasks are at fault, and no worker is held back for long.
  */
 
 /** A task's errors on doubtful workers are excused this often; then they count wherever they happen. */

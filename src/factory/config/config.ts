@@ -74,7 +74,7 @@ const site = {
   poll: Wait.default(15),
   /** Waiting pilots are taken out of the queue after this long without work. */
   linger: Duration.default(60),
-  /** Held pilots are removed after this long. Default: they stay, and count, until somebody acts. */
+  /** Held pilots are removed after this long. Default: they stay, and count, until they are released or removed. */
   removeHeldAfter: Duration.optional(),
 }
 

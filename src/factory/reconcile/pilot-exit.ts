@@ -14,7 +14,7 @@ const SHOWN_LINES = 10
 export type PilotExit = {
   /** For the ledger and the user. */
   reason: string
-  /** Whether it speaks against the site: it was of no use, and nobody took the node away. */
+  /** Whether it speaks against the site: it was of no use, and it was not evicted. */
   failure: boolean
   /** Where it was, if anything tells. */
   node?: string

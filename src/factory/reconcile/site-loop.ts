@@ -104,7 +104,7 @@ export class SiteLoop {
     await this.#empty()
   }
 
-  /** Resolves once there is nothing more to do, or nobody to do it, or it need not be done. */
+  /** Resolves once there is nothing more to do, or the loop was stopped, or it need not be done. */
   async #finishWork(): Promise<void> {
     while (this.#aim === 'finish' && this.#keeper.hasWork) {
       await this.#turn(() => this.#keeper.look(this.#aim))

@@ -40,7 +40,7 @@ export type BatchKind<Config extends SiteConfig> = {
   refusal: {
     /** What is said with a definite no. Anything else may have been taken. */
     definite: RegExp
-    /** What is said when nobody can know, though it looks like a no: the answer was lost. */
+    /** What is said when the outcome is unknown, though it looks like a no: the answer was lost. */
     open: RegExp
     /** A no to so many at once. */
     tooMany: RegExp
@@ -49,7 +49,7 @@ export type BatchKind<Config extends SiteConfig> = {
   }
 
   /**
-   * The command that lists this user's jobs of this factory at this site, and nobody else's: names and attributes are
+   * The command that lists this user's jobs of this factory at this site, and no other user's: names and attributes are
    * public, and anybody may give a job ours.
    * @param script a job file as it is rendered at this site
    */

@@ -70,7 +70,7 @@ export const htcondor: BatchKind<HtcondorSiteConfig> = {
     'condor_q',
     '-json',
     '-constraint',
-    // With a constraint, it shows everybody's jobs, whatever the pool's default is.
+    // With a constraint, it shows all users' jobs, whatever the pool's default is.
     `Owner == ${classAdQuote(config.owner ?? user)} && GleanerFactory == ${classAdQuote(factoryId)} && GleanerSite == ${classAdQuote(config.name)}`,
     '-attributes',
     Object.keys(Ad.shape).join(','),

@@ -8,7 +8,7 @@ import { renderTemplate, shippedTemplate } from '../submissions/submit-template.
 import { localFiles } from '../transports/local-files.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
-/** A process as `jobs/PILOT` names it: its number alone may belong to somebody else by now. */
+/** A process as `jobs/PILOT` names it: its number alone may belong to another process by now. */
 type Identity = { pid: number; boot: string; startTime: string }
 
 /** Variables of the factory's own environment that a pilot gets: what it needs to run, and no secrets. */
@@ -129,7 +129,7 @@ async function identity(submission: Submission, pilot: string): Promise<Identity
   return boot && parsed ? { ...parsed, boot } : undefined
 }
 
-/** The process is there, is the same one, and is more than a zombie nobody waited for. */
+/** The process is there, is the same one, and is more than a zombie. */
 async function isAlive(process: Identity): Promise<boolean> {
   const [boot, stat] = await Promise.all([
     readFile('/proc/sys/kernel/random/boot_id', 'utf8'),

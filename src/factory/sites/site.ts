@@ -4,7 +4,7 @@ import type { JobFiles } from '../transports/transport.ts'
 /**
  * - `pending`: waits for a node
  * - `running`: has one
- * - `held`: will not start, or start again, until somebody releases it
+ * - `held`: will not start, or start again, until it is released
  * - `ending`: was removed or has ended, but is still in the queue
  * - `ended`: is gone; listed for a while only, where the batch system remembers it
  * - `unknown`: is there, in a state that is not known here or could not be read

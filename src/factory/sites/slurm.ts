@@ -144,7 +144,7 @@ function parseJob(
   const [id = '', slurmState = '', node, index, reason = '', ...folder] = text.split('|')
   if (!/^\d+(_\d+)?$/.test(id)) return undefined
   const jobId = `${id}${cluster}`
-  // `N/A` where there is no array. A folder that somebody deleted leaves unknown which pilot this is.
+  // `N/A` where there is no array. A folder that was deleted leaves unknown which pilot this is.
   const pilot = submissions.get(folder.join('|'))?.pilots[Number(index) || 0] ?? `unknown-${jobId}`
   const heldInQueue = slurmState === 'PENDING' && /^(JobHeld|.*requeued.held)/i.test(reason)
   const state = heldInQueue ? 'held' : (states[slurmState] ?? 'unknown')

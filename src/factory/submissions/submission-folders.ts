@@ -35,7 +35,7 @@ export function submissionFolders(siteFolder: string, files: JobFiles, log: Logg
       const all = [...new Set(byPilot.values())]
       const over = all.filter(({ pilots }) => !pilots.some((pilot) => present.has(pilot)))
       for (const submission of over.slice(0, -KEPT)) {
-        // It stays while somebody has a file of it open on a shared filesystem: nothing to stop work for.
+        // It stays while a process has a file of it open on a shared filesystem: nothing to stop work for.
         const error = await files
           .remove(submission.folder, signal)
           .then(() => removeSubmission(submission))

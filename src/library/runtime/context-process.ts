@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** A process that held a context has ended, though nobody asked it to. */
+/** A process that held a context has ended, though it was not asked to. */
 export class ContextProcessGone extends Error {
   override name = 'ChildGone'
   readonly code: number | null

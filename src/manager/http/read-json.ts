@@ -40,7 +40,7 @@ const [HEX, U, E, E_UPPER] = [new Set(ASCII('0123456789abcdefABCDEF')), ...ASCII
 type Expected = 'value' | 'element or end' | 'key' | 'key or end' | 'colon' | 'comma or end' | 'end of text'
 
 /**
- * Reads JSON text (UTF-8), in steps: whoever runs them one by one can do other things in between. What is to be kept as text
+ * Reads JSON text (UTF-8), in steps: the caller can do other things in between. What is to be kept as text
  * is checked, and not parsed. White space in it is left out. Bytes are moved within `bytes`.
  * @throws JsonTextError
  */

@@ -7,8 +7,8 @@ import { generate } from 'selfsigned'
 import type { Certificate } from './server.ts'
 
 /**
- * The certificate is good at all times: it is trusted for its key, which whoever trusts it was given with it, and a date would
- * only lock everybody out, when a clock was wrong on the day it was made, or at its end. (The last date means "no end", RFC 5280.)
+ * The certificate is good at all times: it is trusted for its key, which clients and pilots were given with it, and a date would
+ * only lock all of them out, when a clock was wrong on the day it was made, or at its end. (The last date means "no end", RFC 5280.)
  */
 const ALWAYS = {
   notBeforeDate: new Date('2000-01-01T00:00:00Z'),
@@ -17,7 +17,7 @@ const ALWAYS = {
 /** One of an earlier version that ends within this time is made anew, milliseconds: pilots that trust it have ended by then. */
 const RENEWAL_MS = 366 * 24 * 3_600_000
 
-/** Addresses that only this machine reaches: there is nobody on the way to hide from. */
+/** Addresses that only this machine reaches: no other machine is on the way. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
@@ -66,7 +66,7 @@ export async function ownCertificate(
   return { cert: made.cert, key: made.private, certFile }
 }
 
-/** Addresses that stand for all of this machine's, and that nobody can dial. */
+/** Addresses that stand for all of this machine's, and that cannot be dialled. */
 export function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }

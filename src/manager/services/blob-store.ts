@@ -8,7 +8,7 @@ import { RequestError, conflict, invalid, notFound } from '../http/api-errors.ts
 import { isBlobReferenced, jobsWithBlobs, dropBlobReferences } from '../ledger/blob-references.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 
-/** How long a blob stays after somebody put it or asked for it, though no job refers to it, milliseconds. */
+/** How long a blob stays after it was put or asked for, though no job refers to it, milliseconds. */
 const GRACE_MS = 10 * 60_000
 
 export interface BlobStoreOptions {
@@ -137,7 +137,7 @@ export class BlobStore {
     return { bytes: kept.bytes, stream: file.createReadStream() }
   }
 
-  /** One that somebody removed or cut short is forgotten, so that it is asked for again. */
+  /** One that was removed or cut short is forgotten, so that it is asked for again. */
   async #openWhole(sha256: string, kept: Kept): Promise<FileHandle | undefined> {
     const path = blobFile(this.#options.folder, sha256)
     const file = await open(path).catch((error: unknown) => {
@@ -151,7 +151,7 @@ export class BlobStore {
   }
 
   /**
-   * Removes what nobody needs.
+   * Removes what is no longer needed.
    * @param isPast whether the blobs of a job are not needed any more
    */
   async sweep(isPast: (job: number) => boolean): Promise<void> {
@@ -160,7 +160,7 @@ export class BlobStore {
       if (isPast(job)) await ledger.commits.write(() => dropBlobReferences(ledger, job))
     for (const [sha256, { bytes, touchedAt }] of this.#kept) {
       if (now() - touchedAt < GRACE_MS || isBlobReferenced(ledger, sha256)) continue
-      // Forgotten before it is removed, so that nobody is told in between that it is here.
+      // Forgotten before it is removed, so that no client is told in between that it is here.
       this.#kept.delete(sha256)
       await rm(blobFile(folder, sha256), { force: true })
       this.#bytes -= bytes

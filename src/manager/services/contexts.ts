@@ -100,7 +100,7 @@ export class Contexts {
     throw notFound(`context "${context.name}" has no function "${chosen}"; it has ${names.join(', ')}`)
   }
 
-  /** @throws {RequestError} 409 if a bundle that the context is made of was removed: nobody could ever load it */
+  /** @throws {RequestError} 409 if a bundle that the context is made of was removed: no worker could ever load it */
   async requireFiles({ name, bundles }: ContextSpec): Promise<void> {
     for (const [key, bundle] of Object.entries(bundles)) {
       if (await this.#store.manifest(bundle)) continue
@@ -162,7 +162,7 @@ export class Contexts {
     for (const { name, id, keepMs, usedAt } of temporaryContexts(this.#ledger)) {
       if (this.#isNeeded(id)) this.#usedAt.set(id, now)
       if (now - Math.max(usedAt, this.#usedAt.get(id) ?? 0) < keepMs) continue
-      // Nobody is told of it any more before it goes.
+      // Its name goes first, so that no client is told of it any more.
       this.#names.delete(name)
       await forgetName(this.#ledger, name)
       this.#dispatcher.dropEverywhere(id)
@@ -175,7 +175,7 @@ export class Contexts {
     return (this.#dispatcher.view.context(id)?.jobs ?? []).length > 0
   }
 
-  /** Those of a context that no other needs, and to which nobody gave a name. */
+  /** Those of a context that no other needs, and that have no name. */
   async #removeBundles({ bundles }: ContextSpec): Promise<void> {
     const alive = [...this.#specs.values()].filter(
       ({ id, name }) => this.#names.get(name) === id || this.#isNeeded(id),

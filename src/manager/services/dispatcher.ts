@@ -17,7 +17,7 @@ import { conflict } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { TakenBack } from '../ledger/task-store.ts'
 
-/** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because somebody set the time. */
+/** Milliseconds since 1970 by a clock that does not jump: leases must not lapse because the clock was set. */
 const steadyNow = () => Math.round(performance.timeOrigin + performance.now())
 
 /** Time between looks at who is silent or waits too long, milliseconds. */
@@ -55,7 +55,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   /** Who waits for an answer: at most one request a worker. */
   readonly #waiting = new Map<string, { resolve: (reply: Reply) => void; reject: (error: Error) => void }>()
   /**
-   * The last write of results, whoever's. Writes end in order, so whoever waits for it knows that everything the scheduler
+   * The last write of results, of any worker. Writes end in order, so a request that waits for it knows that everything the scheduler
    * has settled is on disk: also what a lost answer reported before, and the result that made another one a duplicate.
    */
   #written: Promise<void> = Promise.resolve()
@@ -239,7 +239,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       }
       this.emit('results', jobs)
     })
-    // Whoever waits for it gets the error too; without anyone it must not end the process.
+    // Requests that wait for it get the error too; without any it must not end the process.
     this.#written.catch((error: unknown) => this.#log.error({ err: error }, 'results were not written'))
   }
 

@@ -142,7 +142,7 @@ export class Jobs {
   /**
    * Ends the open jobs whose clients are gone: what has nothing to run is closed, and a client that comes back after all can
    * add to it; what has is cancelled, if it was to be given up with its client. Such jobs are deleted in the end: every start
-   * of a program leaves one, and nobody asks for it again.
+   * of a program leaves one, and no client asks for it again.
    */
   async sweep(): Promise<void> {
     for (const job of [...this.#jobs.values()]) {
@@ -158,7 +158,7 @@ export class Jobs {
     }
   }
 
-  /** Whether nobody needs the blobs of a job any more. */
+  /** Whether the blobs of a job are no longer needed. */
   isPast(id: number): boolean {
     const job = this.#jobs.get(id)
     if (!job) return true

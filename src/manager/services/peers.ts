@@ -108,7 +108,7 @@ export class Peers {
     const left = new Set(request.faults.map(({ source }) => source))
     const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
     const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
-    // Nobody would tell when it is gone.
+    // No event would tell when it is gone.
     if (!this.#dispatcher.view.hasWorker(worker)) return [manager]
     this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
     const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /**
- * A secret for whoever is called `owner`: `owner.random`. The manager keeps only its hash.
+ * The secret of what is called `owner`: `owner.random`. The manager keeps only its hash.
  * @param random 32 random bytes, base64url
  */
 export function makeToken(

@@ -12,7 +12,7 @@ import type { LoadableContext } from '../library/library-supervisor.ts'
 /** A context whose files stay here until it is disposed of. */
 export type CachedContext = LoadableContext &
   AsyncDisposable & {
-    /** Deletes those of its files that nobody holds. */
+    /** Deletes those of its files that no library holds. */
     discard: () => Promise<void>
   }
 

@@ -9,7 +9,7 @@ import type { ContextReport } from '../../protocol/worker.ts'
 
 export interface ContextState {
   readonly id: string
-  /** `disk`: held there. `apart`: each library brings its own. `left`: nobody's any more, most likely still there. */
+  /** `disk`: held there. `apart`: each library brings its own. `left`: no longer wanted, most likely still there. */
   readonly files: 'absent' | 'fetching' | 'disk' | 'apart' | 'left'
   readonly bytesHeld?: number
   readonly bytesTotal?: number
@@ -40,7 +40,7 @@ export type ContextEvent =
   /** Its files are on their way, for all or for the library of one slot. */
   | { type: 'fetching'; slot?: number }
   | { type: 'progress'; bytesHeld: number; bytesTotal: number }
-  /** They are here; or, `apart`, known to whoever loads it. */
+  /** They are here; or, `apart`, known to each library that loads it. */
   | { type: 'fetched'; apart?: boolean }
   /** Its files need not stay, or not come. */
   | { type: 'released' }

@@ -23,7 +23,7 @@ export interface FetchContextsOptions {
 
 type OnProgress = (bytesHeld: number, bytesTotal: number) => void
 
-/** How contexts come here: the description from the manager, and its bundles from whoever is nearest. */
+/** How contexts come here: the description from the manager, and its bundles from the nearest sources. */
 export function fetchContexts({
   client,
   store,

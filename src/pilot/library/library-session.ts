@@ -46,7 +46,7 @@ export interface LibrarySession {
   /** Gives it calls from the hand, if it has room for any. */
   feed(): void
   /**
-   * Forgets calls that have not begun and are nobody's business any more. Those that have begun go on; if they are cancelled,
+   * Forgets calls that have not begun and are no longer this worker's. Those that have begun go on; if they are cancelled,
    * not for ever.
    */
   forget(isGone: (task: LeasedTask) => boolean, isCancelled: (task: LeasedTask) => boolean): void
@@ -273,7 +273,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     checkCancelled(now)
   }
 
-  /** What is stuck in calls that nobody needs is ended: nobody knows for how long, and another one takes no longer to set up. */
+  /** A process stuck in calls that are no longer needed is ended: how long they would take is unknown, and another one takes no longer to set up. */
   function checkCancelled(now: number) {
     const { stuck, next } = stuckCalls(inFlight, now)
     if (next === Infinity) return

@@ -11,7 +11,7 @@ export interface PrestartedProcess {
   readonly folder: string
   /** The process, for the first who asks; undefined if it has ended meanwhile. */
   take(): ChildProcess | undefined
-  /** Ends it if nobody has taken it. */
+  /** Ends it if it was not taken. */
   close(): void
 }
 

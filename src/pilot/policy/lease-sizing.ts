@@ -2,7 +2,7 @@ import { limits } from '../../protocol/common.ts'
 
 /*
  * How much work to ask for. A worker keeps as much in hand as it finishes in the manager's target time at its own measured
- * rate, so that fast and slow ones end together and nobody picks a batch size.
+ * rate, so that fast and slow ones end together and no batch size has to be picked.
  */
 
 /** What is known of how fast a slot ends a context's tasks: sums that fade with busy time, so that they follow the work. */

@@ -26,7 +26,7 @@ export function shutdownReason(situation: ShutdownSituation): ShutdownReason | u
   if (evicted) return 'eviction'
   if (drained) return 'drain'
   if (lastMoment !== undefined && now >= lastMoment) return 'walltime'
-  // Nothing in hand, and nothing more could end in time: the node is of more use to somebody else.
+  // Nothing in hand, and nothing more could end in time: the node is of more use to others.
   if (idleSince !== undefined && !hasUse) return 'walltime'
   if (idleSince !== undefined && now - idleSince >= idleMs) return 'idle'
   return undefined

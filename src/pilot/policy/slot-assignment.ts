@@ -35,7 +35,7 @@ export function assignSlots(
     shares.set(context, share - 1)
     spare.delete(slot)
   }
-  // What nobody wants any more still ends the tasks it was given: those slots turn last, if no other can end them.
+  // A context that is not wanted any more still ends the tasks it was given: those slots turn last, if no other can end them.
   const kept = new Set([...slots.keys()].filter((slot) => !spare.has(slot)).map((slot) => target[slot]))
   const reluctance = (slot: number) => {
     const context = target[slot]

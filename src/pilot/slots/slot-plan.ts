@@ -11,7 +11,7 @@ export interface SlotPlan {
   env: Readonly<Record<string, string>>
   /** Memory of the node that libraries here may take together, bytes. */
   memoryLimit: number
-  /** The same of the slot's accelerator: 0 if nobody knows how much it has, so that libraries are held there one at a time. */
+  /** The same of the slot's accelerator: 0 if it is unknown how much it has, so that libraries are held there one at a time. */
   deviceLimit: number
 }
 

@@ -144,7 +144,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
     for (const context of chooseOverflow(slotLibraries(), budget)) libraries.get(context)!.retire()
   }
 
-  /** A turn ends with its last task, and when there is somebody to take over. */
+  /** A turn ends with its last task, and when another context is there to take over. */
   function passTurn() {
     if (next === turn || next === undefined || !libraries.has(next)) return
     const current = turn === undefined ? undefined : libraries.get(turn)

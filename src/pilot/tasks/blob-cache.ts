@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream'
 import { blobFile, BlobMismatch, writeBlob } from '../../blobs/blob-folder.ts'
 import type { BlobRef } from '../../protocol/blob.ts'
 
-/** The large parts of arguments and results that are on this worker, each once, whoever uses them. */
+/** The large parts of arguments and results that are on this worker, each once, however many use them. */
 export interface BlobCache {
   /** Where they are; libraries leave those of their results here too. */
   readonly folder: string
@@ -17,7 +17,7 @@ export interface BlobCache {
 
 export interface BlobCacheOptions {
   folder: string
-  /** Room for those that nobody uses at the moment, bytes; those in use may take more. */
+  /** Room for those that are not in use at the moment, bytes; those in use may take more. */
   maxBytes: number
   /** Gets one from the manager: hands its bytes to `take`, again and again if need be, until that resolves. */
   get: (sha256: string, take: (bytes: Readable) => Promise<void>) => Promise<void>

@@ -89,7 +89,7 @@ export function withdrawWaiting(
   return recalled
 }
 
-/** Notes that nobody needs such calls that have begun; they should end by that time. */
+/** Notes that such calls, which have begun, are no longer needed; they should end by that time. */
 export function markUnwanted(
   inFlight: InFlightCalls,
   isUnwanted: (task: LeasedTask) => boolean,

@@ -126,7 +126,7 @@ export function returnQueued(
   }
 }
 
-/** Forgets queued tasks that are nobody's business any more; those that run are the slots' to forget. */
+/** Forgets queued tasks that are no longer this worker's; those that run are the slots' to forget. */
 export function forgetTasks(taskQueue: TaskQueue, tasks: readonly number[], leases: readonly number[]): void {
   const isGone = matching(tasks, leases)
   for (const queue of taskQueue.queues.values()) {

@@ -12,7 +12,7 @@ import { checkTicket } from '../../bundle/format/ticket.ts'
 export interface PieceServer extends AsyncDisposable {
   url: string
   /**
-   * From here on, lets in who shows a ticket signed with this Ed25519 key (SPKI, base64). Nobody before.
+   * From here on, lets in who shows a ticket signed with this Ed25519 key (SPKI, base64). Before that, no request is let in.
    *
    * @param clock what the manager's clock shows: tickets end by it
    */

@@ -119,7 +119,7 @@ describe('a fetch in trouble', () => {
     const signal = AbortSignal.timeout(180_000)
     await assert.rejects(fetchBundle({ bundle, store, sources, log, signal, patienceMs: 1 }), {
       code: 'GLEANER_BUNDLE_NOT_FOUND',
-      message: `nobody has bundle ${bundle} any more: add its context again`,
+      message: `no source has bundle ${bundle} any more: add its context again`,
     })
   })
 

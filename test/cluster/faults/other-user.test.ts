@@ -108,7 +108,7 @@ describe('another user of the submit node', () => {
     asNobody('sh', '-c', `mkdir ${folder}/store && echo x >${folder}/store/planted`)
     await assert.rejects(
       makePrivateFolder(folder),
-      /can be written by everybody|store belongs to another user/,
+      /can be written by all users|store belongs to another user/,
     )
     rmSync(folder, { recursive: true })
     const endpoint = join(mkdtempSync(join(tmpdir(), 'gleaner-stranger-')), 'endpoint.json')

@@ -10,7 +10,7 @@ from .errors import InputError
 
 CODE_BUNDLE = "gleaner.code"
 ENVIRONMENT_BUNDLE = "gleaner.environment"
-# A program that is edited makes another context each time: those that nobody uses any more go after this long, milliseconds.
+# A program that is edited makes another context each time: unused ones go after this long, milliseconds.
 _KEEP_MS = 24 * 3_600_000
 # How long the factory may take to make bundles of what it has, seconds.
 _PACKING_S = 1_800

@@ -8,7 +8,7 @@ class GleanerError(Exception):
 
 
 class InputError(GleanerError, ValueError):
-    """What was given is wrong: a bad option, a name nobody knows, what cannot be pickled. Nothing was submitted for it."""
+    """What was given is wrong: a bad option, an unknown name, what cannot be pickled. Nothing was submitted for it."""
 
     code = "GLEANER_BAD_INPUT"
 

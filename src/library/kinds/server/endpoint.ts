@@ -46,7 +46,7 @@ type Place = Omit<Endpoint, 'env' | 'open'> & { open(pid: number, options: Pool.
 
 async function openSocketPlace(): Promise<Place> {
   const inTmp = path.join(tmpdir(), 'server-XXXXXX', 'socket').length <= LONGEST_SOCKET_PATH
-  // Made with mode 0700, so nobody else can reach the socket, whatever mode the server gives it.
+  // Made with mode 0700, so no other user can reach the socket, whatever mode the server gives it.
   const folder = await mkdtemp(path.join(inTmp ? tmpdir() : '/tmp', 'server-'))
   const socketPath = path.join(folder, 'socket')
   return {

@@ -87,7 +87,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
   server.post('/v1/workers/:worker/exchange', { ...large, onRequest: workerOnly }, async (request, reply) => {
     const { worker } = ownSession(pilots, request)
     const exchange = parse(ReceivedExchange, request.body)
-    // What nobody registered would be remembered for nothing.
+    // A context that was never registered would be remembered for nothing.
     exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
     // A request that was overtaken by a newer one says nothing new.
     const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () => {

@@ -55,7 +55,7 @@ export function pickSettings(options: GenerationSettings): GenerationSettings {
 }
 
 const NAMES: ReadonlySet<string> = new Set(Object.keys(GenerationSettings.shape))
-/** Names of the same settings elsewhere: whoever gives one of them in a request means a setting. */
+/** Names of the same settings elsewhere: a request that has one of them means a setting. */
 const FOREIGN: Readonly<Record<string, string>> = {
   max_tokens: 'maxNewTokens',
   max_new_tokens: 'maxNewTokens',
