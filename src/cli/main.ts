@@ -8,6 +8,7 @@ import { addEvents } from './commands/events.ts'
 import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
+import { addKey } from './commands/key.ts'
 import { addLogs } from './commands/logs.ts'
 import { addResults } from './commands/results.ts'
 import { addRetry } from './commands/retry.ts'
@@ -78,6 +79,7 @@ function createProgram(): Command {
     addForget,
     addContext,
     addBundle,
+    addKey,
     addBackup,
     addSubmit,
     addPython,

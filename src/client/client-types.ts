@@ -1,5 +1,8 @@
 import type {
   BackupResponse,
+  CreateKeyRequest,
+  CreateKeyResponse,
+  KeyInfo,
   CreateJobRequest,
   JobInfo,
   SiteOrder,
@@ -100,6 +103,16 @@ export interface Client extends AsyncDisposable {
    * @returns its size, and that of `blobs`, in bytes
    */
   backup(file: string, options?: CallOptions): Promise<BackupResponse>
+  /**
+   * Makes a key for the OpenAI API, for a program that is to use models and nothing else. The key is in the answer only.
+   *
+   * @throws ApiError if there is, or was, one of that name
+   */
+  createKey(key: CreateKeyRequest, options?: CallOptions): Promise<CreateKeyResponse>
+  /** Keys of the OpenAI API, those that were revoked included. */
+  keys(options?: CallOptions): Promise<KeyInfo[]>
+  /** From now on, the key opens nothing. @throws ApiError if there is none of that name */
+  revokeKey(name: string, options?: CallOptions): Promise<KeyInfo>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   /** Ends the jobs of its apps, and all connections. */

@@ -2,8 +2,11 @@ import { z } from 'zod'
 import {
   BackupResponse,
   ContextsResponse,
+  CreateKeyResponse,
   JobInfo,
   JobsResponse,
+  KeyInfo,
+  KeysResponse,
   SiteStatus,
   Status,
   type AddContextRequest,
@@ -125,6 +128,27 @@ export function connect({
         signal,
       })
     },
+    createKey: (key, { signal } = {}) =>
+      transport.call({
+        method: 'POST',
+        path: '/v1/keys',
+        body: JSON.stringify(key),
+        answer: CreateKeyResponse,
+        // Not repeated: it would be told that there is a key of that name.
+        repeatable: false,
+        signal,
+      }),
+    async keys({ signal } = {}) {
+      return (await transport.call({ method: 'GET', path: '/v1/keys', answer: KeysResponse, signal })).keys
+    },
+    revokeKey: (name, { signal } = {}) =>
+      transport.call({
+        method: 'POST',
+        path: `/v1/keys/${encodeURIComponent(name)}/revoke`,
+        body: '{}',
+        answer: KeyInfo,
+        signal,
+      }),
     async stop({ drain = false, signal } = {}) {
       const body = JSON.stringify({ drain })
       // Not repeated: the next factory on this state folder would be stopped by an echo.

@@ -15,6 +15,7 @@ import type { Endpoint } from '../protocol/client.ts'
 import { parseJson } from '../protocol/common.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import { backUp } from './ledger/backup.ts'
+import { ApiKeys } from './services/api-keys.ts'
 import { BlobStore } from './services/blob-store.ts'
 import { Contexts } from './services/contexts.ts'
 import { Dispatcher } from './services/dispatcher.ts'
@@ -80,6 +81,7 @@ export interface ManagerServices {
   parts: TaskParts
   /** Hash of the user's token. */
   user: Uint8Array
+  keys: ApiKeys
   stateFolder: string
   log: Logger
 }
@@ -142,6 +144,7 @@ async function startOn(
   const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
   const progress = new TaskProgress(ledger, dispatcher)
   const parts = new TaskParts(ledger, dispatcher)
+  const keys = new ApiKeys(ledger, () => dispatcher.now)
   const tickets = ticketKeys(ledger)
   const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
@@ -171,6 +174,7 @@ async function startOn(
       jobs,
       contexts,
       blobs,
+      keys,
       progress,
       board,
       backUp: (file) => backUp(ledger, file, dispatcher.now),
@@ -215,7 +219,7 @@ async function startOn(
   })
 
   for (const routes of options.routes ?? [])
-    await server.register((scope) => routes(scope, { jobs, contexts, parts, user, stateFolder, log }))
+    await server.register((scope) => routes(scope, { jobs, contexts, parts, user, keys, stateFolder, log }))
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {

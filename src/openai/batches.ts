@@ -9,6 +9,8 @@ import type { Jobs } from '../manager/services/jobs.ts'
 import { JobOptions } from '../protocol/client.ts'
 import { explain } from '../protocol/common.ts'
 import type { JsonText } from '../protocol/json-text.ts'
+import type { Access } from '../manager/services/api-keys.ts'
+import { mayUse, Owner, requireModel } from './access.ts'
 import { checkLines, type LineError, readRequests } from './batch-lines.ts'
 import { errorLine, resultLine } from './batch-results.ts'
 import { ApiFailure } from './failures.ts'
@@ -76,7 +78,14 @@ const BatchObject = z.object({
 export type BatchObject = z.output<typeof BatchObject>
 
 /** A batch with what only this program needs to know of it. */
-const BatchRecord = z.object({ batch: BatchObject, job: z.int().nullable(), model: z.string().nullable() })
+const BatchRecord = z.object({
+  batch: BatchObject,
+  job: z.int().nullable(),
+  model: z.string().nullable(),
+  owner: Owner,
+  /** The only models that its key is for. */
+  models: z.array(z.string()).optional(),
+})
 type BatchRecord = z.output<typeof BatchRecord>
 
 export const CreateBatch = z.strictObject({
@@ -125,9 +134,9 @@ export class Batches {
   }
 
   /** @throws {ApiFailure} 404 for a file that is not there */
-  async create(request: z.output<typeof CreateBatch>): Promise<BatchObject> {
+  async create(request: z.output<typeof CreateBatch>, access: Access): Promise<BatchObject> {
     const { input_file_id, endpoint, completion_window, metadata } = request
-    this.#parts.files.get(input_file_id)
+    this.#parts.files.get(input_file_id, access)
     const now = secondsNow()
     const batch: BatchObject = {
       id: newId('batch_'),
@@ -151,33 +160,41 @@ export class Batches {
       request_counts: { total: 0, completed: 0, failed: 0 },
       metadata: metadata ?? null,
     }
-    const record = { batch, job: null, model: null }
+    const { key: owner = null, models } = access
+    const record: BatchRecord = {
+      batch,
+      job: null,
+      model: null,
+      owner,
+      ...(models && { models: [...models] }),
+    }
     await this.#save(record)
     this.#records.set(batch.id, record)
     this.#begin(record)
     return batch
   }
 
-  /** Newest first. */
-  list(): BatchObject[] {
-    const all = [...this.#records.values()].map((record) => this.#view(record))
+  /** Those that a key may see, newest first. */
+  list(access: Access): BatchObject[] {
+    const seen = [...this.#records.values()].filter(({ owner }) => mayUse(access, owner))
+    const all = seen.map((record) => this.#view(record))
     return all.sort((a, b) => b.created_at - a.created_at || b.id.localeCompare(a.id))
   }
 
   /** @throws {ApiFailure} 404 */
-  get(id: string): BatchObject {
-    return this.#view(this.#record(id))
+  get(id: string, access: Access): BatchObject {
+    return this.#view(this.#record(id, access))
   }
 
   /** Ends a batch; what it has by now is written to its files. @throws {ApiFailure} 404, 409 if it has ended */
-  async cancel(id: string): Promise<BatchObject> {
-    const record = this.#record(id)
+  async cancel(id: string, access: Access): Promise<BatchObject> {
+    const record = this.#record(id, access)
     const { batch } = record
     if (FINAL.includes(batch.status))
       throw new ApiFailure(409, `batch ${id} is ${batch.status} already`, { code: 'batch_ended' })
     if (batch.status !== 'cancelling') await this.#turn(record, 'cancelling')
     if (record.job !== null) await this.#parts.jobs.cancel(record.job)
-    return this.get(id)
+    return this.#view(record)
   }
 
   /** Stops to look after batches; the next start goes on. */
@@ -186,9 +203,9 @@ export class Batches {
     await Promise.all(this.#running)
   }
 
-  #record(id: string): BatchRecord {
+  #record(id: string, access: Access): BatchRecord {
     const record = this.#records.get(id)
-    if (!record)
+    if (!record || !mayUse(access, record.owner))
       throw new ApiFailure(404, `there is no batch ${id}`, { param: 'batch_id', code: 'batch_not_found' })
     return record
   }
@@ -247,6 +264,7 @@ export class Batches {
       readRequests(files.read(input_file_id)),
       endpoint,
       ({ model, ...rest }) => {
+        requireModel({ ...(record.models && { models: record.models }), readOnly: false }, model)
         const { speaks } = routeTo(contexts.named(model), endpoint)
         taskInput(speaks, endpoint, { model, ...rest })
       },
@@ -320,7 +338,11 @@ export class Batches {
       const counts = { total: record.batch.request_counts.total, completed: 0, failed: 0 }
       const write = async (which: 'done' | 'failed', filename: string) => {
         const lines = this.#lines(record, which, () => counts[which === 'done' ? 'completed' : 'failed']++)
-        const file = await files.add(lines, { filename, purpose: 'batch_output' })
+        const file = await files.add(lines, {
+          filename,
+          purpose: 'batch_output',
+          owner: record.owner,
+        })
         if (file.bytes > 0) return file.id
         await files.remove(file.id)
         return null

@@ -6,6 +6,8 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import { writeJson } from '../common/write-json.ts'
+import { type Access, FULL_ACCESS } from '../manager/services/api-keys.ts'
+import { mayUse, Owner } from './access.ts'
 import { ApiFailure } from './failures.ts'
 
 const PURPOSES = ['batch', 'batch_output'] as const
@@ -22,6 +24,10 @@ export const FileObject = z.object({
 })
 export type FileObject = z.output<typeof FileObject>
 
+/** A file with what only this program needs to know of it: whose it is. */
+const FileRecord = FileObject.extend({ owner: Owner })
+type FileRecord = z.output<typeof FileRecord>
+
 /** Seconds since 1970, as the API has all its times. */
 export const secondsNow = () => Math.floor(Date.now() / 1000)
 
@@ -33,9 +39,9 @@ export const newId = (kind: string) => `${kind}${randomUUID().replaceAll('-', ''
  */
 export class FileStore {
   readonly #folder: string
-  readonly #files: Map<string, FileObject>
+  readonly #files: Map<string, FileRecord>
 
-  private constructor(folder: string, files: Map<string, FileObject>) {
+  private constructor(folder: string, files: Map<string, FileRecord>) {
     this.#folder = folder
     this.#files = files
   }
@@ -43,12 +49,12 @@ export class FileStore {
   /** Opens the folder, and deletes what an upload that broke off has left there. */
   static async open(folder: string): Promise<FileStore> {
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    const files = new Map<string, FileObject>()
+    const files = new Map<string, FileRecord>()
     const names = new Set(await readdir(folder))
     for (const name of names) {
       if (!name.endsWith('.json')) continue
       const text = await readFile(join(folder, name), 'utf8')
-      const parsed = FileObject.safeParse(JSON.parse(text))
+      const parsed = FileRecord.safeParse(JSON.parse(text))
       if (parsed.success) files.set(parsed.data.id, parsed.data)
     }
     for (const name of names)
@@ -56,17 +62,18 @@ export class FileStore {
     return new FileStore(folder, files)
   }
 
-  /** Newest first. */
-  list(): FileObject[] {
-    return [...this.#files.values()].sort((a, b) => b.created_at - a.created_at || b.id.localeCompare(a.id))
+  /** Those that a key may see, newest first. */
+  list(access: Access): FileObject[] {
+    const seen = [...this.#files.values()].filter(({ owner }) => mayUse(access, owner)).map(toObject)
+    return seen.sort((a, b) => b.created_at - a.created_at || b.id.localeCompare(a.id))
   }
 
-  /** @throws {ApiFailure} 404 */
-  get(id: string): FileObject {
+  /** @throws {ApiFailure} 404, also if the key may not see it */
+  get(id: string, access: Access = FULL_ACCESS): FileObject {
     const file = this.#files.get(id)
-    if (!file)
+    if (!file || !mayUse(access, file.owner))
       throw new ApiFailure(404, `there is no file ${id}`, { param: 'file_id', code: 'file_not_found' })
-    return file
+    return toObject(file)
   }
 
   /** The bytes of a file. */
@@ -81,7 +88,7 @@ export class FileStore {
    */
   async add(
     source: AsyncIterable<Uint8Array | string>,
-    about: Pick<FileObject, 'filename' | 'purpose'>,
+    about: Pick<FileRecord, 'filename' | 'purpose' | 'owner'>,
     check: () => void = () => {},
   ): Promise<FileObject> {
     const id = newId('file-')
@@ -89,10 +96,10 @@ export class FileStore {
       await pipeline(source, createWriteStream(this.#path(id), { mode: 0o600, flags: 'wx' }))
       check()
       const { size } = await stat(this.#path(id))
-      const file: FileObject = { id, object: 'file', bytes: size, created_at: secondsNow(), ...about }
+      const file: FileRecord = { id, object: 'file', bytes: size, created_at: secondsNow(), ...about }
       await writeJson(this.#path(`${id}.json`), file)
       this.#files.set(id, file)
-      return file
+      return toObject(file)
     } catch (error) {
       await rm(this.#path(id), { force: true })
       throw error
@@ -111,3 +118,5 @@ export class FileStore {
     return join(this.#folder, name)
   }
 }
+
+const toObject = (file: FileRecord): FileObject => FileObject.parse(file)

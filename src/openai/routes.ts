@@ -2,12 +2,13 @@ import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import type { Access, ApiKeys } from '../manager/services/api-keys.ts'
 import type { Contexts } from '../manager/services/contexts.ts'
 import type { Jobs } from '../manager/services/jobs.ts'
 import type { TaskParts } from '../manager/services/task-parts.ts'
-import { bearer, matches } from '../manager/services/tokens.ts'
 import type { ContextSpec } from '../protocol/context.ts'
 import { JsonText } from '../protocol/json-text.ts'
+import { accessOf, allows, keyOnly, requireModel } from './access.ts'
 import { Batches, CreateBatch } from './batches.ts'
 import { eventsOf, sendEvents } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './failures.ts'
@@ -28,6 +29,7 @@ export interface OpenAiOptions {
   parts: TaskParts
   /** Hash of the user's token. */
   user: Uint8Array
+  keys: ApiKeys
   /** Holds the files and batches. */
   folder: string
   log: Logger
@@ -58,14 +60,7 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
     if (status === 429 || status === 503) reply.header('retry-after', '2')
     return reply.status(status).send(body)
   })
-  server.addHook('onRequest', (request, _reply, done) => {
-    const token = bearer(request.headers.authorization)
-    if (token === undefined || !matches(token, options.user))
-      throw new ApiFailure(401, 'the API key is missing or not valid: take the token in endpoint.json', {
-        code: 'invalid_api_key',
-      })
-    done()
-  })
+  server.addHook('onRequest', keyOnly(options.user, options.keys))
 
   modelRoutes(server, contexts)
   for (const endpoint of ENDPOINTS)
@@ -76,12 +71,20 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
 
 function modelRoutes(server: FastifyInstance, contexts: Contexts): void {
   const view = ({ name }: ContextSpec) => ({ id: name, object: 'model', created: 0, owned_by: 'gleaner' })
-  server.get('/v1/models', () => ({ object: 'list', data: contexts.list().filter(isModel).map(view) }))
-  server.get('/v1/models/:model', ({ params }) => view(modelOf(contexts, read(ModelParams, params).model)))
+  server.get('/v1/models', (request) => {
+    const access = accessOf(request)
+    const models = contexts.list().filter((context) => isModel(context) && allows(access, context.name))
+    return { object: 'list', data: models.map(view) }
+  })
+  server.get('/v1/models/:model', (request) => {
+    const { model } = read(ModelParams, request.params)
+    return view(modelOf(contexts, model, accessOf(request)))
+  })
 }
 
-/** @throws {ApiFailure} 404 that lists the models there are */
-function modelOf(contexts: Contexts, name: string): ContextSpec {
+/** @throws {ApiFailure} 403 for a model that the key is not for, 404 that lists the models there are */
+function modelOf(contexts: Contexts, name: string, access: Access): ContextSpec {
+  requireModel(access, name)
   const models = contexts.list().filter(isModel)
   const found = models.find((context) => context.name === name)
   if (found) return found
@@ -106,7 +109,7 @@ async function answer(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const body = readAddress(request.body)
-  const context = modelOf(contexts, body.model)
+  const context = modelOf(contexts, body.model, accessOf(request))
   const route = routeTo(context, endpoint)
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
@@ -151,22 +154,24 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
       }
       if (purpose !== undefined && purpose !== 'batch') throw wrongPurpose()
       const { file, filename } = part
-      return await files.add(file, { filename: filename.slice(0, 255), purpose: 'batch' }, () => {
+      const owner = accessOf(request).key ?? null
+      return await files.add(file, { filename: filename.slice(0, 255), purpose: 'batch', owner }, () => {
         if (file.truncated)
           throw new ApiFailure(413, `the file has more than ${FILE_MAX} bytes`, { param: 'file' })
       })
     }
     throw new ApiFailure(400, 'the form has no file', { param: 'file' })
   })
-  server.get('/v1/files', ({ query }) => page(files.list(), query))
-  server.get('/v1/files/:id', ({ params }) => files.get(read(IdParams, params).id))
-  server.delete('/v1/files/:id', async ({ params }) => {
-    const { id } = read(IdParams, params)
+  const fileOf = (request: FastifyRequest) => files.get(read(IdParams, request.params).id, accessOf(request))
+  server.get('/v1/files', (request) => page(files.list(accessOf(request)), request.query))
+  server.get('/v1/files/:id', (request) => fileOf(request))
+  server.delete('/v1/files/:id', async (request) => {
+    const { id } = fileOf(request)
     await files.remove(id)
     return { id, object: 'file', deleted: true }
   })
-  server.get('/v1/files/:id/content', ({ params }, reply) => {
-    const { id, bytes } = files.get(read(IdParams, params).id)
+  server.get('/v1/files/:id/content', (request, reply) => {
+    const { id, bytes } = fileOf(request)
     return reply.type('application/octet-stream').header('content-length', bytes).send(files.read(id))
   })
 }
@@ -174,10 +179,11 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
 const wrongPurpose = () => new ApiFailure(400, 'the purpose of a file must be "batch"', { param: 'purpose' })
 
 function batchRoutes(server: FastifyInstance, batches: Batches): void {
-  server.post('/v1/batches', ({ body }) => batches.create(read(CreateBatch, body)))
-  server.get('/v1/batches', ({ query }) => page(batches.list(), query))
-  server.get('/v1/batches/:id', ({ params }) => batches.get(read(IdParams, params).id))
-  server.post('/v1/batches/:id/cancel', ({ params }) => batches.cancel(read(IdParams, params).id))
+  const idOf = ({ params }: FastifyRequest) => read(IdParams, params).id
+  server.post('/v1/batches', (request) => batches.create(read(CreateBatch, request.body), accessOf(request)))
+  server.get('/v1/batches', (request) => page(batches.list(accessOf(request)), request.query))
+  server.get('/v1/batches/:id', (request) => batches.get(idOf(request), accessOf(request)))
+  server.post('/v1/batches/:id/cancel', (request) => batches.cancel(idOf(request), accessOf(request)))
 }
 
 /** One page of a list: those after a cursor, which is an id. */

@@ -352,6 +352,31 @@ export const StopRequest = z.object({
   drain: z.boolean().default(false),
 })
 
+/** `POST /v1/keys`: makes a key for the OpenAI API. It opens nothing else. */
+export const CreateKeyRequest = z.strictObject({
+  name: Name,
+  /** The only models that it may use. Default: all. */
+  models: z.array(Name).min(1).max(100).optional(),
+  /** It may look, and start nothing. */
+  readOnly: z.boolean().default(false),
+})
+export type CreateKeyRequest = z.input<typeof CreateKeyRequest>
+
+export const KeyInfo = z.object({
+  name: Name,
+  models: z.array(Name).optional(),
+  readOnly: z.boolean(),
+  createdAt: Timestamp,
+  revokedAt: Timestamp.optional(),
+})
+export type KeyInfo = z.infer<typeof KeyInfo>
+
+/** The key itself is in this answer only: the manager keeps its hash. */
+export const CreateKeyResponse = KeyInfo.extend({ key: z.string() })
+export type CreateKeyResponse = z.infer<typeof CreateKeyResponse>
+
+export const KeysResponse = z.object({ keys: z.array(KeyInfo) })
+
 /** `POST /v1/backup`: copies the ledger to a new file on the manager's machine, while work goes on. */
 export const BackupRequest = z.object({
   /** A file that is not there yet. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { APIError } from 'openai'
-import OpenAI, { NotFoundError, toFile } from 'openai'
+import OpenAI, { AuthenticationError, NotFoundError, toFile } from 'openai'
 import { kill, type Plant, plant } from '../end-to-end/plant.ts'
 import { until } from '../support/until.ts'
 
@@ -56,6 +56,18 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     const { data } = await openai.models.list()
     assert.deepEqual(data.map(({ id }) => id).sort(), ['echo', 'tiny'])
     assert.equal((await openai.models.retrieve('tiny')).id, 'tiny')
+  })
+
+  test('opens with a key that a command has made, until a command revokes it', async () => {
+    const { stdout } = await here.factory('key', 'create', 'paper', '--model', 'tiny', '--read-only')
+    const models = new OpenAI({ baseURL: openai.baseURL, apiKey: stdout.trim(), maxRetries: 0 }).models
+    assert.deepEqual(
+      (await models.list()).data.map(({ id }) => id),
+      ['tiny'],
+    )
+    assert.match((await here.factory('key', 'list')).stdout, /^paper +tiny +read +\S+$/m)
+    await here.factory('key', 'revoke', 'paper')
+    await assert.rejects(async () => models.list(), AuthenticationError)
   })
 
   test('answers a chat with what the engine generates, and says what it cost', async () => {

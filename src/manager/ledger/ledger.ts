@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import { Epochs } from './epochs.ts'
 import { EventLog } from './event-log.ts'
 import { JobStore } from './job-store.ts'
+import { KeyStore } from './key-store.ts'
 import { PilotStore } from './pilot-store.ts'
 import { ResultStore } from './result-store.ts'
 import { Tables } from './tables.ts'
@@ -16,6 +17,7 @@ export class Ledger extends Tables {
   readonly tasks: TaskStore
   readonly results: ResultStore
   readonly pilots: PilotStore
+  readonly keys: KeyStore
   readonly epochs: Epochs
   readonly events: EventLog
 
@@ -26,6 +28,7 @@ export class Ledger extends Tables {
     this.tasks = new TaskStore(this)
     this.results = new ResultStore(this)
     this.pilots = new PilotStore(this)
+    this.keys = new KeyStore(this)
     this.epochs = new Epochs(this)
     this.events = new EventLog(this)
   }

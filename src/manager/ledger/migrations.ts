@@ -122,4 +122,17 @@ export const migrations: string[] = [
   CREATE INDEX job_events ON events (job) WHERE job IS NOT NULL;
   CREATE INDEX site_events ON events (site) WHERE site IS NOT NULL;
   `,
+  `
+  -- Keys of the OpenAI API. One that was revoked stays, so that its number and its name are not given again.
+  CREATE TABLE api_keys (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    hash BLOB NOT NULL,
+    -- The models that it may use, as JSON; null for all.
+    models TEXT,
+    read_only INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER
+  ) STRICT;
+  `,
 ]

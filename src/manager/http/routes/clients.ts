@@ -5,6 +5,7 @@ import {
   AddContextRequest,
   BackupRequest,
   CancelTasksRequest,
+  CreateKeyRequest,
   type BackupResponse,
   ProgressRequest,
   CreateJobRequest,
@@ -13,6 +14,7 @@ import {
   UploadContextRequest,
 } from '../../../protocol/client.ts'
 import { Digits, limits, Name } from '../../../protocol/common.ts'
+import type { ApiKeys } from '../../services/api-keys.ts'
 import type { BlobStore } from '../../services/blob-store.ts'
 import type { Contexts } from '../../services/contexts.ts'
 import { unauthorised } from '../api-errors.ts'
@@ -22,7 +24,7 @@ import { parse } from '../server.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer, matches } from '../../services/tokens.ts'
 
-const ContextParams = z.object({ name: Name })
+const NameParams = z.object({ name: Name })
 const JobParams = z.object({ job: Digits })
 const LogQuery = z.object({ key: z.string().min(1).max(limits.key) })
 const AddTasksQuery = z.object({ replace: z.literal('true').optional() })
@@ -39,6 +41,7 @@ export interface ClientRoutes {
   jobs: Jobs
   contexts: Contexts
   blobs: BlobStore
+  keys: ApiKeys
   progress: TaskProgress
   board: StatusBoard
   /** Copies the ledger to a new file; returns its size in bytes. */
@@ -59,7 +62,7 @@ export function userOnly(user: Uint8Array): onRequestHookHandler {
 /** What users' programs and the command line ask. */
 export function clientRoutes(
   server: FastifyInstance,
-  { user, jobs, contexts, blobs, progress, board, backUp, onStop }: ClientRoutes,
+  { user, jobs, contexts, blobs, keys, progress, board, backUp, onStop }: ClientRoutes,
 ): void {
   server.addHook('onRequest', userOnly(user))
 
@@ -75,12 +78,8 @@ export function clientRoutes(
   server.post('/v1/contexts/upload', { bodyLimit: limits.value }, ({ body }) =>
     contexts.upload(parse(UploadContextRequest, body), blobs),
   )
-  server.post('/v1/contexts/:name/warm', small, ({ params }) =>
-    contexts.warm(parse(ContextParams, params).name),
-  )
-  server.post('/v1/contexts/:name/drop', small, ({ params }) =>
-    contexts.drop(parse(ContextParams, params).name),
-  )
+  server.post('/v1/contexts/:name/warm', small, ({ params }) => contexts.warm(parse(NameParams, params).name))
+  server.post('/v1/contexts/:name/drop', small, ({ params }) => contexts.drop(parse(NameParams, params).name))
 
   server.post('/v1/blobs', small, ({ body }): WantedBlobsResponse => ({
     wanted: blobs.wanted(parse(WantedBlobsRequest, body).blobs),
@@ -120,6 +119,10 @@ export function clientRoutes(
     const page = await jobs.results(job, { after, epoch }, limit, waitMs, gone.signal)
     return reply.type('application/json').send(pageText(page))
   })
+
+  server.get('/v1/keys', () => ({ keys: keys.list() }))
+  server.post('/v1/keys', small, ({ body }) => keys.create(parse(CreateKeyRequest, body)))
+  server.post('/v1/keys/:name/revoke', small, ({ params }) => keys.revoke(parse(NameParams, params).name))
 
   server.post('/v1/backup', small, async ({ body }): Promise<BackupResponse> => {
     const bytes = await backUp(parse(BackupRequest, body).file)

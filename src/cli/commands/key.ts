@@ -1,0 +1,55 @@
+import type { Command } from 'commander'
+import { table, timeOfDay } from '../format.ts'
+import { clientFor } from '../options.ts'
+
+export function addKey(program: Command): void {
+  const key = program
+    .command('key')
+    .description('create, list and revoke keys of the OpenAI API')
+    .helpCommand(false)
+  key
+    .command('create')
+    .summary('make a key for a program or a person')
+    .description(
+      'Makes a key that opens the OpenAI API of this factory, and nothing else of it. The key is shown once: the factory keeps only ' +
+        'its hash.',
+    )
+    .argument('<name>', 'what to call it')
+    .option(
+      '--model <name...>',
+      'it may use these models only, and sees only the files and batches that it made',
+    )
+    .option('--read-only', 'it may look, and start nothing')
+    .action(async (name: string, options: { model?: string[]; readOnly?: boolean }, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const { model: models, readOnly = false } = options
+      const created = await client.createKey({ name, readOnly, ...(models && { models }) })
+      console.log(created.key)
+    })
+  key
+    .command('list')
+    .description('list the keys, not what they are')
+    .option('--json', 'print them as JSON')
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const keys = await client.keys()
+      if (json) return console.log(JSON.stringify(keys, null, 2))
+      const rows = keys.map(({ name, models, readOnly, createdAt, revokedAt }) => [
+        name,
+        models?.join(', ') ?? 'all',
+        readOnly ? 'read' : 'use',
+        timeOfDay(createdAt),
+        revokedAt === undefined ? '' : timeOfDay(revokedAt),
+      ])
+      console.log(table(['KEY', 'MODELS', 'MAY', 'CREATED', 'REVOKED'], rows))
+    })
+  key
+    .command('revoke')
+    .description('have a key open nothing from now on')
+    .argument('<name>', 'what it is called')
+    .action(async (name: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      await client.revokeKey(name)
+      console.log(`${name} opens nothing any more`)
+    })
+}
