@@ -221,7 +221,7 @@ is_safe() { # PATH
 }
 
 # Makes a folder that is this user's alone, unless it is there.
-usable() { # FOLDER: 0 done, 1 it cannot be written, 2 others could change what is in it
+usable() { # FOLDER: 0 done, 1 it cannot be written, 2 others could change what is in it, or programs cannot be run there
   if [ -z "$1" ]; then return 1; fi
   (mkdir -p "$1") 2>/dev/null
   if [ "$1" = "$scratch/cache" ]; then # The way to it is the batch system's.
@@ -235,7 +235,16 @@ usable() { # FOLDER: 0 done, 1 it cannot be written, 2 others could change what 
   [ -d "$1" ] && [ -w "$1" ] || return 1
   [ -n "$(find "$1/." -prune -user "$uid" ! -perm -0020 ! -perm -0002 2>/dev/null)" ] || return 2
   chmod go-rwx "$1"
+  offender='programs cannot be run there: is it mounted noexec?'
+  printf '#!/bin/sh\n' >"$1/runs.$$" && chmod u+x "$1/runs.$$" || offender="nothing can be written there: $(room_at "$1")"
+  "$1/runs.$$" 2>/dev/null
+  set -- $? "$1/runs.$$"
+  rm -f "$2"
+  [ "$1" = 0 ] || return 2
 }
+
+mb_at() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) }'; }
+room_at() { df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024) " MB left on the filesystem at " $6 }'; }
 
 # The first usable one of these is the node's cache. The last ones are for nodes where another user has taken the others' names.
 asked=${GLEANER_CACHE:-}
@@ -252,7 +261,7 @@ for folder in "$asked" "/tmp/gleaner-$uid" "/var/tmp/gleaner-$uid" \
   esac
   tried="$tried${folder:+ $folder}"
 done
-[ -n "$cache" ] || fail 68 no-space "no cache folder can be written: tried ${asked:-$tried}"
+[ -n "$cache" ] || fail 68 no-space "no cache folder can be used: tried ${asked:-$tried}"
 
 # Scratch of pilots that were killed here long ago goes with the next one that comes by.
 if [ -z "$scratch" ]; then
@@ -332,14 +341,12 @@ receive() { # COMMAND...: 0 done, 1 the command has failed, 2 it has sent someth
   fi
   end_receivers
   if [ "$failed" != 0 ]; then return 1; fi
-  read -r sum _ 2>/dev/null <"$partial/hash" || fail 68 no-space "cannot write to $partial ($(free_mb) MB left; quota?)"
+  read -r sum _ 2>/dev/null <"$partial/hash" || fail 68 no-space "cannot write to $partial ($(room_at "$cache"); quota?)"
   if [ "$sum" != "$sha256" ]; then return 2; fi
   if [ "$(cat "$partial/unpacked")" = 0 ]; then return 0; fi
   complaint=$(tail -n 1 "$partial/complaint")
-  fail 68 no-space "cannot unpack the runtime in $cache ($(free_mb) MB left; quota?): $complaint"
+  fail 68 no-space "cannot unpack the runtime in $cache ($(room_at "$cache"); quota?): $complaint"
 }
-
-free_mb() { df -Pk "$cache" | awk 'NR == 2 { print int($4 / 1024) }'; }
 
 from_file() { exec cat "$archive" >"$partial/archive"; }
 
@@ -371,6 +378,7 @@ from_manager() {
   else
     fail 67 no-downloader "neither curl nor GNU wget on this node, and $archive cannot be read here"
   fi
+  echo "gleaner: $pilot on $node: gets the runtime from $GLEANER_MANAGER"
   for pause in 1 2 4 8 15 30 30 30 30 30 0; do
     for manager in $GLEANER_MANAGER; do
       : >"$scratch/headers"
@@ -386,11 +394,11 @@ from_manager() {
         4??) fail 70 refused "$manager answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
       esac
     done
+    complaint=$(cat "$scratch/answer" "$scratch/headers" 2>/dev/null | tail -n 1)
+    echo "gleaner: $pilot on $node: cannot reach $GLEANER_MANAGER for the runtime: $complaint"
     attended sleep "$pause"
   done
-  free=$(free_mb)
-  if [ "$free" -lt 300 ]; then fail 68 no-space "$cache has $free MB left"; fi
-  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $(cat "$scratch/answer" "$scratch/headers" 2>/dev/null | tail -n 1)"
+  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $complaint"
 }
 
 have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }
@@ -415,7 +423,9 @@ take_lock() {
 
 install_runtime() {
   mkdir -p "$cache/runtime" || fail 68 no-space "cannot write to $cache"
+  said=''
   until take_lock; do
+    if [ -z "$said" ]; then said=yes && echo "gleaner: $pilot on $node: waits for another pilot of this node that fetches the runtime"; fi
     if lock_is_stale; then rm -rf "$runtime.lock"; fi
     attended sleep 1
     if have_runtime; then return 0; fi
@@ -423,6 +433,9 @@ install_runtime() {
   done
   if ! have_runtime; then
     find "$cache/runtime" -mindepth 1 -maxdepth 1 -mtime +30 -exec rm -rf {} + 2>/dev/null
+    if [ "$(mb_at "$cache")" -lt "${GLEANER_RUNTIME_MB:-0}" ]; then
+      fail 68 no-space "the runtime takes $GLEANER_RUNTIME_MB MB in $cache, and there are $(room_at "$cache")"
+    fi
     partial=$cache/runtime/partial.$pilot.$$
     { [ -r "$archive" ] && receive from_file; } || from_manager
     [ -x "$partial/runtime/node" ] || fail 72 bad-archive "the runtime holds no node binary"
@@ -443,8 +456,11 @@ else
 fi
 newline='
 '
-version=$("$runtime/node" -v 2>&1) ||
-  fail 71 unusable-node "the runtime's node does not run here: ${version##*"$newline"}"
+version=$("$runtime/node" -v 2>&1) || {
+  limit=$(ulimit -v)
+  case $limit in unlimited) limit='' ;; *) limit=" (setup or the batch system limits its address space to $limit kB: ulimit -v)" ;; esac
+  fail 71 unusable-node "the runtime's node does not run here: ${version##*"$newline"}$limit"
+}
 
 # --- 4. Become the worker -----------------------------------------------------------------------------------------
 

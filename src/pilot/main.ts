@@ -63,13 +63,16 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   })
   await using cleanup = new AsyncDisposableStack()
   cleanup.defer(() => client.close())
-  const store = cleanup.use(await openStore({ folder: path.join(env.GLEANER_CACHE, 'bundles'), log }))
+  const store = cleanup.use(
+    await openStore({ folder: path.join(env.GLEANER_CACHE, 'bundles'), evict: true, log }),
+  )
   const pieces = await serveNeighbours(store, client, log)
   if (pieces) cleanup.use(pieces)
   const gpus = gpuIds(env)
   const slots = planSlots(env, await describeGpus(gpus))
 
   client.authorise(token)
+  log.info({ manager: client.origin }, 'registers')
   const terms = await register(client, describeWorker(env, slots, pieces?.url), evicted)
   const { worker } = terms
   client.authorise(terms.session)

@@ -24,6 +24,8 @@ export type Runtime = Archive & {
   /** The bundle of both archives. */
   id: string
   zstd: Archive
+  /** What it takes on a node's disk, bytes. */
+  unpackedBytes: number
 }
 
 const ARCHIVES = { gzip: 'runtime.tar.gz', zstd: 'runtime.tar.zst' }
@@ -65,9 +67,12 @@ type Part = { path: string; source: string } | { path: string; content: string }
 export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime> {
   const { store, log, signal } = options
   const parts = await collect(options)
+  const sizes = await Promise.all(parts.map(sizeOf))
+  const unpackedBytes = sizes.reduce((sum, size) => sum + size, 0)
   const name = runtimeName(await cacheKey(parts))
   const known = (await store.names()).get(name)
-  if (known !== undefined && (await store.isComplete(known, signal))) return describe(store, known)
+  if (known !== undefined && (await store.isComplete(known, signal)))
+    return { ...(await describe(store, known)), unpackedBytes }
 
   log.info('packing the runtime for pilots')
   const folder = path.join(store.temporary, randomUUID())
@@ -86,7 +91,7 @@ export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime>
       name,
       ...(signal && { signal }),
     })
-    return await describe(store, id)
+    return { ...(await describe(store, id)), unpackedBytes }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -215,13 +220,17 @@ async function cacheKey(parts: Part[]): Promise<string> {
   return hash('sha256', JSON.stringify([ARCHIVES, described.sort()])).slice(0, 16)
 }
 
+async function sizeOf(part: Part): Promise<number> {
+  return 'content' in part ? Buffer.byteLength(part.content) : (await stat(part.source)).size
+}
+
 async function place(part: Part, target: string): Promise<void> {
   await mkdir(path.dirname(target), { recursive: true })
   if ('content' in part) await writeFile(target, part.content)
   else await copyFile(part.source, target, constants.COPYFILE_FICLONE)
 }
 
-async function describe(store: Store, id: string): Promise<Runtime> {
+async function describe(store: Store, id: string): Promise<Omit<Runtime, 'unpackedBytes'>> {
   const manifest = await store.manifest(id)
   const archive = async (name: string): Promise<Archive> => {
     const file = manifest?.files.find((file) => file.path === name)

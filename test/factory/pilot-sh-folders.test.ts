@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -72,4 +72,44 @@ describe('the cache folder of pilot.sh', () => {
       assert.match(used, /^\/tmp\/gleaner-\d+/)
       assert.equal(statSync(used).mode & 0o777, 0o700)
     })
+
+  /** A shell in which a folder is a filesystem of its own. */
+  function mounted(folder: string, options: string): string {
+    const shell = join(fresh(), 'shell')
+    const mount = `mount -t tmpfs -o ${options} gleaner-test ${folder}`
+    writeFileSync(shell, `#!/bin/sh\nexec unshare -m sh -c '${mount} && exec /bin/sh "$@"' sh "$@"\n`, {
+      mode: 0o700,
+    })
+    return shell
+  }
+
+  test('is another one where programs cannot be run in it, which the log says', async () => {
+    const folder = fresh()
+    const cache = join(folder, 'cache')
+    mkdirSync(cache)
+    const shell = mounted(cache, 'noexec,size=1m,mode=700')
+    const env = { TMPDIR: folder }
+    const { code, output } = await bootPilot({ folder, settings: settingsFor(cache, runtime), env, shell })
+      .done
+    assert.equal(code, 0, output)
+    assert.match(output, /cache is not used as cache: programs cannot be run there: is it mounted noexec\?$/m)
+    assert.notEqual(workerEnvironment(output).GLEANER_CACHE, cache)
+  })
+
+  test('without room for the runtime ends the pilot, which names the filesystem and both sizes', async () => {
+    const folder = fresh()
+    const cache = join(folder, 'cache')
+    mkdirSync(cache)
+    const settings = { ...settingsFor(cache, runtime), GLEANER_RUNTIME_MB: '210' }
+    const shell = mounted(cache, 'size=3m,mode=700')
+    const { code, output } = await bootPilot({ folder, settings, shell }).done
+    assert.equal(code, 68)
+    assert.match(
+      output,
+      new RegExp(
+        `error 68 no-space: the runtime takes 210 MB in ${cache}, and there are [23] MB left on the filesystem at ${cache}$`,
+        'm',
+      ),
+    )
+  })
 })

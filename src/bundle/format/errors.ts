@@ -1,3 +1,4 @@
+import { diskRoom, sayRoom } from '../../common/disk-room.ts'
 import { type ErrorCode, errorCodeOf } from '../../protocol/error-codes.ts'
 
 /** What kind of trouble it is, for programs. */
@@ -34,5 +35,8 @@ const advice: Record<string, string> = {
 export function explainDisk(error: unknown, path: string): never {
   const hint = advice[errnoOf(error) ?? '']
   if (hint === undefined) throw error
-  throw new BundleError('GLEANER_BUNDLE_DISK', `${path}: ${hint}`, { cause: error })
+  const room = ['ENOSPC', 'EDQUOT'].includes(errnoOf(error)!) ? diskRoom(path) : undefined
+  throw new BundleError('GLEANER_BUNDLE_DISK', `${path}: ${hint}${room ? ` (${sayRoom(room)})` : ''}`, {
+    cause: error,
+  })
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { diskRoom, sayRoom, toMib } from '../../common/disk-room.ts'
 import { bytesOf, chooseEvictions } from '../policy/cache-eviction.ts'
 import type { StoredSize } from '../policy/cache-eviction.ts'
 import { BundleError, errnoOf } from '../format/errors.ts'
@@ -59,6 +60,36 @@ async function neededFiles({ catalog }: StoreParts): Promise<Set<string>> {
  * @throws {BundleError} `no-room` when those in use take more.
  */
 export async function freeSpace(parts: StoreParts, budget: number): Promise<void> {
+  await evictDownTo(parts, budget)
+  const left = bytesOf(await sizes(parts))
+  if (left > budget) {
+    throw new BundleError(
+      'GLEANER_BUNDLE_NO_ROOM',
+      `the bundles in use in ${parts.storePaths.folder} need ${left} bytes, its budget is ${budget}; raise the budget`,
+    )
+  }
+}
+
+/**
+ * Sees that the disk has room for so many more bytes, before they are fetched for nothing.
+ * @param evict whether bundles that nobody uses may go for it
+ * @throws {BundleError} `disk` with the figures
+ */
+export async function requireRoom(parts: StoreParts, bytes: number, evict: boolean): Promise<void> {
+  const { folder } = parts.storePaths
+  const before = diskRoom(folder)
+  if (!before || before.free >= bytes) return
+  if (evict) await evictDownTo(parts, bytesOf(await sizes(parts)) - (bytes - before.free))
+  const room = diskRoom(folder)
+  if (!room || room.free >= bytes) return
+  const needs = `${toMib(bytes)} more are needed, and there are ${sayRoom(room)}`
+  throw new BundleError(
+    'GLEANER_BUNDLE_DISK',
+    `${folder}: the disk is full; free some space or choose another folder (${needs})`,
+  )
+}
+
+async function evictDownTo(parts: StoreParts, budget: number): Promise<void> {
   for (const victim of chooseEvictions(await sizes(parts), budget).remove) {
     try {
       await removeBundle(parts, victim)
@@ -67,13 +98,6 @@ export async function freeSpace(parts: StoreParts, budget: number): Promise<void
       // Taken into use, or removed by another process, just now.
       if (!(error instanceof BundleError)) throw error
     }
-  }
-  const left = bytesOf(await sizes(parts))
-  if (left > budget) {
-    throw new BundleError(
-      'GLEANER_BUNDLE_NO_ROOM',
-      `the bundles in use in ${parts.storePaths.folder} need ${left} bytes, its budget is ${budget}; raise the budget`,
-    )
   }
 }
 

@@ -15,7 +15,7 @@ import type { StoreParts } from './store-parts.ts'
 import { openStoredPieces, sealFile } from './stored-pieces.ts'
 import type { StoredPieces } from './stored-pieces.ts'
 import { storePathsIn } from './store-paths.ts'
-import { deleteBundleFiles, freeSpace, removeBundle } from './remove-bundle.ts'
+import { deleteBundleFiles, freeSpace, removeBundle, requireRoom } from './remove-bundle.ts'
 
 export type { Damage, PinnedBundle } from './bundle-pin.ts'
 
@@ -24,6 +24,8 @@ export type StoreOptions = {
   folder: string
   /** Most bytes that bundles may take. Default: no limit. */
   budget?: number
+  /** Whether bundles that nobody uses may go where the disk has no room for one that is fetched. */
+  evict?: boolean
   log: Logger
 }
 
@@ -82,7 +84,7 @@ const LOOK_AGAIN_MS = 1_000
 
 /** @throws {BundleError} `disk` when the folder cannot be used. */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const { log, budget } = options
+  const { log, budget, evict = false } = options
   const storePaths = storePathsIn(path.resolve(options.folder))
   const owner = await joinStoreOwners(storePaths.owners).catch((error: unknown) =>
     explainDisk(error, storePaths.folder),
@@ -187,6 +189,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       try {
         await prepare(bundle, manifest)
         const opened = await openStoredPieces(storePaths, bundle, manifest, 'check', signal)
+        await requireRoom(parts, totalBytes(manifest) - opened.heldBytes(), evict)
         serving.delete(bundle)
         fetching.set(bundle, opened)
         begun.dispatchEvent(new Event(bundle))

@@ -17,6 +17,8 @@ export type SiteSnapshot = {
   /** What is wrong with the batch system, and what else is at the site. */
   trouble: string | undefined
   warnings: readonly string[]
+  /** Why pilots that run have not registered. */
+  silence: SiteStatus['reasons']
   /** How its last pilots fared. */
   health: Health
   avoidNodes: readonly string[]
@@ -28,7 +30,7 @@ export type SiteSnapshot = {
 
 /** What users are told of a site. */
 export function siteStatus(site: SiteSnapshot): SiteStatus {
-  const { config, pilots, jobs, decision, order, trouble, warnings, health, records } = site
+  const { config, pilots, jobs, decision, order, trouble, warnings, silence, health, records } = site
   const { wanted, paused } = decision
   const working = new Set(
     records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
@@ -58,7 +60,7 @@ export function siteStatus(site: SiteSnapshot): SiteStatus {
     ...(trouble === undefined && order === 'work' && paused && { retryAt: paused.until }),
     ...(why === undefined && health.failures > 0 && { lastFailure: health.reason }),
     ...(warnings.length > 0 && { warnings: shortened(warnings) }),
-    reasons: [...reasons].map(([reason, held]) => ({ reason, pilots: held.length })),
+    reasons: [...silence, ...[...reasons].map(([reason, held]) => ({ reason, pilots: held.length }))],
   }
 }
 

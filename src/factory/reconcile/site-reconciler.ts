@@ -9,6 +9,7 @@ import { createSiteHealth } from './site-health.ts'
 import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-pilots.ts'
 import { explainSite } from '../policy/site-explanation.ts'
 import { type SiteSnapshot, siteStatus } from '../policy/site-status.ts'
+import { silenceReasons, silentPilots } from '../policy/silent-pilots.ts'
 import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
 import { submissionFolders } from '../submissions/submission-folders.ts'
 import {
@@ -21,6 +22,9 @@ import {
 
 /** Longest a command of the batch system may take, milliseconds. */
 export const COMMAND_LIMIT = 60_000
+
+/** Of so many pilots that have not registered the logs are read at each look. */
+const ASKED_AT_ONCE = 5
 
 const limit = () => AbortSignal.timeout(COMMAND_LIMIT)
 
@@ -62,6 +66,8 @@ export class SiteReconciler {
   #shouldRetry = false
   #decision: Decision = { wanted: 0, submit: 0, bound: 'no-work', remove: [], drain: [] }
   #avoidNodes: string[] = []
+  /** Why pilots that run have not registered. */
+  #silence: SiteStatus['reasons'] = []
   #lastWork = 0
 
   constructor(parts: SiteParts) {
@@ -110,6 +116,7 @@ export class SiteReconciler {
       order: registry.order(config.name),
       trouble,
       warnings: this.#warnings,
+      silence: this.#silence,
       health: this.#experience.health,
       avoidNodes: this.#avoidNodes,
       records: registry.list(config.name),
@@ -144,6 +151,7 @@ export class SiteReconciler {
     await this.#bury(found.gone, aim, now)
     await this.#remove(found.orphans, false)
     await this.#submissions.clear(new Set(this.pilots), limit())
+    this.#silence = await this.#explainSilence(now)
 
     if (this.hasWork) this.#lastWork = now
     this.#decision = this.#decide()
@@ -256,6 +264,18 @@ export class SiteReconciler {
         log.warn({ pilot: record.pilot, node: ending.node }, ending.reason)
     }
     registry.ended(ended.map(({ record, ending }) => ({ pilot: record.pilot, reason: ending.reason })))
+  }
+
+  async #explainSilence(now: number): Promise<SiteStatus['reasons']> {
+    const silent = silentPilots(this.#pilots, now)
+    const asked = silent.slice(0, ASKED_AT_ONCE).map(async (pilot) => {
+      // Whatever keeps a log from being read is no news of its pilot.
+      const log = await this.#submissions.logOf(pilot.pilot, limit()).catch(() => '')
+      return { pilot, log }
+    })
+    const reasons = silenceReasons(await Promise.all(asked), this.#parts.boot.managerUrl, now)
+    const others = silent.length - asked.length
+    return others > 0 ? [...reasons, { reason: 'running, not registered either', pilots: others }] : reasons
   }
 
   /** Parts with pilots that are too many, and with those on nodes where nothing works. */

@@ -29,7 +29,13 @@ export type Boot = {
    * The runtime: a gzipped tar with `node` and `worker.js` at its top, and the same for nodes that have zstd. Read in place
    * where nodes see those paths.
    */
-  runtime: { path: string; sha256: string; zstd?: { path: string; sha256: string } }
+  runtime: {
+    path: string
+    sha256: string
+    zstd?: { path: string; sha256: string }
+    /** What it takes on a node's disk, bytes. */
+    unpackedBytes?: number
+  }
   /** Where nodes see a copy of the runtime, if it was brought to them. */
   deliveredRuntime?: string
 }
@@ -102,7 +108,7 @@ export function setupFile(setup: string): string {
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
 function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime }: Boot): string {
-  const { path, sha256 } = runtime
+  const { path, sha256, unpackedBytes = 0 } = runtime
   // What was brought to the nodes is there in one form only.
   const zstd = deliveredRuntime === undefined ? runtime.zstd : undefined
   const settings: [name: string, word: string | undefined][] = [
@@ -110,6 +116,7 @@ function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime
     ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
     ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
+    ['GLEANER_RUNTIME_MB', Math.ceil(unpackedBytes / 2 ** 20).toString()],
     ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
     ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
     ['GLEANER_SETUP_SHELL', site.setupShell && shellQuote(site.setupShell)],

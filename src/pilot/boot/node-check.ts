@@ -1,5 +1,6 @@
-import { mkdir, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { diskRoom, sayRoom, toMib } from '../../common/disk-room.ts'
 import { makePrivateFolder, UnsafePathError } from '../../common/private-path.ts'
 import { PilotError } from '../errors.ts'
 
@@ -34,12 +35,12 @@ export async function checkNode(
         cause: error,
       })
     }
-    const { bavail, bsize } = await statfs(folder)
-    if (bavail * bsize >= LEAST_ROOM) continue
-    const [free, least] = [bavail * bsize, LEAST_ROOM].map((bytes) => `${Math.floor(bytes / 2 ** 20)} MiB`)
+    const room = diskRoom(folder)
+    if (!room || room.free >= LEAST_ROOM) continue
+    const needs = `and ${toMib(LEAST_ROOM)} are needed`
     throw new PilotError(
       'GLEANER_PILOT_NO_SPACE',
-      `the ${use} folder ${folder} has only ${free} free, and needs ${least}`,
+      `the ${use} folder ${folder} has only ${sayRoom(room)}, ${needs}`,
     )
   }
 }

@@ -7,6 +7,7 @@ import { createDeadlineTimer } from '../../common/deadline-timer.ts'
 import {
   attributeCrash,
   type SessionEnd,
+  explainSetupError,
   MEMORY_LIMIT,
   type LibraryPhase,
   timeLimitOutcome,
@@ -199,7 +200,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       case 'ready':
         return becomeReady(message.level)
       case 'failed':
-        cause = message.error
+        cause = explainSetupError(message.error, toMib(memoryLimit))
         return library.close()
       case 'begun':
         for (const call of markBegun(inFlight, message.ids, performance.now())) limits.set(timeLimitOf(call))

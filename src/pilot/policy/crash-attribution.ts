@@ -78,8 +78,29 @@ function crash({ task, overdue, endBy }: InFlightCall, error: TaskError): Outcom
   return { status: 'crash', error: { name: 'TimeLimit', message } }
 }
 
-function crashError({ code, signal, stderr, error }: Exit): TaskError {
+function crashError(exit: Exit): TaskError {
+  const { code, signal, stderr, error } = exit
   const reason = signal ? `was killed by ${signal}` : `exited with code ${code}`
-  const message = error ? `its library could not be started: ${error.message}` : `its library ${reason}`
+  const message = error
+    ? `its library could not be started: ${error.message}`
+    : `its library ${reason}${shortOfMemory(exit)}`
   return { name: 'LibraryCrash', message, ...(stderr && { stack: stderr }) }
 }
+
+/** What a process says, or what it dies of, for want of memory. A kill that the worker did not order is most likely the kernel's. */
+function shortOfMemory({ signal, stderr }: Exit): string {
+  const said = OUT_OF_MEMORY.test(stderr)
+  if (!said && signal !== 'SIGKILL') return ''
+  return `${said ? ', out of memory' : ', as systems do that are out of memory'}: ask for pilots with more memory`
+}
+
+/** Why a setup failed; if for want of memory, in words that name no files of ours but what there is to do. */
+export function explainSetupError(error: TaskError, slotMib: number): TaskError {
+  if (!OUT_OF_MEMORY.test(error.message)) return error
+  const what = `the context needs more memory than there is; its slot has ${slotMib} MiB: ask for pilots with more memory`
+  return { ...error, message: `${what} (${error.message})` }
+}
+
+/** The words of Node, Python, C++ libraries and the dynamic linker. */
+const OUT_OF_MEMORY =
+  /heap out of memory|Fatal process out of memory|MemoryError|std::bad_alloc|Cannot allocate memory|ENOMEM|failed to allocate memory|failed to map segment/i

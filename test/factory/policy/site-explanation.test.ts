@@ -47,6 +47,7 @@ function explain(situation: Partial<ScalingInput>, more: Partial<SiteSnapshot> =
     decision: decide(input),
     trouble: undefined,
     warnings: [],
+    silence: [],
     avoidNodes: [],
     records: [],
     ...more,

@@ -23,6 +23,7 @@ const site: SiteSnapshot = {
   order: 'work',
   trouble: undefined,
   warnings: [],
+  silence: [],
   health: HEALTHY,
   avoidNodes: [],
   records: [],

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { type ProcessEnd, attributeCrash } from '../../../src/pilot/policy/crash-attribution.ts'
+import {
+  type ProcessEnd,
+  attributeCrash,
+  explainSetupError,
+} from '../../../src/pilot/policy/crash-attribution.ts'
 import type { InFlightCall } from '../../../src/pilot/tasks/in-flight-calls.ts'
 
 const SEGFAULT: ProcessEnd = {
@@ -89,5 +93,38 @@ describe('when a library has died', () => {
     const exit = { code: 0, signal: null, stderr: '', output: '' }
     assert.deepEqual(fates({ ...SEGFAULT, phase: 'retiring', exit }).end, { how: 'retired' })
     assert.deepEqual(fates({ ...SEGFAULT, phase: 'stopped' }, running).ended, [[1, 'returned']])
+  })
+})
+
+describe('a want of memory', () => {
+  const messageOf = (exit: Partial<ProcessEnd['exit']>) => {
+    const { end } = attributeCrash({ ...SEGFAULT, exit: { ...SEGFAULT.exit, ...exit } }, [])
+    assert.ok(end.how === 'died')
+    return end.error.message
+  }
+
+  test('is named where a library says or shows that it died of it', () => {
+    const advice = 'ask for pilots with more memory'
+    assert.equal(
+      messageOf({ signal: 'SIGKILL' }),
+      `its library was killed by SIGKILL, as systems do that are out of memory: ${advice}`,
+    )
+    const heap = { signal: 'SIGABRT', stderr: 'FATAL ERROR: JavaScript heap out of memory' } as const
+    assert.equal(messageOf(heap), `its library was killed by SIGABRT, out of memory: ${advice}`)
+    assert.equal(messageOf({ signal: null, code: 1, stderr: 'ValueError' }), 'its library exited with code 1')
+  })
+
+  test('that ends a setup is said as such, in front of what names a file', () => {
+    const error = {
+      name: 'Error',
+      message:
+        '/cache/node_modules/onnxruntime-node/libonnxruntime.so.1: failed to map segment from shared object',
+    }
+    assert.equal(
+      explainSetupError(error, 512).message,
+      `the context needs more memory than there is; its slot has 512 MiB: ask for pilots with more memory (${error.message})`,
+    )
+    const other = { name: 'Error', message: 'no such file' }
+    assert.equal(explainSetupError(other, 512), other)
   })
 })
