@@ -49,13 +49,13 @@ describe('a step on the way to a private folder', () => {
       { uid: 1001, gid: 7, mode: constants.S_IFLNK | 0o777 },
       /another user/,
     ],
-    ['writable by all', { uid: 1000, gid: 1000, mode: folder | 0o777 }, /by everybody/],
+    ['writable by all', { uid: 1000, gid: 1000, mode: folder | 0o777 }, /by all users/],
     [
       'writable by a group with others in it',
       { uid: 0, gid: 100, mode: folder | 0o775 },
       /group \(gid 100\)/,
     ],
-    ['that is a sticky file', { uid: 1000, gid: 1000, mode: constants.S_IFREG | 0o1666 }, /by everybody/],
+    ['that is a sticky file', { uid: 1000, gid: 1000, mode: constants.S_IFREG | 0o1666 }, /by all users/],
   ] as const) {
     test(`${what} is ${fault ? 'refused' : 'taken'}`, () => {
       const found = faultOf(facts, trusted)
