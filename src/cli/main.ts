@@ -15,6 +15,7 @@ import { addRetry } from './commands/retry.ts'
 import { addPython } from './commands/python.ts'
 import { addRun } from './commands/run.ts'
 import { addExplain } from './commands/sites/explain.ts'
+import { addLogin } from './commands/sites/login.ts'
 import { addSites } from './commands/sites/sites.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
@@ -73,6 +74,7 @@ function createProgram(): Command {
     addExplain,
     addSites,
     addEvents,
+    addLogin,
     addLogs,
     addRetry,
     addCancel,

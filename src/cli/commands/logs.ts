@@ -1,12 +1,19 @@
 import { createReadStream, statSync } from 'node:fs'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { InputError } from '../../client/index.ts'
+import { configFiles, loadConfig } from '../../factory/config/load-config.ts'
 import { findSubmissions, pilotLog } from '../../factory/submissions/submission.ts'
+import { openTransports } from '../../factory/transports/open-transports.ts'
 import type { TaskLog } from '../../protocol/client.ts'
 import { duration } from '../format.ts'
 import { clientFor, stateOf } from '../options.ts'
 import { findRecord, openRecords } from '../records.ts'
+
+/** Most of a log that is brought from a submit node, bytes, and how long that may take, milliseconds. */
+const FAR_LOG_MAX = 16 << 20
+const FAR_LIMIT = 60_000
 
 interface Options {
   pilot?: string
@@ -47,11 +54,27 @@ function summary({ status, error, worker, node, ms, log }: TaskLog): string {
 /** Logs stay in the state folder for a while after their pilots have ended. */
 async function showPilotLog(name: string, command: Command): Promise<void> {
   const pilot = name.startsWith('w') ? await pilotOf(name, command) : name
-  const submissions = await findSubmissions(stateOf(command), pilot)
-  const file = submissions.map(({ submission }) => pilotLog(submission, pilot)).find(isFile)
-  if (file === undefined)
-    throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
-  await pipeline(createReadStream(file), process.stdout, { end: false })
+  const state = stateOf(command)
+  for (const { site, submission } of await findSubmissions(state, pilot)) {
+    const file = pilotLog(submission, pilot)
+    const far = submission.folder !== submission.record
+    const log = far ? await farLog(state, site, file) : isFile(file) && createReadStream(file)
+    if (log) return await pipeline(log, process.stdout, { end: false })
+  }
+  throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
+}
+
+/** The end of a log on a site's submit node; undefined if there is none. */
+async function farLog(state: string, name: string, file: string): Promise<Readable | undefined> {
+  const site = loadConfig(configFiles(state)).sites.find((one) => one.name === name)
+  if (!site || site.kind === 'local' || !site.transport)
+    throw new InputError(
+      `${file} is on the submit node of site ${name}, which factory.yaml does not have any more`,
+    )
+  using transports = openTransports(state)
+  const { files } = transports.of(site, [], 'logs')
+  const text = await files.tail(file, FAR_LOG_MAX, AbortSignal.timeout(FAR_LIMIT))
+  return text ? Readable.from([text]) : undefined
 }
 
 const isFile = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() === true

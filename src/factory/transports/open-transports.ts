@@ -56,7 +56,7 @@ function makeLink(stateFolder: string, site: string, { ssh, config, login }: Ssh
   return hostLink({
     isInvited: () => controls.some(({ socket }) => existsSync(socket)),
     async open(attempt) {
-      for (const control of controls) if (await isLoggedIn(control)) return await openLogin(control)
+      for (const control of controls) if (await isLoggedIn(control)) return await openLogin(control, advice)
       const target = targets[attempt % targets.length]!
       if (login)
         throw new LoginNeeded(`nobody is logged in at ${target}, or the login has expired: ${advice}`)

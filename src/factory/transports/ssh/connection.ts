@@ -33,6 +33,8 @@ export interface Connection {
    * @param port 0 takes a free one
    */
   forwardIn(host: string, port: number, onConnection: (socket: Duplex) => void): Promise<FarListener>
+  /** Why it cannot be used any more, as far as can be found out now; undefined if it can. */
+  fault(): Promise<Error | undefined>
   /** Resolves, with the reason, once it cannot be used any more. */
   readonly lost: Promise<Error>
   close(): void

@@ -58,7 +58,8 @@ export function loginCommand(control: ControlSocket, idle: string): string[] {
     ServerAliveCountMax: '3',
   }
   const set = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
-  return ['ssh', ...options, ...set, '-f', '-N', '--', host]
+  // A first session: once it has ended, what holds the connection has left the terminal, whose end would end it otherwise.
+  return ['ssh', ...options, ...set, '-T', '--', host, 'exit 0']
 }
 
 /**

@@ -59,7 +59,7 @@ export function hostSettings(
   const user = named.user ?? one('user') ?? userInfo().username
   const expand = (path: string) => expandTokens(path, { host, port, user, alias: named.host }, env)
   const words = (key: string, fallback: string[]) =>
-    (one(key) === undefined ? fallback : all(key).flatMap(splitWords)).map(expand)
+    (one(key) === undefined ? fallback : all(key)).map(expand)
   const identities = all('identityfile').filter((path) => path.toLowerCase() !== 'none')
   const agent = one('identityagent') ?? 'SSH_AUTH_SOCK'
   const socket = agent === 'SSH_AUTH_SOCK' ? env['SSH_AUTH_SOCK'] : expand(agent)

@@ -16,16 +16,20 @@ const LOOK = 5_000
 /**
  * The connection that a person has opened by `factory login`, over the OpenSSH client that holds it. Nothing of how they proved who
  * they are is known here.
+ * @param advice what to do when it has expired
  * @throws {LoginNeeded} if nobody is logged in
  */
-export async function openLogin(control: ControlSocket): Promise<Connection> {
-  if (!(await isLoggedIn(control))) throw new LoginNeeded(`nobody is logged in at ${control.target}`)
+export async function openLogin(control: ControlSocket, advice: string): Promise<Connection> {
+  if (!(await isLoggedIn(control)))
+    throw new LoginNeeded(`nobody is logged in at ${control.target}: ${advice}`)
   const lost = Promise.withResolvers<Error>()
-  const expire = () => lost.resolve(new LoginNeeded(`the login at ${control.target} has expired`))
-  const look = () =>
-    void isLoggedIn(control).then((well) => {
-      if (!well) expire()
-    })
+  const fault = async () => {
+    if (await isLoggedIn(control)) return undefined
+    const error = new LoginNeeded(`the login at ${control.target} has expired: ${advice}`)
+    lost.resolve(error)
+    return error
+  }
+  const look = () => void fault()
   const looking = setInterval(look, LOOK).unref()
   const watcher = watch(dirname(control.socket), { persistent: false }, (_, name) => {
     if (name === basename(control.socket)) look()
@@ -80,6 +84,7 @@ export async function openLogin(control: ControlSocket): Promise<Connection> {
       }
     },
 
+    fault,
     lost: lost.promise,
     close,
   }

@@ -28,13 +28,16 @@ export function remoteShell(link: HostLink, host: string): RemoteShell {
       const talk = async (connection: Connection) => {
         const channel = await connection.exec(line)
         begun = true
-        return await converse(channel, text, input, signal)
+        const [stdout, stderr] = await converse(channel, text, input, signal)
+        const answer = readAnswer(stdout, stderr, mark)
+        const broken = answer.is === 'cut' || answer.is === 'silent'
+        return { answer, fault: broken ? await connection.fault() : undefined }
       }
-      const [stdout, stderr] = await link.session(talk, signal).catch((error: unknown) => {
+      const { answer, fault } = await link.session(talk, signal).catch((error: unknown) => {
         if (error instanceof TransportError || !signal.aborted) throw error
         throw new (begun ? TransportError : NotStartedError)(`${host} took too long`, { cause: error })
       })
-      const answer = readAnswer(stdout, stderr, mark)
+      if (fault) throw new TransportError(fault.message, { cause: fault })
       switch (answer.is) {
         case 'ended':
           return { code: answer.code, stdout: answer.stdout, stderr: answer.stderr }

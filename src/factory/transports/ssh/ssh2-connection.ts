@@ -91,6 +91,8 @@ function connectionOf(clients: readonly Client[], { alias }: HostSettings): Conn
         }),
       ),
 
+    fault: () =>
+      Promise.race([lost.promise, new Promise<undefined>((resolve) => setImmediate(resolve, undefined))]),
     lost: lost.promise,
     close,
   }
