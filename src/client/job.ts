@@ -1,16 +1,20 @@
 import {
   AddTasksResponse,
   CancelTasksResponse,
+  FindRowsResponse,
   JobErrors,
   JobInfo,
   ProgressResponse,
   ResultsResponse,
+  RowsResponse,
   RetryResponse,
   TaskLog,
   type AddTasksResponse as Added,
   type CancelTasksRequest,
+  type FindRowsRequest,
   type ProgressRequest,
   type ResultRow,
+  type TaskRow,
 } from '../protocol/client.ts'
 import { JobExplanation } from '../protocol/explanation.ts'
 import { limits } from '../protocol/common.ts'
@@ -33,6 +37,8 @@ export interface ResultOptions extends CallOptions {
   limit?: number
   /** How long the manager may hold a page back while there is no new result, milliseconds. Default: 20 s. */
   waitMs?: number
+  /** Whether results come with their values. Default: true. */
+  values?: boolean
 }
 
 export interface AddOptions extends CallOptions {
@@ -88,12 +94,19 @@ export interface Job {
   results(options?: ResultOptions): AsyncGenerator<ResultRow, void, undefined>
   /** The same, a page at a time, each with the job's counts; an empty page means that nothing new came within `waitMs`. */
   pages(options?: ResultOptions): AsyncGenerator<ResultsResponse, void, undefined>
+  /** Its tasks in the order in which they were added, each with its input, and its result if it has one. Numbers keep their texts. */
+  rows(options?: CallOptions): AsyncGenerator<TaskRow, void, undefined>
+  /** The tasks of these keys with their results, without inputs. Keys that the job does not have are left out. */
+  findResults(keys: readonly string[], options?: CallOptions): Promise<TaskRow[]>
 }
 
 const nativeRow = (row: ResultRow): ResultRow => ({
   ...row,
   value: toNative(row.value) as ResultRow['value'],
 })
+
+/** Keys that are looked up in one request. */
+const FOUND_AT_ONCE = 500
 
 /** Time for the answer on top of the time the manager may hold it back, milliseconds. */
 const SLACK_MS = 30_000
@@ -133,6 +146,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
     exact = false,
     limit = 1000,
     waitMs = 20_000,
+    values = true,
     signal,
   }: ResultOptions = {}) {
     for (let open = true; ;) {
@@ -143,6 +157,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
           ...(epoch && { epoch }),
           limit: String(limit),
           waitMs: String(open ? waitMs : 0),
+          ...(!values && { values: 'false' }),
         }).toString()}`,
         answer: ResultsResponse,
         exact: true,
@@ -159,6 +174,29 @@ export function jobHandle(transport: HttpClient, id: number): Job {
         throw new JobStuckError(`job ${page.job.name}: ${page.job.problem}`)
       }
     }
+  }
+
+  async function* rows({ signal }: CallOptions = {}) {
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const query = new URLSearchParams({ after: String(after), limit: '1000' }).toString()
+      const request = { method: 'GET', path: `${path}/rows?${query}`, exact: true, signal } as const
+      const page: RowsResponse = await transport.call({ ...request, answer: RowsResponse })
+      yield* page.rows
+      after = page.next
+    }
+  }
+
+  async function findResults(keys: readonly string[], { signal }: CallOptions = {}) {
+    const found: TaskRow[] = []
+    for (let at = 0; at < keys.length;) {
+      const wanted = { keys: keys.slice(at, at + FOUND_AT_ONCE), resultsOnly: true }
+      const body = JSON.stringify(wanted satisfies FindRowsRequest)
+      const request = { method: 'POST', path: `${path}/rows`, body, exact: true, signal } as const
+      const { rows, looked } = await transport.call({ ...request, answer: FindRowsResponse })
+      found.push(...rows)
+      at += looked
+    }
+    return found
   }
 
   async function* results(options?: ResultOptions) {
@@ -223,5 +261,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
     },
     results,
     pages,
+    rows,
+    findResults,
   }
 }

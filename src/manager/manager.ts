@@ -27,6 +27,7 @@ import { Peers, ticketKeys } from './services/peers.ts'
 import { Pilots } from './services/pilots.ts'
 import { TaskParts } from './services/task-parts.ts'
 import { TaskProgress } from './services/task-progress.ts'
+import { TaskRows } from './services/task-rows.ts'
 import { blobRoutes } from './http/routes/blobs.ts'
 import { clientRoutes, userOnly } from './http/routes/clients.ts'
 import { eventRoutes } from './http/routes/events.ts'
@@ -176,6 +177,7 @@ async function startOn(
       blobs,
       keys,
       progress,
+      rows: new TaskRows(ledger),
       board,
       backUp: (file) => backUp(ledger, file, dispatcher.now),
       onStop: options.onStop,

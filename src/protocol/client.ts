@@ -165,7 +165,10 @@ export const ProgressResponse = z.object({
 })
 export type ProgressResponse = z.infer<typeof ProgressResponse>
 
-/** One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&epoch=EPOCH&limit=N&waitMs=MS` gives them, in the order they came. */
+/**
+ * One finished task, as `GET /v1/jobs/:id/results?after=CURSOR&epoch=EPOCH&limit=N&waitMs=MS` gives them, in the order they came;
+ * with `&values=false`, without their values.
+ */
 export const ResultRow = z.object({
   cursor: Serial,
   key: z.string(),
@@ -195,6 +198,40 @@ export const ResultsResponse = z.object({
   job: JobInfo,
 })
 export type ResultsResponse = z.infer<typeof ResultsResponse>
+
+/** A task with its input, and its result once it has one. */
+export const TaskRow = z.object({
+  key: z.string(),
+  /** The key is the text of a number. */
+  numeric: z.boolean().optional(),
+  /** Left out where it was not asked for. */
+  input: Json.optional(),
+  result: ResultRow.optional(),
+})
+export type TaskRow = z.infer<typeof TaskRow>
+
+/** `GET /v1/jobs/:id/rows?after=TASK&limit=N`: the job's tasks in the order in which they were added. */
+export const RowsResponse = z.object({
+  rows: z.array(TaskRow),
+  /** What `after` is for those that follow; absent if there are none. */
+  next: Serial.optional(),
+})
+export type RowsResponse = z.infer<typeof RowsResponse>
+
+/** `POST /v1/jobs/:id/rows`: the tasks of these keys, as far as the job has them, in their order. */
+export const FindRowsRequest = z.object({
+  keys: z.array(z.string().max(limits.key)).max(1000),
+  /** Without their inputs. */
+  resultsOnly: z.boolean().default(false),
+})
+export type FindRowsRequest = z.input<typeof FindRowsRequest>
+
+export const FindRowsResponse = z.object({
+  rows: z.array(TaskRow),
+  /** So many of the keys were looked up: the others would have made the answer too long. */
+  looked: z.int(),
+})
+export type FindRowsResponse = z.infer<typeof FindRowsResponse>
 
 /** `GET /v1/jobs/:id/log?key=KEY`: what became of one task, and what it printed. */
 export const TaskLog = z.object({

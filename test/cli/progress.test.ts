@@ -9,7 +9,7 @@ const UP = '\x1b[2A\x1b[0J'
 
 const at = (done: number): RunProgress => ({
   phase: 'running',
-  input: { tasks: 10, invalid: 0, examples: [] },
+  input: { tasks: 10, invalid: 0, hasTwins: false, examples: [] },
   submitted: 10,
   done,
   failed: 0,

@@ -103,7 +103,7 @@ const STATUS: Status = {
 
 const progress: RunProgress = {
   phase: 'running',
-  input: { tasks: 10_000, invalid: 0, examples: [] },
+  input: { tasks: 10_000, invalid: 0, hasTwins: false, examples: [] },
   job: JOB,
   submitted: 10_000,
   done: 4_000,

@@ -7,7 +7,9 @@ import {
   AddTasksRequest,
   CancelTasksRequest,
   CreateJobRequest,
+  FindRowsRequest,
   type Endpoint,
+  type FindRowsResponse,
   type JobErrors,
   type JobInfo,
   type ResultRow,
@@ -145,6 +147,7 @@ export async function fakeManager(): Promise<FakeManager> {
       return answer(200, { cancelled: keys.length })
     }
     if (verb === 'tasks') return answer(200, add(job, AddTasksRequest.parse(JSON.parse(body))))
+    if (verb === 'rows') return answer(200, find(job, FindRowsRequest.parse(JSON.parse(body))))
     if (verb === 'results') return answer(200, await results(job, url.searchParams))
     if (verb === 'errors') return answer(200, errors(job))
     if (verb === 'retry') return answer(200, retry(job))
@@ -195,6 +198,15 @@ export async function fakeManager(): Promise<FakeManager> {
     job.info.state = 'open'
     fake.release()
     return { retried: failed.length, job: job.info }
+  }
+
+  function find({ tasks, numeric, rows }: FakeJob, { keys }: { keys: string[] }): FindRowsResponse {
+    const known = keys.filter((key) => tasks.has(key))
+    const found = known.map((key) => {
+      const result = rows.find((row) => row.key === key)
+      return { key, numeric: numeric.has(key), ...(result && { result }) }
+    })
+    return { rows: found, looked: keys.length }
   }
 
   function errors({ rows }: FakeJob): JobErrors {

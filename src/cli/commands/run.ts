@@ -108,7 +108,7 @@ function report(summary: RunSummary, out: string, ms: number): void {
   const { job, input, done, failed, resumed, changed, accuracy } = summary
   if (changed > 0) console.error(`${plural(changed, 'line')} changed since: run again`)
   if (input.invalid > 0) {
-    const examples = input.examples.map(({ line, reason }) => `line ${line} ${reason}`).join('; ')
+    const examples = input.examples.map(({ place, reason }) => `${place} ${reason}`).join('; ')
     const what =
       input.invalid === 1 ? '1 line that is no task' : `${count(input.invalid)} lines that are no tasks`
     console.error(`left out ${what}: ${examples}`)

@@ -1,125 +1,164 @@
-import { open } from 'node:fs/promises'
-import { limits } from '../../protocol/common.ts'
-import { isSameNumber, parseExactly, numberText } from '../../protocol/numbers.ts'
-import type { TaskInput } from '../task-batches.ts'
+import { isSameNumber, numberText } from '../../protocol/numbers.ts'
 import { InputError } from '../errors.ts'
-import { foreignFormat } from './input-format.ts'
-import { readFileLines, type Line } from '../../common/lines.ts'
+import type { Row } from '../formats/row.ts'
+import { readRows, type InputFile } from '../formats/rows.ts'
+import type { TaskInput } from '../task-batches.ts'
+import { KeySet } from './key-set.ts'
+import { fieldsOf } from './mapping.ts'
 
-/** A line that is no task, and why. */
+/** A row that is no task, and why. */
 export interface InvalidLine {
-  line: number
+  /** `line 3`; `b.csv line 3`, if there are several files. */
+  place: string
   reason: string
 }
 
 export interface InputSummary {
-  /** Lines that are tasks. */
+  /** Rows that are tasks. */
   tasks: number
   invalid: number
+  /** Some of the invalid ones have the id of another. */
+  hasTwins: boolean
   /** The first few of the invalid ones. */
   examples: InvalidLine[]
 }
 
+/** What a run reads, and how a row of it becomes a task's input, or throws what is wrong with it. */
+export interface Input {
+  readonly files: readonly InputFile[]
+  readonly toInput: (row: unknown) => unknown
+  /** The field by which a row is known. Default: `id`. */
+  readonly keyField?: string | undefined
+}
+
 export interface CheckOptions {
-  /** Count lines that are no tasks instead of throwing at the first. */
+  /** Count rows that are no tasks instead of throwing at the first. */
   skipInvalid: boolean
-  /** A field that at least one line must have. */
+  /** A field that at least one row must have. */
   expect?: string | undefined
   signal?: AbortSignal | undefined
 }
 
+/** A task, with the row that it comes from. */
+export interface RowTask extends TaskInput {
+  /** As {@link InvalidLine.place}. */
+  readonly place: string
+  /** It is known by its number, having no id. */
+  readonly isNumbered: boolean
+  readonly row: unknown
+}
+
 const EXAMPLES = 3
-/** Bytes at the beginning by which a file is recognised. */
-const HEAD = 4096
 const KEY_MAX = 200
 
 /** Reads a whole input and says what is in it, so that nothing of a malformed one is ever submitted. */
-export async function checkInput(path: string, options: CheckOptions): Promise<InputSummary> {
+export async function checkInput(input: Input, options: CheckOptions): Promise<InputSummary> {
   const { skipInvalid, expect, signal } = options
-  const lineOfKey = new Map<string, number>()
-  const summary: InputSummary = { tasks: 0, invalid: 0, examples: [] }
+  const twins = createTwinFinder(input)
+  const summary: InputSummary = { tasks: 0, invalid: 0, hasTwins: false, examples: [] }
   let expected = expect === undefined
 
-  await refuseForeign(path)
-  for await (const line of tasksOrReasons(path)) {
+  for await (const found of tasksOrReasons(input)) {
     signal?.throwIfAborted()
-    const first = 'key' in line ? lineOfKey.get(line.key) : undefined
-    const invalid = first === undefined ? line : { ...line, reason: `has the same id as line ${first}` }
+    const twin = 'key' in found ? await twins.of(found, summary.examples.length < EXAMPLES) : undefined
+    summary.hasTwins ||= twin !== undefined
+    const invalid = twin === undefined ? found : { ...found, reason: `has the same id as ${twin}` }
     if ('reason' in invalid) {
-      if (!skipInvalid) {
-        throw new InputError(
-          `${path}: line ${line.line} ${invalid.reason} (--skip-invalid leaves such lines out)`,
-        )
-      }
+      const { place, reason } = invalid
+      if (!skipInvalid)
+        throw new InputError(`${nameOf(input, found)} ${reason} (--skip-invalid leaves such lines out)`)
       summary.invalid++
-      if (summary.examples.length < EXAMPLES)
-        summary.examples.push({ line: line.line, reason: invalid.reason })
-    } else if ('key' in line) {
-      lineOfKey.set(line.key, line.line)
+      if (summary.examples.length < EXAMPLES) summary.examples.push({ place, reason })
+    } else if ('key' in found) {
       summary.tasks++
-      expected ||= expectedValue(line.input, expect) !== undefined
+      expected ||= expectedValue(found.input, expect) !== undefined
     }
   }
-  if (summary.tasks === 0) throw new InputError(`${path} has no line that is a task`)
-  if (!expected) throw new InputError(`no line of ${path} has a field ${expect}`)
+  const names = input.files.map(({ name }) => name).join(', ')
+  if (summary.tasks === 0) throw new InputError(`${names} has no ${unitOf(input)} that is a task`)
+  if (!expected) throw new InputError(`no ${unitOf(input)} of ${names} has a field ${expect}`)
   return summary
 }
 
-/** Says what a file is that has no lines of JSON, rather than what is wrong with its first line. */
-async function refuseForeign(path: string): Promise<void> {
-  await using file = await open(path)
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD), 0, HEAD, 0)
-  const foreign = foreignFormat(buffer.subarray(0, bytesRead))
-  if (foreign) {
-    throw new InputError(
-      `${path} is ${foreign.what}, and not a JSON object or string a line: ${foreign.advice.replace('FILE', path)}`,
-    )
-  }
+const unitOf = ({ files }: Input) => (files[0]?.kind.format === 'parquet' ? 'row' : 'line')
+
+/** Where a row is, with the name of its file in any case. */
+function nameOf({ files }: Input, { place }: { place: string }): string {
+  return files.length === 1 ? `${files[0]?.name}: ${place}` : place
 }
 
-/** The tasks of a checked input, in order. Invalid lines are left out. */
-export async function* readTasks(path: string): AsyncGenerator<TaskInput, void, undefined> {
-  for await (const line of tasksOrReasons(path)) if ('key' in line) yield line
+/** The tasks of a checked input, in order. Rows that are none are left out, and those with the id of an earlier one. */
+export async function* readTasks(input: Input, hasTwins = false): AsyncGenerator<RowTask, void, undefined> {
+  const keys = hasTwins ? new KeySet() : undefined
+  for await (const found of tasksOrReasons(input))
+    if ('key' in found && (keys?.add(found.key) ?? true)) yield found
 }
 
-/** What a line says its result should be. */
+/** What a row says its result should be. */
 export function expectedValue(input: unknown, field: string | undefined): unknown {
   if (field === undefined || typeof input !== 'object' || input === null) return undefined
   return Object.hasOwn(input, field) ? (input as Record<string, unknown>)[field] : undefined
 }
 
-async function* tasksOrReasons(path: string): AsyncGenerator<(TaskInput & { line: number }) | InvalidLine> {
-  for await (const line of readFileLines(path, limits.value)) {
-    try {
-      const task = toTask(line)
-      if (task) yield { ...task, line: line.number }
-    } catch (error) {
-      yield { line: line.number, reason: (error as Error).message }
+/** Finds rows with the id of an earlier one. */
+function createTwinFinder(input: Input) {
+  const keys = new KeySet()
+  let hasIds = false
+
+  /** The tasks before one. */
+  async function* before({ place }: RowTask): AsyncGenerator<RowTask> {
+    for await (const found of tasksOrReasons(input)) {
+      if (found.place === place) return
+      if ('key' in found) yield found
+    }
+  }
+  /** Where the key was before: what only looks like it is sorted out by reading the input again. */
+  async function firstOf(task: RowTask): Promise<string | undefined> {
+    for await (const { key, place } of before(task)) if (key === task.key) return place
+    return undefined
+  }
+
+  return {
+    /** @param exactly say which row it is, rather than only that there is one, in all likelihood */
+    async of(task: RowTask, exactly: boolean): Promise<string | undefined> {
+      // As long as no row has an id, numbers tell them apart, and need not be kept.
+      if (!hasIds && task.isNumbered) return undefined
+      if (!hasIds) for await (const { key } of before(task)) keys.add(key)
+      hasIds = true
+      if (keys.add(task.key)) return undefined
+      return exactly ? await firstOf(task) : 'an earlier one'
+    },
+  }
+}
+
+type Found = RowTask | InvalidLine
+
+async function* tasksOrReasons(input: Input): AsyncGenerator<Found> {
+  const several = input.files.length > 1
+  for (const file of input.files) {
+    for await (const row of readRows(file)) {
+      const place = several ? `${file.name} ${row.place}` : row.place
+      if ('reason' in row) yield { place, reason: row.reason }
+      else yield toTask(input, row, place, several ? `${file.name}:${row.number}` : String(row.number))
     }
   }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true })
-
-/** A line as a task; undefined for a blank line. Throws what is wrong with it. */
-function toTask({ number, bytes }: Line): TaskInput | undefined {
-  if (bytes.length > limits.value) throw new Error(`is longer than ${limits.value} bytes`)
-  const text = decode(bytes)
-  if (text.trim() === '') return undefined
-  const input = parse(text)
-  if (typeof input === 'string') return { key: String(number), input }
-  if (
-    typeof input !== 'object' ||
-    input === null ||
-    Array.isArray(input) ||
-    numberText(input) !== undefined
-  ) {
-    throw new Error('must be a JSON object or a JSON string')
+function toTask({ toInput, keyField = 'id' }: Input, { value }: Row, place: string, number: string): Found {
+  try {
+    const input = toInput(value)
+    const fields = typeof input === 'string' ? undefined : fieldsOf(input)
+    if (typeof input !== 'string' && !fields) throw new Error('must be a JSON object or a JSON string')
+    if (!fields || !Object.hasOwn(fields, keyField))
+      return { key: number, isNumbered: true, place, row: value, input }
+    const id = fields[keyField]
+    const text = typeof id === 'bigint' ? String(id) : numberText(id)
+    const numeric = typeof id === 'number' || text !== undefined
+    const key = toKey(numeric ? numberKey(text ?? String(id)) : id, keyField)
+    return { key, numeric, isNumbered: false, place, row: value, input }
+  } catch (error) {
+    return { place, reason: (error as Error).message }
   }
-  if (!('id' in input)) return { key: String(number), input }
-  const { id } = input
-  const numeric = typeof id === 'number' || numberText(id) !== undefined
-  return { key: toKey(numeric ? numberKey(numberText(id) ?? String(id)) : id), numeric, input }
 }
 
 /** One text for all ways to write a number, as far as JavaScript's own numbers go. */
@@ -128,27 +167,10 @@ function numberKey(text: string): string {
   return isSameNumber(text, written) ? written : text
 }
 
-function decode(bytes: Buffer): string {
-  try {
-    return utf8.decode(bytes)
-  } catch {
-    throw new Error('is not UTF-8')
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return parseExactly(text)
-  } catch (error) {
-    // The parser counts lines of its own, all of them 1.
-    const reason = (error as Error).message.replace(/ \(line 1 column \d+\)$/, '')
-    throw new Error(`is not JSON: ${reason}`, { cause: error })
-  }
-}
-
-function toKey(id: unknown): string {
-  if (typeof id !== 'string') throw new Error('has an id that is neither a string nor a number')
+function toKey(id: unknown, field: string): string {
+  const what = `${field === 'id' ? 'an' : 'a'} ${field}`
+  if (typeof id !== 'string') throw new Error(`has ${what} that is neither a string nor a number`)
   if (id.length === 0 || id.length > KEY_MAX)
-    throw new Error(`has an id that is empty or longer than ${KEY_MAX} characters`)
+    throw new Error(`has ${what} that is empty or longer than ${KEY_MAX} characters`)
   return id
 }

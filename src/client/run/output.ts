@@ -14,7 +14,12 @@ import { readFileLines } from '../../common/lines.ts'
  * it is no object or has a field of one of those names; for a task that failed, what went wrong as `error`, where, and
  * the end of what it printed as `log`.
  */
-export function toLine({ key, numeric, status, value, error, worker, node, log }: ResultRow): string {
+export function toLine(row: ResultRow): string {
+  return `${JSON.stringify(toFields(row))}\n`
+}
+
+/** The same as fields. */
+export function toFields({ key, numeric, status, value, error, worker, node, log }: ResultRow): object {
   const head = { id: numeric ? numberOf(key) : key, status }
   const failure = error && {
     error: `${error.name}: ${error.message}`,
@@ -23,7 +28,7 @@ export function toLine({ key, numeric, status, value, error, worker, node, log }
     node,
     log,
   }
-  return `${JSON.stringify({ ...head, ...fields(value), ...failure })}\n`
+  return { ...head, ...fields(value), ...failure }
 }
 
 const RESERVED = ['id', 'status', 'error']
@@ -113,17 +118,14 @@ export async function findPosition(
       position = advance(position, [row.row], row.epoch, line.length)
       row = await next()
     } else if (damaged) break
-    else if (wasRetried && (!ended || isFailure(bytes))) outdated = true
+    else if (wasRetried && (!ended || isFailure(parseJson(bytes.toString())))) outdated = true
     else throw foreign(path, number)
   }
   return outdated ? { position: START, outdated } : { position, outdated }
 }
 
-/** Whether a line tells of a task that failed. */
-function isFailure(line: Buffer): boolean {
-  const told = Failure.safeParse(parseJson(line.toString()))
-  return told.success
-}
+/** Whether what a line holds tells of a task that failed. */
+export const isFailure = (line: unknown) => Failure.safeParse(line).success
 
 const Failure = z.object({
   id: z.union([z.string(), z.number()]),
@@ -161,6 +163,10 @@ export class OutputLostError extends GleanerError {
 }
 
 export interface Output extends AsyncDisposable {
+  /** What had been written, or counted, when it was opened. */
+  readonly start: { done: number; failed: number }
+  /** Whether {@link write} needs the values of results. */
+  readonly takesValues: boolean
   /** Where the next result goes. */
   readonly position: Position
   /** @throws OutputLostError if what was written before is not there */
@@ -192,6 +198,8 @@ export async function openOutput(path: string, from: Position): Promise<Output> 
   }
 
   return {
+    start: from,
+    takesValues: true,
     get position() {
       return position
     },
@@ -222,6 +230,28 @@ export async function openOutput(path: string, from: Position): Promise<Output> 
       if (!found.digest().equals(written.copy().digest())) throw new OutputLostError(path, false)
     },
     [Symbol.asyncDispose]: () => file.close(),
+  }
+}
+
+/** Counts the results of a job whose output is written when it has ended. @param start how its tasks have ended so far */
+export function openTally(start: { done: number; failed: number }): Output {
+  let position = START
+  return {
+    start,
+    takesValues: false,
+    get position() {
+      return position
+    },
+    write(rows, epoch) {
+      position = advance(position, rows, epoch, 0)
+      return Promise.resolve()
+    },
+    clear() {
+      position = START
+      return Promise.resolve()
+    },
+    finish: () => Promise.resolve(),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   }
 }
 

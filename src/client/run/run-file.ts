@@ -1,29 +1,43 @@
-import { realpath, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
-import type { AddTasksResponse, JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
+import type { JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
 import type { Client } from '../client.ts'
 import { ApiError, InputError } from '../errors.ts'
+import type { Format } from '../formats/kinds.ts'
+import { readRows, statedTypes } from '../formats/rows.ts'
+import { STDOUT } from '../formats/write-bytes.ts'
 import type { Job } from '../job.ts'
-import { accuracy } from './accuracy.ts'
-import { isWorthTelling, mayAllBeAlike, reasonToStop, type StopPolicy, type StopReason } from './failures.ts'
-import { checkInput, readTasks, type InputSummary } from './input.ts'
+import type { Dialect, OpenDialect } from './dialect.ts'
+import type { StopReason } from './failures.ts'
+import { checkInput, type Input, type InputSummary } from './input.ts'
 import { formerRun, latestRun, runName } from './job-name.ts'
+import { copyFailures } from './journal-errors.ts'
+import { createMapper, type RowMapping } from './mapping.ts'
 import {
   findPosition,
   openOutput,
+  openTally,
   outputSize,
   OutputLostError,
   START,
   type Output,
-  type Position,
 } from './output.ts'
+import { openSource, type Source } from './source.ts'
+import { submitAll, submitAndCollect, type RunProgress } from './submit.ts'
+import { createScore, endedTasks, writeTable } from './table-output.ts'
+import { openTarget, refuseOccupied, type Target, type TargetOptions } from './target.ts'
 
-export interface RunOptions {
-  /** A file with one task a line, each a JSON object or string; a task's `id` is its field `id` or its line number. */
-  input: string
-  /** The file that gets one line a result, in the order in which they come. */
-  output: string
+export interface RunOptions extends TargetOptions {
+  /**
+   * Files with one task a row; `-` is standard input. In JSONL, a line is a JSON object or string. A task is known by its field `id`,
+   * or by its number.
+   */
+  input: string | readonly string[]
+  /** What kind of files the inputs are. Default: what their names say, or how they begin. */
+  format?: Format | undefined
+  /** How a row becomes the input of a task. Default: it is the input. */
+  rows?: RowMapping | undefined
+  /** What answers files of OpenAI requests. */
+  openDialect?: OpenDialect | undefined
   /** A context's name. */
   context: string
   /** Default: the context's first function. */
@@ -48,27 +62,11 @@ export interface RunOptions {
   onProgress?: (progress: RunProgress) => void
 }
 
-export interface RunProgress {
-  phase: 'checking' | 'submitting' | 'running'
-  /** What is in the input, once it was read. */
-  input?: InputSummary
-  job?: JobInfo
-  /** Tasks the manager has committed. */
-  submitted: number
-  /** Results in the output. */
-  done: number
-  failed: number
-  /** How many of them an earlier run had written. */
-  resumed: number
-  /** In what ways tasks failed, when there were many more than when it was looked at last. */
-  errors?: JobErrors
-  /** Tasks that were run before with another content, and run again. */
-  changed: number
-}
-
 export interface RunSummary {
   job: JobInfo
   input: InputSummary
+  /** Its path; `-` for standard output. */
+  output: string
   /** Results in the output. */
   done: number
   failed: number
@@ -93,7 +91,86 @@ export interface RunSummary {
  */
 export async function runFile(client: Client, options: RunOptions): Promise<RunSummary> {
   const { signal, expect, restart = false } = options
-  const { input, output } = await checkedPaths(options.input, options.output)
+  await using source = await openSource([options.input].flat(), options.format, signal)
+  const target = await openTarget(source, options)
+  const { progress, report } = createReport(options.onProgress)
+  report({})
+
+  const dialect = await findDialect(client, source, options)
+  const toInput = dialect?.toInput ?? createMapper(options.rows ?? {})
+  const input: Input = { files: source.files, toInput, keyField: dialect?.keyField }
+  const checked = await checkInput(input, { skipInvalid: options.skipInvalid ?? false, expect, signal })
+  report({ input: checked })
+  const earlier = await findEarlier(
+    client,
+    { ...options, function: dialect?.function ?? options.function },
+    source,
+    target,
+  )
+  const found =
+    restart || !target.isJournal
+      ? { position: START, outdated: restart }
+      : await findPosition(target.path, earlier.job && client.job(earlier.job.id), {
+          wasRetried: (earlier.job?.retried ?? 0) > 0,
+          signal,
+        })
+  if (!earlier.job && !restart) await refuseOccupied(target)
+
+  let job = await earlier.takeUp()
+  if (options.retryFailed && earlier.job) await job.retry({ signal })
+  const { failFast = false, keepGoing = false } = options
+  const { hasTwins } = checked
+  const score = createScore(expect)
+  let stopped: StopReason | undefined
+  let from = found.position
+  let clear = found.outdated || (options.retryFailed ?? false)
+
+  let replace = false
+  for (let attempt = 1; ; attempt++) {
+    const info = await job.info({ signal })
+    await using file = target.isJournal ? await openOutput(target.path, from) : openTally(info)
+    if (clear) await file.clear()
+    report({ phase: 'submitting', job: info, submitted: 0, ...counts(file) })
+    const submission = { job, input, hasTwins, report, signal }
+    try {
+      if (replace) await submitAll(submission, true)
+      stopped = await submitAndCollect(submission, file, { failFast, keepGoing })
+      await file.finish()
+      const ended = noting(
+        endedTasks(job, input, hasTwins, signal),
+        expect === undefined ? undefined : score.note,
+      )
+      if (target.isJournal) {
+        await copyFailures(target.path, file.position.failed)
+        if (expect !== undefined) for await (const _ of ended);
+      } else {
+        const stated = await statedTypes(source.files[0]!)
+        report(await writeTable(ended, { ...target, stated, dialect }))
+      }
+      break
+    } catch (error) {
+      const trouble = troubleOf(error)
+      if (!trouble || attempt === ATTEMPTS) throw error
+      replace = trouble === 'changed'
+      clear = trouble !== 'output'
+      if (trouble === 'rewound') job = await earlier.takeUp(true)
+      const damaged = !(error as OutputLostError).replaced
+      from = clear ? START : (await findPosition(target.path, job, { damaged, signal })).position
+    }
+  }
+  const { input: _checked, submitted: _submitted, phase: _phase, ...reached } = progress
+  return {
+    ...reached,
+    job: await job.info({ signal }),
+    input: checked,
+    output: target.path,
+    errors: await job.errors({ signal }),
+    stopped,
+    accuracy: expect === undefined ? undefined : score.of(checked.tasks),
+  }
+}
+
+function createReport(onProgress: RunOptions['onProgress']) {
   const progress: RunProgress = {
     phase: 'checking',
     submitted: 0,
@@ -104,14 +181,50 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
   }
   const report = (change: Partial<RunProgress>) => {
     Object.assign(progress, change)
-    options.onProgress?.(progress)
+    onProgress?.(progress)
   }
-  report({})
+  return { progress, report }
+}
 
-  const checked = await checkInput(input, { skipInvalid: options.skipInvalid ?? false, expect, signal })
-  report({ input: checked })
+async function* noting<T>(items: AsyncIterable<T>, note: ((item: T) => void) | undefined): AsyncGenerator<T> {
+  for await (const item of items) {
+    note?.(item)
+    yield item
+  }
+}
+
+const counts = ({ position: { done, failed }, start }: Output) => ({
+  done,
+  failed,
+  resumed: start.done + start.failed,
+})
+
+/** What answers the requests of a file, if it has such. */
+async function findDialect(
+  client: Client,
+  source: Source,
+  options: RunOptions,
+): Promise<Dialect | undefined> {
+  const [file] = source.files
+  if (file?.kind.format !== 'openai') return undefined
+  if (!options.openDialect)
+    throw new InputError(`${file.name} has requests of the OpenAI API, which are not run here`)
   const context = await findContext(client, options)
-  const identity = { contextId: context.id, function: options.function, input, output }
+  for await (const row of readRows(file))
+    if (!('reason' in row)) return options.openDialect(context, row.value)
+  throw new InputError(`${file.name} has no line that is JSON`)
+}
+
+/** What an earlier run of the same kind has left, and how to go on with it or begin a new one. */
+async function findEarlier(client: Client, options: RunOptions, source: Source, target: Target) {
+  const { signal, restart = false } = options
+  const context = await findContext(client, options)
+  const identity = {
+    contextId: context.id,
+    function: options.function,
+    input: source.identity,
+    output: target.path,
+  }
   const jobs = await client.jobs({ signal })
   const { latest, nextName } = latestRun(jobs, options.name ?? runName(identity))
   const former = formerRun(jobs, identity, context.name, options.name)
@@ -119,57 +232,21 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
   // The context was mended: nothing of the job that it failed is worth keeping.
   const isMended = isChanged && former.problem !== undefined && former.done === 0
   if (isMended) await client.job(former.id).cancel({ signal })
-  else if (isChanged) await refuseChanged(former, output)
-  const earlier = restart || (isMended && latest?.id === former.id) ? undefined : latest
-  if (earlier?.state === 'cancelled' && !options.retryFailed) {
-    throw new InputError(
-      `job ${earlier.id} was cancelled: --retry-failed goes on with it, --restart begins anew`,
-    )
+  else if (isChanged) await refuseChanged(former, target.path)
+  const job = restart || (isMended && latest?.id === former.id) ? undefined : latest
+  if (job?.state === 'cancelled' && !options.retryFailed) {
+    throw new InputError(`job ${job.id} was cancelled: --retry-failed goes on with it, --restart begins anew`)
   }
-  const wasRetried = (earlier?.retried ?? 0) > 0
-  const found = restart
-    ? { position: START, outdated: true }
-    : await findPosition(output, earlier && client.job(earlier.id), { wasRetried, signal })
-
-  const name = earlier?.name ?? nextName
-  let job = await takeUp(client, options, context, earlier, name)
-  for (const open of new Set([latest, former])) {
-    if (restart && open?.state === 'open') await client.job(open.id).cancel({ signal })
-  }
-  if (options.retryFailed && earlier) await job.retry({ signal })
-  const { failFast = false, keepGoing = false } = options
-  let stopped: StopReason | undefined
-  let from = found.position
-  let clear = found.outdated || (options.retryFailed ?? false)
-
-  let replace = false
-  for (let attempt = 1; ; attempt++) {
-    await using file = await openOutput(output, from)
-    if (clear) await file.clear()
-    report({ phase: 'submitting', job: await job.info({ signal }), submitted: 0, ...counts(file.position) })
-    try {
-      if (replace) await submitAll(job, input, true, report, signal)
-      stopped = await submitAndCollect(job, input, file, { failFast, keepGoing }, report, signal)
-      await file.finish()
-      break
-    } catch (error) {
-      const trouble = troubleOf(error)
-      if (!trouble || attempt === ATTEMPTS) throw error
-      replace = trouble === 'changed'
-      clear = trouble !== 'output'
-      if (trouble === 'rewound') job = await takeUp(client, options, context, undefined, name)
-      const damaged = !(error as OutputLostError).replaced
-      from = clear ? START : (await findPosition(output, job, { damaged, signal })).position
-    }
-  }
-  const { input: _checked, submitted: _submitted, phase: _phase, ...reached } = progress
   return {
-    ...reached,
-    job: await job.info({ signal }),
-    input: checked,
-    errors: await job.errors({ signal }),
-    stopped,
-    accuracy: expect === undefined ? undefined : await accuracy(input, output, expect),
+    job,
+    /** @param anew the job is lost: make it again */
+    async takeUp(anew = false): Promise<Job> {
+      const taken = await takeUp(client, options, context, anew ? undefined : job, job?.name ?? nextName)
+      for (const open of new Set([latest, former])) {
+        if (restart && !anew && open?.state === 'open') await client.job(open.id).cancel({ signal })
+      }
+      return taken
+    },
   }
 }
 
@@ -178,7 +255,7 @@ export async function runFile(client: Client, options: RunOptions): Promise<RunS
  * @throws InputError unless there is nothing left of it
  */
 async function refuseChanged({ id, name, context, state, done }: JobInfo, output: string): Promise<void> {
-  if (state !== 'open' && (await outputSize(output)) === 0) return
+  if (state !== 'open' && (output === STDOUT || (await outputSize(output)) === 0)) return
   throw new InputError(
     `context ${context} has changed since job ${id} (${name}), which has ${done} results: --restart runs everything in the ` +
       'context as it is now and overwrites the output; another --out keeps both; to go on with the job, register the context as it was',
@@ -214,89 +291,6 @@ function troubleOf(error: unknown): 'changed' | 'rewound' | 'output' | undefined
   return ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code) ? 'rewound' : undefined
 }
 
-const counts = ({ done, failed }: Position) => ({ done, failed, resumed: done + failed })
-
-/** Adds all tasks of an input to a job, and says that there are no more. */
-async function submitAll(
-  job: Job,
-  input: string,
-  replace: boolean,
-  report: (change: Partial<RunProgress>) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  let submitted = 0
-  let changed = 0
-  const onBatch = (batch: AddTasksResponse) => {
-    submitted += batch.added + batch.known + batch.changed
-    changed += batch.changed
-    report({ submitted, ...(replace && { changed }) })
-  }
-  await job.add(readTasks(input), { signal, onBatch, replace })
-  report({ phase: 'running', job: await job.close({ signal }) })
-}
-
-/**
- * Adds tasks and writes results side by side, until all have both happened.
- *
- * @returns why it ended early, if it did; the job is cancelled then
- */
-async function submitAndCollect(
-  job: Job,
-  input: string,
-  file: Output,
-  policy: StopPolicy,
-  report: (change: Partial<RunProgress>) => void,
-  outer: AbortSignal | undefined,
-): Promise<StopReason | undefined> {
-  const failure = new AbortController()
-  const signal = outer ? AbortSignal.any([outer, failure.signal]) : failure.signal
-  const enough = new AbortController()
-  const start = file.position
-  let stopped: StopReason | undefined
-
-  const submit = async () => {
-    try {
-      await submitAll(job, input, false, report, AbortSignal.any([signal, enough.signal]))
-    } catch (error) {
-      // What the job was cancelled for is told by who cancelled it.
-      if (!enough.signal.aborted) throw error
-    }
-  }
-  const look = async (before: Position) => {
-    const now = file.position
-    if (stopped !== undefined || now.failed === before.failed) return
-    const mayBeAlike = mayAllBeAlike(before, now)
-    if (mayBeAlike || isWorthTelling(before.failed, now.failed)) {
-      const errors = await job.errors({ signal })
-      report({ errors })
-      if (mayBeAlike) stopped = reasonToStop(policy, now, errors.kinds)
-    }
-    const fresh = { done: now.done - start.done, failed: now.failed - start.failed }
-    stopped ??= reasonToStop(policy, fresh, undefined)
-    if (stopped === undefined) return
-    enough.abort()
-    await job.cancel({ signal })
-  }
-  const collect = async () => {
-    const { cursor: after, epoch } = file.position
-    for await (const page of job.pages({ after, epoch, exact: true, signal })) {
-      const before = file.position
-      await file.write(page.results, page.epoch)
-      const { done, failed } = file.position
-      report({ job: page.job, done, failed })
-      await look(before)
-    }
-  }
-
-  // One that fails stops the other, which must be over before the file is closed.
-  const guarded = (work: Promise<void>) => work.catch((error: unknown) => failure.abort(error))
-  await Promise.all([guarded(submit()), guarded(collect())])
-  signal.throwIfAborted()
-  // A job that had finished before looks read out until the first of the new tasks is there.
-  await collect()
-  return stopped
-}
-
 async function findContext(
   client: Client,
   { context, function: fn, signal }: RunOptions,
@@ -315,21 +309,4 @@ async function findContext(
     throw new InputError(`context ${context} has no function ${fn}: it has ${functions.join(', ')}`)
   }
   return found
-}
-
-/** What can be read or written but once cannot be gone on with. */
-async function refuseStream(path: string): Promise<void> {
-  const found = path === '-' ? undefined : await stat(path).catch(() => ({ isFile: () => true }))
-  if (!found?.isFile())
-    throw new InputError(`${path} is not a file: input and output must be files, so that a run can go on`)
-}
-
-/** Both paths made absolute and free of links, so that the same files always make the same run. */
-async function checkedPaths(input: string, output: string): Promise<{ input: string; output: string }> {
-  for (const path of [input, output]) await refuseStream(path)
-  const from = await realpath(input)
-  const to = join(await realpath(dirname(resolve(output))), basename(output))
-  if ((await realpath(to).catch(() => to)) === from)
-    throw new InputError('input and output are the same file')
-  return { input: from, output: to }
 }

@@ -1,12 +1,14 @@
 import type { Logger } from 'pino'
-import type { JobErrors, JobInfo, ResultRow, TaskLog } from '../../protocol/client.ts'
-import { type JsonValue, parseJson } from '../../protocol/common.ts'
+import type { JobErrors, JobInfo, ResultRow, TaskLog, TaskRow } from '../../protocol/client.ts'
+import type { JsonValue } from '../../protocol/common.ts'
 import type { EventsResponse, FactoryEvent } from '../../protocol/events.ts'
+import { parseExactly } from '../../protocol/numbers.ts'
 import type { EventFilter } from './event-log.ts'
 import { ErrorTally } from '../services/job-errors.ts'
 import { knownContexts } from './context-records.ts'
 import type { JobRow } from './job-store.ts'
 import { Ledger } from './ledger.ts'
+import type { StoredResult, StoredRows } from './result-store.ts'
 
 /** Results that are read at once. */
 const PAGE = 1_000
@@ -15,6 +17,8 @@ const PAGE = 1_000
 export interface LedgerReader extends AsyncDisposable {
   jobs(): Promise<JobInfo[]>
   results(job: number): Iterable<ResultRow>
+  /** Its tasks in the order in which they were added. */
+  rows(job: number): Iterable<TaskRow>
   errors(job: number): Promise<JobErrors>
   log(job: number, key: string): Promise<TaskLog>
   events(
@@ -51,10 +55,21 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     *results(job) {
       for (let after = 0; ;) {
         const page = ledger.results.page(job, after, PAGE)
-        for (const { value, ...row } of page)
-          yield { ...row, ...(value && { value: parseJson(value.text) as JsonValue }) }
+        for (const row of page) yield withValue(row)
         after = page.at(-1)?.cursor ?? after
         if (page.length === 0) return
+      }
+    },
+    *rows(job) {
+      for (let after: number | undefined = 0; after !== undefined;) {
+        const page: StoredRows = ledger.results.rows(job, after, PAGE)
+        for (const { input, result, ...row } of page.rows)
+          yield {
+            ...row,
+            ...(input && { input: parseExactly(input.text) as JsonValue }),
+            ...(result && { result: withValue(result) }),
+          }
+        after = page.next
       }
     },
     errors: (job) => new ErrorTally(ledger, job).read(),
@@ -72,4 +87,9 @@ export function readLedger(file: string, log: Logger): LedgerReader {
     },
     [Symbol.asyncDispose]: () => ledger.close(),
   }
+}
+
+/** A result whose value's numbers keep their text. */
+function withValue({ value, ...row }: StoredResult): ResultRow {
+  return { ...row, ...(value && { value: parseExactly(value.text) as JsonValue }) }
 }

@@ -1,6 +1,6 @@
 import type { SQLOutputValue } from 'node:sqlite'
 import type { BlobRef } from '../../protocol/blob.ts'
-import type { ResultRow, TaskLog } from '../../protocol/client.ts'
+import type { ResultRow, TaskLog, TaskRow } from '../../protocol/client.ts'
 import { JsonText, textOf } from '../../protocol/json-text.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { addBlobReferences } from './blob-references.ts'
@@ -18,7 +18,23 @@ export interface StoredFailure {
   error: TaskError
 }
 
+/** A task with its result, its input as the text that is in the ledger. */
+export type StoredRow = Omit<TaskRow, 'input' | 'result'> & { input?: JsonText; result?: StoredResult }
+
+/** A page of tasks; `next` is where the next one begins. */
+export interface StoredRows {
+  rows: StoredRow[]
+  next?: number
+}
+
 type Row = Record<string, SQLOutputValue>
+
+/** Numbers of tasks that one page of a job looks at: those of other jobs may be between its own. */
+const WINDOW = 50_000
+const ROW = 'cursor, id AS task, key, numeric, status, body, worker, ms, results.blobs'
+
+const lengthOf = ({ body, input }: Row) =>
+  ((body as string | null)?.length ?? 0) + ((input as string)?.length ?? 0)
 
 /** Failures that are taken back in one write: others take turns with it. */
 const TAKE_BACK_AT_ONCE = 5_000
@@ -83,6 +99,61 @@ export class ResultStore {
       results.push(this.#toResult(row))
     }
     return results
+  }
+
+  /**
+   * The job's tasks with numbers above `after`, in their order, with inputs and results: those among the next {@link WINDOW} numbers of
+   * all jobs, up to `limit`, or as many as fit in `maxLength` characters, but at least one.
+   */
+  rows(job: number, after: number, limit: number, maxLength = Infinity): StoredRows {
+    const read = this.#tables.sql(
+      `SELECT ${ROW}, input FROM tasks LEFT JOIN results ON results.task = tasks.id
+       WHERE +tasks.job = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?`,
+    )
+    const { last } = this.#tables.sql('SELECT max(id) AS last FROM tasks').get() as { last: number | null }
+    const end = Math.min(after + WINDOW, last ?? 0)
+    const rows: StoredRow[] = []
+    let length = 0
+    let reached = after
+    for (const row of read.iterate(job, after, end, limit)) {
+      length += lengthOf(row)
+      if (rows.length > 0 && length > maxLength) return { rows, next: reached }
+      rows.push(this.#toRow(row))
+      reached = row.task as number
+    }
+    const next = rows.length === limit ? reached : end
+    return { rows, ...(next < (last ?? 0) && { next }) }
+  }
+
+  /** The job's tasks of these keys, in their order: of all, or of as many as fit in `maxLength` characters, but at least of one. */
+  rowsOf(
+    job: number,
+    keys: readonly string[],
+    { resultsOnly = false, maxLength = Infinity },
+  ): { rows: StoredRow[]; looked: number } {
+    const find = this.#tables.sql(
+      `SELECT ${ROW}${resultsOnly ? '' : ', input'} FROM tasks LEFT JOIN results ON results.task = tasks.id
+       WHERE tasks.job = ? AND key = ?`,
+    )
+    const rows: StoredRow[] = []
+    let length = 0
+    for (const [looked, key] of keys.entries()) {
+      const row = find.get(job, key)
+      if (!row) continue
+      length += lengthOf(row)
+      if (rows.length > 0 && length > maxLength) return { rows, looked }
+      rows.push(this.#toRow(row))
+    }
+    return { rows, looked: keys.length }
+  }
+
+  #toRow(row: Row): StoredRow {
+    return {
+      key: row.key as string,
+      ...(row.numeric === 1 && { numeric: true }),
+      ...(row.input !== undefined && { input: new JsonText(row.input as string) }),
+      ...(row.status !== null && { result: this.#toResult(row) }),
+    }
   }
 
   #toResult(row: Row): StoredResult {

@@ -239,8 +239,8 @@ describe('an input that is not right', () => {
     const { input, done } = await here.run({ skipInvalid: true })
     assert.deepEqual([done, input.tasks, input.invalid], [2, 2, 4])
     assert.deepEqual(
-      input.examples.map(({ line }) => line),
-      [2, 3, 4],
+      input.examples.map(({ place }) => place),
+      ['line 2', 'line 3', 'line 4'],
     )
     assert.deepEqual(
       (await here.lines()).map(({ id }) => id),

@@ -9,6 +9,7 @@ import {
   type BackupResponse,
   ProgressRequest,
   CreateJobRequest,
+  FindRowsRequest,
   ReceivedTasks,
   StopRequest,
   UploadContextRequest,
@@ -20,6 +21,7 @@ import type { Contexts } from '../../services/contexts.ts'
 import { unauthorised } from '../api-errors.ts'
 import type { Jobs, ResultsPage } from '../../services/jobs.ts'
 import type { TaskProgress } from '../../services/task-progress.ts'
+import { resultText, type TaskRows } from '../../services/task-rows.ts'
 import { parse } from '../server.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer, matches } from '../../services/tokens.ts'
@@ -33,7 +35,12 @@ const ResultsQuery = z.object({
   epoch: z.string().max(100).optional(),
   limit: Digits.pipe(z.int().min(1).max(limits.batch)).default(1000),
   waitMs: Digits.pipe(z.int().max(limits.wait)).default(0),
+  values: z
+    .enum(['true', 'false'])
+    .default('true')
+    .transform((text) => text === 'true'),
 })
+const RowsQuery = ResultsQuery.pick({ after: true, limit: true })
 
 export interface ClientRoutes {
   /** Hash of the user's token. */
@@ -43,6 +50,7 @@ export interface ClientRoutes {
   blobs: BlobStore
   keys: ApiKeys
   progress: TaskProgress
+  rows: TaskRows
   board: StatusBoard
   /** Copies the ledger to a new file; returns its size in bytes. */
   backUp: (file: string) => Promise<number>
@@ -62,7 +70,7 @@ export function userOnly(user: Uint8Array): onRequestHookHandler {
 /** What users' programs and the command line ask. */
 export function clientRoutes(
   server: FastifyInstance,
-  { user, jobs, contexts, blobs, keys, progress, board, backUp, onStop }: ClientRoutes,
+  { user, jobs, contexts, blobs, keys, progress, rows, board, backUp, onStop }: ClientRoutes,
 ): void {
   server.addHook('onRequest', userOnly(user))
 
@@ -112,12 +120,23 @@ export function clientRoutes(
     jobs.log(parse(JobParams, params).job, parse(LogQuery, query).key),
   )
   server.get('/v1/jobs/:job/results', async ({ params, query }, reply) => {
-    const { after, epoch, limit, waitMs } = parse(ResultsQuery, query)
+    const { after, epoch, limit, waitMs, values } = parse(ResultsQuery, query)
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
     const { job } = parse(JobParams, params)
     const page = await jobs.results(job, { after, epoch }, limit, waitMs, gone.signal)
-    return reply.type('application/json').send(pageText(page))
+    const results = values ? page.results : page.results.map(({ value: _, ...row }) => row)
+    return reply.type('application/json').send(pageText({ ...page, results }))
+  })
+
+  server.get('/v1/jobs/:job/rows', ({ params, query }, reply) => {
+    const { id } = jobs.info(parse(JobParams, params).job)
+    const { after, limit } = parse(RowsQuery, query)
+    return reply.type('application/json').send(rows.page(id, after, limit).text)
+  })
+  server.post('/v1/jobs/:job/rows', small, ({ params, body }, reply) => {
+    const { id } = jobs.info(parse(JobParams, params).job)
+    return reply.type('application/json').send(rows.find(id, parse(FindRowsRequest, body)).text)
   })
 
   server.get('/v1/keys', () => ({ keys: keys.list() }))
@@ -138,9 +157,5 @@ export function clientRoutes(
 
 /** A page of results as JSON; values go from the ledger to the wire as the text they are. */
 function pageText({ results, ...rest }: ResultsPage): string {
-  const rows = results.map(({ value, ...row }) => {
-    const text = JSON.stringify(row)
-    return value ? `${text.slice(0, -1)},"value":${value.text}}` : text
-  })
-  return `${JSON.stringify(rest).slice(0, -1)},"results":[${rows.join(',')}]}`
+  return `${JSON.stringify(rest).slice(0, -1)},"results":[${results.map(resultText).join(',')}]}`
 }
