@@ -20,11 +20,13 @@ const ARROWS = {
   factory: ['core', 'bundle', 'protocol', 'common'],
   openai: ['manager', 'core', 'bundle', 'blobs', 'protocol', 'common'],
   web: ['protocol', 'common'],
+  doctor: ['manager', 'factory', 'client', 'runtime', 'core', 'bundle', 'protocol', 'common'],
   cli: [
     'manager',
     'factory',
     'openai',
     'web',
+    'doctor',
     'client',
     'library',
     'runtime',

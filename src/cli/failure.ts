@@ -3,6 +3,7 @@ import { BundleError } from '../bundle/format/errors.ts'
 import { InputError } from '../client/index.ts'
 import { ConfigError } from '../factory/config/load-config.ts'
 import { errorCodeOf } from '../protocol/error-codes.ts'
+import { exitCodes } from './exit-codes.ts'
 
 /** What a command that failed prints, and how its process exits. */
 export interface Failure {
@@ -15,10 +16,6 @@ export interface Failure {
 export class Interrupted extends Error {
   override name = 'Interrupted'
 }
-
-const FAILED = 1
-const BAD_INPUT = 2
-const INTERRUPTED = 130
 
 /** What the system's error codes mean to a person at a terminal. */
 const SYSTEM_ERRORS: Record<string, string> = {
@@ -51,18 +48,18 @@ interface Traits {
 
 /** Turns whatever a command threw into one line for the user, with the code under which docs/errors.md says more. */
 export function toFailure(error: unknown): Failure {
-  if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && BAD_INPUT }
-  if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: FAILED }
+  if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && exitCodes.badInput }
+  if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: exitCodes.failed }
   const code = errorCodeOf(error)
   return { message: oneLine(explain(error)) + (code ? ` [${code}]` : ''), exitCode: exitCode(error) }
 }
 
 function exitCode(error: Error & Traits): number {
-  if (error instanceof Interrupted) return INTERRUPTED
-  if (error instanceof InputError || error instanceof ConfigError) return BAD_INPUT
-  if (error instanceof BundleError && error.code === 'GLEANER_BUNDLE_INPUT') return BAD_INPUT
+  if (error instanceof Interrupted) return exitCodes.interrupted
+  if (error instanceof InputError || error instanceof ConfigError) return exitCodes.badInput
+  if (error instanceof BundleError && error.code === 'GLEANER_BUNDLE_INPUT') return exitCodes.badInput
   const { status = 0 } = error
-  return status >= 400 && status < 500 ? BAD_INPUT : FAILED
+  return status >= 400 && status < 500 ? exitCodes.badInput : exitCodes.failed
 }
 
 function explain(error: Error & Traits): string {

@@ -14,6 +14,7 @@ import { addResults } from './commands/results.ts'
 import { addRetry } from './commands/retry.ts'
 import { addPython } from './commands/python.ts'
 import { addRun } from './commands/run.ts'
+import { addDoctor } from './commands/sites/doctor.ts'
 import { addExplain } from './commands/sites/explain.ts'
 import { addLogin } from './commands/sites/login.ts'
 import { addSites } from './commands/sites/sites.ts'
@@ -71,6 +72,7 @@ function createProgram(): Command {
     addJobs,
     addResults,
     addErrors,
+    addDoctor,
     addExplain,
     addSites,
     addEvents,

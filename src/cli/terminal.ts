@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+
 /*
  * The one place where text leaves for a person. Names, errors and logs come from nodes, batch systems and tasks: what a terminal
  * would act on in them, such as escape sequences, is shown as it would be written in JSON.
@@ -16,11 +18,33 @@ export function toTerminal(text: string): string {
 /** What this program itself has a terminal do, each written alone: go to the top, up some lines, and erase. */
 const OWN_SEQUENCE = /^(\x1b\[H\x1b\[2J|\x1b\[\d+A|\x1b\[0J)$/ // eslint-disable-line no-control-regex
 
-/** Has everything that is written to this stream from here on pass through {@link toTerminal}. */
+/** Stands in front of the number of a style; random, so that no text from elsewhere can hold it. */
+const STYLE_MARK = `\uFDD0${randomBytes(8).toString('hex')}`
+const STYLES = new RegExp(`${STYLE_MARK}(\\d+);`, 'g')
+
+const CODES = { red: 31, green: 32, yellow: 33, cyan: 36, bold: 1, dim: 2 } as const
+export type Style = keyof typeof CODES
+
+/** A text in a style, if the stream is a terminal and the user has not said otherwise (NO_COLOR). */
+export function styled(text: string, style: Style, stream: NodeJS.WriteStream = process.stdout): string {
+  if (!stream.isTTY || process.env['NO_COLOR'] || process.env['TERM'] === 'dumb') return text
+  return `${STYLE_MARK}${CODES[style]};${text}${STYLE_MARK}0;`
+}
+
+const rawWrites = new WeakMap<NodeJS.WriteStream, (text: string) => boolean>()
+
+/** Has everything that is written to this stream from here on pass through {@link toTerminal}, but for our own styles. */
 export function cleanOutput(stream: NodeJS.WriteStream): void {
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
+  rawWrites.set(stream, write)
   stream.write = (chunk: Uint8Array | string, ...rest: unknown[]) => {
     const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
-    return write(OWN_SEQUENCE.test(text) ? text : toTerminal(text), ...rest)
+    const clean = OWN_SEQUENCE.test(text) ? text : toTerminal(text).replace(STYLES, '\x1b[$1m')
+    return write(clean, ...rest)
   }
+}
+
+/** Writes to a terminal as it is, for a program that draws the whole of it: what is from elsewhere must be clean already. */
+export function writeRaw(stream: NodeJS.WriteStream, text: string): boolean {
+  return (rawWrites.get(stream) ?? ((raw: string) => stream.write(raw)))(text)
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { cleanOutput, toTerminal } from '../../src/cli/terminal.ts'
+import { cleanOutput, styled, toTerminal } from '../../src/cli/terminal.ts'
 
 // eslint-disable-next-line no-control-regex
 const DANGEROUS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
@@ -29,6 +29,21 @@ describe('what leaves for a terminal', () => {
         assert.deepEqual(JSON.parse(toTerminal(json)), JSON.parse(json))
       }),
     )
+  })
+
+  test('has the program’s own styles on a terminal only, and none of a text from elsewhere', (t) => {
+    const stream = Object.assign(new PassThrough(), { isTTY: true }) as unknown as NodeJS.WriteStream
+    cleanOutput(stream)
+    const before = { ...process.env }
+    t.after(() => Object.assign(process.env, before))
+    delete process.env['NO_COLOR']
+    process.env['TERM'] = 'xterm'
+    stream.write(styled('well \x1b[31m', 'green', stream))
+    assert.equal((stream.read() as unknown as Buffer).toString(), '\x1b[32mwell \\u001b[31m\x1b[0m')
+    process.env['NO_COLOR'] = '1'
+    assert.equal(styled('well', 'green', stream), 'well')
+    delete process.env['NO_COLOR']
+    assert.equal(styled('well', 'green', new PassThrough() as unknown as NodeJS.WriteStream), 'well')
   })
 
   test('may hold the program’s own sequences, each written alone', () => {

@@ -91,6 +91,8 @@ export function batchSite<Config extends BatchSiteConfig>(
       return pilots.map((pilot, index) => ({ pilot, jobId: jobIds[index]! }))
     },
 
+    ask: (command, signal) => transport.run(command, { signal }),
+
     async list(signal) {
       user ||= succeed(await transport.run(['id', '-un'], { signal })).stdout.trim()
       const { stdout } = succeed(await transport.run(kind.list({ ...place, user }, sample), { signal }))

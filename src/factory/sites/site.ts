@@ -1,5 +1,5 @@
 import type { JobFile, Submission } from '../submissions/submission.ts'
-import type { JobFiles } from '../transports/transport.ts'
+import type { CommandResult, JobFiles } from '../transports/transport.ts'
 
 /**
  * - `pending`: waits for a node
@@ -60,6 +60,8 @@ export interface Site {
    * @throws {SubmitRefused} if the batch system took none; any other error leaves open whether it did.
    */
   submit(submission: Submission, signal: AbortSignal): Promise<{ pilot: string; jobId: string }[]>
+  /** Asks the batch system something else, by one of its commands. @throws {TransportError} if it cannot be run */
+  ask(command: readonly string[], signal: AbortSignal): Promise<CommandResult>
   /** This user's jobs of this factory at this site, whenever they were submitted. */
   list(signal: AbortSignal): Promise<Listing>
   /**

@@ -39,6 +39,7 @@ export class BatchSystem {
       this.most = Math.max(this.most, this.queue.size)
       return fault ? Promise.reject(new Error('timed out')) : Promise.resolve(jobs)
     },
+    ask: () => Promise.resolve({ code: 127, stdout: '', stderr: 'not found' }),
     list: () =>
       this.take('list-fails')
         ? Promise.reject(new Error('cannot reach the controller'))

@@ -1,0 +1,60 @@
+import type { Config, SiteConfig } from '../factory/config/config.ts'
+import { ownCertificate } from '../manager/http/tls.ts'
+import { lookAtAddress, type ManagerAddress } from './checks/address.ts'
+import { askBatchSystem } from './checks/batch-system.ts'
+import { readConfiguration } from './checks/configuration.ts'
+import { lookAtMachine } from './checks/machine.ts'
+import { lookAtFolder } from './checks/state-folder.ts'
+import type { Finding } from './policy/finding.ts'
+import { judgeAddress } from './policy/judge-address.ts'
+import { judgeMachine } from './policy/judge-machine.ts'
+
+export type { Finding } from './policy/finding.ts'
+
+export interface DoctorOptions {
+  state: string
+  /** Only this site of the configuration. */
+  site: string | undefined
+  /** Where the manager of a configuration listens. */
+  addressOf: (config: Config) => ManagerAddress
+  /** Looks further, at what a site's compute nodes are like. */
+  probe?:
+    | ((
+        config: Config,
+        site: SiteConfig,
+        boot: { managerUrl: string; caFile?: string },
+      ) => AsyncIterable<Finding>)
+    | undefined
+}
+
+/**
+ * Looks at everything that a factory on a state folder needs, whether or not one runs, and says of each thing how it is.
+ * @throws {UnknownSiteError} if the configuration has no such site
+ */
+export async function* examine({ state, site, addressOf, probe }: DoctorOptions): AsyncGenerator<Finding> {
+  const folder = await lookAtFolder(state)
+  yield* judgeMachine({ ...(await lookAtMachine()), ...folder })
+  const { config, findings } = await readConfiguration(state)
+  yield* findings
+  if (!config) return
+  const sites = config.sites.filter(({ name }) => site === undefined || name === site)
+  if (site !== undefined && sites.length === 0) throw new UnknownSiteError(site, config)
+  const address = await lookAtAddress(config, addressOf(config), state)
+  yield* judgeAddress(address)
+  const usable = folder.unsafe === undefined
+  if (!usable) return
+  const own = address.tls && (await ownCertificate(state, [new URL(address.url).hostname]))
+  const boot = { managerUrl: address.url, ...(own && { caFile: own.certFile }) }
+  for (const each of sites) {
+    yield* askBatchSystem(config, each, state, boot)
+    if (probe) yield* probe(config, each, boot)
+  }
+}
+
+export class UnknownSiteError extends Error {
+  override readonly name = 'UnknownSiteError'
+
+  constructor(site: string, { sites }: Config) {
+    super(`there is no site ${site}: factory.yaml has ${sites.map(({ name }) => name).join(', ') || 'none'}`)
+  }
+}

@@ -1,0 +1,109 @@
+import { type Finding, findingsOf } from './finding.ts'
+
+/** Where the manager listens, and what is known of it. */
+export interface AddressFacts {
+  host: string
+  port: number
+  /** What pilots are told. */
+  url: string
+  tls: boolean
+  /** What looking up the name in that URL gave. */
+  resolved: string[] | string
+  loopback: (address: string) => boolean
+  /** `no` if no factory runs on the state folder, `answers` if one does, or why it does not answer. */
+  running: string
+  /** `yes`, or why nothing could listen there; tried if no factory runs. */
+  listening: string
+  /** Sites whose pilots are on other machines. */
+  remoteSites: string[]
+  /** Names of the certificate; undefined if there is none yet. */
+  certificate: { names: string[]; matches: boolean } | undefined
+}
+
+/** Whether pilots will find the manager. */
+export function judgeAddress(facts: AddressFacts): Finding[] {
+  return [...judgeListening(facts), ...judgeUrl(facts), ...judgeTls(facts)]
+}
+
+function judgeListening({ running, listening, host, port }: AddressFacts): Finding[] {
+  const { ok, error } = findingsOf('listen')
+  if (running === 'answers') return [ok('A factory runs on this state folder, and answers.')]
+  if (running !== 'no')
+    return [
+      error(
+        `A factory runs on this state folder and does not answer: ${running}.`,
+        'Neither commands nor pilots reach it.',
+        'see factory.log in the state folder; "factory stop", and start it again',
+      ),
+    ]
+  const where = `${host}:${port || 'a free port'}`
+  if (listening === 'yes') return [ok(`No factory runs; one could listen at ${where}.`)]
+  return [
+    error(
+      `A factory could not listen at ${where}: ${listening}.`,
+      'It would not start.',
+      'manager.listen: HOST:PORT, with an address of this machine and a port that is free',
+    ),
+  ]
+}
+
+function judgeUrl({ url, resolved, loopback, remoteSites, port }: AddressFacts): Finding[] {
+  const { ok, warning, error } = findingsOf('address')
+  if (remoteSites.length === 0) return [ok('All pilots are on this machine, as the manager is.')]
+  const sites = remoteSites.join(', ')
+  const fix =
+    'manager.url: https://NAME:PORT, with a name or address of this machine that compute nodes can dial'
+  if (typeof resolved === 'string')
+    return [
+      error(
+        `The name in ${url} is not known here: ${resolved}.`,
+        `Pilots of ${sites} would look for the manager there.`,
+        fix,
+      ),
+    ]
+  if (resolved.some(loopback))
+    return [
+      error(
+        `${url} leads to ${resolved.join(', ')}, which is each machine itself.`,
+        `Pilots of ${sites} would look for the manager on their own nodes.`,
+        `manager.listen: 0.0.0.0:${port || 9700}; and if this remains, ${fix}`,
+      ),
+    ]
+  if (port === 0)
+    return [
+      warning(
+        `Pilots of ${sites} are told ${url}, at a port that is chosen when the factory starts.`,
+        'A firewall can let one port pass only if it is always the same.',
+        'manager.listen: 0.0.0.0:9700',
+      ),
+    ]
+  return [
+    ok(
+      `Pilots of ${sites} are told ${url} (${resolved.join(', ')}); "factory doctor --probe SITE" tries it from a node.`,
+    ),
+  ]
+}
+
+function judgeTls({ tls, url, certificate }: AddressFacts): Finding[] {
+  const { ok, warning } = findingsOf('tls')
+  if (!tls)
+    return url.startsWith('https:')
+      ? [
+          warning(
+            `The manager speaks plain HTTP, and pilots are told ${url}.`,
+            'That is right only if a proxy in between speaks TLS.',
+            'manager.url: http://…, or listen beyond loopback',
+          ),
+        ]
+      : [ok('The manager speaks plain HTTP, on this machine only.')]
+  if (!certificate) return [ok('The manager will speak TLS, with a certificate made at its first start.')]
+  return certificate.matches
+    ? [ok('The manager speaks TLS, with a certificate of its own that names its address.')]
+    : [
+        warning(
+          `The certificate names ${certificate.names.join(', ')}, and not the host of ${url}.`,
+          'Nodes that do not see the state folder fetch the runtime with curl, which refuses it.',
+          'remove manager.crt and manager.key from the state folder, once no pilots are left, and start the factory',
+        ),
+      ]
+}
