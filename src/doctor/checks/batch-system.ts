@@ -1,7 +1,7 @@
-import { userInfo } from 'node:os'
 import { duration } from '../../common/plain/quantity-text.ts'
 import type { Config, SiteConfig } from '../../factory/config/config.ts'
 import { makeSite } from '../../factory/factory.ts'
+import { openTransports } from '../../factory/transports/open-transports.ts'
 import { checkSite } from '../../factory/submissions/dry-run.ts'
 import type { Boot } from '../../factory/submissions/submission.ts'
 import type { Site } from '../../factory/sites/site.ts'
@@ -30,10 +30,12 @@ export async function* askBatchSystem(
     )
     return
   }
-  const batch = makeSite(site, 'doctor', state, () => {})
+  using transports = openTransports(state)
+  const batch = makeSite(site, 'doctor', state, transports, () => {})
+  const user = await askOne(batch, ['id', '-un'])
   const findings =
     site.kind === 'slurm'
-      ? judgeSlurm(site, await askAll(batch, slurmQuestions(userInfo().username, site)))
+      ? judgeSlurm(site, await askAll(batch, slurmQuestions(user?.trim() ?? '', site)))
       : judgeHtcondor(site, await askAll(batch, htcondorQuestions()))
   yield* findings
   // Without its commands there is nothing more to find out.
@@ -46,11 +48,16 @@ async function askAll<Questions extends Record<string, string[]>>(
   batch: Site,
   questions: Questions,
 ): Promise<{ [K in keyof Questions]: Said }> {
-  const asked = Object.entries(questions).map(async ([name, command]): Promise<[string, Said]> => {
-    const answer = await batch.ask(command, AbortSignal.timeout(LIMIT_MS)).catch(() => undefined)
-    return [name, answer?.code === 0 ? answer.stdout : undefined]
-  })
+  const asked = Object.entries(questions).map(async ([name, command]): Promise<[string, Said]> => [
+    name,
+    await askOne(batch, command),
+  ])
   return Object.fromEntries(await Promise.all(asked)) as { [K in keyof Questions]: Said }
+}
+
+async function askOne(batch: Site, command: string[]): Promise<Said> {
+  const answer = await batch.ask(command, AbortSignal.timeout(LIMIT_MS)).catch(() => undefined)
+  return answer?.code === 0 ? answer.stdout : undefined
 }
 
 async function listQueue({ name }: SiteConfig, batch: Site): Promise<Finding> {
