@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { makePrivateFolder } from '../common/private-path.ts'
-import { writeJson } from '../common/write-json.ts'
+import { replaceFile, writeJson } from '../common/write-json.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
@@ -21,6 +21,7 @@ import { Contexts } from './services/contexts.ts'
 import { Dispatcher } from './services/dispatcher.ts'
 import { Explanations } from './services/explanations.ts'
 import { Jobs } from './services/jobs.ts'
+import { createMetrics } from './services/metrics/metrics.ts'
 import { recordEvents } from './services/events/record-events.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
@@ -31,6 +32,7 @@ import { TaskRows } from './services/task-rows.ts'
 import { blobRoutes } from './http/routes/blobs.ts'
 import { clientRoutes, userOnly } from './http/routes/clients.ts'
 import { eventRoutes } from './http/routes/events.ts'
+import { metricRoutes } from './http/routes/metrics.ts'
 import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
 import { siteRoutes } from './http/routes/sites.ts'
 import { createServer } from './http/server.ts'
@@ -160,8 +162,10 @@ async function startOn(
     version: options.version,
     log,
   })
+  const metrics = createMetrics({ ledger, dispatcher, board, peers, events, version: options.version })
   const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
+  const metricsToken = ledger.metaOrNew('metrics-token', () => makeToken('m').token)
 
   const server = createServer(log, tls)
   opened.defer(() => events.close())
@@ -197,13 +201,18 @@ async function startOn(
       contextMode: options.contextMode ?? managerDefaults.contextMode,
     }
     const { activity } = events
-    const heard = { board, progress, parts, peers, activity }
+    const { exchanges } = metrics
+    const heard = { board, progress, parts, peers, activity, exchanges }
     workerRoutes(scope, { dispatcher, pilots, contexts, ...heard, runtime, terms })
     done()
   })
 
   await server.register((scope, _options, done) => {
     eventRoutes(scope, { feed: events.feed, authorise: userOnly(user) })
+    done()
+  })
+  await server.register((scope, _options, done) => {
+    metricRoutes(scope, { metrics, tokens: [user, hashToken(metricsToken)] })
     done()
   })
   await server.register((scope, _options, done) => {
@@ -242,6 +251,8 @@ async function startOn(
   const port = await listenOn(server, ledger, listen)
   const url = `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
   peers.managerUrl = url
+  // For whatever reads the metrics, which must not be able to do anything else.
+  await replaceFile(join(stateFolder, 'metrics-token'), metricsToken)
   const endpoint: Endpoint = { url, token: userToken, pid: process.pid, host: hostname() }
   await writeJson(endpointFile(stateFolder), endpoint)
   log.info({ url }, 'manager started')

@@ -33,6 +33,8 @@ export class Committer {
   #closed = false
   /** Set while the ledger cannot be written. */
   trouble: string | undefined
+  /** Called with the time that a group of writes took to be on disk, milliseconds. */
+  onCommit: (ms: number) => void = () => {}
 
   /** @param onRollback called when a write or a group was undone, to forget what it noted elsewhere */
   constructor(db: DatabaseSync, log: Logger, onRollback: () => void) {
@@ -67,6 +69,7 @@ export class Committer {
   /** False if the disk refused it; then the writes that persist are waiting again. */
   #commit(group: Write[]): boolean {
     const settle: (() => void)[] = []
+    const begunAt = performance.now()
     try {
       this.#db.exec('BEGIN IMMEDIATE')
       for (const write of group) settle.push(this.#attempt(write))
@@ -77,6 +80,7 @@ export class Committer {
     }
     if (this.trouble !== undefined) this.#log.warn('the ledger can be written again')
     this.trouble = undefined
+    this.onCommit(performance.now() - begunAt)
     for (const done of settle) done()
     return true
   }

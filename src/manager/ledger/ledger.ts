@@ -33,6 +33,12 @@ export class Ledger extends Tables {
     this.events = new EventLog(this)
   }
 
+  /** Its size, without the log of what was written last. */
+  get bytes(): number {
+    const read = (pragma: string) => Object.values(this.sql(`PRAGMA ${pragma}`).get()!)[0] as number
+    return read('page_count') * read('page_size')
+  }
+
   protected override undone(): void {
     super.undone()
     this.events.forget()

@@ -36,6 +36,12 @@ export interface Progress {
 }
 
 interface DispatcherEvents {
+  /** Tasks up to this number, without those that were there before, wait from now on. */
+  queued: [end: number]
+  /** A worker gets these tasks. */
+  granted: [tasks: readonly number[]]
+  /** A task has ended that took its worker so long, milliseconds. */
+  ran: [ms: number]
   /** Results of these jobs are on disk. */
   results: [jobs: Map<number, Progress>]
   'worker-gone': [worker: string, reason: 'lost' | 'left', gone: WorkerGone]
@@ -101,6 +107,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
 
   /** Queues the tasks `[start, end)`. */
   addTasks(job: number, start: number, end: number): void {
+    this.emit('queued', end)
     this.#apply(this.#scheduler.addTasks(job, start, end, this.now))
   }
 
@@ -235,6 +242,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
         if (result.outcome.status === 'done') progress.done++
         else progress.failed++
         progress.ms += result.ms
+        this.emit('ran', result.ms)
         jobs.set(job, progress)
       }
       this.emit('results', jobs)
@@ -258,6 +266,10 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
               room,
             )
           : []
+      this.emit(
+        'granted',
+        inputs.map(({ task }) => task),
+      )
       const isAlone = new Set(tasks.filter(({ alone }) => alone).map(({ task }) => task))
       const items = inputs.map(({ task, text, blobs }) => {
         const alone = isAlone.has(task)

@@ -11,7 +11,7 @@ import {
 } from '../../core/peer-selection.ts'
 import type { Transfer } from '../../protocol/client.ts'
 import type { Source, SourcesRequest } from '../../protocol/sources.ts'
-import type { ContextReport } from '../../protocol/worker.ts'
+import { type ContextReport, WorkerId } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { notFound } from '../http/api-errors.ts'
@@ -50,6 +50,8 @@ export class Peers {
   readonly #privateKey: KeyObject
   readonly #known = createPeerTable()
   readonly #transfers = new Map<string, Transfer>()
+  /** Bytes that workers fetched since the manager started, by what kind of source they came from. */
+  readonly bytes = { manager: 0, peer: 0, shared: 0, unreported: 0 }
 
   constructor(parts: {
     pilots: Pilots
@@ -71,6 +73,15 @@ export class Peers {
     for (const [key, transfer] of this.#transfers) if (transfer.worker === worker) this.#transfers.delete(key)
   }
 
+  /** Enters what a fetch has brought since its last report. */
+  #count(before: Transfer | undefined, { from }: Transfer): void {
+    const known = new Map(before?.from.map(({ source, bytes }) => [source, bytes]))
+    for (const { source, bytes } of from) {
+      const kind = source === 'manager' ? 'manager' : WorkerId.safeParse(source).success ? 'peer' : 'shared'
+      this.bytes[kind] += Math.max(0, bytes - (known.get(source) ?? 0))
+    }
+  }
+
   /** Notes where a worker holds its contexts. */
   note(worker: string, reports: ContextReport[]): void {
     const bundlesOf = (context: string) => Object.values(this.#contexts.find(context)?.bundles ?? {})
@@ -80,13 +91,18 @@ export class Peers {
     for (const { context, level } of reports) {
       for (const bundle of bundlesOf(context)) {
         if (level !== 'absent') this.#holds(worker, bundle)
-        if (!fetching.has(bundle)) this.#endsFetch(worker, bundle)
+        if (!fetching.has(bundle)) this.#endsFetch(worker, bundle, level !== 'absent')
       }
     }
   }
 
-  #endsFetch(worker: string, bundle: string): void {
-    if (this.#transfers.delete(`${worker} ${bundle}`)) noteFetchEnd(this.#known, worker, bundle)
+  #endsFetch(worker: string, bundle: string, isThere: boolean): void {
+    const key = `${worker} ${bundle}`
+    const transfer = this.#transfers.get(key)
+    if (!transfer) return
+    this.#transfers.delete(key)
+    if (isThere) this.bytes.unreported += Math.max(0, transfer.totalBytes - transfer.heldBytes)
+    noteFetchEnd(this.#known, worker, bundle)
   }
 
   #holds(worker: string, bundle: string): void {
@@ -110,7 +126,10 @@ export class Peers {
     const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
     // No event would tell when it is gone.
     if (!this.#dispatcher.view.hasWorker(worker)) return [manager]
-    this.#transfers.set(`${worker} ${bundle}`, { worker, bundle, heldBytes, totalBytes, from })
+    const key = `${worker} ${bundle}`
+    const transfer = { worker, bundle, heldBytes, totalBytes, from }
+    this.#count(this.#transfers.get(key), transfer)
+    this.#transfers.set(key, transfer)
     const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {
       const url = this.#pilots.session(name)?.info.pieces
       return url === undefined ? [] : [{ name, url, ticket, kind: 'peer' }]

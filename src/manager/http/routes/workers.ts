@@ -14,6 +14,7 @@ import {
 import type { Contexts } from '../../services/contexts.ts'
 import type { Dispatcher } from '../../services/dispatcher.ts'
 import type { WorkerActivity } from '../../services/events/worker-activity.ts'
+import type { Durations } from '../../services/metrics/durations.ts'
 import { conflict, notFound, unauthorised } from '../api-errors.ts'
 import type { Peers } from '../../services/peers.ts'
 import { SourcesRequest, type SourcesResponse } from '../../../protocol/sources.ts'
@@ -47,13 +48,16 @@ export interface WorkerRoutes {
   parts: TaskParts
   peers: Peers
   activity: WorkerActivity
+  /** How long exchanges keep the manager busy. */
+  exchanges: Durations
   runtime: BootedRuntime
   terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
 }
 
 /** What pilots and their workers ask. */
 export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): void {
-  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, runtime, terms } = options
+  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, exchanges, runtime, terms } =
+    options
   const watch = connectionWatch(dispatcher)
   // Asked for before the body is read, so that strangers cannot send one.
   const pilotOnly = before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization)))
@@ -85,6 +89,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     config: { keep: ['results', '*', 'outcome', 'value'] as const },
   }
   server.post('/v1/workers/:worker/exchange', { ...large, onRequest: workerOnly }, async (request, reply) => {
+    const begunAt = performance.now()
     const { worker } = ownSession(pilots, request)
     const exchange = parse(ReceivedExchange, request.body)
     // A context that was never registered would be remembered for nothing.
@@ -96,6 +101,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
       progress.note(worker, exchange.progress ?? [])
       peers.note(worker, exchange.contexts)
       activity.note(worker, exchange)
+      exchanges.add(performance.now() - begunAt)
     })
     return reply.header('content-type', 'application/json').send(answer)
   })
