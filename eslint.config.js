@@ -22,7 +22,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['src/**/*.ts'],
+    files: ['src/**/*.ts', 'src/**/*.tsx'],
     plugins: { rooms },
     rules: { 'rooms/arrows': 'error', 'rooms/guard': 'error' },
   },

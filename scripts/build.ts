@@ -1,10 +1,12 @@
 /**
- * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules.
+ * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules; and browsers
+ * take neither that nor packages, so the page of the dashboard is bundled.
  */
-import { cp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { makeWheel, wheelName } from '../src/client/wheel.ts'
+import { buildPage } from '../src/web/server/build-page.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -46,4 +48,7 @@ if (diagnostics.length > 0) {
     `${root}dist/client/python/${wheelName(version)}`,
     makeWheel(`${root}src/client/python`, version),
   )
+  await mkdir(`${root}dist/web/page`, { recursive: true })
+  for (const [name, bytes] of Object.entries(await buildPage(`${root}src/web/page`)))
+    await writeFile(`${root}dist/web/page/${name}`, bytes)
 }

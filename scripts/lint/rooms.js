@@ -19,7 +19,7 @@ const ARROWS = {
   manager: ['core', 'bundle', 'blobs', 'protocol', 'common'],
   factory: ['core', 'bundle', 'protocol', 'common'],
   openai: ['manager', 'core', 'bundle', 'blobs', 'protocol', 'common'],
-  web: ['protocol', 'common'],
+  web: ['manager', 'core', 'bundle', 'blobs', 'protocol', 'common'],
   doctor: ['manager', 'factory', 'client', 'runtime', 'core', 'bundle', 'protocol', 'common'],
   cli: [
     'manager',

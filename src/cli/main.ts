@@ -3,6 +3,7 @@ import { addBackup } from './commands/backup.ts'
 import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
 import { addContext } from './commands/context.ts'
+import { addDashboard } from './commands/dashboard.ts'
 import { addErrors } from './commands/errors.ts'
 import { addEvents } from './commands/events.ts'
 import { addForget } from './commands/forget.ts'
@@ -68,6 +69,7 @@ function createProgram(): Command {
     addStart,
     addRun,
     addStatus,
+    addDashboard,
     addStop,
     addJobs,
     addResults,

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { openAiRoutes } from '../openai/routes.ts'
+import { dashboardRoutes } from '../web/server/routes.ts'
 import { packRuntime, removeOldRuntimes } from '../runtime/pack-runtime.ts'
 import { openStore } from '../bundle/store/store.ts'
 import { InputError } from '../client/index.ts'
@@ -80,6 +81,7 @@ export async function serve(
       routes: [
         (server, { stateFolder, ...services }) =>
           openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
+        dashboardRoutes,
       ],
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),

@@ -12,6 +12,7 @@ import type {
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
 import type { ContextSpec } from '../protocol/context.ts'
+import type { DashboardRole, LoginCode } from '../protocol/dashboard.ts'
 import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'
 import type { CallOptions } from './http-client.ts'
@@ -113,6 +114,10 @@ export interface Client extends AsyncDisposable {
   keys(options?: CallOptions): Promise<KeyInfo[]>
   /** From now on, the key opens nothing. @throws ApiError if there is none of that name */
   revokeKey(name: string, options?: CallOptions): Promise<KeyInfo>
+  /** Makes a code by which one browser signs in to the dashboard, once. */
+  dashboardCode(role: DashboardRole, options?: CallOptions): Promise<LoginCode>
+  /** Signs all browsers out of the dashboard; returns how many there were. */
+  endDashboardSessions(options?: CallOptions): Promise<number>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   /** Ends the jobs of its apps, and all connections. */

@@ -14,6 +14,7 @@ import {
 } from '../protocol/client.ts'
 import { EventsResponse } from '../protocol/events.ts'
 import { ContextSpec } from '../protocol/context.ts'
+import { EndedSessions, LoginCode, type LoginCodeRequest } from '../protocol/dashboard.ts'
 import { SiteExplanation } from '../protocol/explanation.ts'
 import type { Client, ConnectOptions } from './client-types.ts'
 import { createApps } from './functions/app.ts'
@@ -149,6 +150,14 @@ export function connect({
         answer: KeyInfo,
         signal,
       }),
+    dashboardCode(role, { signal } = {}) {
+      const body = JSON.stringify({ role } satisfies LoginCodeRequest)
+      return transport.call({ method: 'POST', path: '/v1/dashboard/codes', body, answer: LoginCode, signal })
+    },
+    async endDashboardSessions({ signal } = {}) {
+      const path = '/v1/dashboard/end'
+      return (await transport.call({ method: 'POST', path, body: '{}', answer: EndedSessions, signal })).ended
+    },
     async stop({ drain = false, signal } = {}) {
       const body = JSON.stringify({ drain })
       // Not repeated: the next factory on this state folder would be stopped by an echo.

@@ -82,10 +82,18 @@ export interface ManagerServices {
   jobs: Jobs
   contexts: Contexts
   parts: TaskParts
+  pilots: Pilots
+  board: StatusBoard
   /** Hash of the user's token. */
   user: Uint8Array
   keys: ApiKeys
+  /** The factory's identity, stable over restarts. */
+  factoryId: string
   stateFolder: string
+  /** Keeps texts while the manager does not run. */
+  kept: { read(key: string): string | undefined; write(key: string, text: string): void }
+  /** The manager's clock, milliseconds. */
+  now: () => number
   log: Logger
 }
 
@@ -229,8 +237,16 @@ async function startOn(
     authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
   })
 
-  for (const routes of options.routes ?? [])
-    await server.register((scope) => routes(scope, { jobs, contexts, parts, user, keys, stateFolder, log }))
+  const services: ManagerServices = {
+    ...{ jobs, contexts, pilots, board, parts, user, keys, stateFolder, log },
+    factoryId: pilots.factoryId,
+    kept: {
+      read: (key) => ledger.meta(key),
+      write: (key, text) => ledger.setMeta(key, text),
+    },
+    now: () => dispatcher.now,
+  }
+  for (const routes of options.routes ?? []) await server.register((scope) => routes(scope, services))
 
   let sweeping: Promise<void> | undefined
   const sweeper = setInterval(() => {

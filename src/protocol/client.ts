@@ -261,6 +261,8 @@ const WorkerStatus = z.object({
   site: z.string(),
   pilot: z.string(),
   node: z.string(),
+  /** How many it has. */
+  slots: z.int().default(1),
   state: z.enum(['active', 'suspect', 'draining']),
   rate: z.number(),
   leased: z.int(),
@@ -270,6 +272,8 @@ const WorkerStatus = z.object({
     z.object({
       context: z.string(),
       level: Level,
+      /** The slots that hold it loaded. */
+      loadedIn: z.array(z.int()).optional(),
       doing: z.enum(['fetching', 'loading']).optional(),
       bytesHeld: z.int().optional(),
       bytesTotal: z.int().optional(),

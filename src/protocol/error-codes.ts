@@ -78,6 +78,15 @@ export const errorCodes = {
     remedy:
       'Clients read it from the state folder, or from GLEANER_TOKEN. A pilot’s token works once for each start of its job.',
   },
+  GLEANER_SIGNED_OUT: {
+    cause: 'The browser is not signed in to the dashboard, or its login code is spent.',
+    remedy: '`factory dashboard` prints an address that signs one browser in, once.',
+  },
+  GLEANER_FORBIDDEN: {
+    cause:
+      'Who asks is known, but may not do this: a viewer acts, or a page from elsewhere asks in its name.',
+    remedy: '`factory dashboard` without `--viewer` opens a session that can act.',
+  },
   GLEANER_SESSION_ENDED: {
     cause: 'The worker’s session has ended: its pilot was started again, removed, or has left.',
     remedy: 'Nothing: the worker ends, and its tasks are with others.',

@@ -70,6 +70,8 @@ export type RegisterResponse = z.infer<typeof RegisterResponse>
 export const ContextReport = z.object({
   context: Sha256,
   level: Level,
+  /** The slots that hold it loaded, by their place among those registered. */
+  loadedIn: z.array(z.int().nonnegative()).max(64).optional(),
   /** What it is busy with on the way up. */
   doing: z.enum(['fetching', 'loading']).optional(),
   /** Pieces on disk and in all, while fetching. */

@@ -171,13 +171,15 @@ export class StatusBoard {
         site,
         pilot,
         node: info.node,
+        slots: info.slots.length,
         state: worker.standing,
         rate: worker.rate,
         leased: worker.leased,
         ...(since === undefined ? {} : { oldestMs: Math.max(0, this.#dispatcher.now - since) }),
-        contexts: reports.map(({ context, level, doing, bytesHeld, bytesTotal, error }) => ({
+        contexts: reports.map(({ context, level, loadedIn, doing, bytesHeld, bytesTotal, error }) => ({
           context: this.#nameOf(context),
           level,
+          ...(loadedIn === undefined ? {} : { loadedIn }),
           ...(doing === undefined ? {} : { doing }),
           ...(bytesHeld === undefined ? {} : { bytesHeld }),
           ...(bytesTotal === undefined ? {} : { bytesTotal }),

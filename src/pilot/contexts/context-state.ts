@@ -164,10 +164,12 @@ export function reportOf(state: ContextState, now: number): ContextReport {
   const bringing = warming.filter(({ fetching }) => fetching)
   const isFetching = files === 'fetching' || bringing.length > 0
   const doing = isFetching ? 'fetching' : loading.length > 0 ? 'loading' : undefined
+  const loadedIn = [...libraries].flatMap(([slot, { level }]) => (level ? [slot] : []))
   const spent = (ms: number, { since }: LibraryState) => ms + now - since
   return {
     context: id,
     level: levelOf(state),
+    ...(loadedIn.length > 0 && { loadedIn }),
     ...(doing && { doing }),
     ...(bytesHeld !== undefined && { bytesHeld }),
     ...(bytesTotal !== undefined && { bytesTotal }),

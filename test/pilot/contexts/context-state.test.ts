@@ -51,6 +51,7 @@ describe("a context's way up", () => {
     assert.deepEqual(reportOf(lived(...up), 9_000), {
       context: ID,
       level: 'memory',
+      loadedIn: [0],
       fetchMs: 100,
       loadMs: 100,
       memory: 1000,

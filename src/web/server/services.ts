@@ -1,0 +1,19 @@
+import type { Contexts } from '../../manager/services/contexts.ts'
+import type { Jobs } from '../../manager/services/jobs.ts'
+import type { Pilots } from '../../manager/services/pilots.ts'
+import type { StatusBoard } from '../../manager/services/status-board.ts'
+
+/** What the dashboard shows and acts on. */
+export interface DashboardServices {
+  /** Hash of the user's token. */
+  user: Uint8Array
+  factoryId: string
+  jobs: Pick<Jobs, 'cancel' | 'retry' | 'errors' | 'log'>
+  contexts: Pick<Contexts, 'list' | 'warm'>
+  pilots: Pick<Pilots, 'drain'>
+  board: Pick<StatusBoard, 'read' | 'sites'>
+  /** Keeps a text while the manager does not run. */
+  kept: { read(key: string): string | undefined; write(key: string, text: string): void }
+  /** The manager's clock, milliseconds. */
+  now: () => number
+}
