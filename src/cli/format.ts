@@ -16,27 +16,29 @@ export const cell = (text: string): string =>
 
 export const isLong = (text: string): boolean => text.length > CELL || text.includes('\n')
 
-/** A table, with notes below it: each once, with the rows it is about; its further lines are indented. */
-export function tableWithNotes(headings: string[], rows: string[][], notes: Note[]): string {
+/** One column of a table: what stands above it, and what of each row stands in it. */
+export type Column<Row> = readonly [heading: string, cell: (row: Row) => string]
+
+/** Rows under headings, in columns as wide as their widest cell. */
+export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
+  const headings = columns.map(([heading]) => heading)
+  const all = [headings, ...rows.map((row) => columns.map(([, cell]) => cell(row)))]
+  const widths = headings.map((_, column) => Math.max(...all.map((cells) => cells[column]!.length)))
+  const line = (cells: string[]) =>
+    cells
+      .map((text, column) => text.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd()
+  return all.map(line).join('\n')
+}
+
+/** Notes below a table: each once, with the rows it is about; its further lines are indented. */
+export function withNotes(table: string, notes: readonly Note[]): string {
   const byText = Map.groupBy(notes, ({ text }) => text)
   const lines = [...byText].map(([text, about]) => {
     const all = [...new Set(about.map(({ row }) => row))]
     const who = all.length > 4 ? `${all.slice(0, 3).join(', ')} and ${all.length - 3} more` : all.join(', ')
     return `  ${who}: ${text.trim().replace(/\n+/g, '\n    ')}`
   })
-  return [table(headings, rows), ...lines].join('\n')
-}
-
-/** Rows under headings, in columns as wide as their widest cell. */
-export function table(headings: string[], rows: string[][]): string {
-  const all = [headings, ...rows]
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
+  return [table, ...lines].join('\n')
 }

@@ -1,6 +1,7 @@
 import type { JobInfo, Status } from '../client/index.ts'
 import {
   cell,
+  type Column,
   count,
   duration,
   isLong,
@@ -8,8 +9,8 @@ import {
   rate,
   size,
   table,
-  tableWithNotes,
   timeOfDay,
+  withNotes,
 } from './format.ts'
 
 /** Levels at which a worker can hold a context, the warmest first. */
@@ -52,45 +53,40 @@ const earlier = (jobs: number) => (jobs > 0 ? `\n${plural(jobs, 'earlier one')}:
 
 /** @param now by the clock that `createdAt` of the jobs is by */
 export function jobsTable(jobs: JobInfo[], now?: number): string {
-  const rows = jobs.map(({ id, name, context, state, done, failed, tasks, problem, createdAt }) => [
-    String(id),
-    name,
-    context,
-    problem === undefined ? state : 'stuck',
-    count(done),
-    count(failed),
-    count(tasks),
-    timeOfDay(createdAt, now),
-  ])
   const notes = jobs.flatMap(({ id, problem, doubt }) => {
     const text = problem ?? doubt
     return text === undefined ? [] : [{ row: `job ${id}`, text }]
   })
-  const headings = ['JOB', 'NAME', 'CONTEXT', 'STATE', 'DONE', 'FAILED', 'TASKS', 'CREATED']
-  return tableWithNotes(headings, rows, notes)
+  const columns: Column<JobInfo>[] = [
+    ['JOB', (job) => String(job.id)],
+    ['NAME', (job) => job.name],
+    ['CONTEXT', (job) => job.context],
+    ['STATE', (job) => (job.problem === undefined ? job.state : 'stuck')],
+    ['DONE', (job) => count(job.done)],
+    ['FAILED', (job) => count(job.failed)],
+    ['TASKS', (job) => count(job.tasks)],
+    ['CREATED', (job) => timeOfDay(job.createdAt, now)],
+  ]
+  return withNotes(table(jobs, columns), notes)
 }
 
 /** @param now by the clock that `retryAt` of the sites is by */
 export function sitesTable(sites: Status['sites'], now: number): string {
-  const reasons = sites.map((site) => reasonsOf(site, now))
-  const rows = sites.map((site, i) => [
-    site.name,
-    site.kind,
-    site.policy,
-    count(site.wanted),
-    count(site.pending),
-    count(site.running),
-    count(site.held),
-    cell(reasons[i]!.join('; ')),
-  ])
-  const notes = sites.flatMap(({ name }, i) =>
-    isLong(reasons[i]!.join('; ')) ? reasons[i]!.map((text) => ({ row: name, text })) : [],
+  const reasons = new Map(sites.map((site) => [site, reasonsOf(site, now)]))
+  const columns: Column<Status['sites'][number]>[] = [
+    ['SITE', (site) => site.name],
+    ['KIND', (site) => site.kind],
+    ['POLICY', (site) => site.policy],
+    ['WANTED', (site) => count(site.wanted)],
+    ['PENDING', (site) => count(site.pending)],
+    ['RUNNING', (site) => count(site.running)],
+    ['HELD', (site) => count(site.held)],
+    ['WHY', (site) => cell(reasons.get(site)!.join('; '))],
+  ]
+  const notes = [...reasons].flatMap(([{ name }, texts]) =>
+    isLong(texts.join('; ')) ? texts.map((text) => ({ row: name, text })) : [],
   )
-  return tableWithNotes(
-    ['SITE', 'KIND', 'POLICY', 'WANTED', 'PENDING', 'RUNNING', 'HELD', 'WHY'],
-    rows,
-    notes,
-  )
+  return withNotes(table(sites, columns), notes)
 }
 
 /** Why a site has not the pilots it wants, as far as is known. */
@@ -108,23 +104,22 @@ function reasonsOf(
 }
 
 function workersTable(workers: Status['workers']): string {
-  const rows = workers.map((worker) => [
-    worker.id,
-    worker.site,
-    worker.node,
-    worker.state,
-    `${rate(worker.rate)}/s`,
-    count(worker.leased),
-    worker.oldestMs === undefined ? '' : duration(worker.oldestMs),
-    worker.contexts.map(contextOnWorker).join(', '),
-  ])
   const notes = workers.flatMap(({ id, contexts }) =>
     contexts.flatMap(({ context, error }) =>
       error === undefined ? [] : [{ row: id, text: `${context} failed: ${error.message}` }],
     ),
   )
-  const headings = ['WORKER', 'SITE', 'NODE', 'STATE', 'RATE', 'TASKS', 'OLDEST', 'CONTEXTS']
-  return tableWithNotes(headings, rows, notes)
+  const columns: Column<Status['workers'][number]>[] = [
+    ['WORKER', (worker) => worker.id],
+    ['SITE', (worker) => worker.site],
+    ['NODE', (worker) => worker.node],
+    ['STATE', (worker) => worker.state],
+    ['RATE', (worker) => `${rate(worker.rate)}/s`],
+    ['TASKS', (worker) => count(worker.leased)],
+    ['OLDEST', (worker) => (worker.oldestMs === undefined ? '' : duration(worker.oldestMs))],
+    ['CONTEXTS', (worker) => worker.contexts.map(contextOnWorker).join(', ')],
+  ]
+  return withNotes(table(workers, columns), notes)
 }
 
 function contextOnWorker({
@@ -142,16 +137,15 @@ function contextOnWorker({
 }
 
 function contextsTable(contexts: Status['contexts'], workers: Status['workers']): string {
-  const rows = contexts.map(({ context, loads, fetchMs, loadMs, inferences, inferenceMs }) => [
-    context,
-    holdersOf(context, workers),
-    count(loads),
-    duration(fetchMs),
-    duration(loadMs),
-    count(inferences),
-    duration(inferenceMs),
+  return table(contexts, [
+    ['CONTEXT', ({ context }) => context],
+    ['HELD BY', ({ context }) => holdersOf(context, workers)],
+    ['LOADS', ({ loads }) => count(loads)],
+    ['FETCHING', ({ fetchMs }) => duration(fetchMs)],
+    ['LOADING', ({ loadMs }) => duration(loadMs)],
+    ['INFERENCES', ({ inferences }) => count(inferences)],
+    ['INFERRING', ({ inferenceMs }) => duration(inferenceMs)],
   ])
-  return table(['CONTEXT', 'HELD BY', 'LOADS', 'FETCHING', 'LOADING', 'INFERENCES', 'INFERRING'], rows)
 }
 
 /** Workers by the level they hold a context at, e.g. `2 device, 1 disk`. */
@@ -165,13 +159,16 @@ function holdersOf(context: string, workers: Status['workers']): string {
 
 /** Who is fetching what from whom. */
 function transfersTable(transfers: Status['transfers']): string {
-  const rows = transfers.map(({ worker, bundle, heldBytes, totalBytes, from }) => [
-    worker,
-    bundle.slice(0, 12),
-    totalBytes > 0 ? `${size(heldBytes)} of ${size(totalBytes)}` : 'begins',
-    sourcesText(from),
+  return table(transfers, [
+    ['FETCHING WORKER', ({ worker }) => worker],
+    ['BUNDLE', ({ bundle }) => bundle.slice(0, 12)],
+    [
+      'HERE',
+      ({ heldBytes, totalBytes }) =>
+        totalBytes > 0 ? `${size(heldBytes)} of ${size(totalBytes)}` : 'begins',
+    ],
+    ['FROM', ({ from }) => sourcesText(from)],
   ])
-  return table(['FETCHING WORKER', 'BUNDLE', 'HERE', 'FROM'], rows)
 }
 
 function sourcesText(from: Status['transfers'][number]['from']): string {

@@ -211,21 +211,6 @@ export const LibrarySpec = z.discriminatedUnion('library', [
 ])
 export type LibrarySpec = z.infer<typeof LibrarySpec>
 
-/** The bundles that a context's setup names. */
-export function bundlesOf(spec: LibrarySpec): string[] {
-  const python = spec.library === 'python' ? spec.setup.python : undefined
-  switch (spec.library) {
-    case 'causal-lm':
-      return [spec.setup.model]
-    case 'module':
-      return [spec.setup.bundle]
-    case 'python':
-      return [spec.setup.bundle, ...(python && 'bundle' in python ? [python.bundle] : [])]
-    case 'server':
-      return pathsIn(spec.setup.command).flatMap((path) => /^bundles\.(.*)$/.exec(path)?.[1] ?? [])
-  }
-}
-
 /** The head of a context.yaml; the rest of the file is a {@link LibrarySpec}. */
 export const ContextFile = z.looseObject({
   name: Name,

@@ -28,7 +28,13 @@ describe('numbers for people', () => {
       ['1', 'claims'],
       ['23', 'x'],
     ]
-    assert.equal(table(['JOB', 'NAME'], rows), 'JOB  NAME\n1    claims\n23   x')
+    assert.equal(
+      table(rows, [
+        ['JOB', ([job]) => job!],
+        ['NAME', ([, name]) => name!],
+      ]),
+      'JOB  NAME\n1    claims\n23   x',
+    )
   })
 })
 

@@ -78,15 +78,15 @@ async function list({ json }: { json?: boolean }, command: Command): Promise<voi
   const names = new Map([...(await store.names())].map(([name, id]) => [id, name]))
   const bundles = (await store.list()).map((bundle) => ({ name: names.get(bundle.id), ...bundle }))
   if (json) return console.log(JSON.stringify(bundles, null, 2))
-  const rows = bundles.map(({ name = '', id, kind, files, bytes, complete }) => [
-    name,
-    id.slice(0, 12),
-    kind,
-    count(files),
-    size(bytes),
-    complete ? 'yes' : 'no',
+  const text = table(bundles, [
+    ['BUNDLE', ({ name = '' }) => name],
+    ['ID', ({ id }) => id.slice(0, 12)],
+    ['KIND', ({ kind }) => kind],
+    ['FILES', ({ files }) => count(files)],
+    ['SIZE', ({ bytes }) => size(bytes)],
+    ['COMPLETE', ({ complete }) => (complete ? 'yes' : 'no')],
   ])
-  console.log(table(['BUNDLE', 'ID', 'KIND', 'FILES', 'SIZE', 'COMPLETE'], rows))
+  console.log(text)
 }
 
 async function verify(wanted: string, _options: object, command: Command): Promise<void> {

@@ -71,13 +71,13 @@ export function addContext(program: Command): void {
       await using client = clientFor(command, { patienceMs: 0 })
       const contexts = await client.contexts()
       if (json) return console.log(JSON.stringify(contexts, null, 2))
-      const rows = contexts.map(({ name, id, spec }) => [
-        name,
-        spec.library,
-        Object.keys(spec.functions).join(', '),
-        id.slice(0, 12),
+      const text = table(contexts, [
+        ['CONTEXT', ({ name }) => name],
+        ['LIBRARY', ({ spec }) => spec.library],
+        ['FUNCTIONS', ({ spec }) => Object.keys(spec.functions).join(', ')],
+        ['ID', ({ id }) => id.slice(0, 12)],
       ])
-      console.log(table(['CONTEXT', 'LIBRARY', 'FUNCTIONS', 'ID'], rows))
+      console.log(text)
     })
 }
 

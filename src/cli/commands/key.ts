@@ -34,14 +34,14 @@ export function addKey(program: Command): void {
       await using client = clientFor(command, { patienceMs: 0 })
       const keys = await client.keys()
       if (json) return console.log(JSON.stringify(keys, null, 2))
-      const rows = keys.map(({ name, models, readOnly, createdAt, revokedAt }) => [
-        name,
-        models?.join(', ') ?? 'all',
-        readOnly ? 'read' : 'use',
-        timeOfDay(createdAt),
-        revokedAt === undefined ? '' : timeOfDay(revokedAt),
+      const text = table(keys, [
+        ['KEY', ({ name }) => name],
+        ['MODELS', ({ models }) => models?.join(', ') ?? 'all'],
+        ['MAY', ({ readOnly }) => (readOnly ? 'read' : 'use')],
+        ['CREATED', ({ createdAt }) => timeOfDay(createdAt)],
+        ['REVOKED', ({ revokedAt }) => (revokedAt === undefined ? '' : timeOfDay(revokedAt))],
       ])
-      console.log(table(['KEY', 'MODELS', 'MAY', 'CREATED', 'REVOKED'], rows))
+      console.log(text)
     })
   key
     .command('revoke')

@@ -1,5 +1,6 @@
 import { toTaskError } from '../../common/task-errors.ts'
 import type { Level } from '../../protocol/context.ts'
+import { endsCalls } from '../../protocol/library-kinds.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
 import type { Outcome, TaskResult } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'
@@ -105,8 +106,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
   const context = options.setup.context.id
   const library = startLibrary(options)
   const inFlight = noCallsInFlight()
-  /** Whether it ends calls that run within a step when they are cancelled, and need not be ended itself. */
-  const endsCalls = ['causal-lm', 'server'].includes(options.setup.context.spec.library)
+  const canEndCalls = endsCalls(options.setup.context.spec)
   let phase: LibraryPhase = 'setup'
   let cause: { name: string; message: string } | undefined
   let busySince = 0
@@ -265,9 +265,9 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       const limit = timeLimitOf(call)
       if (limit <= now && !call.overdue) {
         call.overdue = true
-        if (endsCalls) library.cancel([call.id])
+        if (canEndCalls) library.cancel([call.id])
       }
-      const last = endsCalls ? limit + ENDING_MS : limit
+      const last = canEndCalls ? limit + ENDING_MS : limit
       if (last <= now) kill('TimeLimit', 'a call met its time limit')
       else limits.set(Math.max(limit, call.overdue ? last : 0))
     }
@@ -327,7 +327,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       const unwanted = [...inFlight.calls.values()].filter(
         ({ task, begunAt, endBy }) => begunAt !== undefined && endBy === undefined && isCancelled(task),
       )
-      if (endsCalls && unwanted.length > 0) library.cancel(unwanted.map(({ id }) => id))
+      if (canEndCalls && unwanted.length > 0) library.cancel(unwanted.map(({ id }) => id))
       markUnwanted(inFlight, isCancelled, now + Math.max(setupMs, options.cancelledMs ?? CANCELLED_MS))
       const calls = withdrawWaiting(inFlight, isGone)
       release(calls)

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { ContextMode } from '../../protocol/context.ts'
+import { callsTogether } from '../../protocol/library-kinds.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import { assignSlots } from '../policy/slot-assignment.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
@@ -28,7 +29,7 @@ import {
   unmeasured,
   windowSize,
 } from '../policy/lease-sizing.ts'
-import { batchOf, createSlot } from './slot.ts'
+import { createSlot } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
 
 /** Tasks that an exchange may say of how far they are. */
@@ -94,7 +95,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
       taskQueue,
       log,
       oneTask,
-      window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), batchOf(spec))),
+      window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), callsTogether(spec.spec))),
       isOwed,
       onContext: contextCache.note,
       onEnded,
@@ -182,7 +183,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
       .map(({ context, slots }) => ({
         context,
         slots,
-        batch: oneTask ? 1 : batchOf(contextCache.loadable(context)!.spec),
+        batch: oneTask ? 1 : callsTogether(contextCache.loadable(context)!.spec.spec),
         meter: meterOf(context),
         inHand: unfinishedIn(taskQueue, context),
       }))

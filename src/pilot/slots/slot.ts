@@ -187,14 +187,3 @@ export function createSlot(options: SlotOptions): SlotRunner {
     },
   }
 }
-
-/** Calls for a server before it is known how many it is good for. */
-const SERVER_CALLS = 16
-
-/** Calls that a library of a context runs together at most. */
-export function batchOf({ spec }: ContextSpec): number {
-  if (spec.library === 'causal-lm') return spec.setup.maxBatch
-  if (spec.library === 'server') return spec.setup.concurrency ?? SERVER_CALLS
-  const functions = Object.values<{ batch?: number | undefined }>(spec.functions)
-  return Math.max(...functions.map(({ batch = 1 }) => batch))
-}
