@@ -48,10 +48,17 @@ function connectionOf(clients: readonly Client[], { alias }: HostSettings): Conn
   const close = () => clients.toReversed().forEach((one) => one.destroy())
   // One hop that is gone takes the others along.
   void lost.promise.then(close)
-  const sftp = () =>
-    new Promise<SFTPWrapper>((resolve, reject) =>
-      client.sftp((error, session) => (error ? reject(notStarted(error)) : resolve(session))),
-    )
+  /** Starts a session. The library throws where the connection has gone and nothing has said so yet. */
+  const start = <T>(begin: (done: (error: Error | undefined, started: T) => void) => void) =>
+    new Promise<T>((resolve, reject) => {
+      try {
+        begin((error, started) => (error ? reject(notStarted(alias, error)) : resolve(started)))
+      } catch (error) {
+        const gone = notStarted(alias, error as Error)
+        lost.resolve(gone)
+        reject(gone)
+      }
+    })
   const listeners = new Map<number, (socket: Duplex) => void>()
   client.on('tcp connection', ({ destPort }, accept, reject) => {
     const onConnection = listeners.get(destPort)
@@ -59,15 +66,10 @@ function connectionOf(clients: readonly Client[], { alias }: HostSettings): Conn
     else reject?.()
   })
   return {
-    exec: (line) =>
-      new Promise((resolve, reject) =>
-        client.exec(line, (error, channel) =>
-          error ? reject(notStarted(error)) : resolve(channelOf(channel)),
-        ),
-      ),
+    exec: async (line) => channelOf(await start<ClientChannel>((done) => client.exec(line, done))),
 
     async upload(from, to, offset, signal) {
-      const session = await sftp()
+      const session = await start<SFTPWrapper>((done) => client.sftp(done))
       try {
         await send(session, from, to, offset, signal)
       } finally {
@@ -99,10 +101,12 @@ function connectionOf(clients: readonly Client[], { alias }: HostSettings): Conn
 }
 
 /** The library calls back with an error also when the connection has broken meanwhile: then nothing was started either. */
-function notStarted(error: Error): NotStartedError {
+function notStarted(alias: string, error: Error): NotStartedError {
   const { reason } = error as Error & { reason?: unknown }
   const refused = reason !== undefined || /open failed|channel open failure/i.test(error.message)
-  return new (refused ? SessionRefused : NotStartedError)(`no session: ${error.message}`, { cause: error })
+  return new (refused ? SessionRefused : NotStartedError)(`${alias} cannot be reached: ${error.message}`, {
+    cause: error,
+  })
 }
 
 function channelOf(channel: ClientChannel): Channel {
