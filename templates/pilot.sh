@@ -123,7 +123,7 @@ case ${GLEANER_STEP:-} in
   "worker $$") command -v mkdir >/dev/null || fail 73 setup-failed "it left a PATH without the system's commands: $PATH" ;;
   *)
     # Those of a job that the factory itself may run in.
-    unset GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
+    unset GLEANER_SHELL GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
     [ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
     set -a
     # shellcheck source=/dev/null

@@ -12,7 +12,7 @@ import {
   StopRequest,
   UploadContextRequest,
 } from '../../src/protocol/client.ts'
-import { CHANNEL } from '../../src/protocol/piece-frames.ts'
+import { CHANNEL } from '../../src/protocol/channels/piece-frames.ts'
 import { SourcesRequest } from '../../src/protocol/sources.ts'
 import { ExchangeRequest, RegisterRequest } from '../../src/protocol/worker.ts'
 import { registration } from '../../test/support/manager.ts'

@@ -10,4 +10,6 @@ export const exitCodes = {
   warnings: 3,
   /** It was interrupted: Ctrl-C, SIGTERM, or a closed terminal. */
   interrupted: 130,
+  /** The command of a shell in a pilot was not run, or was cut off: its own code is passed on otherwise. */
+  notRun: 255,
 } as const

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander'
 import { BundleError } from '../bundle/format/errors.ts'
-import { InputError } from '../client/index.ts'
+import { InputError, ShellError } from '../client/index.ts'
 import { ConfigError } from '../factory/config/load-config.ts'
 import { errorCodeOf } from '../protocol/error-codes.ts'
 import { exitCodes } from './exit-codes.ts'
@@ -56,6 +56,7 @@ export function toFailure(error: unknown): Failure {
 
 function exitCode(error: Error & Traits): number {
   if (error instanceof Interrupted) return exitCodes.interrupted
+  if (error instanceof ShellError) return exitCodes.notRun
   if (error instanceof InputError || error instanceof ConfigError) return exitCodes.badInput
   if (error instanceof BundleError && error.code === 'GLEANER_BUNDLE_INPUT') return exitCodes.badInput
   const { status = 0 } = error

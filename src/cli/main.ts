@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { addAttach } from './commands/attach.ts'
 import { addBackup } from './commands/backup.ts'
 import { addBundle } from './commands/bundle.ts'
 import { addCancel } from './commands/cancel.ts'
@@ -6,6 +7,7 @@ import { addContext } from './commands/context.ts'
 import { addDashboard } from './commands/dashboard.ts'
 import { addErrors } from './commands/errors.ts'
 import { addEvents } from './commands/events.ts'
+import { addExec } from './commands/exec.ts'
 import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
@@ -80,6 +82,8 @@ function createProgram(): Command {
     addEvents,
     addLogin,
     addLogs,
+    addAttach,
+    addExec,
     addRetry,
     addCancel,
     addForget,

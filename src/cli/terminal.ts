@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { createWriteStream } from 'node:fs'
+import { Socket } from 'node:net'
 
 /*
  * The one place where text leaves for a person. Names, errors and logs come from nodes, batch systems and tasks: what a terminal
@@ -31,11 +33,14 @@ export function styled(text: string, style: Style, stream: NodeJS.WriteStream = 
   return `${STYLE_MARK}${CODES[style]};${text}${STYLE_MARK}0;`
 }
 
-const rawWrites = new WeakMap<NodeJS.WriteStream, (text: string) => boolean>()
+type Write = (chunk: Uint8Array | string, ...rest: unknown[]) => boolean
+
+/** What the streams did before they were cleaned. */
+const rawWrites = new WeakMap<NodeJS.WriteStream, Write>()
 
 /** Has everything that is written to this stream from here on pass through {@link toTerminal}, but for our own styles. */
 export function cleanOutput(stream: NodeJS.WriteStream): void {
-  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean
+  const write = stream.write.bind(stream) as Write
   rawWrites.set(stream, write)
   stream.write = (chunk: Uint8Array | string, ...rest: unknown[]) => {
     const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
@@ -47,4 +52,28 @@ export function cleanOutput(stream: NodeJS.WriteStream): void {
 /** Writes to a terminal as it is, for a program that draws the whole of it: what is from elsewhere must be clean already. */
 export function writeRaw(stream: NodeJS.WriteStream, text: string): boolean {
   return (rawWrites.get(stream) ?? ((raw: string) => stream.write(raw)))(text)
+}
+
+/** Where bytes go out as they are. */
+export interface RawOutput {
+  /** False when they are not taken as fast as they come, until `drain`. */
+  write(bytes: Buffer): boolean
+  on(event: 'drain' | 'error', listener: () => void): void
+  /** Resolves when what was written has left. */
+  flush(): Promise<void>
+}
+
+/**
+ * A standard stream for what a user's own program wrote. Nothing waits for who reads it: Node writes to terminals and files before
+ * it goes on, so these are written to beside it; and pipes must not be, which Node has made ones that are full rather than wait.
+ */
+export function rawOutput(stream: NodeJS.WriteStream & { fd: number }): RawOutput {
+  const isPipe = stream instanceof Socket && !stream.isTTY
+  const target = isPipe ? stream : createWriteStream('', { fd: stream.fd, autoClose: false })
+  const write = (isPipe && rawWrites.get(stream)) || (target.write.bind(target) as Write)
+  return {
+    write: (bytes) => write(bytes),
+    on: (event, listener) => void target.on(event, listener),
+    flush: () => new Promise((resolve) => void write('', () => resolve())),
+  }
 }

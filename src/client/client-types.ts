@@ -17,6 +17,7 @@ import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'
 import type { CallOptions } from './http-client.ts'
 import type { Job } from './job.ts'
+import type { Shell, ShellOptions } from './shell.ts'
 
 export interface ConnectOptions {
   /** The factory's state folder, which says where it listens. Default: `$GLEANER_STATE`, or `~/.gleaner`. */
@@ -98,6 +99,13 @@ export interface Client extends AsyncDisposable {
   orderSite(site: string, order: SiteOrder, options?: CallOptions): Promise<SiteStatus>
   /** Why a site has the pilots it has, and no more. */
   explainSite(site: string, options?: CallOptions): Promise<SiteExplanation>
+  /**
+   * Runs a command, or a terminal, in a pilot whose site allows it (`shell: true`). Resolves when it is wanted of the pilot; what
+   * becomes of it is told to `options`.
+   * @param pilot such as `p3`
+   * @throws ApiError 403 where the site does not allow it, 404 for a pilot that has no worker now
+   */
+  openShell(pilot: string, options: ShellOptions): Promise<Shell>
   /**
    * Copies the ledger to a new file, an absolute path on the manager's machine, while work goes on. Large arguments and results
    * are not in it: tasks that need them fail in a factory that does not have the folder `blobs` of the state folder, too.

@@ -22,6 +22,7 @@ import { createApps } from './functions/app.ts'
 import { isGone, notRunning, readCertificate, readEndpoint, stateFolder, type Address } from './endpoint.ts'
 import { UnreachableError } from './errors.ts'
 import { jobHandle } from './job.ts'
+import { openShell } from './shell.ts'
 import { createHttpClient, type CallOptions } from './http-client.ts'
 
 export type { AddContextOptions, Client, ConnectOptions } from './client-types.ts'
@@ -117,6 +118,7 @@ export function connect({
         answer: SiteExplanation,
         signal,
       }),
+    openShell: (pilot, options) => openShell(transport, pilot, options),
     async backup(file, { signal } = {}) {
       return await transport.call({
         method: 'POST',

@@ -1,7 +1,9 @@
+import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Agent, errors, request } from 'undici'
 import type { z } from 'zod'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
+import { requestUpgrade, UpgradeRefused } from '../common/upgrades/request-upgrade.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../protocol/common.ts'
 import { parseExactly } from '../protocol/numbers.ts'
 import type { Address } from './endpoint.ts'
@@ -47,6 +49,8 @@ export interface HttpClient {
   put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /** Gets bytes. Throws as `call` does. */
   get(path: string, options?: CallOptions): Promise<Buffer>
+  /** Has a connection of its own become what `protocol` names. One attempt. Throws as `call` does. */
+  upgrade(path: string, protocol: string, options?: CallOptions): Promise<Duplex>
   /** Ends what is under way, also what waits to try again. */
   close(): Promise<void>
 }
@@ -126,6 +130,17 @@ export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOpti
       await patiently({ method: 'PUT', path, body, signal })
     },
     get: (path, { signal } = {}) => patiently({ method: 'GET', path, signal }),
+    async upgrade(path, protocol, { signal } = {}) {
+      const { url, token, ca } = await locate(reached)
+      const request = { origin: new URL(url).origin, path, headers: { authorization: `Bearer ${token}` } }
+      try {
+        return await requestUpgrade(agentFor({ url, token, ca }), protocol, request, signal)
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (error instanceof UpgradeRefused) throw refusal({ method: 'GET', path }, error.status, error.body)
+        throw unreachable(url, error)
+      }
+    },
     async close() {
       closing.abort(new Error('the client was closed'))
       await Promise.all([...agents.values()].map((agent) => agent.destroy()))
@@ -168,11 +183,13 @@ async function exchange(agent: Agent, { url, token }: Address, call: Sent) {
     if (error instanceof errors.ResponseExceededMaxSizeError) {
       throw new ProtocolError(`the answer to ${call.method} ${call.path} is longer than this program takes`)
     }
-    const reason = error instanceof Error ? error.message || (error as NodeJS.ErrnoException).code : error
-    throw new UnreachableError(`the manager at ${url} cannot be reached (${String(reason)})`, {
-      cause: error,
-    })
+    throw unreachable(url, error)
   }
+}
+
+function unreachable(url: string, error: unknown): UnreachableError {
+  const reason = error instanceof Error ? error.message || (error as NodeJS.ErrnoException).code : error
+  return new UnreachableError(`the manager at ${url} cannot be reached (${String(reason)})`, { cause: error })
 }
 
 const typeOf = (body: string | Uint8Array) =>

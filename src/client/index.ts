@@ -22,6 +22,7 @@ export {
   ProtocolError,
   UnreachableError,
 } from './errors.ts'
+export { ShellError, type Shell, type ShellEnd, type ShellOptions } from './shell.ts'
 export type { AddOptions, Job, ResultOptions } from './job.ts'
 export type { CallOptions } from './http-client.ts'
 export type {

@@ -16,6 +16,7 @@ import {
   giveBack,
   join,
   lost,
+  nudge,
   type NewJob,
   retryTasks,
   takeBack,
@@ -191,6 +192,11 @@ export class Scheduler {
   /** Asks a worker to finish what it has and leave. */
   drain(worker: string, now: number): Action[] {
     return drain(this.#state, worker, now)
+  }
+
+  /** There is something for a worker besides work: an open request of it is answered at once. */
+  nudge(worker: string, now: number): Action[] {
+    return nudge(this.#state, worker, now)
   }
 
   /** The batch system says that the worker's job is over. */

@@ -35,7 +35,9 @@ import { eventRoutes } from './http/routes/events.ts'
 import { metricRoutes } from './http/routes/metrics.ts'
 import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
 import { siteRoutes } from './http/routes/sites.ts'
+import { shellRoutes } from './http/routes/shells.ts'
 import { createServer } from './http/server.ts'
+import { Shells } from './services/shells.ts'
 import { StatusBoard } from './services/status-board.ts'
 import { isLoopback, isWildcard, ownCertificate } from './http/tls.ts'
 import { hashToken, makeToken } from './services/tokens.ts'
@@ -71,6 +73,8 @@ export interface ManagerOptions {
   blobBytes?: number
   /** Further routes for users, each group with checks and errors of its own. */
   routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
+  /** Whether the owner may open shells in the pilots of a site. Default: in none. */
+  mayOpenShells?: (site: string) => boolean
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
   /** Called when tasks come to wait where none did. */
@@ -231,6 +235,9 @@ async function startOn(
     blobRoutes(scope, { blobs, path: '/v1/workers/:worker/blobs', authorise: ownOnly(pilots) })
     done()
   })
+
+  const shells = new Shells({ pilots, dispatcher, mayOpen: options.mayOpenShells ?? (() => false), log })
+  shellRoutes(server, { shells, pilots, user })
 
   await server.register(servePieces, {
     store,

@@ -24,6 +24,8 @@ import { createManagerClient, type ManagerClient } from './uplink/manager-client
 import { type PieceServer, startPieceServer } from './uplink/piece-server.ts'
 import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slots/slot-plan.ts'
 import { publicEnvironment } from './policy/public-environment.ts'
+import { createWantedShells } from './shells/wanted-shells.ts'
+import { SHELL } from '../protocol/channels/shell-frames.ts'
 import { work } from './worker.ts'
 
 /*
@@ -87,8 +89,17 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     get: (sha256, take) => client.get(`${blobsPath}/${sha256}`, take),
     put: ({ sha256, bytes }, open) => client.put(`${blobsPath}/${sha256}`, bytes, open),
   })
+  const shells = cleanup.use(
+    createWantedShells({
+      allowed: env.GLEANER_SHELL === 'yes',
+      dial: (shell) => client.upgrade(`/v1/workers/${worker}/shells/${shell}`, SHELL),
+      folder: env.GLEANER_SCRATCH,
+      log,
+    }),
+  )
   const reason = await work({
     terms,
+    shells,
     blobs,
     slots,
     devices: gpus.length > 0 ? watchDevices() : () => Promise.resolve(new Map()),

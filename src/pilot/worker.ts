@@ -24,6 +24,7 @@ import {
 import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdown.ts'
 import type { ExchangeMoment } from './policy/exchange-pacing.ts'
 import type { FetchContext } from './contexts/context-cache.ts'
+import type { WantedShells } from './shells/wanted-shells.ts'
 import type { SlotPlan } from './slots/slot-plan.ts'
 
 export interface WorkerOptions {
@@ -34,6 +35,8 @@ export interface WorkerOptions {
   /** Sends parts of values, again while the manager does not answer. */
   sendParts: (request: PartsRequest, signal: AbortSignal) => Promise<PartsResponse>
   fetch: FetchContext
+  /** Runs the shells that users want here. */
+  shells: Pick<WantedShells, 'want'>
   blobs: BlobCache
   slots: readonly SlotPlan[]
   /** Folder for the libraries' temporary files. */
@@ -197,6 +200,7 @@ function apply(state: WorkerState, answer: ExchangeResponse): void {
   if (state.shutdownNotice === 'said') state.shutdownNotice = 'heard'
   state.drained ||= answer.drain
   state.supervisor.take(answer)
+  state.shells.want(answer.shells)
   lookAtClock(state)
 }
 

@@ -46,6 +46,10 @@ export const errorCodes = {
     cause: 'A call was not made because a call that it depends on failed.',
     remedy: 'Look at the cause that the error carries.',
   },
+  GLEANER_SHELL: {
+    cause: 'A shell in a pilot could not be opened, or was cut off: its command may have run in part.',
+    remedy: 'The message says why. See docs/shells.md.',
+  },
   // --- the manager's answers
   GLEANER_INVALID: {
     cause: 'A request breaks a schema or a limit.',
@@ -99,6 +103,11 @@ export const errorCodes = {
   GLEANER_RESULTS_REWOUND: {
     cause: 'Results were taken back, or an older copy of the ledger was put in place, since they were read.',
     remedy: 'Read them from the first; our clients do so by themselves.',
+  },
+  GLEANER_SHELL_NOT_ALLOWED: {
+    cause: 'The site of the pilot does not allow shells.',
+    remedy:
+      'Set `shell: true` for it in factory.yaml and start the factory again; pilots submitted since then allow them. See docs/shells.md.',
   },
   GLEANER_INTERNAL: {
     cause: 'A defect of Gleaner.',

@@ -31,6 +31,8 @@ export const PilotEnvironment = z.object({
   GLEANER_GPUS: z.string().optional(),
   /** Names of variables that the site's setup has set, separated by blanks. */
   GLEANER_SETUP_NAMES: z.string().optional(),
+  /** Whether users may have shells in this pilot: said by its submission, so that the manager alone cannot open one. */
+  GLEANER_SHELL: z.enum(['yes']).optional(),
   /** Seconds of warning the batch system gives between SIGTERM and SIGKILL. */
   GLEANER_GRACE: z.coerce.number().positive().default(10),
 })

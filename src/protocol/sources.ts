@@ -69,5 +69,5 @@ export type SourcesResponse = z.infer<typeof SourcesResponse>
  * The routes of a source, authorised by a ticket for the bundle (`authorization: Bearer …`).
  *
  * GET /v1/pieces/:bundle/manifest   the manifest's canonical JSON. 404: not held here. 503: busy, ask again soon.
- * GET /v1/pieces/:bundle            opens a channel, over which pieces come; see `protocol/channel.ts`.
+ * GET /v1/pieces/:bundle            opens a channel, over which pieces come; see `protocol/channels/piece-frames.ts`.
  */

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ShellId } from './channels/shell-frames.ts'
 import { ContextMode, Level } from './context.ts'
 import { HostName, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
 import { KeptJson } from './json-text.ts'
@@ -185,6 +186,8 @@ export const ExchangeResponse = z.object({
   discard: z.array(Sha256),
   /** Contexts of `warm` to try at once, however often and lately they failed here: a user asks for them again. */
   again: z.array(Sha256).default([]),
+  /** Shells that users want in this pilot and that it has not opened yet. */
+  shells: z.array(ShellId).max(100).default([]),
   /** Take no more work, finish or return what is in hand, and leave. */
   drain: z.boolean(),
 })

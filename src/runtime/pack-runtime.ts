@@ -33,7 +33,7 @@ const ARCHIVES = { gzip: 'runtime.tar.gz', zstd: 'runtime.tar.zst' }
 export type PackRuntimeOptions = {
   store: Store
   log: Logger
-  /** The programs, by the name of the file each becomes. Default: `worker.js` and `library.js`. */
+  /** The programs, by the name of the file each becomes. Default: `worker.js`, `library.js` and `shell.js`. */
   programs?: Record<string, string>
   /** The binary that becomes `node`. Default: the one that runs this. */
   node?: string
@@ -142,10 +142,14 @@ async function pythonParts(): Promise<Part[]> {
   return sources.map((file) => ({ path: path.join('python', file), source: path.join(folder, file) }))
 }
 
-/** The worker and the library: sources beside this one, or what was built of them. */
+/** The worker, the library and the process of a shell: sources beside this one, or what was built of them. */
 function ownPrograms(): Record<string, string> {
   const main = `main${path.extname(import.meta.url)}`
-  return { 'worker.js': ownFile('pilot', main), 'library.js': ownFile('library', main) }
+  return {
+    'worker.js': ownFile('pilot', main),
+    'library.js': ownFile('library', main),
+    'shell.js': ownFile('pilot/shells', main),
+  }
 }
 
 function ownFile(room: string, name: string): string {

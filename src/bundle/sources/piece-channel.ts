@@ -1,7 +1,9 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import { CHANNEL, frameReader } from '../../protocol/piece-frames.ts'
-import type { FrameBody } from '../../protocol/piece-frames.ts'
+import { frameReader } from '../../protocol/channels/frames.ts'
+import { CHANNEL } from '../../protocol/channels/piece-frames.ts'
+import type { FrameBody } from '../../protocol/channels/frames.ts'
+import { requestUpgrade, UpgradeRefused } from '../../common/upgrades/request-upgrade.ts'
 import { SourceError } from './piece-source.ts'
 
 /**
@@ -36,7 +38,7 @@ export type ChannelRequest = {
   isAnswered(): boolean
 }
 
-/** A worker's end of a channel (see `protocol/channel.ts`). */
+/** A worker's end of a channel (see `protocol/channels/piece-frames.ts`). */
 export type PieceChannel = {
   /**
    * Sends a request; resolves when it has been answered. One at a time.
@@ -50,46 +52,19 @@ export type PieceChannel = {
 }
 
 /** Opens a channel on a connection of its own. Throws {@link SourceError} `refused`, undici's errors, or the signal's reason. */
-export function openPieceChannel(
+export async function openPieceChannel(
   dispatcher: Dispatcher,
   request: Pick<Dispatcher.DispatchOptions, 'origin' | 'path' | 'headers'>,
   signal: AbortSignal,
   pauseMs = PAUSE_MS,
 ): Promise<PieceChannel> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason as Error)
-    let controller: Dispatcher.DispatchController | undefined
-    let status = 0
-    const settle = (action: () => void) => {
-      signal.removeEventListener('abort', abort)
-      action()
-    }
-    const fail = (error: Error) => {
-      settle(() => reject(error))
-      controller?.abort(error)
-    }
-    const abort = () => fail(signal.reason as Error)
-    const refused = (why: string) =>
-      fail(new SourceError('refused', `it answered ${status}: ${why}`.slice(0, REFUSAL_MAX)))
-    signal.addEventListener('abort', abort)
-    dispatcher.dispatch(
-      { ...request, method: 'GET', upgrade: CHANNEL },
-      {
-        onRequestStart(started) {
-          controller = started
-          // It may have been called off while it waited for a connection.
-          if (signal.aborted) abort()
-        },
-        onRequestUpgrade: (_controller, _status, _headers, socket) =>
-          settle(() => resolve(channelOn(socket, pauseMs))),
-        onResponseStart: (_controller, code) => void (status = code),
-        // Its beginning says enough.
-        onResponseData: (_controller, chunk) => refused(chunk.toString()),
-        onResponseEnd: () => refused('nothing'),
-        onResponseError: (_controller, error) => fail(error),
-      },
-    )
-  })
+  try {
+    return channelOn(await requestUpgrade(dispatcher, CHANNEL, request, signal), pauseMs)
+  } catch (error) {
+    if (error instanceof UpgradeRefused)
+      throw new SourceError('refused', error.message.slice(0, REFUSAL_MAX), { cause: error })
+    throw error
+  }
 }
 
 type UnderWay = { request: ChannelRequest; flow: AnswerFlow; due: Due }

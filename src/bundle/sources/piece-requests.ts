@@ -1,5 +1,6 @@
-import { FrameKind, frame, noBody, wholeBody } from '../../protocol/piece-frames.ts'
-import type { FrameBody } from '../../protocol/piece-frames.ts'
+import { frame, noBody, wholeBody } from '../../protocol/channels/frames.ts'
+import { FrameKind } from '../../protocol/channels/piece-frames.ts'
+import type { FrameBody } from '../../protocol/channels/frames.ts'
 import { add, bitmap, has, isBitmap } from '../format/bitmap.ts'
 import type { ChannelRequest, AnswerFlow } from './piece-channel.ts'
 import { splitPieces } from './split-pieces.ts'

@@ -1,4 +1,5 @@
-import { FrameKind, frame } from '../../protocol/piece-frames.ts'
+import { frame } from '../../protocol/channels/frames.ts'
+import { FrameKind } from '../../protocol/channels/piece-frames.ts'
 import type { StoredPieces } from '../store/stored-pieces.ts'
 
 /** News of further pieces are gathered, but not for longer than this. Milliseconds. */

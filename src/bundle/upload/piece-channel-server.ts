@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { BundleId } from '../../protocol/bundle.ts'
-import type { ApiErrorBody } from '../../protocol/common.ts'
-import { CHANNEL, FrameKind, frameReader, noBody, wholeBody } from '../../protocol/piece-frames.ts'
-import type { FrameBody } from '../../protocol/piece-frames.ts'
+import { accept, serveUpgrades, turnAway } from '../../common/upgrades/serve-upgrades.ts'
+import { frameReader, noBody, wholeBody } from '../../protocol/channels/frames.ts'
+import { CHANNEL, FrameKind } from '../../protocol/channels/piece-frames.ts'
+import type { FrameBody } from '../../protocol/channels/frames.ts'
 import { refuse } from './seeder.ts'
 import type { SeederRequest, Seeder, SeederConnection } from './seeder.ts'
 
@@ -29,20 +28,19 @@ const UNTAKEN_MAX = 1 << 20
 /** Largest bitmap of wanted pieces, bytes. */
 const WANT_MAX = 1 << 20
 
-/** Lets workers open channels (see `protocol/channel.ts`) at the server of this scope. */
+/** Lets workers open channels (see `protocol/channels/piece-frames.ts`) at the server of this scope. */
 export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeChannelsOptions): void {
-  const open = new Set<Duplex>()
-  let closing = false
-
-  const admit = async ({ method, url, headers }: IncomingMessage, socket: Socket): Promise<void> => {
-    const { authorization, upgrade } = headers
+  serveUpgrades(scope, CHANNEL, async ({ method, url, headers }, socket) => {
+    const { authorization } = headers
     const { success, data: bundle } = BundleId.safeParse(/^\/v1\/pieces\/(\w+)$/.exec(url ?? '')?.[1])
-    if (!success || method !== 'GET' || upgrade !== CHANNEL)
-      return turnAway(socket, '404 Not Found', 'GLEANER_NOT_FOUND', 'there is no such channel')
-    if (!(await mayHave(authorization, bundle)))
-      return turnAway(socket, '403 Forbidden', 'GLEANER_UNAUTHORISED', 'this needs a ticket for the bundle')
+    if (!success || method !== 'GET')
+      return turnAway(socket, '404 Not Found', { code: 'GLEANER_NOT_FOUND', message: 'there is no such channel' })
+    if (!(await mayHave(authorization, bundle))) {
+      const message = 'this needs a ticket for the bundle'
+      return turnAway(socket, '403 Forbidden', { code: 'GLEANER_UNAUTHORISED', message })
+    }
     if (socket.destroyed) return
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${CHANNEL}\r\n\r\n`)
+    accept(socket, CHANNEL)
     answerAll(socket, async (asked, line) => {
       try {
         if (await mayHave(authorization, bundle)) await give(bundle, asked, line)
@@ -52,29 +50,6 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
         refuse(line, 'this source cannot read its pieces; ask another one')
       }
     })
-  }
-
-  // A request for another protocol is answered as if it had asked for none; but before Node 24.9, that it is unknown.
-  Object.assign(scope.server, {
-    shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade === CHANNEL,
-  })
-  scope.server.on('upgrade', (request, socket, head) => {
-    socket.on('error', () => socket.destroy())
-    if (closing) return socket.destroy()
-    open.add(socket)
-    socket.once('close', () => open.delete(socket))
-    if (head.length > 0) socket.unshift(head)
-    // An HTTP server's connections are sockets.
-    admit(request, socket as Socket).catch((error: unknown) => {
-      scope.log.error({ err: error }, 'opening a channel failed')
-      socket.destroy()
-    })
-    return undefined
-  })
-  scope.addHook('preClose', (done) => {
-    closing = true
-    for (const socket of open) socket.destroy()
-    done()
   })
 }
 
@@ -160,14 +135,4 @@ function readAsked(
   if (kind === FrameKind.RUN) return noBody(() => onAsked({ what: 'run', first, count: second }))
   if (kind !== FrameKind.ANY || second > WANT_MAX) throw new Error('no worker sends this')
   return wholeBody(second, (want) => onAsked({ what: 'any', most: first, want }))
-}
-
-function turnAway(socket: Duplex, status: string, code: string, message: string): void {
-  const body = JSON.stringify({ error: { code, message } } satisfies ApiErrorBody)
-  const type = 'content-type: application/json'
-  // Who does not close its side would keep the connection: nothing else looks after it any more.
-  socket.end(
-    `HTTP/1.1 ${status}\r\nconnection: close\r\n${type}\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-    () => socket.destroy(),
-  )
 }

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
-import { FrameKind, RUN_MAX, frame } from '../../protocol/piece-frames.ts'
+import { frame } from '../../protocol/channels/frames.ts'
+import { FrameKind, RUN_MAX } from '../../protocol/channels/piece-frames.ts'
 import { has, isBitmap } from '../format/bitmap.ts'
 import { createBufferPool } from '../store/buffer-pool.ts'
 import { BundleError } from '../format/errors.ts'
@@ -10,7 +11,7 @@ import type { Store } from '../store/store.ts'
 import { awaitUploadSlot, createUploadSlots } from './upload-slots.ts'
 import type { UploadSlots } from './upload-slots.ts'
 
-/** What a worker asks over a channel; see `protocol/channel.ts`. */
+/** What a worker asks over a channel; see `protocol/channels/piece-frames.ts`. */
 export type SeederRequest =
   | { what: 'run'; first: number; count: number }
   | { what: 'any'; most: number; want: Buffer }

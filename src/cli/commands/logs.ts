@@ -9,6 +9,7 @@ import { openTransports } from '../../factory/transports/open-transports.ts'
 import type { TaskLog } from '../../protocol/client.ts'
 import { duration } from '../format.ts'
 import { clientFor, stateOf } from '../options.ts'
+import { findPilot } from '../pilot-names.ts'
 import { findRecord, openRecords } from '../records.ts'
 
 /** Most of a log that is brought from a submit node, bytes, and how long that may take, milliseconds. */
@@ -81,8 +82,5 @@ const isFile = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFi
 
 async function pilotOf(worker: string, command: Command): Promise<string> {
   await using client = clientFor(command, { patienceMs: 0 })
-  const { workers } = await client.status()
-  const found = workers.find(({ id }) => id === worker)
-  if (!found) throw new InputError(`there is no worker ${worker} now: "factory status" lists those there are`)
-  return found.pilot
+  return await findPilot(client, worker)
 }

@@ -333,6 +333,16 @@ export function drain(state: SchedulerState, workerId: string, now: number): Act
   return actions
 }
 
+/** There is something for a worker besides work: an open request of it is answered at once. */
+export function nudge(state: SchedulerState, workerId: string, now: number): Action[] {
+  const actions: Action[] = []
+  const worker = state.workers.get(workerId)
+  if (worker?.parkedUntil === undefined) return actions
+  worker.parkedUntil = now
+  replyTo(state, worker, now, actions)
+  return actions
+}
+
 /** The batch system says that the worker's job is over. */
 export function lost(state: SchedulerState, workerId: string, now: number): Action[] {
   const actions: Action[] = []

@@ -173,7 +173,7 @@ export interface Grant {
   timeLimitMs?: number
 }
 
-export type Reply = Omit<ExchangeResponse, 'leases'> & { leases: Grant[] }
+export type Reply = Omit<ExchangeResponse, 'leases' | 'shells'> & { leases: Grant[] }
 
 /** A worker was taken out. */
 export interface WorkerGone {

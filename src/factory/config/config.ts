@@ -65,6 +65,8 @@ const site = {
   cacheFolder: Line.optional(),
   /** Folder all nodes see, where workers also look for bundles; `$NAME` is expanded on the node. */
   sharedFolder: Line.optional(),
+  /** Whether users may open terminals in its pilots and run commands there (`factory attach`, `factory exec`). */
+  shell: z.boolean().default(false),
   /** Your own submit template, in place of the one that comes with Gleaner. */
   template: Line.optional(),
   /** Submissions a minute, each of up to `submitSize` pilots. */

@@ -122,6 +122,7 @@ function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime
     ['GLEANER_SETUP_SHELL', site.setupShell && shellQuote(site.setupShell)],
     ['GLEANER_WALLTIME', site.walltime?.toString()],
     ['GLEANER_GRACE', site.grace.toString()],
+    ['GLEANER_SHELL', site.shell ? 'yes' : undefined],
     ['GLEANER_CPUS', site.cpus.toString()],
     ['GLEANER_ASKED_GPUS', site.gpus.toString()],
     // What the batch system gives by itself is for the node to find out.

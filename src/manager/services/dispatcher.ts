@@ -35,6 +35,14 @@ export interface Progress {
   ms: number
 }
 
+/** What the dispatcher asks of shells. */
+export interface WantedShells {
+  /** Whether some are wanted of which the worker was not told yet. */
+  haveNews(worker: string): boolean
+  /** All that are wanted of it; it is told of them now. */
+  tell(worker: string): string[]
+}
+
 interface DispatcherEvents {
   /** Tasks up to this number, without those that were there before, wait from now on. */
   queued: [end: number]
@@ -55,6 +63,8 @@ interface DispatcherEvents {
  */
 export class Dispatcher extends EventEmitter<DispatcherEvents> {
   readonly #scheduler: Scheduler
+  /** Shells that are wanted in pilots: each answer to a worker names those that it has not opened. */
+  shells: WantedShells = { haveNews: () => false, tell: () => [] }
   readonly #ledger: Ledger
   readonly #log: Logger
   readonly #now: () => number
@@ -163,6 +173,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
     this.#waiting.get(worker.id)?.reject(conflict('replaced by a newer request of this worker'))
     const reply = new Promise<Reply>((resolve, reject) => this.#waiting.set(worker.id, { resolve, reject }))
     this.#apply(actions)
+    if (this.shells.haveNews(worker.id)) this.nudge(worker.id)
     const written = request.results.length > 0 ? this.#written : undefined
     const answer = await reply
     await written
@@ -178,6 +189,11 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
 
   drain(worker: string): void {
     this.#apply(this.#scheduler.drain(worker, this.now))
+  }
+
+  /** Answers the worker's open request, if it has one: there is something for it besides work. */
+  nudge(worker: string): void {
+    this.#apply(this.#scheduler.nudge(worker, this.now))
   }
 
   warmAhead(context: string): void {
@@ -283,7 +299,9 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
         .map(({ task }) => task)
       if (left.length > 0) this.#apply(this.#scheduler.giveBack(worker, lease.lease, left, this.now))
     }
-    return `${JSON.stringify(rest).slice(0, -1)},"leases":[${texts.join(',')}]}`
+    const shells = this.shells.tell(worker)
+    const told = shells.length > 0 ? { ...rest, shells } : rest
+    return `${JSON.stringify(told).slice(0, -1)},"leases":[${texts.join(',')}]}`
   }
 
   close(): void {

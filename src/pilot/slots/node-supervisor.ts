@@ -39,7 +39,7 @@ const MOST_REPORTS = 1000
 export interface NodeSupervisor {
   readonly contextCache: ContextCache
   /** Takes in what the manager answered. */
-  take(answer: Omit<ExchangeResponse, 'drain'>): void
+  take(answer: Omit<ExchangeResponse, 'drain' | 'shells'>): void
   /** Tasks to ask for, if it must stop in `leftMs`. */
   wants(leaseTargetMs: number, leftMs: number | undefined): ExchangeRequest['want']
   /** Some library has room that no task in hand fills. */

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import type { Logger } from 'pino'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
 import type { z } from 'zod'
 import type { Connect } from '../../bundle/sources/http-source.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
+import { requestUpgrade } from '../../common/upgrades/request-upgrade.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/common.ts'
 import { parseExactly } from '../../protocol/numbers.ts'
 import { PilotError } from '../errors.ts'
@@ -40,6 +41,8 @@ export interface ManagerClient {
   get(path: string, take: (bytes: Readable) => Promise<void>): Promise<void>
   /** Sends so many bytes, which `open` reads from their start. @throws as `call` does */
   put(path: string, bytes: number, open: () => Readable): Promise<void>
+  /** Has a connection of its own become what `protocol` names. One attempt. @throws UpgradeRefused, or what breaks it */
+  upgrade(path: string, protocol: string): Promise<Duplex>
   /** Says who asks, from here on. */
   authorise(secret: string): void
   /** Makes connections to sources of pieces: to the manager as here, to peers directly. */
@@ -63,6 +66,8 @@ export interface ManagerClientOptions {
 const ANSWER_MS = 10_000
 /** The manager watches the connection: its end is taken for the worker's. */
 const KEEP_ALIVE_MS = 600_000
+/** Connections at once that become something else, each for as long as it lasts. */
+const UPGRADES_MOST = 100
 const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 5_000
 
@@ -84,6 +89,8 @@ export function createManagerClient({
   const dispatcher = createDispatcher(certificate, { connections: 4, keepAliveTimeout: KEEP_ALIVE_MS })
   // Connections of their own: if one breaks, that is not for the worker's end.
   const carrier = createDispatcher(certificate, { connections: 4, maxResponseSize: limits.blob })
+  // A proxy that forwards requests would not let them become channels.
+  const upgrader = createDispatcher(certificate, { connections: UPGRADES_MOST, proxyTunnel: true })
   let current = 0
   let secret = ''
   const origin = () => origins[current % origins.length]!
@@ -125,11 +132,16 @@ export function createManagerClient({
         const call = { method: 'PUT' as const, path, bytes, body: open() }
         await send({ dispatcher: carrier, origin: origin(), secret }, call, (body) => body.text())
       }),
+    upgrade: (path, protocol) =>
+      requestUpgrade(upgrader, protocol, {
+        origin: origin(),
+        path,
+        headers: { authorization: `Bearer ${secret}` },
+      }),
     authorise(bearer) {
       secret = bearer
     },
     connect: ({ kind, url }, options) =>
-      // A proxy that forwards requests would not let them become channels.
       kind === 'manager'
         ? createDispatcher(certificate, { ...options, proxyTunnel: true })
         : new Pool(new URL(url).origin, options),
@@ -137,7 +149,7 @@ export function createManagerClient({
       return origin()
     },
     async close() {
-      await Promise.all([dispatcher.destroy(), carrier.destroy()])
+      await Promise.all([dispatcher.destroy(), carrier.destroy(), upgrader.destroy()])
     },
   }
 }

@@ -1,7 +1,8 @@
 import { createServer } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Client } from 'undici'
-import { CHANNEL, FrameKind, frameReader, wholeBody } from '../../../src/protocol/piece-frames.ts'
+import { frameReader, wholeBody } from '../../../src/protocol/channels/frames.ts'
+import { CHANNEL, FrameKind } from '../../../src/protocol/channels/piece-frames.ts'
 import { listen, type Listening } from '../../support/listen.ts'
 
 /** A source of the test's own: lets everybody open channels, and does with what is asked as it is told. */

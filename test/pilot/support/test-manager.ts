@@ -166,6 +166,7 @@ export async function startTestManager(): Promise<TestManager> {
       ahead: manager.ahead,
       discard: manager.discard.splice(0),
       again: [],
+      shells: [],
       drain: manager.drain,
     }
   }

@@ -4,7 +4,16 @@ import { type WakeUp, createWakeUp } from '../../../src/common/wake-up.ts'
 import { exchangeUntilOver, type ExchangeParty } from '../../../src/pilot/uplink/exchange-loop.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../../src/protocol/worker.ts'
 
-const NOTHING = { leases: [], cancel: [], revoke: [], warm: [], ahead: [], discard: [], again: [] }
+const NOTHING = {
+  leases: [],
+  cancel: [],
+  revoke: [],
+  warm: [],
+  ahead: [],
+  discard: [],
+  again: [],
+  shells: [],
+}
 const EMPTY: ExchangeResponse = { ...NOTHING, drain: false }
 
 /** One request on its way, to be answered by the test. */

@@ -1,0 +1,46 @@
+import { STATUS_CODES } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { accept, serveUpgrades, turnAway } from '../../../common/upgrades/serve-upgrades.ts'
+import { SHELL } from '../../../protocol/channels/shell-frames.ts'
+import { notFound, RequestError, unauthorised } from '../api-errors.ts'
+import type { Pilots } from '../../services/pilots.ts'
+import type { Shells } from '../../services/shells.ts'
+import { bearer, matches } from '../../services/tokens.ts'
+
+export interface ShellRoutes {
+  shells: Shells
+  pilots: Pilots
+  /** Hash of the owner's token: no other opens a shell. */
+  user: Uint8Array
+}
+
+const OF_USER = /^\/v1\/pilots\/(p\d{1,15})\/shell$/
+const OF_PILOT = /^\/v1\/workers\/(w\d{1,15})\/shells\/([0-9a-f]{32})$/
+
+/** Channels of shells, from users and from pilots (see `protocol/channels/shell-frames.ts`). */
+export function shellRoutes(scope: FastifyInstance, { shells, pilots, user }: ShellRoutes): void {
+  serveUpgrades(scope, SHELL, async ({ method, url = '', headers }, socket) => {
+    const token = bearer(headers.authorization)
+    const [, pilot] = OF_USER.exec(url) ?? []
+    const [, worker, shell] = OF_PILOT.exec(url) ?? []
+    try {
+      if (method !== 'GET') throw notFound('there is no such channel')
+      if (pilot !== undefined) {
+        if (token === undefined || !matches(token, user)) throw unauthorised()
+        const session = shells.admit(pilot)
+        accept(socket, SHELL)
+        shells.open(session, socket, socket.remoteAddress)
+      } else if (worker !== undefined && shell !== undefined) {
+        if (pilots.authenticate(token).worker !== worker) throw unauthorised()
+        const wanted = shells.find(worker, shell)
+        accept(socket, SHELL)
+        shells.join(wanted, socket)
+      } else throw notFound('there is no such channel')
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      const { status, code, message } = error
+      turnAway(socket, `${status} ${STATUS_CODES[status]}`, { code, message })
+    }
+    return Promise.resolve()
+  })
+}
