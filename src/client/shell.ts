@@ -15,6 +15,7 @@ import type { CallOptions, HttpClient } from './http-client.ts'
 /** The shell could not be opened, or was cut off: its command may have run in part. */
 export class ShellError extends GleanerError {
   override name = 'ShellError'
+  override readonly code = 'GLEANER_SHELL'
 }
 
 /** How a command ended: by its exit code, or by a signal's number, which is 0 otherwise. */

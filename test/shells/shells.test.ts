@@ -48,7 +48,7 @@ describe('a shell in a pilot', () => {
     const missing = await stage.run(pilot.name, ['no-such-program'])
     assert.deepEqual(
       { code: missing.code, stderr: missing.stderr },
-      { code: 255, stderr: 'factory: there is no program no-such-program on this node\n' },
+      { code: 255, stderr: 'factory: there is no program no-such-program on this node [GLEANER_SHELL]\n' },
     )
   })
 

@@ -34,7 +34,10 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     const { authorization } = headers
     const { success, data: bundle } = BundleId.safeParse(/^\/v1\/pieces\/(\w+)$/.exec(url ?? '')?.[1])
     if (!success || method !== 'GET')
-      return turnAway(socket, '404 Not Found', { code: 'GLEANER_NOT_FOUND', message: 'there is no such channel' })
+      return turnAway(socket, '404 Not Found', {
+        code: 'GLEANER_NOT_FOUND',
+        message: 'there is no such channel',
+      })
     if (!(await mayHave(authorization, bundle))) {
       const message = 'this needs a ticket for the bundle'
       return turnAway(socket, '403 Forbidden', { code: 'GLEANER_UNAUTHORISED', message })

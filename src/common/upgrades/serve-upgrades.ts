@@ -36,7 +36,10 @@ function listenFor(scope: FastifyInstance): Upgrades {
     if (head.length > 0) socket.unshift(head)
     const admit = upgrades.admit.get(request.headers.upgrade ?? '')
     if (!admit)
-      return turnAway(socket, '404 Not Found', { code: 'GLEANER_NOT_FOUND', message: 'there is no such channel' })
+      return turnAway(socket, '404 Not Found', {
+        code: 'GLEANER_NOT_FOUND',
+        message: 'there is no such channel',
+      })
     // An HTTP server's connections are sockets.
     admit(request, socket as Socket).catch((error: unknown) => {
       scope.log.error({ err: error }, 'opening a channel failed')
