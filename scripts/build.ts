@@ -1,14 +1,17 @@
 /**
- * Compiles `src` to `dist`, for the published package: Node runs TypeScript as it is, but not below node_modules; and browsers
- * take neither that nor packages, so the page of the dashboard is bundled.
+/**
+ * Compiles `src` to `dist`, or to the folder given, for the published package: Node runs TypeScript as it is, but not below
+ * node_modules; and browsers take neither that nor packages, so the page of the dashboard is bundled.
  */
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { makeWheel, wheelName } from '../src/client/wheel.ts'
 import { buildPage } from '../src/web/server/build-page.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
+const target = resolve(process.argv[2] ?? `${root}dist`)
 
 function compile(): readonly ts.Diagnostic[] {
   const { config, error } = ts.readConfigFile(`${root}tsconfig.json`, ts.sys.readFile.bind(ts.sys)) as {
@@ -22,7 +25,7 @@ function compile(): readonly ts.Diagnostic[] {
     noEmit: false,
     noEmitOnError: true,
     rootDir: `${root}src`,
-    outDir: `${root}dist`,
+    outDir: target,
     declaration: true,
     // Node 24 knows `using`; where it is compiled away, imports inside of it keep their `.ts`.
     target: ts.ScriptTarget.ESNext,
@@ -30,7 +33,7 @@ function compile(): readonly ts.Diagnostic[] {
   return [...parsed.errors, ...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics]
 }
 
-await rm(`${root}dist`, { recursive: true, force: true })
+await rm(target, { recursive: true, force: true })
 const diagnostics = compile()
 if (diagnostics.length > 0) {
   const host: ts.FormatDiagnosticsHost = {
@@ -43,12 +46,12 @@ if (diagnostics.length > 0) {
 } else {
   const isSource = (path: string) => !path.includes('__pycache__')
   const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8')) as { version: string }
-  await cp(`${root}src/client/python`, `${root}dist/client/python`, { recursive: true, filter: isSource })
+  await cp(`${root}src/client/python`, `${target}/client/python`, { recursive: true, filter: isSource })
   await writeFile(
-    `${root}dist/client/python/${wheelName(version)}`,
+    `${target}/client/python/${wheelName(version)}`,
     makeWheel(`${root}src/client/python`, version),
   )
-  await mkdir(`${root}dist/web/page`, { recursive: true })
+  await mkdir(`${target}/web/page`, { recursive: true })
   for (const [name, bytes] of Object.entries(await buildPage(`${root}src/web/page`)))
-    await writeFile(`${root}dist/web/page/${name}`, bytes)
+    await writeFile(`${target}/web/page/${name}`, bytes)
 }

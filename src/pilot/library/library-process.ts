@@ -73,11 +73,14 @@ const STDERR_TAIL = 8 << 10
 const LOGGED_LINES = 1_000
 const LOGGED_LENGTH = 1_000
 
+/** A module bundle needs no package.json: that its files are ES modules is found out from what is in them. */
+const QUIET = ['--disable-warning=MODULE_TYPELESS_PACKAGE_JSON']
+
 /** Starts the process of a library, which waits for its setup. It ends when this process does. */
 export function spawnLibrary({ env, folder, memoryLimit }: ProcessOptions): ChildProcess {
   const heapMb = Math.ceil(memoryLimit / 2 ** 20)
   // A process group of its own, so that what user code starts can be ended with it.
-  return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, libraryProgram()], {
+  return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, ...QUIET, libraryProgram()], {
     cwd: folder,
     env: { ...publicEnvironment(process.env).shown, ...env, TMPDIR: folder },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
