@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { basename, isAbsolute, relative, resolve } from 'node:path'
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { basename, isAbsolute, join, relative, resolve } from 'node:path'
 import { InvalidArgumentError, type Command } from 'commander'
 import { parse, stringify } from 'yaml'
-import { InputError } from '../client/index.ts'
+import { InputError, type Client } from '../client/index.ts'
 import { ContextFilesError } from '../common/task-errors.ts'
 import type { RecognisedModel } from '../library/model-folder/choose-model.ts'
 import { describeContext, type ModelContext } from '../library/model-folder/describe-context.ts'
@@ -106,11 +107,23 @@ export function contextFor(
   throw new InputError(`--set ${key}: ${what} (docs/models.md lists the settings)`)
 }
 
-/** A name for the context of a model that was given none: by its folder, and what is wanted of it. */
-export function nameFor(model: RecognisedModel, context: ModelContext): string {
-  const { name: _, ...rest } = context
+/**
+ * A name for the context of a model that was given none: the same as long as the folder, the files in it and what is wanted of the
+ * model are.
+ */
+export async function nameFor(model: RecognisedModel, options: ModelOptions): Promise<string> {
+  const { functions } = contextFor(model, options, { name: 'any' })
+  const entries = await readdir(model.folder, { recursive: true, withFileTypes: true })
+  const files = await Promise.all(
+    entries.map(async (entry) => {
+      const path = join(entry.parentPath, entry.name)
+      const { size, mtimeMs } = await stat(path).catch(() => ({ size: -1, mtimeMs: -1 }))
+      return [path, size, mtimeMs] as const
+    }),
+  )
+  const sorted = files.sort(([a], [b]) => (a < b ? -1 : 1))
   const hash = createHash('sha256')
-    .update(JSON.stringify([model.folder, rest]))
+    .update(JSON.stringify([model.folder, model.file, functions, sorted]))
     .digest('hex')
   const base = basename(model.folder)
     .replace(/[^A-Za-z0-9._-]+/g, '-')
@@ -122,4 +135,28 @@ export function nameFor(model: RecognisedModel, context: ModelContext): string {
 export function toYaml(model: RecognisedModel, context: ModelContext): string {
   const comments = model.reasons.map((reason) => `# ${reason}\n`).join('')
   return comments + stringify(context, { lineWidth: 0 })
+}
+
+/**
+ * Has the factory know a context for a model, and returns its name: one that it knows already is used again.
+ *
+ * @param state the factory's state folder, where the context.yaml is kept
+ * @param onNew told what was recognised, if the model's files have to be packed first
+ */
+export async function registerModel(
+  client: Client,
+  model: RecognisedModel,
+  options: ModelOptions,
+  { state, onNew }: { state: string; onNew: (model: RecognisedModel) => void },
+): Promise<string> {
+  const name = await nameFor(model, options)
+  const known = await client.contexts()
+  if (known.some((context) => context.name === name)) return name
+  onNew(model)
+  const folder = join(state, 'models', name)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const file = join(folder, 'context.yaml')
+  await writeFile(file, toYaml(model, contextFor(model, options, { name })))
+  await client.addContext(file)
+  return name
 }

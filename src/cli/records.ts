@@ -12,13 +12,15 @@ import {
   type JobInfo,
   type ResultRow,
 } from '../client/index.ts'
-import type { TaskLog } from '../protocol/client.ts'
+import type { TaskLog, TaskRow } from '../protocol/client.ts'
 import { clientFor, stateOf } from './options.ts'
 
 /** What the factory has on record of its jobs; from the factory, or else, while none runs, from the ledger itself. */
 export interface Records extends AsyncDisposable {
   jobs(): Promise<JobInfo[]>
   results(job: number): AsyncIterable<ResultRow> | Iterable<ResultRow>
+  /** A job's tasks in the order in which they were added, with inputs and results; numbers keep their texts. */
+  rows(job: number): AsyncIterable<TaskRow> | Iterable<TaskRow>
   errors(job: number): Promise<JobErrors>
   log(job: number, key: string): Promise<TaskLog>
   /** A page of what happened. */
@@ -32,7 +34,8 @@ export async function openRecords(command: Command): Promise<Records> {
     const jobs = await client.jobs()
     return {
       jobs: () => Promise.resolve(jobs),
-      results: (job) => presentResults(client.job(job).pages({ waitMs: 0 })),
+      results: (job) => presentResults(client.job(job).pages({ exact: true, waitMs: 0 })),
+      rows: (job) => client.job(job).rows(),
       errors: (job) => client.job(job).errors(),
       log: (job, key) => client.job(job).log(key),
       events: (options) => client.events(options),

@@ -36,6 +36,7 @@ export type {
 export type { ContextSpec } from '../protocol/context.ts'
 export { type ErrorCode, errorCodes } from '../protocol/error-codes.ts'
 export { latestRun } from './run/job-name.ts'
+export type { RowMapping } from './run/mapping.ts'
 export { runFile, type RunOptions, type RunSummary } from './run/run-file.ts'
 export type { RunProgress } from './run/submit.ts'
 export type { InputSummary, InvalidLine } from './run/input.ts'

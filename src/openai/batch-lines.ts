@@ -5,7 +5,7 @@ import { describeFailure } from './failures.ts'
 import type { Endpoint } from './models.ts'
 
 /** One request of a batch file. */
-const BatchLine = z.strictObject({
+export const BatchLine = z.strictObject({
   custom_id: z.string().min(1).max(limits.key),
   method: z.literal('POST'),
   url: z.string(),

@@ -59,7 +59,7 @@ describe('factory run', () => {
     const { code, stdout, stderr } = await here.run(...RUN)
     assert.equal(code, 1)
     assert.match(stdout, /^0 done, 2 failed/)
-    assert.match(stderr, /results\.jsonl whose status is not "done" say why/)
+    assert.match(stderr, /results\.errors\.jsonl says why, task by task/)
   })
 
   test('names the line that is no task, or leaves it out and says so', async () => {

@@ -123,7 +123,7 @@ describe('by hand', () => {
     const { code, stdout, stderr } = await here.factory(...RUN, '--function', 'shout')
     assert.equal(code, 1)
     assert.match(stdout, /^1 done, 1 failed/)
-    assert.match(stderr, /results\.jsonl whose status is not "done" say why/)
+    assert.match(stderr, /results\.errors\.jsonl says why, task by task/)
     const text = await readFile(join(here.folder, 'results.jsonl'), 'utf8')
     const lines = text
       .trimEnd()

@@ -1,15 +1,22 @@
+import { relative } from 'node:path'
 import { Option, type Command } from 'commander'
-import { runFile, type Client, type JobErrors, type RunSummary } from '../../client/index.ts'
+import { InputError, runFile, type Client, type JobErrors, type RunSummary } from '../../client/index.ts'
+import type { OpenDialect } from '../../client/run/dialect.ts'
+import { errorsPath } from '../../client/run/table-output.ts'
+import { fieldOf } from '../../library/model-folder/describe-context.ts'
+import { openRowDialect } from '../../openai/row-dialect.ts'
 import { errorLines } from '../errors-view.ts'
 import { Interrupted } from '../failure.ts'
 import { count, duration, plural, rate } from '../format.ts'
 import { onInterrupt } from '../interrupt.ts'
-import { clientFor, seconds, wholeNumber } from '../options.ts'
+import { addFileOptions, expandFiles, type FileOptions } from '../file-options.ts'
+import { addModelOptions, recognise, registerModel, type ModelOptions } from '../model-context.ts'
+import { clientFor, seconds, stateOf, wholeNumber } from '../options.ts'
 import { showProgress } from '../progress.ts'
 
-interface Options {
-  context: string
-  out: string
+interface Options extends FileOptions, Partial<ModelOptions> {
+  context?: string
+  out?: string
   function?: string
   name?: string
   skipInvalid?: boolean
@@ -27,17 +34,23 @@ interface Options {
 const ERRORS_SHOWN = 5
 
 export function addRun(program: Command): void {
-  program
+  const command = program
     .command('run')
     .summary('run a file of tasks and write their results to another')
     .description(
       'Runs each line of a file, a JSON object or a JSON string, as one task, and writes one line a result, as they come. ' +
         'A task is known by its field "id", or by its line number. The same command again goes on where it was interrupted: ' +
-        'nothing is inferred twice, and lines that were added to the file are run too.',
+        'nothing is inferred twice, and lines that were added to the file are run too. Rows of CSV, TSV and Parquet, lines of text and ' +
+        'OpenAI batch files run as well; docs/formats.md has the rules.',
     )
-    .argument('<file>', 'tasks, one a line')
-    .requiredOption('--context <name>', 'the context to run them in')
-    .requiredOption('--out <file>', 'where the results go')
+    .argument('<files...>', 'tasks, one a row; - is standard input')
+    .option('--context <name>', 'the context to run them in')
+    .addOption(
+      new Option('--model <folder>', 'a model folder to run them through, without a context.yaml').conflicts(
+        'context',
+      ),
+    )
+    .option('--out <file>', 'where the results go; - is standard output (default: NAME.results.EXTENSION)')
     .option('--function <name>', "function of the context (default: the context's first)")
     .option('--name <job>', 'name of the job (default: made from context, file and output)')
     .option('--skip-invalid', 'leave out lines that are no tasks, instead of refusing the file')
@@ -55,25 +68,35 @@ export function addRun(program: Command): void {
       new Option('--keep-going', 'go on even if the first 100 tasks all failed alike').conflicts('failFast'),
     )
     .option('--restart', 'begin anew: cancel the earlier job, overwrite the output, infer everything again')
-    .action(run)
+  addFileOptions(command)
+  addModelOptions(command).action(run)
 }
 
-async function run(file: string, options: Options, command: Command): Promise<void> {
+async function run(given: string[], options: Options, command: Command): Promise<void> {
   using interrupted = onInterrupt()
   using display = showProgress(process.stderr, () => client.status())
   await using client: Client = clientFor(command, {
     onRetry: (error) => display.notice(`${error.message}; trying again`),
   })
-  const { context, function: fn, name, skipInvalid, expect, retries, timeLimit, priority } = options
+  const { function: fn, name, skipInvalid, expect, retries, timeLimit, priority } = options
   const { restart, retryFailed, failFast, keepGoing } = options
   const startedAt = performance.now()
   let job: number | undefined
   let told: JobErrors | undefined
 
   try {
+    const input = await expandFiles(given)
+    const { context, field } = await chooseContext(client, options, stateOf(command))
+    const { map, template } = options
     const summary = await runFile(client, {
-      input: file,
+      input,
       output: options.out,
+      format: options.format,
+      outputFormat: options.outFormat,
+      ordered: options.ordered,
+      keepColumns: options.keepColumns,
+      rows: { map, template, field },
+      openDialect,
       context,
       function: fn,
       name,
@@ -95,7 +118,7 @@ async function run(file: string, options: Options, command: Command): Promise<vo
       },
     })
     display[Symbol.dispose]()
-    report(summary, options.out, performance.now() - startedAt)
+    report(summary, options.out ?? relative(process.cwd(), summary.output), performance.now() - startedAt)
   } catch (error) {
     if (!(error instanceof Interrupted) || job === undefined) throw error
     throw new Interrupted(
@@ -104,8 +127,45 @@ async function run(file: string, options: Options, command: Command): Promise<vo
   }
 }
 
-function report(summary: RunSummary, out: string, ms: number): void {
+/** The context that the user named, or one for the model, and the field in which the model's function has its prompt. */
+async function chooseContext(
+  client: Client,
+  { model, context, ...rest }: Options,
+  state: string,
+): Promise<{ context: string; field?: string | undefined }> {
+  const given = MODEL_ONLY.find((option) => rest[option] !== undefined)
+  if (model === undefined && given !== undefined)
+    throw new InputError(
+      `--${toFlag(given)} goes with --model: a context has its settings in its context.yaml`,
+    )
+  if (context !== undefined) return { context }
+  if (model === undefined)
+    throw new InputError('name a context with --context, or a model folder with --model')
+  const options = { ...rest, model }
+  const found = await recognise(options)
+  const onNew = () => {
+    for (const line of [...found.reasons, ...found.warnings]) console.error(line)
+  }
+  const name = await registerModel(client, found, options, { state, onNew })
+  return { context: name, field: found.task === 'score' ? undefined : fieldOf(found.task) }
+}
+
+const MODEL_ONLY = ['weights', 'system', 'maxTokens', 'temperature', 'set'] as const
+const toFlag = (option: string) => option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+const openDialect: OpenDialect = (context, row) => {
+  try {
+    return openRowDialect(context, row)
+  } catch (error) {
+    throw new InputError((error as Error).message, { cause: error })
+  }
+}
+
+function report(summary: RunSummary, named: string, ms: number): void {
   const { job, input, done, failed, resumed, changed, accuracy } = summary
+  const out = summary.output === '-' ? '-' : named
+  // What is piped on has nothing else in it.
+  const say = out === '-' ? console.error : console.log
   if (changed > 0) console.error(`${plural(changed, 'line')} changed since: run again`)
   if (input.invalid > 0) {
     const examples = input.examples.map(({ place, reason }) => `${place} ${reason}`).join('; ')
@@ -115,9 +175,9 @@ function report(summary: RunSummary, out: string, ms: number): void {
   }
   const fresh = done + failed - resumed
   const speed = fresh > 0 ? ` (${count(fresh)} in ${duration(ms)}, ${rate((fresh * 1000) / ms)}/s)` : ''
-  console.log(`${count(done)} done, ${count(failed)} failed${speed}`)
-  if (accuracy !== undefined) console.log(`accuracy ${accuracy.toFixed(3)}`)
-  console.log(`results ${out}`)
+  say(`${count(done)} done, ${count(failed)} failed${speed}`)
+  if (accuracy !== undefined) say(`accuracy ${accuracy.toFixed(3)}`)
+  if (out !== '-') say(`results ${out}`)
   if (failed > 0) console.error(errorLines(summary.errors, job.id, ERRORS_SHOWN).join('\n'))
   const advice = adviceAfter(summary, out)
   if (advice === undefined) return
@@ -134,7 +194,8 @@ function adviceAfter({ job, failed, stopped }: RunSummary, out: string): string 
   if (stopped === 'first-failure') return `stopped at the first failure: ${goOn}`
   if (job.state === 'cancelled') return `job ${job.id} was cancelled: ${goOn}; --restart begins anew`
   if (failed > 0) {
-    return `the lines of ${out} whose status is not "done" say why; the same command with --retry-failed runs those again`
+    const where = out === '-' ? `"factory errors ${job.id}"` : errorsPath(out)
+    return `${where} says why, task by task; the same command with --retry-failed runs those again`
   }
   return undefined
 }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { asyncBufferFromFile, parquetMetadataAsync, parquetRead, type FileMetaData } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import { InputError } from '../errors.ts'
@@ -7,7 +8,8 @@ import type { Row } from './row.ts'
 const SLICE = 1000
 
 /**
- * The rows of a Parquet file. One row group is in memory at a time. Dates are texts as ISO 8601 has them, bytes are base64, and what
+ * The rows of a Parquet file. One row group is in memory at a time. Dates are texts as ISO 8601 has them, bytes that are no
+ * UTF-8 are base64, and what
  * JSON has no number for is null.
  *
  * @throws {InputError} if it is none, or damaged
@@ -38,6 +40,7 @@ export async function* readParquet(path: string, name: string): AsyncGenerator<R
         file,
         metadata,
         compressors,
+        utf8: false,
         rowStart,
         rowEnd,
         onChunk: ({ columnName, columnData, rowStart: at }) => {
@@ -114,7 +117,7 @@ function toJson(value: unknown): unknown {
   if (typeof value === 'number') return Number.isFinite(value) ? value : null
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString()
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64')
+  if (value instanceof Uint8Array) return Buffer.from(value).toString(isUtf8(value) ? 'utf8' : 'base64')
   if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<unknown>, toJson)
   if (Array.isArray(value)) return value.map(toJson)
   if (typeof value !== 'object') return value

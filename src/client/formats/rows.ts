@@ -4,7 +4,7 @@ import { limits } from '../../protocol/common.ts'
 import { parseExactly } from '../../protocol/numbers.ts'
 import { InputError } from '../errors.ts'
 import { foreignFormat } from './foreign.ts'
-import { isBatchLine, isParquet, kindOf, packingOf, type FileKind, type Format } from './kinds.ts'
+import { FORMATS, isBatchLine, isParquet, kindOf, packingOf, type FileKind, type Format } from './kinds.ts'
 import { readBytes } from './read-bytes.ts'
 import { readCsv } from './read-csv.ts'
 import { columnTypes, readParquet } from './read-parquet.ts'
@@ -41,6 +41,10 @@ export async function openInput(path: string, name: string, format: Format | und
     )
   }
   if (!isParquet(head) && wanted === 'parquet') throw new InputError(`${name} is not a Parquet file`)
+  if (wanted === undefined && !isParquet(head) && !/^\ufeff?\s*[{"[]/.test(head.toString()))
+    throw new InputError(
+      `neither its name nor its beginning says what ${name} is: say it with --format, ${FORMATS.join(', ')}`,
+    )
   const found = wanted ?? (isParquet(head) ? 'parquet' : 'jsonl')
   const foreign = foreignFormat(head, found)
   if (foreign) throw new InputError(`${name} is ${foreign.what}: ${foreign.advice.replace('FILE', name)}`)

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip, createZstdCompress } from 'node:zlib'
-import { GleanerError } from '../errors.ts'
+import { InputError } from '../errors.ts'
 import type { Packing } from './kinds.ts'
 
 /** Where bytes go. */
@@ -20,7 +20,7 @@ export const STDOUT = '-'
 /**
  * Opens a file that takes its place once it is finished: until then it is beside it, hidden, as `.NAME.partial`.
  *
- * @throws {GleanerError} when it is finished, if another process writes the same file
+ * @throws {InputError} when it is finished, if another process writes the same file
  */
 export async function openSink(path: string, packing: Packing | undefined): Promise<ByteSink> {
   if (path === STDOUT) return standardOutput()
@@ -36,7 +36,7 @@ export async function openSink(path: string, packing: Packing | undefined): Prom
       await file.sync()
       const [own, found] = [await file.stat(), await stat(partial).catch(() => undefined)]
       if (found?.ino !== own.ino || found.dev !== own.dev)
-        throw new GleanerError(
+        throw new InputError(
           `${path} is being written by another run: wait for it, and give the command again`,
         )
       await rename(partial, path)

@@ -27,7 +27,7 @@ export interface InputSummary {
 export interface Input {
   readonly files: readonly InputFile[]
   readonly toInput: (row: unknown) => unknown
-  /** The field by which a row is known. Default: `id`. */
+  /** The field of a row by which it is known. Default: the field `id` of its input. */
   readonly keyField?: string | undefined
 }
 
@@ -144,17 +144,18 @@ async function* tasksOrReasons(input: Input): AsyncGenerator<Found> {
   }
 }
 
-function toTask({ toInput, keyField = 'id' }: Input, { value }: Row, place: string, number: string): Found {
+function toTask({ toInput, keyField }: Input, { value }: Row, place: string, number: string): Found {
   try {
     const input = toInput(value)
     const fields = typeof input === 'string' ? undefined : fieldsOf(input)
     if (typeof input !== 'string' && !fields) throw new Error('must be a JSON object or a JSON string')
-    if (!fields || !Object.hasOwn(fields, keyField))
+    const [keyed, name] = keyField === undefined ? [fields, 'id'] : [fieldsOf(value), keyField]
+    if (!keyed || !Object.hasOwn(keyed, name))
       return { key: number, isNumbered: true, place, row: value, input }
-    const id = fields[keyField]
+    const id = keyed[name]
     const text = typeof id === 'bigint' ? String(id) : numberText(id)
     const numeric = typeof id === 'number' || text !== undefined
-    const key = toKey(numeric ? numberKey(text ?? String(id)) : id, keyField)
+    const key = toKey(numeric ? numberKey(text ?? String(id)) : id, name)
     return { key, numeric, isNumbered: false, place, row: value, input }
   } catch (error) {
     return { place, reason: (error as Error).message }

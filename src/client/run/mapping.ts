@@ -8,7 +8,10 @@ export interface RowMapping {
   map?: Readonly<Record<string, string>> | undefined
   /** A text with `{{ column }}` in it, which becomes the input's prompt. */
   template?: string | undefined
-  /** The field that has the prompt. Default: `prompt`; then rows that are one text stay texts, unless the rest asks for fields. */
+  /**
+   * The field that each input must have, which a template or a row that is one text becomes. Default: `prompt` for templates; rows that
+   * are one text stay texts.
+   */
   field?: string | undefined
 }
 
@@ -42,10 +45,12 @@ export function createMapper({ map = {}, template, field }: RowMapping): (row: u
       return field === undefined ? row : { [field]: row }
     const fields = fieldsOf(row)
     if (!fields) throw new Error('must be a JSON object or a JSON string')
-    if (template === undefined && renamed.length === 0) return fields
     const taken = renamed.map(([name, column]) => [name, valueAt(fields, [column], '--map')] as const)
     const input = { ...fields, ...Object.fromEntries(taken) }
-    if (template === undefined) return input
+    if (template === undefined) {
+      if (field !== undefined && !Object.hasOwn(input, field)) throw new Error(missing(field, fields))
+      return renamed.length === 0 ? fields : input
+    }
     return { ...input, [field ?? TEXT_COLUMN]: render(template, input) }
   }
 }
@@ -57,12 +62,19 @@ function render(template: string, fields: Fields): string {
   })
 }
 
+const missing = (field: string, fields: Fields) =>
+  `has no column ${field}, which the model reads: say which one it is with --map ${field}=COLUMN, or with ` +
+  `--template 'a text with {{ COLUMN }} in it'; its columns are ${columnsOf(fields)}`
+
+const columnsOf = (fields: Fields) => Object.keys(fields).join(', ') || 'none'
+
 function valueAt(fields: Fields, path: readonly string[], option: string): unknown {
   let value: unknown = fields
   for (const name of path) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) {
-      const there = Object.keys(fields).join(', ') || 'none'
-      throw new Error(`has no column ${path.join('.')}, which ${option} needs; its columns are ${there}`)
+      throw new Error(
+        `has no column ${path.join('.')}, which ${option} needs; its columns are ${columnsOf(fields)}`,
+      )
     }
     value = (value as Fields)[name]
   }

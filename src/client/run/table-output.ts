@@ -78,7 +78,8 @@ function toOutRow(
     const line = dialect.toRow(result, row)
     return { isError: line.isError, row: { own: {}, result: line.fields } }
   }
-  if (!keepColumns) return { isError, row: { own: {}, result: { ...toFields(result) } } }
+  const isText = kind.format === 'text' && !isError
+  if (!keepColumns && !isText) return { isError, row: { own: {}, result: { ...toFields(result) } } }
   const { error, worker, node, log, value } = result
   const failure = { error: error && `${error.name}: ${error.message}`, worker, node, log }
   return {
