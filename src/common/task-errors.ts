@@ -12,6 +12,11 @@ export class InputError extends Error {
   override name = 'InputError'
 }
 
+/** A JSON schema that answers cannot be held to. The message says why. */
+export class SchemaError extends Error {
+  override name = 'SchemaError'
+}
+
 /** A call was cancelled while it ran, and has ended for that reason. */
 export class CancelledError extends Error {
   override name = 'CancelledError'

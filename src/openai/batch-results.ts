@@ -39,7 +39,7 @@ export function errorLine(custom_id: string, error: TaskError | undefined): Outp
       text: withError(custom_id, { code: 'batch_cancelled', message: 'the request was not run' }),
     }
   const { name, message } = error
-  const isInput = name === 'InputError'
+  const isInput = name === 'InputError' || name === 'SchemaError'
   const type = isInput ? 'invalid_request_error' : 'server_error'
   const body = {
     error: { message: isInput ? message : `${name}: ${message}`, type, param: null, code: null },

@@ -16,6 +16,9 @@ const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform(
 
 const Stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(64)])
 
+/** Longest schema, characters: it is compiled before anything else is computed. */
+const SCHEMA_MAX = 64 << 10
+
 /** What chat and plain completions have in common. */
 const sampling = {
   model: z.string().min(1).max(200),
@@ -37,6 +40,28 @@ const sampling = {
   user: optional(z.string()),
 }
 
+/** What the answer must be; a schema is looked at by the engine. */
+const ResponseFormat = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('text') }),
+  z.strictObject({ type: z.literal('json_object') }),
+  z.strictObject({
+    type: z.literal('json_schema'),
+    json_schema: z.strictObject({
+      name: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'use letters, digits, "_" and "-", 64 at most'),
+      description: z.string().optional(),
+      schema: z
+        .record(z.string(), Json)
+        .optional()
+        .refine(
+          (schema) => JSON.stringify(schema ?? {}).length <= SCHEMA_MAX,
+          `has more than ${SCHEMA_MAX} characters`,
+        ),
+      strict: z.boolean().nullish(),
+    }),
+  }),
+])
+export type ResponseFormat = z.output<typeof ResponseFormat>
+
 /** `POST /v1/chat/completions` to a model that this system runs itself. */
 export const ChatRequest = z.strictObject({
   ...sampling,
@@ -45,6 +70,7 @@ export const ChatRequest = z.strictObject({
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
   tools: optional(z.array(Json)),
+  response_format: optional(ResponseFormat),
   chat_template_kwargs: optional(z.record(z.string(), Json)),
 })
 export type ChatRequest = z.output<typeof ChatRequest>

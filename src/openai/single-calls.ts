@@ -237,5 +237,7 @@ export class SingleCalls {
 function toFailure(error: TaskError | undefined): ApiFailure {
   const { name = 'Error', message = 'the call gave no value' } = error ?? {}
   if (name === 'InputError') return new ApiFailure(400, message, { code: 'invalid_input' })
+  if (name === 'SchemaError')
+    return new ApiFailure(400, message, { param: 'response_format', code: 'invalid_schema' })
   return new ApiFailure(500, `${name}: ${message}`, { code: 'task_failed' })
 }

@@ -2,7 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import type { JsonValue } from '../protocol/common.ts'
 import { ApiFailure } from './failures.ts'
-import { ChatRequest, CompletionRequest, EmbeddingRequest, read } from './requests.ts'
+import { ChatRequest, CompletionRequest, EmbeddingRequest, read, type ResponseFormat } from './requests.ts'
 
 /*
  * Between the API's shapes and those of the engine for causal language models. What is asked for and cannot be done is
@@ -20,8 +20,16 @@ export function chatInput(body: unknown, stream = false): JsonValue {
       maxNewTokens: max_completion_tokens ?? request.max_tokens,
       logprobs: logprobs ? (top_logprobs ?? 0) : undefined,
       templateVariables: chat_template_kwargs,
+      schema: schemaOf(request.response_format),
     }),
   }
+}
+
+function schemaOf(format: ResponseFormat | undefined): JsonValue | undefined {
+  if (format === undefined || format.type === 'text') return undefined
+  return format.type === 'json_object'
+    ? { type: 'object' }
+    : (format.json_schema.schema ?? { type: 'object' })
 }
 
 /** The same for a plain completion. @throws {ApiFailure} 400 */

@@ -6,6 +6,10 @@ const Variable = z
   .string()
   .regex(/^[A-Za-z_]\w*$/, 'expected the name of a variable, such as enable_thinking')
 
+/** A schema as JSON Schema has it. */
+export const JsonSchema = z.union([z.boolean(), z.record(z.string(), Json)], 'expected a JSON schema')
+export type JsonSchema = z.infer<typeof JsonSchema>
+
 /**
  * How an answer is generated. Each setting may be given by a request and by the function; the request has the last word.
  * What neither says, the model's generation_config.json says, and then the default.
@@ -41,6 +45,8 @@ export const GenerationSettings = z.strictObject({
   seed: z.int().optional(),
   /** Texts that end generation; not part of the result. */
   stop: z.array(z.string().min(1).max(1000)).max(64).optional(),
+  /** The answer must be JSON of this schema; `true` stands for any JSON. */
+  schema: JsonSchema.optional(),
   /** Gives the text as it grows to a client that waits for it, as one of the OpenAI API does. Default: false. */
   stream: z.boolean().optional(),
   /** Which of the model's chat templates, if it has several by name. */

@@ -40,6 +40,8 @@ export type PackRuntimeOptions = {
   signal?: AbortSignal
 }
 
+const XGRAMMAR = '@mlc-ai/web-xgrammar'
+
 /**
  * Packages with binaries cannot be bundled into one file and go along as they are: what each needs at run time, and which of
  * its files the platform uses.
@@ -50,6 +52,8 @@ const natives: Record<string, { needs: string[]; keeps: (file: string) => boolea
     keeps: (file) => !file.startsWith('bin/') || file.includes(`/${process.platform}/${process.arch}/`),
   },
   'onnxruntime-common': { needs: [], keeps: (file) => !file.startsWith('lib/') },
+  // Read by the library itself, and never imported.
+  [XGRAMMAR]: { needs: [], keeps: () => true },
   'node-pty': { needs: [`@lydell/node-pty-${process.platform}-${process.arch}`], keeps: () => true },
   [`@lydell/node-pty-${process.platform}-${process.arch}`]: { needs: [], keeps: () => true },
 }
@@ -178,10 +182,13 @@ async function bundle(programs: Record<string, string>): Promise<{ outputs: Part
     })
   })
   const imports = Object.values(result.metafile.outputs).flatMap((output) => output.imports)
+  const imported = new Set(imports.filter(({ external }) => external).map((found) => found.path))
+  const isNamed = (name: string) =>
+    result.outputFiles.some(({ text }) => text.includes(`'${name}'`) || text.includes(`"${name}"`))
   return {
     outputs: result.outputFiles.map((file) => ({ path: path.basename(file.path), content: file.text })),
-    externals: [...new Set(imports.filter(({ external }) => external).map((found) => found.path))]
-      .filter((name) => name in natives)
+    externals: Object.keys(natives)
+      .filter((name) => imported.has(name) || (name === XGRAMMAR && isNamed(name)))
       .sort(),
   }
 }

@@ -114,11 +114,10 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     const absent = await failure(openai.chat.completions.create({ model: 'gpt-5', messages }))
     assert.ok(absent instanceof NotFoundError)
     assert.match(absent.message, /there is no (model|context) "gpt-5" \(\w+: .*echo/)
-    const schema = { type: 'json_object' as const }
-    const format = await failure(
-      openai.chat.completions.create({ model: 'tiny', messages, response_format: schema }),
+    const effort = await failure(
+      openai.chat.completions.create({ model: 'tiny', messages, reasoning_effort: 'low' }),
     )
-    assert.deepEqual([format.status, format.param], [400, 'response_format'])
+    assert.deepEqual([effort.status, effort.param], [400, 'reasoning_effort'])
     const wrongKey = new OpenAI({ baseURL: openai.baseURL, apiKey: 'wrong', maxRetries: 0 })
     assert.equal((await failure(wrongKey.models.list())).status, 401)
     assert.equal((await failure(openai.embeddings.create({ model: 'tiny', input: 'x' }))).status, 404)

@@ -130,6 +130,39 @@ describe('streams of the OpenAI API, read by the official client', () => {
     await assert.rejects(openai.chat.completions.create({ ...ask, messages: long }), BadRequestError)
   })
 
+  test('an answer that must be JSON of a schema is, in one piece and as it grows; a schema that is none is refused', async () => {
+    const schema = {
+      type: 'object',
+      properties: { verdict: { enum: ['yes', 'no'] }, sure: { type: 'boolean' } },
+      required: ['verdict', 'sure'],
+      additionalProperties: false,
+    }
+    const ask = (schema: Record<string, unknown>) => ({
+      model: 'bytes',
+      messages: [{ role: 'user' as const, content: 'Is water wet?' }],
+      response_format: {
+        type: 'json_schema' as const,
+        json_schema: { name: 'answer', schema, strict: true },
+      },
+      max_completion_tokens: 300,
+      seed: 3,
+    })
+    const { choices } = await openai.chat.completions.create(ask(schema))
+    const whole = choices[0]!.message.content!
+    const { verdict, sure } = JSON.parse(whole) as Record<string, unknown>
+    assert.ok(['yes', 'no'].includes(verdict as string) && typeof sure === 'boolean')
+    let text = ''
+    for await (const chunk of await openai.chat.completions.create({ ...ask(schema), stream: true }))
+      text += chunk.choices[0]?.delta.content ?? ''
+    assert.equal(text, whole)
+    await assert.rejects(openai.chat.completions.create(ask({ type: 'nonsense' })), (error) => {
+      assert.ok(error instanceof BadRequestError)
+      assert.deepEqual([error.param, error.code], ['response_format', 'invalid_schema'])
+      assert.match(error.message, /Unsupported type "nonsense"/)
+      return true
+    })
+  })
+
   const askServer = (content: string, signal?: AbortSignal) =>
     openai.chat.completions.create(
       {

@@ -1,4 +1,5 @@
 import type { ChoiceState } from './choices.ts'
+import { filterScores, type TokenFilter } from '../grammar/schemas.ts'
 import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
 import { createScoreChanger } from './scores.ts'
 import type { AnswerSettings } from './settings.ts'
@@ -57,13 +58,15 @@ export interface Writing {
   readonly limit: number
   readonly endTokens: ReadonlySet<number>
   readonly decode: Tokenizer['decode']
+  /** What the answer must keep to. */
+  readonly filter?: TokenFilter | undefined
   /** Hears of the text as it grows. */
   readonly onPart?: ((part: AnswerPart) => void) | undefined
 }
 
 /** A writer of free text, which ends with an end token, a stop string or the limit. */
 export function writeText(writing: Writing): Writer {
-  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const { settings, random, before, promptTokens, limit, endTokens, decode, filter } = writing
   const textBeforeStop = createStopper(settings.stop, decode)
   const scores = createScoreChanger(settings, before, endTokens)
   const logprobs = noteLogprobs(writing)
@@ -74,7 +77,7 @@ export function writeText(writing: Writing): Writer {
   const tell = partTeller(writing, logprobs?.noted.logprobs)
   return {
     write(logits) {
-      const token = known(sample(scores.change(logits), settings, random))
+      const token = known(chooseAllowed(filter, scores.change(logits), logits, settings, random))
       generated += 1
       logprobs?.note(logits, token)
       if (endTokens.has(token)) {
@@ -82,6 +85,7 @@ export function writeText(writing: Writing): Writer {
         return undefined
       }
       scores.note(token)
+      filter?.accept(token)
       tokens.push(token)
       stopped = textBeforeStop(tokens)
       if (stopped !== undefined) finish = 'stop'
@@ -138,6 +142,20 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
       ...logprobs?.noted,
     }),
   }
+}
+
+/** The next token among those that a filter allows, if there is one. */
+function chooseAllowed(
+  filter: TokenFilter | undefined,
+  scores: Logits,
+  logits: Logits,
+  settings: AnswerSettings,
+  random: Random,
+): number {
+  if (!filter) return sample(scores, settings, random)
+  const token = sample(filterScores(scores, filter.allowed), settings, random)
+  // Other settings may forbid all that is allowed, such as the end; the filter has the last word.
+  return token >= 0 ? token : sample(filterScores(logits, filter.allowed), settings, random)
 }
 
 /** The next token among those that lead to a choice; undefined if none does. */

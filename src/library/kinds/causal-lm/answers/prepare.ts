@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { CancelledError } from '../../../../common/task-errors.ts'
+import { CancelledError, InputError } from '../../../../common/task-errors.ts'
 import type { GenerateFunction } from '../../../../protocol/context.ts'
 import type { GenerationSettings } from '../../../../protocol/generation.ts'
 import type { Call, CallReporter } from '../../../runtime/library-kind.ts'
 import { type AnswerPart, writeChoice, type Writer, writeText, type Writing } from './answer.ts'
 import { startChoice } from './choices.ts'
+import { createSchemaFilters, type TokenFilter } from '../grammar/schemas.ts'
 import { createPrompter } from '../prompts/prompt.ts'
 import type { SampleReporter } from './samples.ts'
 import { seededRandom } from './sampling.ts'
@@ -27,7 +28,7 @@ export interface Speaker {
   readonly answerStart?: readonly number[]
 }
 
-export type ToRows = (call: Call, reporter: SampleReporter) => Row[]
+export type ToRows = (call: Call, reporter: SampleReporter) => Promise<Row[]>
 
 /** How long prompts are prepared before others get a turn, milliseconds. */
 const TURN_MS = 10
@@ -40,14 +41,15 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
   const vocabulary = { size: vocabSize, endTokens, decode, candidates }
   const choice = options.choices && startChoice(options.choices, vocabulary)
   const usual = pickSettings(options)
-  return (call, reporter) => {
+  const filters = createSchemaFilters(tokenizer.spellings, vocabSize, endTokens)
+  return async (call, reporter) => {
     const { settings: given, rest } = takeSettings(call.input)
     const settings = mergeSettings(generation, usual, given)
     const prompt = toPrompt(rest, settings)
     const before = answerStart ?? prompt
     const limit = Math.min(settings.maxNewTokens, maxPositions - before.length)
     const seed = settings.seed ?? Math.random()
-    return reporter.split(call, settings.n).map((part, answer) => ({
+    const toRow = (part: Call, answer: number, filter?: TokenFilter): Row => ({
       call: part,
       prompt,
       limit,
@@ -55,10 +57,17 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
         const random = seededRandom(seed, prompt, answer)
         const promptTokens = prompt.length
         const onPart = settings.stream ? (text: AnswerPart) => reporter.part(part, { ...text }) : undefined
-        const writing: Writing = { settings, random, before, promptTokens, limit, endTokens, decode, onPart }
+        filter?.reset()
+        const known = { settings, random, before, promptTokens, limit, endTokens, decode }
+        const writing: Writing = { ...known, filter, onPart }
         return untilCancelled(choice ? writeChoice(writing, choice) : writeText(writing), part, reporter)
       },
-    }))
+    })
+    const { schema, n } = settings
+    if (schema === undefined) return reporter.split(call, n).map((part, answer) => toRow(part, answer))
+    if (choice) throw new InputError('an answer that is one of "choices" has no "schema"')
+    const made = await Promise.all(Array.from({ length: n }, () => filters.create(schema)))
+    return reporter.split(call, n).map((part, answer) => toRow(part, answer, made[answer]))
   }
 }
 
@@ -84,7 +93,7 @@ export async function prepareRows(
   let since = performance.now()
   for (const call of window) {
     try {
-      rows.push(...toRows(call, reporter))
+      rows.push(...(await toRows(call, reporter)))
     } catch (error) {
       refused.set(call, error)
     }

@@ -1,5 +1,5 @@
 import { explain, type JsonValue } from '../../../../protocol/common.ts'
-import { GenerationSettings, REQUEST_SETTINGS } from '../../../../protocol/generation.ts'
+import { GenerationSettings, type JsonSchema, REQUEST_SETTINGS } from '../../../../protocol/generation.ts'
 import { InputError } from '../../../../common/task-errors.ts'
 
 /** What {@link GenerationSettings} come to for one answer. */
@@ -18,6 +18,7 @@ export interface AnswerSettings {
   readonly logprobs?: number | undefined
   readonly seed?: number | undefined
   readonly stop: readonly string[]
+  readonly schema?: JsonSchema | undefined
   readonly stream: boolean
   readonly chatTemplate?: string | undefined
   readonly templateVariables: Readonly<Record<string, JsonValue>>
@@ -68,6 +69,8 @@ const FOREIGN: Readonly<Record<string, string>> = {
   presence_penalty: 'presencePenalty',
   frequency_penalty: 'frequencyPenalty',
   logit_bias: 'logitBias',
+  response_format: 'schema',
+  json_schema: 'schema',
   chat_template: 'chatTemplate',
   chat_template_kwargs: 'templateVariables',
 }

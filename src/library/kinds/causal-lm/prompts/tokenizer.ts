@@ -2,6 +2,7 @@ import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
+import { Json } from '../../../../protocol/common.ts'
 import { type Chat, ChatTemplates, readChat } from './chat.ts'
 import { readJson, requireJson } from '../files/model-folder.ts'
 import { findCandidates } from './token-pieces.ts'
@@ -16,12 +17,22 @@ export interface Tokenizer {
   decode: (tokens: readonly number[]) => string
   /** All tokens that may be part of one of these texts, white space around it included, and some that may not. */
   candidates: (texts: readonly string[]) => number[]
+  /** How tokens are spelled; undefined where a token's text depends on its neighbours. */
+  spellings?: TokenSpellings | undefined
   /** The model's chat templates; undefined if it has none. */
   chat: Chat | undefined
   /** The token named as the end of a text, if one is. */
   endToken: number | undefined
   /** The token named as padding, if one is. */
   padToken: number | undefined
+}
+
+/** How the texts of tokens are written down. */
+export interface TokenSpellings {
+  /** `byte_level`: bytes as letters of their own; `byte_fallback`: a bar for a space, and `<0xE2>` for a byte. */
+  kind: 'byte_level' | 'byte_fallback'
+  /** The spelling of a token; empty for what is no text. */
+  pieces: (token: number) => string
 }
 
 const SpecialToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish()
@@ -50,6 +61,7 @@ const TokenizerConfig = z.looseObject({
 
 const Definition = z.looseObject({
   model: z.looseObject({ type: z.string().nullish(), byte_fallback: z.boolean().nullish() }),
+  decoder: Json.nullish(),
 })
 
 /**
@@ -82,10 +94,23 @@ export async function readTokenizer(folder: string): Promise<Tokenizer> {
       return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
     },
     candidates: (texts) => findCandidates(tokenizer.model.vocab, texts),
+    spellings: spellingsOf(definition, (token) =>
+      hidden.has(token) ? '' : (tokenizer.id_to_token(token) ?? ''),
+    ),
     chat: await readChat(folder, config.chat_template, special),
     endToken: idOf(special['eos_token']),
     padToken: idOf(special['pad_token']),
   }
+}
+
+function spellingsOf(
+  { decoder, model }: z.infer<typeof Definition>,
+  pieces: TokenSpellings['pieces'],
+): TokenSpellings | undefined {
+  const steps = JSON.stringify(decoder ?? {})
+  if (steps.includes('"ByteLevel"')) return { kind: 'byte_level', pieces }
+  const isPlain = model.byte_fallback === true || /"(?:ByteFallback|Metaspace)"/.test(steps)
+  return isPlain ? { kind: 'byte_fallback', pieces } : undefined
 }
 
 function createTokenizer(path: string, definition: z.infer<typeof Definition>, config: object): HfTokenizer {
