@@ -1,7 +1,12 @@
 /* Writes the pages of docs/ that are made of code; tests hold that they are up to date. `npm run docs` */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { cliPage } from './docs/cli-page.ts'
+import { configurationPage } from './docs/config-tables.ts'
 import { errorsPage } from './docs/errors-page.ts'
 
 const docs = join(import.meta.dirname, '../docs')
 await writeFile(join(docs, 'errors.md'), errorsPage())
+await writeFile(join(docs, 'cli.md'), cliPage())
+const configuration = join(docs, 'configuration.md')
+await writeFile(configuration, configurationPage(await readFile(configuration, 'utf8')))

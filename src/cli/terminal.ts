@@ -49,6 +49,16 @@ export function cleanOutput(stream: NodeJS.WriteStream): void {
   }
 }
 
+/** Has nothing more be written to standard error but by {@link writeFailure}. */
+export function silenceNotes(): void {
+  process.stderr.write = () => true
+}
+
+/** Says what went wrong, also where notes are silenced. */
+export function writeFailure(line: string): void {
+  writeRaw(process.stderr, `${toTerminal(line)}\n`)
+}
+
 /** Writes to a terminal as it is, for a program that draws the whole of it: what is from elsewhere must be clean already. */
 export function writeRaw(stream: NodeJS.WriteStream, text: string): boolean {
   return (rawWrites.get(stream) ?? ((raw: string) => stream.write(raw)))(text)

@@ -5,10 +5,11 @@ import { clientFor } from '../../options.ts'
 import { sitesTable } from '../../status-view.ts'
 
 /** What each order of a user's is called, what it does, and what is said once it is given. */
-const ORDERS: { verb: string; order: SiteOrder; description: string; said: string }[] = [
+const ORDERS: { verb: string; order: SiteOrder; summary: string; description: string; said: string }[] = [
   {
     verb: 'pause',
     order: 'pause',
+    summary: 'have a site submit no more pilots',
     description:
       'Has a site submit no more pilots; those that are there stay. It holds until "factory sites resume", also when the factory is ' +
       'started again.',
@@ -17,6 +18,7 @@ const ORDERS: { verb: string; order: SiteOrder; description: string; said: strin
   {
     verb: 'drain',
     order: 'drain',
+    summary: 'have a site submit no more pilots, and let those go that are there',
     description:
       'Has a site submit no more pilots, takes those that wait out of its queue, and has those that run finish what they have in hand ' +
       'and leave. It holds until "factory sites resume".',
@@ -25,6 +27,7 @@ const ORDERS: { verb: string; order: SiteOrder; description: string; said: strin
   {
     verb: 'resume',
     order: 'work',
+    summary: 'have a site that was paused or drained work again',
     description: 'Has a site that was paused or drained keep pilots as its policy says again.',
     said: 'keeps pilots as its policy says',
   },
@@ -45,15 +48,10 @@ export function addSites(program: Command): void {
     .description('list the sites with their pilots')
     .option('--json', 'print them as JSON')
     .action(list)
-  for (const { verb, order, description, said } of ORDERS) {
+  for (const { verb, order, summary, description, said } of ORDERS) {
     sites
       .command(verb)
-      .summary(
-        description
-          .split(/[.;]/)[0]!
-          .toLowerCase()
-          .replace(/^has a site /, 'have a site '),
-      )
+      .summary(summary)
       .description(description)
       .argument('<site>', 'a site of factory.yaml')
       .option('--json', 'print the site as JSON')
