@@ -25,7 +25,7 @@ const FIRST = ['core', 'protocol']
 /** Rooms whose tests run whole factories. */
 const WHOLE = ['end-to-end', 'package']
 /** Folders of `test/` that need more than a machine with Node, or hold no tests. */
-const APART = ['cluster', 'device', 'fixtures']
+const APART = ['browser', 'cluster', 'device', 'fixtures']
 /** Longest a file may take, milliseconds. */
 const LIMIT_MS = 10 * 60_000
 

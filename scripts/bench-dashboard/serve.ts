@@ -43,6 +43,8 @@ export async function serveWorld(world: World): Promise<ServedWorld> {
       read: () => world.status(),
       sites: { status: () => [], order: () => undefined, explain: () => undefined },
     },
+    events: { read: ({ after }) => ({ events: [], cursor: after, more: false }), before: () => 0 },
+    pools: () => world.pools(),
     kept: { read: (key) => kept.get(key), write: (key, text) => void kept.set(key, text) },
     now: () => Date.now(),
   })

@@ -1,10 +1,12 @@
 import type { SiteStatus, Status } from '../../src/protocol/client.ts'
+import type { Pool } from '../../src/protocol/events.ts'
 
 type WorkerStatus = Status['workers'][number]
 
 /** A made-up factory that changes from second to second as a busy one does. */
 export interface World {
   status: () => Status
+  pools: () => Pool[]
 }
 
 export interface Size {
@@ -30,6 +32,18 @@ export function makeWorld({ workers, slots, tasks }: Size, now: () => number): W
   const total = workers * slots * SLOT_RATE
   const pool = Array.from({ length: workers }, (_, i) => makeWorker(i, slots, random))
   return {
+    pools() {
+      const hours = (now() - startedAt) / 3.6e6 + 1
+      const spent = (part: number) => hours * workers * slots * part * 3.6e6
+      return ['NVIDIA A100-SXM4-40GB', 'NVIDIA L40S'].map((device, i) => ({
+        ...{ site: SITES[i]!.name, device, workers: workers / 2, slots: (workers * slots) / 2 },
+        ...{ fetching: 0, loading: 0, working: (workers * slots) / 2, idle: 0 },
+        spentMs: {
+          ...{ boot: spent(0.01), fetch: spent(0.02), load: spent(0.03), inference: spent(0.37) },
+          ...{ idle: spent(0.05), lost: spent(0.02) },
+        },
+      }))
+    },
     status() {
       const seconds = (now() - startedAt) / 1000
       const done = Math.min(tasks, Math.floor(tasks * 0.3 + total * seconds))

@@ -14,6 +14,7 @@ import type { SiteControl } from '../core/site-control.ts'
 import type { Endpoint } from '../protocol/client.ts'
 import { parseJson } from '../protocol/common.ts'
 import type { ContextMode } from '../protocol/context.ts'
+import type { Pool } from '../protocol/events.ts'
 import { backUp } from './ledger/backup.ts'
 import { ApiKeys } from './services/api-keys.ts'
 import { BlobStore } from './services/blob-store.ts'
@@ -22,6 +23,7 @@ import { Dispatcher } from './services/dispatcher.ts'
 import { Explanations } from './services/explanations.ts'
 import { Jobs } from './services/jobs.ts'
 import { createMetrics } from './services/metrics/metrics.ts'
+import type { EventFeed } from './services/events/event-feed.ts'
 import { recordEvents } from './services/events/record-events.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
@@ -88,6 +90,10 @@ export interface ManagerServices {
   parts: TaskParts
   pilots: Pilots
   board: StatusBoard
+  /** What happened. */
+  events: EventFeed
+  /** Workers by site and kind of slots, and where their slots' time went. */
+  pools: () => Pool[]
   /** Hash of the user's token. */
   user: Uint8Array
   keys: ApiKeys
@@ -246,6 +252,8 @@ async function startOn(
 
   const services: ManagerServices = {
     ...{ jobs, contexts, pilots, board, parts, user, keys, stateFolder, log },
+    events: events.feed,
+    pools: () => events.activity.pools(),
     factoryId: pilots.factoryId,
     kept: {
       read: (key) => ledger.meta(key),

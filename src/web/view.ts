@@ -1,3 +1,4 @@
+import type { SlotTime } from '../protocol/events.ts'
 import type { JobInfo, SiteStatus, Status, TaskCounts } from '../protocol/client.ts'
 
 /** A job, and how fast its tasks end now. */
@@ -22,6 +23,9 @@ export interface TransferView {
 
 export type ContextView = Status['contexts'][number]
 
+/** Slots there now, and slot time in seconds. */
+export type SpentView = SlotTime & { slots: number }
+
 /** All that the page shows of the present. Things are under their names, so that what changed of them can be said in few bytes. */
 export interface View {
   version: string
@@ -41,4 +45,6 @@ export interface View {
   workers: Record<string, WorkerView>
   contexts: Record<string, ContextView>
   transfers: Record<string, TransferView>
+  /** Where the time of slots went, since the ledger was made, by what they are: `cpu`, or the name of the accelerator. */
+  spent: Record<string, SpentView>
 }

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { DashboardRole } from '../../protocol/dashboard.ts'
+import type { PastColumns } from '../policy/past.ts'
 import type { View } from '../view.ts'
 import { Board } from './board.tsx'
 import { follow } from './feed.ts'
@@ -29,6 +30,7 @@ export function App() {
     }
     void enter()
       .then(setRole)
+      .then(async () => past.begin((await ask('past')) as PastColumns))
       .then(() =>
         follow({
           onView: show,

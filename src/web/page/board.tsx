@@ -12,6 +12,7 @@ import { Jobs } from './jobs.tsx'
 import type { Past } from './past.ts'
 import { signOut } from './session.ts'
 import { Sites } from './sites.tsx'
+import { Spent, spentFigures } from './spent.tsx'
 import { Transfers } from './transfers.tsx'
 import { Verdict } from './verdict.tsx'
 import { Workers } from './workers.tsx'
@@ -49,11 +50,13 @@ export function Board({ view, past, role, link, onLeave }: Props) {
             revision={view.now}
             unit="per second"
             colourOf={jobColours}
+            nameOf={(id) => `${id} ${view.jobs[id]?.name ?? ''}`}
           />
         </div>
         <Jobs view={view} propose={propose} />
         <Sites view={view} propose={propose} />
         <Contexts view={view} propose={propose} />
+        <Spent view={view} />
         <Workers view={view} propose={propose} />
         <Transfers view={view} />
       </main>
@@ -88,7 +91,7 @@ function Header({ view, role, link, onLeave }: Omit<Props, 'past'>) {
 /** The numbers, as the API gives them. */
 function Figures({ view }: { view: View }) {
   const { tasks, duplicates, evictions, lost, requeued, workers } = view
-  const figures: [string, string, string?][] = [
+  const figures: [string, string, (string | undefined)?][] = [
     ['queued', count(tasks.queued)],
     ['running', count(tasks.leased)],
     ['done', count(tasks.done)],
@@ -97,9 +100,10 @@ function Figures({ view }: { view: View }) {
     ['workers', count(Object.keys(workers).length)],
     ['evictions', count(evictions)],
     ['lost workers', count(lost)],
-    ['tasks given back', count(requeued)],
+    ['given back', count(requeued)],
     ['done twice', count(duplicates)],
-  ] as [string, string, string?][]
+    ...spentFigures(view),
+  ]
   return (
     <dl class="figures" aria-label="Figures">
       {figures.map(([name, value, kind]) => (

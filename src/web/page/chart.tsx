@@ -5,6 +5,8 @@ import { onThemeChange, resolveColour } from './colours.ts'
 import type { Columns } from './past.ts'
 
 const HEIGHT = 180
+/** Between lines: half a pilot is none. */
+const STEPS = Array.from({ length: 9 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat()
 /** More series than this are summed up as one. */
 const MOST_SERIES = 8
 
@@ -15,10 +17,12 @@ interface Props {
   revision: number
   unit: string
   colourOf: (name: string) => string
+  /** What a series is called. */
+  nameOf?: (name: string) => string
 }
 
 /** Areas on top of each other, over time. */
-export function StackedChart({ title, columns, revision, unit, colourOf }: Props) {
+export function StackedChart({ title, columns, revision, unit, colourOf, nameOf = (name) => name }: Props) {
   const holder = useRef<HTMLDivElement>(null)
   const chart = useRef<{ plot: uPlot; key: string }>(undefined)
   const names = namesOf(columns)
@@ -69,7 +73,7 @@ export function StackedChart({ title, columns, revision, unit, colourOf }: Props
         {names.map((name) => (
           <li key={name}>
             <span class="swatch" style={{ background: colourOf(name) }} />
-            {name}{' '}
+            {name === REST ? name : nameOf(name)}{' '}
             <span class="dim">
               {count(
                 Number((name === REST ? valueOf(columns, names, name).at(-1)! : last(name)).toPrecision(3)),
@@ -132,7 +136,7 @@ function make(element: HTMLElement, names: string[], colourOf: (name: string) =>
           space: 70,
           values: (_plot, times, _axis, _space, step) => times.map((time) => clock(time, step < 60)),
         },
-        { ...axis, size: 44, space: 36, values: (_, ticks) => ticks.map(short) },
+        { ...axis, size: 44, space: 36, incrs: STEPS, values: (_, ticks) => ticks.map(short) },
       ],
       series: [{}, ...names.map((name) => series(resolveColour(element, colourOf(name))))],
       bands: names.slice(1).map((_, i) => ({ series: [i + 1, i + 2] as [number, number] })),

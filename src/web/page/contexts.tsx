@@ -16,7 +16,7 @@ export function Contexts({ view, propose }: { view: View; propose: Propose }) {
             <tr>
               <th scope="col">Context</th>
               {LEVELS.map((level) => (
-                <th key={level} scope="col" class="number" title={`workers that hold it on ${level}`}>
+                <th key={level} scope="col" class={classOf(level)} title={`workers that hold it on ${level}`}>
                   <span class="cell" data-level={level} /> {level}
                 </th>
               ))}
@@ -51,6 +51,9 @@ export function Contexts({ view, propose }: { view: View; propose: Propose }) {
   )
 }
 
+/** On a phone, those that hold nothing are left out. */
+const classOf = (level: string) => (level === 'absent' ? 'number wide' : 'number')
+
 interface RowProps {
   context: ContextView
   holders: Map<string, number>
@@ -74,7 +77,7 @@ function ContextRow({
     <tr>
       <th scope="row">{context}</th>
       {LEVELS.map((level) => (
-        <td key={level} class="number">
+        <td key={level} class={classOf(level)}>
           {count(holders.get(level) ?? 0)}
         </td>
       ))}

@@ -27,7 +27,7 @@ export function Jobs({ view, propose }: { view: View; propose: Propose }) {
                 <th scope="col" class="wide">
                   Progress
                 </th>
-                <th scope="col" class="number">
+                <th scope="col" class="number wide">
                   Done
                 </th>
                 <th scope="col" class="number">
@@ -86,7 +86,10 @@ function JobRows({ job, now, isOpened, onToggle, propose }: RowProps) {
     <>
       <tr data-job={id}>
         <th scope="row">
-          <span class="dim">{id}</span> <span class="name">{name}</span>
+          <span class="dim">{id}</span>{' '}
+          <span class="name" title={name}>
+            {name}
+          </span>
         </th>
         <td class="wide">{context}</td>
         <td>
@@ -97,7 +100,7 @@ function JobRows({ job, now, isOpened, onToggle, propose }: RowProps) {
         <td class="wide">
           <Progress done={done} failed={failed} tasks={tasks} />
         </td>
-        <td class="number">{count(done)}</td>
+        <td class="number wide">{count(done)}</td>
         <td class="number">
           {failed > 0 ? (
             <button type="button" class="plain bad" aria-expanded={isOpened} onClick={onToggle}>

@@ -1,3 +1,4 @@
+import type { PastColumns } from '../policy/past.ts'
 import type { View } from '../view.ts'
 
 /** Most points of a chart: more than it has pixels would not be seen. */
@@ -23,19 +24,31 @@ export class Columns {
     }
     this.times.push(time)
     for (const [name, column] of this.values) column.push(point.get(name) ?? 0)
-    if (this.times.length > MOST) this.#thin()
+    while (this.times.length > MOST) this.#thin()
   }
 
-  /** Keeps every second point. */
+  /** Begins with what was before. */
+  begin(times: number[], values: Record<string, number[]>): void {
+    this.times = times
+    for (const [name, column] of Object.entries(values)) this.values.set(name, column)
+    while (this.times.length > MOST) this.#thin()
+  }
+
+  /** Keeps points that are twice as far apart: the past is as coarse as it has to be, and no coarser than the present. */
   #thin(): void {
-    const even = (_: unknown, i: number) => i % 2 === 0
-    this.times = this.times.filter(even)
+    this.#step *= 2
+    let last = -Infinity
+    const kept = this.times.map((time) => {
+      if (time - last < this.#step) return false
+      last = time
+      return true
+    })
+    this.times = this.times.filter((_, i) => kept[i])
     for (const [name, column] of this.values) {
-      const kept = column.filter(even)
-      if (kept.some((value) => value !== 0)) this.values.set(name, kept)
+      const rest = column.filter((_, i) => kept[i])
+      if (rest.some((value) => value !== 0)) this.values.set(name, rest)
       else this.values.delete(name)
     }
-    this.#step *= 2
   }
 }
 
@@ -46,10 +59,16 @@ export class Past {
   /** Tasks that end per second, by job. */
   readonly rates = new Columns()
 
+  /** Begins with what the ledger knows. */
+  begin({ times, pilots, rates }: PastColumns): void {
+    const seconds = times.map((ms) => ms / 1000)
+    this.pilots.begin(seconds, pilots)
+    this.rates.begin([...seconds], rates)
+  }
+
   note({ now, sites, jobs }: View): void {
     const time = now / 1000
     this.pilots.push(time, new Map(Object.values(sites).map(({ name, running }) => [name, running])))
-    const open = Object.values(jobs).filter(({ state, rate }) => state === 'open' || rate > 0)
-    this.rates.push(time, new Map(open.map(({ id, name, rate }) => [`${id} ${name}`, rate])))
+    this.rates.push(time, new Map(Object.values(jobs).map(({ id, rate }) => [String(id), rate])))
   }
 }

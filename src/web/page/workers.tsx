@@ -50,7 +50,7 @@ export function Workers({ view, propose }: { view: View; propose: Propose }) {
                   </th>
                   <th scope="col">Node</th>
                   <th scope="col">State</th>
-                  <th scope="col" class="number">
+                  <th scope="col" class="number wide">
                     Per second
                   </th>
                   <th scope="col" class="number wide">
@@ -128,7 +128,7 @@ function WorkerRow({ worker, now, propose }: RowProps) {
           {state}
         </span>
       </td>
-      <td class="number">{rate(worker.rate)}</td>
+      <td class="number wide">{rate(worker.rate)}</td>
       <td class="number wide">{count(leased)}</td>
       <td class="number wide">{oldestMs === undefined ? '' : duration(oldestMs)}</td>
       <td>

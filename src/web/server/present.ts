@@ -1,7 +1,8 @@
 import type { Status } from '../../protocol/client.ts'
+import type { Pool, SlotTime } from '../../protocol/events.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
 import { createRates, noteCounters, rateOf } from '../policy/rates.ts'
-import type { ContextView, JobView, TransferView, View } from '../view.ts'
+import type { ContextView, JobView, SpentView, TransferView, View } from '../view.ts'
 
 /** Time over which rates are taken, milliseconds: the end of a job should not jump about. */
 const JOB_WINDOW_MS = 20_000
@@ -13,7 +14,7 @@ export class Present {
   readonly #bytes = createRates(TRANSFER_WINDOW_MS)
 
   /** @param known the contexts that have a name now */
-  view(status: Status, known: readonly ContextSpec[]): View {
+  view(status: Status, known: readonly ContextSpec[], pools: readonly Pool[]): View {
     const { version, startedAt, now, tasks, rate, duplicates, evictions, lost, requeued, earlierJobs } =
       status
     return {
@@ -27,6 +28,7 @@ export class Present {
       ),
       contexts: byName([...known.map(unused), ...status.contexts], ({ id }) => id),
       transfers: this.#transferViews(status, known),
+      spent: spentBy(pools),
     }
   }
 
@@ -73,6 +75,22 @@ const keyOf = ({ worker, bundle }: { worker: string; bundle: string }) => `${wor
 
 const byName = <T>(items: T[], nameOf: (item: T) => string): Record<string, T> =>
   Object.fromEntries(items.map((item) => [nameOf(item), item]))
+
+function spentBy(pools: readonly Pool[]): Record<string, SpentView> {
+  const seconds = (ms: number) => Math.round(ms / 1000)
+  return Object.fromEntries(
+    [...Map.groupBy(pools, ({ device }) => device)].map(([device, alike]) => {
+      const sum = (kind: keyof SlotTime) =>
+        seconds(alike.reduce((all, { spentMs }) => all + spentMs[kind], 0))
+      const slots = alike.reduce((all, pool) => all + pool.slots, 0)
+      const [boot, fetch, load] = [sum('boot'), sum('fetch'), sum('load')]
+      return [
+        device,
+        { slots, boot, fetch, load, inference: sum('inference'), idle: sum('idle'), lost: sum('lost') },
+      ]
+    }),
+  )
+}
 
 /** A context that no worker has had to do with yet. */
 const unused = ({ id, name }: ContextSpec): ContextView => ({

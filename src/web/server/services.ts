@@ -1,7 +1,9 @@
 import type { Contexts } from '../../manager/services/contexts.ts'
+import type { EventFeed } from '../../manager/services/events/event-feed.ts'
 import type { Jobs } from '../../manager/services/jobs.ts'
 import type { Pilots } from '../../manager/services/pilots.ts'
 import type { StatusBoard } from '../../manager/services/status-board.ts'
+import type { Pool } from '../../protocol/events.ts'
 
 /** What the dashboard shows and acts on. */
 export interface DashboardServices {
@@ -12,6 +14,10 @@ export interface DashboardServices {
   contexts: Pick<Contexts, 'list' | 'warm'>
   pilots: Pick<Pilots, 'drain'>
   board: Pick<StatusBoard, 'read' | 'sites'>
+  /** What happened. */
+  events: Pick<EventFeed, 'read' | 'before'>
+  /** Workers by site and kind of slots, and where their slots' time went. */
+  pools: () => Pool[]
   /** Keeps a text while the manager does not run. */
   kept: { read(key: string): string | undefined; write(key: string, text: string): void }
   /** The manager's clock, milliseconds. */

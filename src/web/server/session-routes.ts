@@ -12,6 +12,7 @@ import { isSameOrigin } from '../policy/same-origin.ts'
 import { acceptsGzip } from './assets.ts'
 import { Feed } from './feed.ts'
 import { Present } from './present.ts'
+import { readPast } from './read-past.ts'
 import type { DashboardServices } from './services.ts'
 import { SESSION_MS, type Session, type Sessions } from './sessions.ts'
 
@@ -76,7 +77,9 @@ export function sessionRoutes(
   }
 
   const present = new Present()
-  const feed = new Feed(() => present.view(services.board.read(), contexts.list()) as unknown as JsonObject)
+  const feed = new Feed(
+    () => present.view(services.board.read(), contexts.list(), services.pools()) as unknown as JsonObject,
+  )
   server.addHook('preClose', (done) => {
     feed.close()
     done()
@@ -86,6 +89,7 @@ export function sessionRoutes(
     feed.join(reply.raw, acceptsGzip(request.headers), () => sessions.isGood(session))
     reply.hijack()
   })
+  server.get('/dashboard/api/past', signedIn, () => readPast(services))
   server.get('/dashboard/api/session', signedIn, ({ dashboard }) => ({ role: dashboard!.role }))
   server.delete('/dashboard/api/session', signedIn, ({ dashboard }, reply) => {
     sessions.end(dashboard!)

@@ -44,6 +44,7 @@ const view = (parts: Partial<View> = {}): View => ({
   workers: {},
   contexts: {},
   transfers: {},
+  spent: {},
   ...parts,
 })
 
