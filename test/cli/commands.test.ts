@@ -112,10 +112,23 @@ describe('factory run', () => {
     [
       'what cannot be read twice',
       ['run', '/dev/stdin', '--context', 'echo', '--out', 'o'],
-      /\/dev\/stdin is not a file: input and output must be files/,
+      /\/dev\/stdin is not a file, and a run reads its input more than once: pipe it in as -/,
     ],
-    ['a folder as input', ['run', '.', '--context', 'echo', '--out', 'o'], /^factory: \. is not a file/],
-    ['standard output', ['run', 'claims.jsonl', '--context', 'echo', '--out', '-'], /- is not a file/],
+    [
+      'a folder as input',
+      ['run', '.', '--context', 'echo', '--out', 'o'],
+      /^factory: \. is a folder: name the files in it/,
+    ],
+    [
+      'a run without a context',
+      ['run', 'claims.jsonl'],
+      /name a context with --context, or a model folder with --model/,
+    ],
+    [
+      'settings of a model for a context',
+      ['run', 'claims.jsonl', '--context', 'echo', '--max-tokens', '3'],
+      /--max-tokens goes with --model/,
+    ],
   ]
   for (const [what, args, message] of refusals) {
     test(`refuses ${what} in one line`, async () => {
