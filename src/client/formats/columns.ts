@@ -25,13 +25,12 @@ function isObject(value: unknown): value is Fields {
 
 /** An object without objects in it: `{"tokens": {"prompt": 3}}` has the column `tokens.prompt`. Lists stay what they are. */
 export function flatten(fields: Fields, prefix = '', depth = DEPTH): Record<string, unknown> {
-  const flat: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(fields)) {
-    if (isObject(value) && depth > 0 && Object.keys(value).length > 0)
-      Object.assign(flat, flatten(value, `${prefix}${name}.`, depth - 1))
-    else flat[`${prefix}${name}`] = value
-  }
-  return flat
+  const flat = Object.entries(fields).flatMap(([name, value]) =>
+    isObject(value) && depth > 0 && Object.keys(value).length > 0
+      ? Object.entries(flatten(value, `${prefix}${name}.`, depth - 1))
+      : [[`${prefix}${name}`, value] as const],
+  )
+  return Object.fromEntries(flat)
 }
 
 /** What values a column has had so far. */
@@ -85,7 +84,10 @@ export class Columns {
 
   /** A row's values in the order of {@link names}; undefined for those that it does not have. */
   values({ own, result }: OutRow): unknown[] {
-    return this.#list().map(({ of, key }) => (of === 'own' ? own : result)[key])
+    return this.#list().map(({ of, key }) => {
+      const fields = of === 'own' ? own : result
+      return Object.hasOwn(fields, key) ? fields[key] : undefined
+    })
   }
 
   #columns: { name: string; of: 'own' | 'result'; key: string; seen: Seen }[] = []

@@ -30,7 +30,8 @@ const EXTENSIONS: Record<string, Format> = {
 /** What a file's name says of its kind: nothing, for an extension that is none of these. */
 export function kindOf(path: string): { format: Format | undefined; packing: Packing | undefined } {
   const parts = basename(path).toLowerCase().split('.').slice(1)
-  const packing = PACKINGS[parts.at(-1) ?? '']
+  const last = parts.at(-1) ?? ''
+  const packing = Object.hasOwn(PACKINGS, last) ? PACKINGS[last] : undefined
   const name = parts.at(packing ? -2 : -1) ?? ''
   return { format: Object.hasOwn(EXTENSIONS, name) ? EXTENSIONS[name] : undefined, packing }
 }

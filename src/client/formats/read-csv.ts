@@ -56,6 +56,11 @@ function checkHeader(columns: string[], name: string): string[] {
   const twice = columns.find((column, i) => columns.indexOf(column) !== i)
   if (twice !== undefined)
     throw new InputError(`${name}: line 1 names two columns "${twice}": rename one of them`)
+  const [only, ...others] = columns
+  if (others.length === 0 && /[;\t|]/.test(only!))
+    throw new InputError(
+      `${name}: line 1 has one column, "${only}": separate columns by commas in .csv files, by tabs in .tsv files`,
+    )
   return columns
 }
 

@@ -49,13 +49,13 @@ const TEXTS: Partial<Record<Format, (row: OutRow) => string>> = {
 
 /** Both in one; a result's field of the same name as one of the row is called `result_NAME`. */
 function merge(own: OutRow['own'], result: OutRow['result']): object {
-  const merged: Record<string, unknown> = { ...own }
+  const merged = new Map<string, unknown>(Object.entries(own))
   for (const [key, value] of Object.entries(result)) {
     let name = key
-    while (Object.hasOwn(merged, name)) name = `result_${name}`
-    merged[name] = value
+    while (merged.has(name)) name = `result_${name}`
+    merged.set(name, value)
   }
-  return merged
+  return Object.fromEntries(merged)
 }
 
 /** What of a result is its answer in one text. */
@@ -129,7 +129,9 @@ async function writeCsv(
   columns: Columns,
   delimiter: string,
 ): Promise<void> {
-  let lines = [columns.names()]
+  const names = columns.names()
+  // Without any row, there is nothing to say of columns.
+  let lines = names.length > 0 ? [names] : []
   const flush = async () => {
     if (lines.length > 0) await sink.write(stringify(lines, { delimiter }))
     lines = []

@@ -114,6 +114,21 @@ describe('rows that are written', () => {
     assert.equal(await readFile(text, 'utf8'), 'a\\\\b\\nc\n')
   })
 
+  test('may have columns by any name, which only some rows have', async () => {
+    const own = JSON.parse('{"__proto__":"a","constructor":"b"}') as Record<string, unknown>
+    const result = { text: JSON.parse('{"__proto__":1}') as object, toString: 'c' }
+    const rows = [
+      { own: {}, result: { text: 'x' } },
+      { own, result },
+    ]
+    const header = '__proto__,constructor,text,text.__proto__,toString'
+    assert.equal(await readFile(await write('names.csv', rows), 'utf8'), `${header}\n,,x,,\na,b,,1,c\n`)
+    const lines = (await readFile(await write('names.jsonl', rows), 'utf8')).split('\n')
+    assert.equal(lines[1], '{"__proto__":"a","constructor":"b","text":{"__proto__":1},"toString":"c"}')
+    assert.equal(await readFile(await write('none.csv', []), 'utf8'), '')
+    assert.deepEqual(kindOf('x.constructor'), { format: undefined, packing: undefined })
+  })
+
   test('leave nothing behind if they are not finished', async () => {
     const path = join(folder, 'unfinished.csv')
     await using writer = await openRowWriter(path, { format: 'csv', packing: undefined })
@@ -216,6 +231,7 @@ describe('a file that is read', () => {
     ['wide.csv', Buffer.from('\ufeffa,b\n', 'utf16le'), /wide\.csv is UTF-16: .*iconv/],
     ['latin.csv', Buffer.from('name\ncaf\xe9\n', 'latin1'), /latin\.csv is not UTF-8: .*iconv/],
     ['twice.csv', 'a,b,a\n1,2,3\n', /twice\.csv: line 1 names two columns "a"/],
+    ['semicolons.csv', 'a;b\n1;2\n', /semicolons\.csv: line 1 has one column, "a;b": separate/],
     ['open.csv', 'a\n"never closed\n', /open\.csv: line 2 has a quote that is not closed/],
     ['quote.csv', 'a\n"x"y\n', /quote\.csv: line 2 has something behind a closing quote/],
     ['long.csv', `a\n${long}\n`, /long\.csv: line 2 is longer than 8388608 bytes/],
