@@ -28,6 +28,7 @@ sites:
   #   max: 50
   #   partition: preemptible
   #   account: my-project
+  #   transport: { ssh: login.example.org } # if sbatch is not here but there
   #   gpus: 1
   #   cpus: 4
   #   memory: 16GB
