@@ -13,6 +13,7 @@ import { addInit } from './commands/init.ts'
 import { addJobs } from './commands/jobs.ts'
 import { addKey } from './commands/key.ts'
 import { addLogs } from './commands/logs.ts'
+import { addReport } from './commands/report.ts'
 import { addResults } from './commands/results.ts'
 import { addRetry } from './commands/retry.ts'
 import { addPython } from './commands/python.ts'
@@ -49,6 +50,7 @@ export function createProgram(): Command {
     addStop,
     addJobs,
     addResults,
+    addReport,
     addErrors,
     addDoctor,
     addExplain,

@@ -13,7 +13,11 @@ import {
   type ResultRow,
 } from '../client/index.ts'
 import type { TaskLog, TaskRow } from '../protocol/client.ts'
+import type { Timing } from '../report/account.ts'
 import { clientFor, stateOf } from './options.ts'
+
+/** Results that are read at once if their values are of no interest. */
+const TIMINGS_AT_ONCE = 10_000
 
 /** What the factory has on record of its jobs; from the factory, or else, while none runs, from the ledger itself. */
 export interface Records extends AsyncDisposable {
@@ -21,6 +25,8 @@ export interface Records extends AsyncDisposable {
   results(job: number): AsyncIterable<ResultRow> | Iterable<ResultRow>
   /** A job's tasks in the order in which they were added, with inputs and results; numbers keep their texts. */
   rows(job: number): AsyncIterable<TaskRow> | Iterable<TaskRow>
+  /** What results took where, without their values. */
+  timings(job: number): AsyncIterable<Timing> | Iterable<Timing>
   errors(job: number): Promise<JobErrors>
   log(job: number, key: string): Promise<TaskLog>
   /** A page of what happened. */
@@ -36,6 +42,8 @@ export async function openRecords(command: Command): Promise<Records> {
       jobs: () => Promise.resolve(jobs),
       results: (job) => presentResults(client.job(job).pages({ exact: true, waitMs: 0 })),
       rows: (job) => client.job(job).rows(),
+      timings: (job) =>
+        presentResults(client.job(job).pages({ waitMs: 0, limit: TIMINGS_AT_ONCE, values: false })),
       errors: (job) => client.job(job).errors(),
       log: (job, key) => client.job(job).log(key),
       events: (options) => client.events(options),
@@ -51,7 +59,8 @@ export async function openRecords(command: Command): Promise<Records> {
     if (!(error instanceof NotRunningError) || !isThere) throw error
     // Loaded here, so that the other commands need not wait for it.
     const { readLedger } = await import('../manager/ledger/read-ledger.ts')
-    return readLedger(file, pino({ level: 'silent' }))
+    const ledger = readLedger(file, pino({ level: 'silent' }))
+    return { ...ledger, timings: (job) => ledger.results(job) }
   }
 }
 
