@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { count, plural } from '../../common/plain/quantity-text.ts'
 import type { WorkerView } from '../view.ts'
-import { resolveColour } from './colours.ts'
+import { onThemeChange, resolveColour } from './colours.ts'
 import { type SlotLook, slotLooks } from './levels.ts'
 
 /** A slot, the gap between workers, and a row, in CSS pixels. */
@@ -18,6 +18,10 @@ const LOOKS: { look: SlotLook; means: string }[] = [
   { look: 'failed', means: 'failed to load' },
   { look: 'silent', means: 'silent' },
 ]
+
+/** Those of the theme of now. Asking for them has the browser lay out the page, which would take longer than all the rest. */
+let colours: Map<SlotLook, string> | undefined
+onThemeChange(() => (colours = undefined))
 
 interface Place {
   worker: WorkerView
@@ -103,8 +107,9 @@ function paint(canvas: HTMLCanvasElement, width: number, height: number, places:
     canvas.style.height = `${height}px`
   }
   const pen = canvas.getContext('2d')!
-  const holder = canvas.parentElement!
-  const colourOf = new Map(LOOKS.map(({ look }) => [look, resolveColour(holder, `var(--level-${look})`)]))
+  const colourOf = (colours ??= new Map(
+    LOOKS.map(({ look }) => [look, resolveColour(canvas.parentElement!, `var(--level-${look})`)]),
+  ))
   pen.setTransform(scale, 0, 0, scale, 0, 0)
   pen.clearRect(0, 0, width, height)
   for (const { worker, x, y } of places) {

@@ -14,7 +14,7 @@ export function Workers({ view, propose }: { view: View; propose: Propose }) {
   const all = Object.values(view.workers)
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean)
   const found = all
-    .filter((worker) => words.every((word) => textOf(worker).includes(word)))
+    .filter((worker) => words.length === 0 || matches(textOf(worker), words))
     .toSorted(worstFirst)
   const pages = Math.max(1, Math.ceil(found.length / PAGE))
   const at = Math.min(page, pages - 1)
@@ -156,6 +156,8 @@ function WorkerRow({ worker, now, propose }: RowProps) {
     </tr>
   )
 }
+
+const matches = (text: string, words: string[]) => words.every((word) => text.includes(word))
 
 const textOf = ({ id, pilot, site, node, state, contexts }: WorkerView) =>
   `${id} ${pilot} ${site} ${node} ${state} ${contexts.map(({ context, error }) => `${context} ${error ? 'failed' : ''}`).join(' ')}`.toLowerCase()
