@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Endpoint } from './models.ts'
+import { plainLength, readToolCalls, type Tool } from './tool-calls.ts'
 import type { Growth } from './growth.ts'
 import {
   chatLogprobs,
@@ -20,7 +21,12 @@ export interface ChunkWriter {
 }
 
 /** @param includeUsage whether what the answer cost is asked for */
-export function createChunkWriter(endpoint: Endpoint, named: Named, includeUsage: boolean): ChunkWriter {
+export function createChunkWriter(
+  endpoint: Endpoint,
+  named: Named,
+  includeUsage: boolean,
+  tools: readonly Tool[],
+): ChunkWriter {
   const isChat = endpoint === '/v1/chat/completions'
   const head = {
     id: `${isChat ? 'chatcmpl' : 'cmpl'}-${randomUUID()}`,
@@ -29,6 +35,8 @@ export function createChunkWriter(endpoint: Endpoint, named: Named, includeUsage
     ...(includeUsage && { usage: null }),
   }
   const begun = new Set<number>()
+  /** The texts so far, and how much of each was shown, where what comes may be a call of a tool. */
+  const texts = new Map<number, { text: string; shown: number }>()
   const chunk = (choice: object) => ({ ...head, choices: [choice] })
   /** The first chunk of a chat says who speaks. */
   const begin = (index: number): object[] => {
@@ -37,8 +45,29 @@ export function createChunkWriter(endpoint: Endpoint, named: Named, includeUsage
     const delta = { role: 'assistant', content: '', refusal: null }
     return [chunk({ index, delta, logprobs: null, finish_reason: null })]
   }
+  /** What of a text that goes on is no call of a tool. */
+  const plainText = (index: number, text: string): string => {
+    if (tools.length === 0) return text
+    const known = texts.get(index) ?? { text: '', shown: 0 }
+    known.text += text
+    texts.set(index, known)
+    const plain = known.text.slice(known.shown, plainLength(known.text))
+    known.shown += plain.length
+    return plain
+  }
+  /** The rest of a finished text, and its calls. */
+  const callsOf = (index: number): object[] => {
+    const { text, shown } = texts.get(index) ?? { text: '', shown: 0 }
+    const { content, calls } = readToolCalls(text, tools)
+    const deltas = [
+      ...(content.length > shown ? [{ content: content.slice(shown) }] : []),
+      ...(calls.length > 0 ? [{ tool_calls: calls.map((call, at) => ({ index: at, ...call })) }] : []),
+    ]
+    return deltas.map((delta) => chunk({ index, delta, logprobs: null, finish_reason: null }))
+  }
   return {
-    grow({ answer: index, text, logprobs, at }) {
+    grow({ answer: index, text: grown, logprobs, at }) {
+      const text = plainText(index, grown)
       const first = begin(index)
       if (text === '' && !logprobs) return first
       const choice = isChat
@@ -47,10 +76,15 @@ export function createChunkWriter(endpoint: Endpoint, named: Named, includeUsage
       return [...first, chunk({ ...choice, finish_reason: null })]
     },
     finish(generated) {
-      const ends = generated.answers.flatMap(({ finish }, index) => [
-        ...begin(index),
-        chunk({ index, ...(isChat ? { delta: {} } : { text: '' }), logprobs: null, finish_reason: finish }),
-      ])
+      const ends = generated.answers.flatMap(({ finish, text }, index) => {
+        const called = readToolCalls(text, tools).calls.length > 0
+        const end = { ...(isChat ? { delta: {} } : { text: '' }), logprobs: null }
+        return [
+          ...begin(index),
+          ...callsOf(index),
+          chunk({ index, ...end, finish_reason: called ? 'tool_calls' : finish }),
+        ]
+      })
       return includeUsage ? [...ends, { ...head, choices: [], usage: usageOf(generated) }] : ends
     },
   }

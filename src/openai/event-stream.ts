@@ -6,6 +6,7 @@ import { createChunkWriter, toChunks } from './chunks.ts'
 import { describeFailure } from './failures.ts'
 import { AnswerGrowth, EventGrowth } from './growth.ts'
 import type { Endpoint, Route } from './models.ts'
+import type { Tool } from './tool-calls.ts'
 import { type Named, readGenerated } from './translation.ts'
 
 /** What comes of a call that is followed: parts of its value, and then the value. */
@@ -16,6 +17,8 @@ export interface EventsOptions {
   endpoint: Endpoint
   named: Named
   includeUsage: boolean
+  /** Tools that the request offered. */
+  tools: readonly Tool[]
 }
 
 /** The events of an answer, as JSON, as they come. @throws {ApiFailure} */
@@ -25,10 +28,10 @@ export function eventsOf(followed: Followed, options: EventsOptions): AsyncGener
 
 async function* engineEvents(
   followed: Followed,
-  { endpoint, named, includeUsage }: EventsOptions,
+  { endpoint, named, includeUsage, tools }: EventsOptions,
 ): AsyncGenerator<string> {
   const growth = new AnswerGrowth()
-  const writer = createChunkWriter(endpoint, named, includeUsage)
+  const writer = createChunkWriter(endpoint, named, includeUsage, tools)
   for await (const each of followed) {
     const generated = each instanceof JsonText ? readGenerated(JSON.parse(each.text)) : undefined
     const grown = each instanceof JsonText ? growth.finish(generated!) : growth.take(each)

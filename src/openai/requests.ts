@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { explain, Json } from '../protocol/common.ts'
 import { ApiFailure } from './failures.ts'
+import { Tool, ToolChoice } from './tool-calls.ts'
 
 /** Texts of a message may come in parts; pictures and sound have no engine here. */
 const Part = z.strictObject({ type: z.literal('text'), text: z.string() })
@@ -9,6 +10,9 @@ const Content = z.union([z.string(), z.array(Part)], 'expected a text, or a list
 const Message = z.looseObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
   content: Content.nullish(),
+  tool_calls: z
+    .array(z.looseObject({ function: z.looseObject({ name: z.string(), arguments: z.string() }) }))
+    .optional(),
 })
 
 /** `null` means the same as leaving a field out. */
@@ -69,7 +73,8 @@ export const ChatRequest = z.strictObject({
   max_completion_tokens: optional(z.int().min(1).max(100_000)),
   logprobs: optional(z.boolean()),
   top_logprobs: optional(z.int().min(0).max(20)),
-  tools: optional(z.array(Json)),
+  tools: optional(z.array(Tool).max(128)),
+  tool_choice: optional(ToolChoice),
   response_format: optional(ResponseFormat),
   chat_template_kwargs: optional(z.record(z.string(), Json)),
 })

@@ -1,12 +1,15 @@
 import type { JsonText } from '../protocol/json-text.ts'
 import { ApiFailure } from './failures.ts'
 import type { Endpoint, Route } from './models.ts'
+import type { Tool } from './tool-calls.ts'
 import { chatResponse, completionResponse, embeddingResponse, readGenerated } from './translation.ts'
 
 export interface ResponseOptions {
   speaks: Route['speaks']
   endpoint: Endpoint
   named: { model: string; created: number }
+  /** Tools that the request offered. */
+  tools?: readonly Tool[]
   /** Embeddings as base64 of 32-bit floats. */
   base64?: boolean
 }
@@ -19,7 +22,7 @@ export interface ResponseOptions {
  */
 export function responseOf(
   values: readonly JsonText[],
-  { speaks, endpoint, named, base64 = false }: ResponseOptions,
+  { speaks, endpoint, named, base64 = false, tools = [] }: ResponseOptions,
 ): string {
   const [first] = values
   if (first === undefined) throw new ApiFailure(500, 'the call gave no value')
@@ -39,7 +42,7 @@ export function responseOf(
   const generated = readGenerated(JSON.parse(first.text))
   return JSON.stringify(
     endpoint === '/v1/chat/completions'
-      ? chatResponse(generated, named)
+      ? chatResponse(generated, named, tools)
       : completionResponse(generated, named),
   )
 }

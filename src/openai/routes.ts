@@ -14,7 +14,8 @@ import { eventsOf, sendEvents } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './failures.ts'
 import { FileStore, secondsNow } from './files.ts'
 import { ENDPOINTS, type Endpoint, isModel, type Route, routeTo } from './models.ts'
-import { read, readAddress } from './requests.ts'
+import { offeredTools } from './tool-calls.ts'
+import { ChatRequest, read, readAddress } from './requests.ts'
 import { responseOf } from './responses.ts'
 import { SingleCalls } from './single-calls.ts'
 import { taskInput } from './task-input.ts'
@@ -114,15 +115,19 @@ async function answer(
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
   const named = { model: context.name, created: secondsNow() }
+  const tools =
+    route.speaks === 'engine' && endpoint === '/v1/chat/completions'
+      ? offeredTools(read(ChatRequest, body)).offered
+      : []
   if (body.stream && endpoint !== '/v1/embeddings') {
     const input = taskInput(route.speaks, endpoint, body, route.streams)
     const followed = calls.follow(context, route.function, input, gone.signal)
     const includeUsage = body.stream_options?.include_usage ?? false
-    return sendEvents(reply, eventsOf(followed, { route, endpoint, named, includeUsage }))
+    return sendEvents(reply, eventsOf(followed, { route, endpoint, named, includeUsage, tools }))
   }
   const values = await valuesOf(calls, context, route, endpoint, body, gone.signal)
   const base64 = body['encoding_format'] === 'base64'
-  const text = responseOf(values, { speaks: route.speaks, endpoint, named, base64 })
+  const text = responseOf(values, { speaks: route.speaks, endpoint, named, base64, tools })
   return reply.type('application/json').send(text)
 }
 

@@ -1,7 +1,8 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import type { JsonValue } from '../protocol/common.ts'
+import { type JsonValue, parseJson } from '../protocol/common.ts'
 import { ApiFailure } from './failures.ts'
+import { callSchema, offeredTools, readToolCalls, type Tool } from './tool-calls.ts'
 import { ChatRequest, CompletionRequest, EmbeddingRequest, read, type ResponseFormat } from './requests.ts'
 
 /*
@@ -12,17 +13,31 @@ import { ChatRequest, CompletionRequest, EmbeddingRequest, read, type ResponseFo
 /** The task's input that stands for a chat request. @param stream has the text come as it grows @throws {ApiFailure} 400 */
 export function chatInput(body: unknown, stream = false): JsonValue {
   const request = read(ChatRequest, body)
-  const { messages, tools, logprobs, top_logprobs, max_completion_tokens, chat_template_kwargs } = request
+  const { offered, required } = offeredTools(request)
+  if (required.length > 0 && request.response_format)
+    throw new ApiFailure(400, 'an answer that must call a tool has no "response_format"', {
+      param: 'response_format',
+    })
+  const { messages, logprobs, top_logprobs, max_completion_tokens, chat_template_kwargs } = request
   return {
-    messages: messages.map((message) => ({ ...message, content: textOf(message.content) })),
-    ...(tools && { tools }),
+    messages: messages.map(toMessage),
+    ...(offered.length > 0 && { tools: offered as JsonValue }),
     generation: settings(request, stream, {
       maxNewTokens: max_completion_tokens ?? request.max_tokens,
       logprobs: logprobs ? (top_logprobs ?? 0) : undefined,
       templateVariables: chat_template_kwargs,
-      schema: schemaOf(request.response_format),
+      schema: required.length > 0 ? callSchema(required) : schemaOf(request.response_format),
     }),
   }
+}
+
+/** A message as templates take it: one text, and the arguments of calls as values. */
+function toMessage({ content, tool_calls, ...message }: ChatRequest['messages'][number]): JsonValue {
+  const calls = tool_calls?.map(({ function: called, ...call }) => ({
+    ...call,
+    function: { ...called, arguments: parseJson(called.arguments) ?? called.arguments },
+  }))
+  return { ...message, content: textOf(content), ...(calls && { tool_calls: calls }) } as unknown as JsonValue
 }
 
 function schemaOf(format: ResponseFormat | undefined): JsonValue | undefined {
@@ -116,18 +131,27 @@ export const usageOf = ({ tokens: { prompt, generated } }: Generated) => ({
 })
 
 /** An answer to `POST /v1/chat/completions`. */
-export function chatResponse(generated: Generated, { model, created }: Named) {
+export function chatResponse(generated: Generated, { model, created }: Named, tools: readonly Tool[] = []) {
   return {
     id: `chatcmpl-${randomUUID()}`,
     object: 'chat.completion' as const,
     created,
     model,
-    choices: generated.answers.map(({ text, finish, logprobs }, index) => ({
-      index,
-      message: { role: 'assistant' as const, content: text, refusal: null },
-      logprobs: chatLogprobs(logprobs),
-      finish_reason: finish,
-    })),
+    choices: generated.answers.map(({ text, finish, logprobs }, index) => {
+      const { content, calls } = readToolCalls(text, tools)
+      const called = calls.length > 0
+      return {
+        index,
+        message: {
+          role: 'assistant' as const,
+          content: called && content === '' ? null : content,
+          refusal: null,
+          ...(called && { tool_calls: calls }),
+        },
+        logprobs: chatLogprobs(logprobs),
+        finish_reason: called ? ('tool_calls' as const) : finish,
+      }
+    }),
     usage: usageOf(generated),
   }
 }

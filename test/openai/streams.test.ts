@@ -163,6 +163,38 @@ describe('streams of the OpenAI API, read by the official client', () => {
     })
   })
 
+  test('a tool that must be called is, with arguments of its schema, in one piece and at the end of a stream', async () => {
+    const parameters = {
+      type: 'object',
+      properties: { city: { enum: ['Rome', 'Oslo'] } },
+      required: ['city'],
+      additionalProperties: false,
+    }
+    const ask = {
+      model: 'bytes',
+      messages: [{ role: 'user' as const, content: 'How is the weather?' }],
+      tools: [{ type: 'function' as const, function: { name: 'weather', parameters } }],
+      tool_choice: 'required' as const,
+      max_completion_tokens: 300,
+      seed: 4,
+    }
+    const { message, finish_reason } = (await openai.chat.completions.create(ask)).choices[0]!
+    const [call] = message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[]
+    assert.deepEqual([message.content, finish_reason, call!.function.name], [null, 'tool_calls', 'weather'])
+    assert.match(call!.function.arguments, /^{"city":"(Rome|Oslo)"}$/)
+    const streamed = await openai.chat.completions.stream(ask).finalChatCompletion()
+    const [other] = streamed.choices[0]!.message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[]
+    assert.deepEqual(other!.function.arguments, call!.function.arguments)
+    const answer = { role: 'tool' as const, tool_call_id: call!.id, content: 'rain' }
+    const { choices } = await openai.chat.completions.create({
+      ...ask,
+      messages: [...ask.messages, message, answer],
+      tool_choice: 'none',
+      max_completion_tokens: 8,
+    })
+    assert.equal(choices[0]!.message.tool_calls, undefined)
+  })
+
   const askServer = (content: string, signal?: AbortSignal) =>
     openai.chat.completions.create(
       {
