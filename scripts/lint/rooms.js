@@ -13,6 +13,7 @@ const ARROWS = {
   blobs: ['protocol'],
   bundle: ['protocol', 'common'],
   runtime: ['bundle', 'protocol', 'common'],
+  relay: ['bundle', 'protocol', 'common'],
   library: ['blobs', 'protocol', 'common'],
   pilot: ['bundle', 'blobs', 'protocol', 'common'],
   client: ['blobs', 'runtime', 'protocol', 'common'],
@@ -23,6 +24,7 @@ const ARROWS = {
   report: ['protocol', 'common'],
   doctor: ['manager', 'factory', 'client', 'runtime', 'core', 'bundle', 'protocol', 'common'],
   cli: [
+    'relay',
     'manager',
     'factory',
     'openai',

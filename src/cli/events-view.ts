@@ -55,6 +55,12 @@ export function sayEvent(event: FactoryEvent): string {
       return `job ${event.job} "${event.name}"`
     case 'attempts-lost':
       return `${plural(event.tasks, 'task')} of job ${event.job} with ${event.worker} on ${event.node}`
+    case 'shell-opened': {
+      const from = event.address === undefined ? '' : ` from ${event.address}`
+      return `${event.pilot} at ${event.site}, ${event.program ?? 'a login shell'}, by ${event.user}${from}`
+    }
+    case 'shell-closed':
+      return `${event.pilot} at ${event.site} after ${duration(event.ms)}: ${event.how}`
     case 'site-paused':
       return `${event.site}: ${firstLine(event.reason)}`
     case 'site-backoff':

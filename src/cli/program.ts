@@ -7,6 +7,7 @@ import { addContext } from './commands/context.ts'
 import { addDashboard } from './commands/dashboard.ts'
 import { addErrors } from './commands/errors.ts'
 import { addEvents } from './commands/events.ts'
+import { addRelay } from './commands/relay.ts'
 import { addExec } from './commands/exec.ts'
 import { addForget } from './commands/forget.ts'
 import { addInit } from './commands/init.ts'
@@ -68,6 +69,7 @@ export function createProgram(): Command {
     addKey,
     addBackup,
     addSubmit,
+    addRelay,
     addPython,
     addConfig,
     addCompletion,

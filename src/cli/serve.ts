@@ -83,6 +83,7 @@ export async function serve(
           openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
         dashboardRoutes,
       ],
+      relayOf: (site) => config.sites.find(({ name }) => name === site)?.relay,
       mayOpenShells: (site) => config.sites.some(({ name, shell }) => name === site && shell),
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),

@@ -75,6 +75,8 @@ export interface ManagerOptions {
   blobBytes?: number
   /** Further routes for users, each group with checks and errors of its own. */
   routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
+  /** `HOST:PORT` of the relay through which the pilots of a site reach it, if they do not by themselves. */
+  relayOf?: (site: string) => string | undefined
   /** Whether the owner may open shells in the pilots of a site. Default: in none. */
   mayOpenShells?: (site: string) => boolean
   /** Called when a user asks the factory to stop. */
@@ -167,7 +169,14 @@ async function startOn(
   const parts = new TaskParts(ledger, dispatcher)
   const keys = new ApiKeys(ledger, () => dispatcher.now)
   const tickets = ticketKeys(ledger)
-  const peers = new Peers({ pilots, contexts, dispatcher, log, tickets })
+  const peers = new Peers({
+    pilots,
+    contexts,
+    dispatcher,
+    log,
+    tickets,
+    relayOf: options.relayOf ?? (() => undefined),
+  })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
   const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })
   const events = recordEvents({
@@ -242,7 +251,13 @@ async function startOn(
     done()
   })
 
-  const shells = new Shells({ pilots, dispatcher, mayOpen: options.mayOpenShells ?? (() => false), log })
+  const shells = new Shells({
+    pilots,
+    dispatcher,
+    note: events.feed.note,
+    mayOpen: options.mayOpenShells ?? (() => false),
+    log,
+  })
   shellRoutes(server, { shells, pilots, user })
 
   await server.register(servePieces, {

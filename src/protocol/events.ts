@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ShellId } from './channels/shell-frames.ts'
 import { HostName, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './common.ts'
 import { JobState } from './client.ts'
 import { Level } from './context.ts'
@@ -26,6 +27,7 @@ const worker = {
 }
 const context = { context: Name, contextId: Sha256 }
 const job = { job: Serial }
+const shell = { shell: ShellId, pilot: PilotId, site: Name }
 /** Tasks that went back to the queue, and slot time whose work came to nothing, milliseconds: what its slots did since its last results. */
 const loss = { requeued: Count, lostMs: Milliseconds }
 
@@ -174,6 +176,18 @@ const variants = [
   z.object({ ...base, type: z.literal('attempts-lost'), ...job, ...worker, tasks: Count }),
 
   /** It submits nothing until something changes. */
+  z.object({
+    ...base,
+    type: z.literal('shell-opened'),
+    ...shell,
+    /** Who, as their own machine says, and from which address. */
+    user: z.string().max(200),
+    address: z.string().max(100).optional(),
+    /** The program, without its arguments, which may be secret; absent for a login shell. */
+    program: z.string().max(200).optional(),
+    terminal: z.boolean(),
+  }),
+  z.object({ ...base, type: z.literal('shell-closed'), ...shell, how: z.string().max(200), ms: Count }),
   z.object({ ...base, type: z.literal('site-paused'), site: Name, reason: text }),
   /** It submits nothing until `retryAt`. */
   z.object({ ...base, type: z.literal('site-backoff'), site: Name, reason: text, retryAt: Timestamp }),

@@ -65,6 +65,11 @@ const site = {
   cacheFolder: Line.optional(),
   /** Folder all nodes see, where workers also look for bundles; `$NAME` is expanded on the node. */
   sharedFolder: Line.optional(),
+  /** `HOST:PORT` of a relay (`factory relay`) through which its pilots reach the manager, and have the files of contexts. */
+  relay: z
+    .string()
+    .regex(/^(\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}$/, 'expected HOST:PORT of a relay')
+    .optional(),
   /** Whether users may open terminals in its pilots and run commands there (`factory attach`, `factory exec`). */
   shell: z.boolean().default(false),
   /** Your own submit template, in place of the one that comes with Gleaner. */

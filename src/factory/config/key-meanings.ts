@@ -77,6 +77,9 @@ export const siteKeys: Record<Keys, KeyMeaning> = {
     meaning:
       'a store that all nodes see, where workers also look for bundles; `factory bundle create --state DIR PATH…` makes one, `DIR/store`',
   },
+  relay: {
+    meaning: '`HOST:PORT` of a relay through which its pilots reach the manager: [relay.md](relay.md)',
+  },
   shell: {
     meaning:
       'whether `factory attach` and `factory exec` may open shells in its pilots: [shells.md](shells.md)',

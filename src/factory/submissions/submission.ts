@@ -112,7 +112,10 @@ function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime
   // What was brought to the nodes is there in one form only.
   const zstd = deliveredRuntime === undefined ? runtime.zstd : undefined
   const settings: [name: string, word: string | undefined][] = [
-    ['GLEANER_MANAGER', shellQuote(managerUrl)],
+    [
+      'GLEANER_MANAGER',
+      shellQuote(site.relay === undefined ? managerUrl : `${new URL(managerUrl).protocol}//${site.relay}`),
+    ],
     ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
     ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],

@@ -21,6 +21,9 @@ import type { Pilots } from './pilots.ts'
 /** Time a ticket is good for, milliseconds; a fetch asks for new ones while it runs. */
 const TICKET_MS = 300_000
 
+/** What workers call the relay of their site. */
+const RELAY = 'relay'
+
 /** The manager's key for tickets, made at the first start. */
 export function ticketKeys(ledger: Ledger): {
   privateKey: KeyObject
@@ -50,6 +53,9 @@ export class Peers {
   readonly #privateKey: KeyObject
   readonly #known = createPeerTable()
   readonly #transfers = new Map<string, Transfer>()
+  readonly #relayOf: (site: string) => string | undefined
+  /** By `worker bundle`: fetches that the relay of their site has failed. */
+  readonly #failedByRelay = new Set<string>()
   /** Bytes that workers fetched since the manager started, by what kind of source they came from. */
   readonly bytes = { manager: 0, peer: 0, shared: 0, unreported: 0 }
 
@@ -59,7 +65,10 @@ export class Peers {
     dispatcher: Dispatcher
     log: Logger
     tickets: { privateKey: KeyObject }
+    /** `HOST:PORT` of a site's relay, if it has one. */
+    relayOf: (site: string) => string | undefined
   }) {
+    this.#relayOf = parts.relayOf
     this.#pilots = parts.pilots
     this.#contexts = parts.contexts
     this.#dispatcher = parts.dispatcher
@@ -70,6 +79,7 @@ export class Peers {
 
   #forget(worker: string): void {
     noteGone(this.#known, worker)
+    for (const key of this.#failedByRelay) if (key.startsWith(`${worker} `)) this.#failedByRelay.delete(key)
     for (const [key, transfer] of this.#transfers) if (transfer.worker === worker) this.#transfers.delete(key)
   }
 
@@ -121,21 +131,38 @@ export class Peers {
       if (fault.reason === 'corrupt' && this.#pilots.session(fault.source))
         noteAccusation(this.#known, fault.source, worker)
     }
+    if (request.faults.some(({ source }) => source === RELAY)) this.#failedByRelay.add(`${worker} ${bundle}`)
     const left = new Set(request.faults.map(({ source }) => source))
     const ticket = signTicket(this.#privateKey, { bundle, notAfter: this.#dispatcher.now + TICKET_MS })
     const manager: Source = { name: 'manager', url: this.managerUrl, ticket, kind: 'manager' }
     // No event would tell when it is gone.
     if (!this.#dispatcher.view.hasWorker(worker)) return [manager]
+    // A relay stands for the manager: what each took from the manager itself would cross the link to it again.
+    const relay = this.#relayOf(this.#siteOf(worker) ?? '')
+    const seeder: Source =
+      relay === undefined || this.#failedByRelay.has(`${worker} ${bundle}`)
+        ? manager
+        : { name: RELAY, url: `http://${relay}`, ticket, kind: 'peer' }
     const key = `${worker} ${bundle}`
     const transfer = { worker, bundle, heldBytes, totalBytes, from }
     this.#count(this.#transfers.get(key), transfer)
     this.#transfers.set(key, transfer)
     const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {
       const url = this.#pilots.session(name)?.info.pieces
-      return url === undefined ? [] : [{ name, url, ticket, kind: 'peer' }]
+      return url === undefined || !this.#areInReach(worker, name) ? [] : [{ name, url, ticket, kind: 'peer' }]
     })
     this.#holds(worker, bundle)
-    return [manager, ...peers]
+    return [seeder, ...peers]
+  }
+
+  #siteOf(worker: string): string | undefined {
+    return this.#pilots.session(worker)?.site
+  }
+
+  /** Workers behind a relay, which reach no other site. */
+  #areInReach(worker: string, other: string): boolean {
+    const [site, otherSite] = [this.#siteOf(worker) ?? '', this.#siteOf(other) ?? '']
+    return site === otherSite || (this.#relayOf(site) === undefined && this.#relayOf(otherSite) === undefined)
   }
 
   /** Fetches that are under way. */

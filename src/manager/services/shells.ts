@@ -10,6 +10,7 @@ import {
   type ShellMessage,
   ShellRequest,
 } from '../../protocol/channels/shell-frames.ts'
+import type { NewEvent } from '../../protocol/events.ts'
 import { busy, notFound, RequestError } from '../http/api-errors.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Pilots, Session } from './pilots.ts'
@@ -35,6 +36,7 @@ type Shell = {
   early: Buffer[]
   timer: NodeJS.Timeout
   openedAt?: number
+  address: string | undefined
   log: Logger
 }
 
@@ -47,11 +49,14 @@ export class Shells {
   readonly #dispatcher: Dispatcher
   readonly #mayOpen: (site: string) => boolean
   readonly #log: Logger
+  readonly #note: (event: NewEvent) => void
   readonly #shells = new Map<string, Shell>()
 
   constructor(parts: {
     pilots: Pilots
     dispatcher: Dispatcher
+    /** Writes down what happened. */
+    note: (event: NewEvent) => void
     /** Whether shells are allowed at a site. */
     mayOpen: (site: string) => boolean
     log: Logger
@@ -60,6 +65,7 @@ export class Shells {
     this.#dispatcher = parts.dispatcher
     this.#mayOpen = parts.mayOpen
     this.#log = parts.log
+    this.#note = parts.note
     parts.dispatcher.shells = {
       haveNews: (worker) => this.#wantedOf(worker).some(({ told }) => !told),
       tell: (worker) =>
@@ -123,6 +129,7 @@ export class Shells {
       id,
       session,
       user,
+      address,
       told: false,
       early: [],
       timer: setTimeout(late, REQUEST_MS),
@@ -172,6 +179,17 @@ export class Shells {
     shell.openedAt = performance.now()
     // Arguments may hold secrets.
     shell.log.info({ user, program: command?.[0], terminal: terminal !== undefined }, 'shell opened')
+    const { pilot, site } = shell.session
+    this.#note({
+      type: 'shell-opened',
+      shell: shell.id,
+      pilot,
+      site,
+      user,
+      terminal: terminal !== undefined,
+      ...(shell.address !== undefined && { address: shell.address.slice(0, 100) }),
+      ...(command && { program: command[0]!.slice(0, 200) }),
+    })
     clearTimeout(shell.timer)
     const late = () =>
       this.#fail(shell, 'the pilot did not answer: it may be suspended, or cannot reach the manager now')
@@ -198,11 +216,15 @@ export class Shells {
     this.#close(shell, { reason })
   }
 
-  #close(shell: Shell, how: object): void {
+  #close(shell: Shell, how: Record<string, string | number>): void {
     if (!this.#shells.delete(shell.id)) return
     clearTimeout(shell.timer)
     shell.pilot?.end()
-    if (shell.openedAt !== undefined)
-      shell.log.info({ ...how, ms: Math.round(performance.now() - shell.openedAt) }, 'shell closed')
+    if (shell.openedAt === undefined) return
+    const ms = Math.round(performance.now() - shell.openedAt)
+    shell.log.info({ ...how, ms }, 'shell closed')
+    const { pilot, site } = shell.session
+    const text = Object.entries(how).map(([name, value]) => `${name} ${value}`)
+    this.#note({ type: 'shell-closed', shell: shell.id, pilot, site, how: text.join(', ').slice(0, 200), ms })
   }
 }

@@ -1,0 +1,114 @@
+import type { Socket } from 'node:net'
+import Fastify, { LogController } from 'fastify'
+import type { Logger } from 'pino'
+import { Agent, type buildConnector, request } from 'undici'
+import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
+import type { Store } from '../bundle/store/store.ts'
+import { servePieces } from '../bundle/upload/piece-routes.ts'
+import { trustOnlyCertificate } from '../common/tls-pinning.ts'
+
+/** A ticket that the manager has found good is not shown to it again for this long, milliseconds. */
+const GOOD_MS = 60_000
+/** Longest wait for the manager's answer, milliseconds. */
+const ANSWER_MS = 10_000
+const TICKETS_MOST = 10_000
+/** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
+const HEAD_MS = 5_000
+const REQUEST_MS = 30_000
+
+export interface PieceCache extends AsyncDisposable {
+  /** Takes a connection that asks for pieces. */
+  take(socket: Socket): void
+}
+
+export interface PieceCacheOptions {
+  store: Store
+  /** Where the manager is reached. */
+  origin: string
+  /** The manager's certificate, PEM: no other is trusted. */
+  certificate?: string | undefined
+  log: Logger
+}
+
+/**
+ * Serves pieces of bundles to the pilots of a site, and fetches what it does not hold from the manager, once, passing each piece on as
+ * soon as it was checked against its hash. It has no rights of its own: it fetches with the ticket of the pilot that asks, which the
+ * manager has found good.
+ */
+export async function openPieceCache(options: PieceCacheOptions): Promise<PieceCache> {
+  const { store, origin, certificate, log } = options
+  const connect: buildConnector.BuildOptions = {
+    timeout: ANSWER_MS,
+    ...(certificate !== undefined && trustOnlyCertificate(certificate)),
+  }
+  const agent = new Agent({ connect, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS })
+  const closing = new AbortController()
+  /** Until when each ticket needs no asking. */
+  const good = new Map<string, number>()
+  /** The newest good ticket of each bundle: a fetch may outlast one. */
+  const tickets = new Map<string, string>()
+  const fetches = new Map<string, Promise<unknown>>()
+
+  const isGood = async (ticket: string, bundle: string): Promise<boolean> => {
+    const key = `${bundle} ${ticket}`
+    if ((good.get(key) ?? 0) > performance.now()) return true
+    const path = `/v1/pieces/${bundle}/manifest`
+    const headers = { authorization: `Bearer ${ticket}` }
+    const { statusCode, body } = await request(new URL(path, origin), {
+      dispatcher: agent,
+      method: 'HEAD',
+      headers,
+    })
+    await body.dump()
+    if (statusCode !== 200) return false
+    if (good.size >= TICKETS_MOST) good.clear()
+    good.set(key, performance.now() + GOOD_MS)
+    return true
+  }
+  const fetch = async (bundle: string): Promise<void> => {
+    try {
+      const { totalBytes, ms } = await fetchBundle({
+        bundle,
+        store,
+        log,
+        signal: closing.signal,
+        connect: (_source, settings) => new Agent({ ...settings, connect }),
+        sources: () =>
+          Promise.resolve([{ name: 'manager', url: origin, ticket: tickets.get(bundle)!, kind: 'manager' }]),
+      })
+      log.info({ bundle, totalBytes, ms: Math.round(ms) }, 'a bundle was fetched for this site')
+    } catch (error) {
+      if (!closing.signal.aborted) log.warn({ bundle, err: error }, 'a bundle could not be fetched')
+    } finally {
+      fetches.delete(bundle)
+    }
+  }
+
+  const server = Fastify({
+    loggerInstance: log.child({}, { level: 'warn' }),
+    logController: new LogController({ disableRequestLogging: true }),
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_MS,
+    http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: 1_000 },
+  })
+  await server.register(servePieces, {
+    store,
+    async authorise(ticket, bundle) {
+      if (!(await isGood(ticket, bundle))) return false
+      tickets.set(bundle, ticket)
+      if (!fetches.has(bundle) && !(await store.isComplete(bundle)))
+        fetches.set(bundle, fetches.get(bundle) ?? fetch(bundle))
+      return true
+    },
+  })
+  await server.ready()
+  return {
+    take: (socket) => void server.server.emit('connection', socket),
+    async [Symbol.asyncDispose]() {
+      closing.abort(new Error('the relay is closing'))
+      await Promise.allSettled(fetches.values())
+      await server.close()
+      await agent.destroy()
+    },
+  }
+}
