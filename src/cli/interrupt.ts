@@ -3,10 +3,12 @@ import { Interrupted } from './failure.ts'
 /**
  * A signal that is aborted when the user wants the command to end (Ctrl-C, SIGTERM, a closed terminal). Asked a second
  * time, the process ends at once.
+ *
+ * @param hangUp whether a closed terminal counts
  */
-export function onInterrupt(): AbortSignal & Disposable {
+export function onInterrupt({ hangUp = true } = {}): AbortSignal & Disposable {
   const controller = new AbortController()
-  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  const names: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', ...(hangUp ? (['SIGHUP'] as const) : [])]
   const interrupt = () => {
     forget()
     controller.abort(new Interrupted('interrupted'))

@@ -27,6 +27,7 @@ import { addLogin } from './commands/sites/login.ts'
 import { addSites } from './commands/sites/sites.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
+import { addReload } from './commands/reload.ts'
 import { addStop } from './commands/stop.ts'
 import { addSubmit } from './commands/submit.ts'
 import { silenceNotes } from './terminal.ts'
@@ -48,6 +49,7 @@ export function createProgram(): Command {
     addRun,
     addStatus,
     addDashboard,
+    addReload,
     addStop,
     addJobs,
     addResults,

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import PQueue from 'p-queue'
 import { openAiRoutes } from '../openai/routes.ts'
 import { dashboardRoutes } from '../web/server/routes.ts'
 import { packRuntime, removeOldRuntimes } from '../runtime/pack-runtime.ts'
@@ -8,8 +9,10 @@ import { InputError } from '../client/index.ts'
 import type { Config } from '../factory/config/config.ts'
 import { configFiles, loadConfig } from '../factory/config/load-config.ts'
 import { startFactory } from '../factory/factory.ts'
+import { configChanges } from '../factory/policy/config-changes.ts'
 import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
+import type { ReloadResponse } from '../protocol/client.ts'
 import { startManager } from '../manager/manager.ts'
 import { plural } from './format.ts'
 import { bareHost, listenAddress, unreachable } from './manager-address.ts'
@@ -32,6 +35,8 @@ export interface Serving {
   drainRequested: Promise<void>
   /** Resolves when a client asks it to stop at once. */
   stopRequested: Promise<void>
+  /** Reads the configuration again. @throws ConfigError, InputError; it goes on by the old one */
+  reload(): Promise<ReloadResponse>
   /**
    * Removes the pilots, after the queued work is done if `drain`, and closes everything. Called again without `drain`, it waits
    * for work no longer.
@@ -52,12 +57,7 @@ export async function serve(
   overrides: { contextMode?: ContextMode } = {},
   onDoing: (what: string) => void = () => {},
 ): Promise<Serving> {
-  const config = loadConfig(configFiles(state))
-  if (config.sites.length === 0) {
-    throw new InputError(
-      `no site is configured: "factory init" writes ${join(state, 'factory.yaml')} to begin with`,
-    )
-  }
+  const config = loadSites(state)
   const drainRequested = Promise.withResolvers<void>()
   const stopRequested = Promise.withResolvers<void>()
 
@@ -109,7 +109,19 @@ export async function serve(
     runtime,
   })
   wake = () => factory.wake()
-  manager.showSites(factory)
+  const reloading = new PQueue({ concurrency: 1 })
+  let inForce = config
+  const reload = () =>
+    reloading.add(async () => {
+      const next = loadSites(state)
+      const { applies, restart } = configChanges(inForce, next)
+      await factory.configure(next)
+      // What takes a restart stays as it is, and stays to be told.
+      inForce = { ...inForce, sites: next.sites }
+      log.info({ applies, restart }, 'read the configuration again')
+      return { applies, restart }
+    })
+  manager.showSites({ ...factory, reload, notice: () => noticeOf(state, inForce) })
 
   const rest = opened.move()
   async function finish(pilotsGone: Promise<void>): Promise<void> {
@@ -125,12 +137,35 @@ export async function serve(
     warnings,
     drainRequested: drainRequested.promise,
     stopRequested: stopRequested.promise,
+    reload,
     stop(options) {
       const pilotsGone = factory.stop(options)
       // It ends as it does for the first who asked.
       pilotsGone.catch(() => {})
       return (finished ??= finish(pilotsGone))
     },
+  }
+}
+
+function loadSites(state: string): Config {
+  const config = loadConfig(configFiles(state))
+  if (config.sites.length > 0) return config
+  throw new InputError(
+    `no site is configured: "factory init" writes ${join(state, 'factory.yaml')} to begin with`,
+  )
+}
+
+/** What of the configuration on disk is not in force, for the user. */
+function noticeOf(state: string, inForce: Config): string | undefined {
+  try {
+    const { applies, restart } = configChanges(inForce, loadConfig(configFiles(state)))
+    if (applies.length > 0)
+      return `factory.yaml has changed (${applies.join('; ')}): "factory reload" puts it in force`
+    if (restart.length > 0)
+      return `factory.yaml has changed (${restart.join('; ')}): a restart puts it in force`
+    return undefined
+  } catch (error) {
+    return `factory.yaml has changed and is not valid: ${(error as Error).message}`
   }
 }
 

@@ -46,6 +46,7 @@ function summary(status: Status, state: string): string {
       `evictions: ${count(evictions)}; lost workers: ${count(lost)}; tasks given back: ${count(requeued)}`,
     )
   }
+  if (status.notice !== undefined) lines.push(status.notice)
   return lines.join('\n')
 }
 

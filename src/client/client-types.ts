@@ -8,6 +8,7 @@ import type {
   SiteOrder,
   SiteStatus,
   Status,
+  ReloadResponse,
 } from '../protocol/client.ts'
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
@@ -127,6 +128,11 @@ export interface Client extends AsyncDisposable {
   /** Signs all browsers out of the dashboard; returns how many there were. */
   endDashboardSessions(options?: CallOptions): Promise<number>
   /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
+  /**
+   * Has the factory read its configuration again; what it cannot change while it runs is named.
+   * @throws GleanerError that says what is wrong with the configuration; the factory goes on by the old one
+   */
+  reload(options?: CallOptions): Promise<ReloadResponse>
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   /** Ends the jobs of its apps, and all connections. */
   close(): Promise<void>

@@ -11,6 +11,7 @@ import {
   Status,
   type AddContextRequest,
   type BackupRequest,
+  ReloadResponse,
 } from '../protocol/client.ts'
 import { EventsResponse } from '../protocol/events.ts'
 import { ContextSpec } from '../protocol/context.ts'
@@ -160,6 +161,8 @@ export function connect({
       const path = '/v1/dashboard/end'
       return (await transport.call({ method: 'POST', path, body: '{}', answer: EndedSessions, signal })).ended
     },
+    reload: ({ signal } = {}) =>
+      transport.call({ method: 'POST', path: '/v1/reload', body: '{}', answer: ReloadResponse, signal }),
     async stop({ drain = false, signal } = {}) {
       const body = JSON.stringify({ drain })
       // Not repeated: the next factory on this state folder would be stopped by an echo.

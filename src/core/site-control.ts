@@ -1,5 +1,5 @@
 import type { SiteExplanation } from '../protocol/explanation.ts'
-import type { SiteOrder, SiteStatus } from '../protocol/client.ts'
+import type { ReloadResponse, SiteOrder, SiteStatus } from '../protocol/client.ts'
 
 /** What the manager needs of the factory, which runs the sites. */
 export interface SiteControl {
@@ -8,4 +8,8 @@ export interface SiteControl {
   order(site: string, order: SiteOrder): SiteStatus | undefined
   /** Why a site has the pilots it has, and no more; undefined if there is no such site. */
   explain(site: string): SiteExplanation | undefined
+  /** Reads the configuration again and goes by it. Rejects with what is wrong with it, and goes on by the old one. */
+  reload?(): Promise<ReloadResponse>
+  /** What a user should know of the configuration on disk, if it is not the one in force. */
+  notice?(): string | undefined
 }

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { BatchSiteConfig, Config, SiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
 import type { SiteControl } from '../core/site-control.ts'
+import { configChanges } from './policy/config-changes.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
 import type { BatchKind } from './sites/batch-kind.ts'
 import { batchSite } from './sites/batch-site.ts'
@@ -23,6 +24,11 @@ export type Factory = SiteControl & {
   /** Tells every site that something has changed, e.g. that there is work. */
   wake(): void
   /**
+   * Goes on by another configuration. Pilots that are there stay, and were submitted by the old one; those of sites that it does
+   * not name any more are told to go.
+   */
+  configure(config: Config): Promise<void>
+  /**
    * Ends all pilots and resolves once no queue holds any; rejects, naming them, if some cannot be got rid of. Called again
    * without `drain`, it waits for work no longer.
    * @param drain let them finish the work that is queued first.
@@ -33,18 +39,26 @@ export type Factory = SiteControl & {
 /** Starts to keep pilots at all sites. Those of an earlier run that are still in the queues are found and kept. */
 export function startFactory({ config, registry, stateFolder, log, ...boot }: FactoryOptions): Factory {
   const transports = openTransports(stateFolder)
-  const loops = config.sites.map(
-    (site) =>
-      new SiteLoop({
-        config: site,
-        site: (onChange) => makeSite(site, registry.factoryId, stateFolder, transports, onChange),
-        siteFolder: submissionsFolder(stateFolder, site.name),
-        registry,
-        boot,
-        log: log.child({ site: site.name }),
-      }),
-  )
+  const startLoop = (site: SiteConfig) =>
+    new SiteLoop({
+      config: site,
+      site: (onChange) => makeSite(site, registry.factoryId, stateFolder, transports, onChange),
+      siteFolder: submissionsFolder(stateFolder, site.name),
+      registry,
+      boot,
+      log: log.child({ site: site.name }),
+    })
+  let inForce = config
+  let loops = config.sites.map(startLoop)
   const loopOf = (site: string) => loops.find(({ name }) => name === site)
+
+  /** A site that is not configured any more stays until its pilots are gone. */
+  function retire(loop: SiteLoop): void {
+    loop.stop({ drain: false }).then(
+      () => (loops = loops.filter((one) => one !== loop)),
+      (error: unknown) => log.error({ err: error, site: loop.name }, 'its pilots cannot be removed'),
+    )
+  }
   return {
     explain: (site) => loopOf(site)?.explain(),
     order(site, order) {
@@ -54,6 +68,17 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
     },
     status: () => loops.map((loop) => loop.status()),
     wake: () => loops.forEach((loop) => loop.wake()),
+    async configure(config) {
+      const { added, removed, changed } = configChanges(inForce, config)
+      inForce = config
+      for (const loop of loops) if (removed.includes(loop.name)) retire(loop)
+      for (const name of [...changed, ...added]) {
+        const old = loopOf(name)
+        await old?.leave()
+        const site = config.sites.find((one) => one.name === name)!
+        loops = [...loops.filter((loop) => loop !== old), startLoop(site)]
+      }
+    },
     async stop(options) {
       const results = await Promise.allSettled(loops.map((loop) => loop.stop(options)))
       transports[Symbol.dispose]()

@@ -343,6 +343,8 @@ export const Status = z.object({
   version: z.string(),
   startedAt: Timestamp,
   now: Timestamp,
+  /** That the configuration on disk is not the one in force. */
+  notice: z.string().optional(),
   tasks: TaskCounts,
   /** Finished per second over the last ten seconds. */
   rate: z.number(),
@@ -386,6 +388,15 @@ export type UploadContextRequest = z.infer<typeof UploadContextRequest>
 /** `GET /v1/contexts` */
 export const ContextsResponse = z.object({ contexts: z.array(ContextSpec) })
 export type ContextsResponse = z.infer<typeof ContextsResponse>
+
+/** `POST /v1/reload`: what of the configuration has changed, for the user. */
+export const ReloadResponse = z.object({
+  /** Is in force now. */
+  applies: z.array(z.string()),
+  /** Takes a restart of the factory. */
+  restart: z.array(z.string()),
+})
+export type ReloadResponse = z.infer<typeof ReloadResponse>
 
 /** `POST /v1/stop` */
 export const StopRequest = z.object({

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { isatty } from 'node:tty'
 import { Option, type Command } from 'commander'
 import { pino, type Logger } from 'pino'
 import { makePrivateFolder, openPrivateFile } from '../../common/private-path.ts'
@@ -13,6 +14,7 @@ import { plural } from '../format.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { stateOf } from '../options.ts'
 import type { Serving } from '../serve.ts'
+import { reloadText } from '../reload-view.ts'
 import { version } from '../version.ts'
 
 type Overrides = { contextMode?: ContextMode }
@@ -58,12 +60,17 @@ function nameTheOther(state: string, error: unknown): unknown {
 }
 
 async function start(state: string, logFile: string, overrides: Overrides): Promise<void> {
-  using interrupted = onInterrupt()
+  // Without a terminal that could close, the signal means what it means to daemons.
+  const hangUp = isatty(process.stdin.fd)
+  using interrupted = onInterrupt({ hangUp })
+  const running: { serving?: Serving } = {}
+  if (!hangUp) process.on('SIGHUP', () => void (running.serving && reload(running.serving)))
   const serving = await begin(state, logFile, overrides).catch((thrown: unknown) => {
     const error = nameTheOther(state, thrown)
     reportStart({ failed: toFailure(error) })
     throw error
   })
+  running.serving = serving
   const announcement = announce(serving, state, logFile)
   console.log(announcement)
   reportStart({ ready: announcement })
@@ -78,6 +85,16 @@ async function start(state: string, logFile: string, overrides: Overrides): Prom
     return serving.stop({ drain: true })
   })
   await Promise.race([stop, drain])
+}
+
+async function reload(serving: Serving): Promise<void> {
+  try {
+    console.log(`read the configuration again: ${reloadText(await serving.reload())}`)
+  } catch (error) {
+    console.error(
+      `the configuration cannot be read again, the old one stays in force: ${(error as Error).message}`,
+    )
+  }
 }
 
 const tell = (what: string) => console.error(what)

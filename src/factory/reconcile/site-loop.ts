@@ -18,7 +18,7 @@ export class SiteLoop {
   readonly #turns = new PQueue({ concurrency: 1 })
   readonly #submitting: PQueue
   readonly #preparing = new AbortController()
-  #aim: SiteAim = 'work'
+  #aim: SiteAim | 'left' = 'work'
   /** What went wrong with the batch system in the last turn. */
   #trouble: string | undefined
   readonly #running: Promise<void>
@@ -66,12 +66,19 @@ export class SiteLoop {
     return (this.#stopped ??= this.#finish())
   }
 
+  /** Ends the loop, and leaves the site's pilots to the one that takes its place. */
+  async leave(): Promise<void> {
+    this.#aim = 'left'
+    this.#bell.ring()
+    await this.#quiet()
+  }
+
   async #run(): Promise<void> {
     const { kind, poll } = this.#parts.config
     const shortest = kind === 'local' ? 50 : 1000
     await this.#turn(() => this.#keeper.recall())
     while (this.#aim === 'work') {
-      await this.#turn(() => this.#keeper.look(this.#aim))
+      await this.#turn(() => this.#keeper.look('work'))
       if (this.#keeper.wantsMore && !this.#trouble && this.#submitting.size + this.#submitting.pending === 0)
         void this.#submitting.add(() => this.#prepareAndSubmit())
       await this.#bell.sleep(shortest, poll * 1000)
@@ -94,11 +101,16 @@ export class SiteLoop {
     if (this.#keeper.shouldRetry) this.#bell.ring()
   }
 
-  async #finish(): Promise<void> {
+  /** Resolves once nothing is under way any more. */
+  async #quiet(): Promise<void> {
     this.#submitting.clear()
     this.#preparing.abort()
     await this.#running
     await this.#turns.onIdle()
+  }
+
+  async #finish(): Promise<void> {
+    await this.#quiet()
     await this.#finishWork()
     this.#aim = 'empty'
     await this.#empty()
@@ -107,7 +119,7 @@ export class SiteLoop {
   /** Resolves once there is nothing more to do, or the loop was stopped, or it need not be done. */
   async #finishWork(): Promise<void> {
     while (this.#aim === 'finish' && this.#keeper.hasWork) {
-      await this.#turn(() => this.#keeper.look(this.#aim))
+      await this.#turn(() => this.#keeper.look('finish'))
       if (this.#isEmpty) return
       await this.#pause()
     }

@@ -135,6 +135,7 @@ export class StatusBoard {
     const { counts, queued, leased } = this.#dispatcher.view
     const infos = this.#jobs.list()
     const shown = shownOf(infos)
+    const notice = this.sites.notice?.()
     return {
       version: this.#version,
       startedAt: this.#startedAt,
@@ -153,6 +154,7 @@ export class StatusBoard {
       jobs: shown,
       earlierJobs: infos.length - shown.length,
       workers: this.#workers(),
+      ...(notice !== undefined && { notice }),
       sites: this.sites.status(),
       contexts: [...this.#times].map(([id, times]) => ({ id, context: this.#nameOf(id), ...times })),
       transfers: this.#peers.transfers(),

@@ -4,6 +4,7 @@ import { SiteOrder } from '../../../protocol/client.ts'
 import { Digits, limits, Name } from '../../../protocol/common.ts'
 import { type Explanations, noSite } from '../../services/explanations.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
+import { conflict, invalid } from '../api-errors.ts'
 import { parse } from '../server.ts'
 
 const SiteParams = z.object({ site: Name })
@@ -25,6 +26,13 @@ export function siteRoutes(server: FastifyInstance, { explanations, board, autho
     explanations.job(parse(JobParams, params).job, parse(KeyQuery, query).key),
   )
   server.get('/v1/sites/:site/explanation', ({ params }) => explanations.site(parse(SiteParams, params).site))
+  server.post('/v1/reload', { bodyLimit: limits.smallBody }, async () => {
+    if (!board.sites.reload) throw conflict('this manager has no configuration to read again')
+    return board.sites.reload().catch((error: Error) => {
+      throw invalid(`${error.message}; the factory goes on by the configuration that it has`)
+    })
+  })
+
   server.post('/v1/sites/:site/:order', { bodyLimit: limits.smallBody }, ({ params }) => {
     const { site, order } = parse(OrderParams, params)
     const status = board.sites.order(site, order)

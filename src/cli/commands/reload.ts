@@ -1,0 +1,17 @@
+import type { Command } from 'commander'
+import { clientFor } from '../options.ts'
+import { reloadText } from '../reload-view.ts'
+
+export function addReload(program: Command): void {
+  program
+    .command('reload')
+    .summary('have the factory read factory.yaml again')
+    .description(
+      'Has the running factory read its configuration again, and says what has changed. Sites change at once, for pilots submitted ' +
+        'from now on; what takes a restart is named. If the file is not valid, the factory goes on by what it has.',
+    )
+    .action(async (_options: object, command: Command) => {
+      await using client = clientFor(command)
+      console.log(reloadText(await client.reload()))
+    })
+}
