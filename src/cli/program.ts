@@ -25,6 +25,8 @@ import { addConfig } from './commands/shell/config.ts'
 import { addExplain } from './commands/sites/explain.ts'
 import { addLogin } from './commands/sites/login.ts'
 import { addSites } from './commands/sites/sites.ts'
+import { addWorkers } from './commands/sites/workers.ts'
+import { addTop } from './commands/top.ts'
 import { addStart } from './commands/start.ts'
 import { addStatus } from './commands/status.ts'
 import { addReload } from './commands/reload.ts'
@@ -48,6 +50,7 @@ export function createProgram(): Command {
     addStart,
     addRun,
     addStatus,
+    addTop,
     addDashboard,
     addReload,
     addStop,
@@ -58,6 +61,7 @@ export function createProgram(): Command {
     addDoctor,
     addExplain,
     addSites,
+    addWorkers,
     addEvents,
     addLogin,
     addLogs,

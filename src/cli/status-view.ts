@@ -104,7 +104,7 @@ function reasonsOf(
   ]
 }
 
-function workersTable(workers: Status['workers']): string {
+export function workersTable(workers: Status['workers']): string {
   const notes = workers.flatMap(({ id, contexts }) =>
     contexts.flatMap(({ context, error }) =>
       error === undefined ? [] : [{ row: id, text: `${context} failed: ${error.message}` }],

@@ -109,9 +109,10 @@ export function decide(input: ScalingInput): Decision {
   }
 }
 
-/** The smallest of these numbers, and the first that is as small. */
+/** The smallest of these numbers; and the first that lets nothing through, or else the first that is as small. */
 function least(bounds: [Bound, number][]): { bound: Bound; most: number } {
-  const [bound, most] = bounds.reduce((smallest, each) => (each[1] < smallest[1] ? each : smallest))
+  const [smallest, most] = bounds.reduce((found, each) => (each[1] < found[1] ? each : found))
+  const [bound] = bounds.find(([, each]) => each <= 0) ?? [smallest]
   return { bound, most }
 }
 

@@ -1,4 +1,6 @@
 import { createReadStream, statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
@@ -8,6 +10,7 @@ import { findSubmissions, pilotLog } from '../../factory/submissions/submission.
 import { openTransports } from '../../factory/transports/open-transports.ts'
 import type { TaskLog } from '../../protocol/client.ts'
 import { duration } from '../format.ts'
+import { onInterrupt } from '../interrupt.ts'
 import { clientFor, stateOf } from '../options.ts'
 import { findPilot } from '../pilot-names.ts'
 import { findRecord, openRecords } from '../records.ts'
@@ -16,8 +19,13 @@ import { findRecord, openRecords } from '../records.ts'
 const FAR_LOG_MAX = 16 << 20
 const FAR_LIMIT = 60_000
 
+/** Time between two looks at a log that grows, milliseconds. */
+const FOLLOW_MS = 500
+
 interface Options {
   pilot?: string
+  worker?: string
+  follow?: boolean
 }
 
 export function addLogs(program: Command): void {
@@ -31,9 +39,13 @@ export function addLogs(program: Command): void {
     .argument('[job]', "the job's number or its name")
     .argument('[key]', 'the task\'s key: its field "id", or its line number')
     .option('--pilot <pilot>', "show the log of a pilot, or of a worker's pilot, such as p3 or w3")
+    .option('--worker <worker>', "show the log of a worker's pilot, such as w3")
+    .option('--follow', 'with --pilot or --worker: go on printing what is added, until Ctrl-C')
     .action(
       async (wanted: string | undefined, key: string | undefined, options: Options, command: Command) => {
-        if (options.pilot !== undefined) return await showPilotLog(options.pilot, command)
+        const pilot = options.pilot ?? options.worker
+        if (pilot !== undefined) return await showPilotLog(pilot, options.follow ?? false, command)
+        if (options.follow) throw new InputError('--follow is for the log of a pilot: name one with --pilot')
         if (wanted === undefined || key === undefined)
           throw new InputError('name a job and the key of one of its tasks, or a pilot with --pilot')
         await using records = await openRecords(command)
@@ -53,16 +65,29 @@ function summary({ status, error, worker, node, ms, log }: TaskLog): string {
 }
 
 /** Logs stay in the state folder for a while after their pilots have ended. */
-async function showPilotLog(name: string, command: Command): Promise<void> {
+async function showPilotLog(name: string, follow: boolean, command: Command): Promise<void> {
   const pilot = name.startsWith('w') ? await pilotOf(name, command) : name
   const state = stateOf(command)
   for (const { site, submission } of await findSubmissions(state, pilot)) {
     const file = pilotLog(submission, pilot)
     const far = submission.folder !== submission.record
-    const log = far ? await farLog(state, site, file) : isFile(file) && createReadStream(file)
+    const log = far
+      ? await farLog(state, site, file)
+      : isFile(file) && (follow ? Readable.from(growing(file)) : createReadStream(file))
     if (log) return await pipeline(log, process.stdout, { end: false })
   }
   throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
+}
+
+/** What is in a file, and what is added to it, until the user has seen enough. */
+async function* growing(file: string): AsyncGenerator<Buffer> {
+  using interrupted = onInterrupt()
+  await using handle = await open(file)
+  while (!interrupted.aborted) {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(65_536), 0, 65_536, null)
+    if (bytesRead > 0) yield buffer.subarray(0, bytesRead)
+    else await delay(FOLLOW_MS, undefined, { signal: interrupted }).catch(() => {})
+  }
 }
 
 /** The end of a log on a site's submit node; undefined if there is none. */
