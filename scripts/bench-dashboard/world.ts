@@ -1,4 +1,4 @@
-import type { SiteStatus, Status } from '../../src/protocol/client.ts'
+import type { SiteStatus, Status } from '../../src/protocol/status.ts'
 import type { Pool } from '../../src/protocol/events.ts'
 
 type WorkerStatus = Status['workers'][number]

@@ -14,7 +14,7 @@ import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/context.ts'
 import type { ReloadResponse } from '../protocol/client.ts'
 import { startManager } from '../manager/manager.ts'
-import { plural } from './format.ts'
+import { plural } from './views/format.ts'
 import { bareHost, listenAddress, unreachable } from './manager-address.ts'
 
 /** A start may be silent for so long, milliseconds. */
@@ -83,6 +83,7 @@ export async function serve(
           openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
         dashboardRoutes,
       ],
+      notify: config.notify,
       relayOf: (site) => config.sites.find(({ name }) => name === site)?.relay,
       mayOpenShells: (site) => config.sites.some(({ name, shell }) => name === site && shell),
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),

@@ -5,11 +5,9 @@ import type {
   KeyInfo,
   CreateJobRequest,
   JobInfo,
-  SiteOrder,
-  SiteStatus,
-  Status,
   ReloadResponse,
 } from '../protocol/client.ts'
+import type { SiteOrder, SiteStatus, Status } from '../protocol/status.ts'
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
 import type { ContextSpec } from '../protocol/context.ts'

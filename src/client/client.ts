@@ -7,12 +7,11 @@ import {
   JobsResponse,
   KeyInfo,
   KeysResponse,
-  SiteStatus,
-  Status,
   type AddContextRequest,
   type BackupRequest,
   ReloadResponse,
 } from '../protocol/client.ts'
+import { SiteStatus, Status } from '../protocol/status.ts'
 import { EventsResponse } from '../protocol/events.ts'
 import { ContextSpec } from '../protocol/context.ts'
 import { EndedSessions, LoginCode, type LoginCodeRequest } from '../protocol/dashboard.ts'

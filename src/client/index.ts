@@ -25,14 +25,8 @@ export {
 export { ShellError, type Shell, type ShellEnd, type ShellOptions } from './shell.ts'
 export type { AddOptions, Job, ResultOptions } from './job.ts'
 export type { CallOptions } from './http-client.ts'
-export type {
-  AddTasksResponse,
-  CreateJobRequest,
-  JobErrors,
-  JobInfo,
-  ResultRow,
-  Status,
-} from '../protocol/client.ts'
+export type { AddTasksResponse, CreateJobRequest, JobErrors, JobInfo, ResultRow } from '../protocol/client.ts'
+export type { Status } from '../protocol/status.ts'
 export type { ContextSpec } from '../protocol/context.ts'
 export { type ErrorCode, errorCodes } from '../protocol/error-codes.ts'
 export { latestRun } from './run/job-name.ts'

@@ -3,7 +3,7 @@
  * fared. Times are milliseconds by one clock.
  */
 
-import type { SiteOrder } from '../protocol/client.ts'
+import type { SiteOrder } from '../protocol/status.ts'
 import type { Demand } from './pilot-registry.ts'
 
 /** The part of a site's configuration that scaling goes by; see the factory's configuration for what each means. */

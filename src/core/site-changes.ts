@@ -1,4 +1,4 @@
-import type { SiteStatus } from '../protocol/client.ts'
+import type { SiteStatus } from '../protocol/status.ts'
 import type { NewEvent } from '../protocol/events.ts'
 
 /** What of a site's status decides whether it submits. */

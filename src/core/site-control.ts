@@ -1,5 +1,6 @@
 import type { SiteExplanation } from '../protocol/explanation.ts'
-import type { ReloadResponse, SiteOrder, SiteStatus } from '../protocol/client.ts'
+import type { ReloadResponse } from '../protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../protocol/status.ts'
 
 /** What the manager needs of the factory, which runs the sites. */
 export interface SiteControl {

@@ -24,6 +24,7 @@ import { Explanations } from './services/explanations.ts'
 import { Jobs } from './services/jobs.ts'
 import { createMetrics } from './services/metrics/metrics.ts'
 import type { EventFeed } from './services/events/event-feed.ts'
+import type { NotifyTarget } from './services/events/notifications.ts'
 import { recordEvents } from './services/events/record-events.ts'
 import { Ledger } from './ledger/ledger.ts'
 import { Peers, ticketKeys } from './services/peers.ts'
@@ -79,6 +80,8 @@ export interface ManagerOptions {
   relayOf?: (site: string) => string | undefined
   /** Whether the owner may open shells in the pilots of a site. Default: in none. */
   mayOpenShells?: (site: string) => boolean
+  /** What is told of events as they come. Default: nothing. */
+  notify?: readonly NotifyTarget[]
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
   /** Called when tasks come to wait where none did. */
@@ -180,6 +183,7 @@ async function startOn(
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
   const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })
   const events = recordEvents({
+    notify: options.notify ?? [],
     ledger,
     dispatcher,
     pilots,

@@ -1,5 +1,6 @@
 import type { SlotTime } from '../protocol/events.ts'
-import type { JobInfo, SiteStatus, Status, TaskCounts } from '../protocol/client.ts'
+import type { JobInfo } from '../protocol/client.ts'
+import type { SiteStatus, Status, TaskCounts } from '../protocol/status.ts'
 
 /** A job, and how fast its tasks end now. */
 export type JobView = JobInfo & {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { RunProgress, Status } from '../../src/client/index.ts'
-import { progressLine, progressLines, type RunView } from '../../src/cli/progress-view.ts'
-import { statusText } from '../../src/cli/status-view.ts'
+import { progressLine, progressLines, type RunView } from '../../src/cli/views/progress-view.ts'
+import { statusText } from '../../src/cli/views/status-view.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 
 const JOB: JobInfo = {

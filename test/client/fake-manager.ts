@@ -13,8 +13,8 @@ import {
   type JobErrors,
   type JobInfo,
   type ResultRow,
-  type Status,
 } from '../../src/protocol/client.ts'
+import { type Status } from '../../src/protocol/status.ts'
 import type { ContextSpec } from '../../src/protocol/context.ts'
 import { ApiErrorBody } from '../../src/protocol/common.ts'
 

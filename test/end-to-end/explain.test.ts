@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import type { SiteStatus } from '../../src/protocol/client.ts'
+import type { SiteStatus } from '../../src/protocol/status.ts'
 import type { JobExplanation } from '../../src/protocol/explanation.ts'
 import { until } from '../support/until.ts'
 import { plant, writeTasks } from './plant.ts'

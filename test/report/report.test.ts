@@ -7,7 +7,7 @@ import { eventsCsv } from '../../src/report/csv.ts'
 import { escapeHtml } from '../../src/report/escape.ts'
 import { reportPage } from '../../src/report/page.ts'
 import type { FactoryEvent } from '../../src/protocol/events.ts'
-import { reportText } from '../../src/cli/report-view.ts'
+import { reportText } from '../../src/cli/views/report-view.ts'
 import { makeHistory } from './support/history.ts'
 
 const count = (events: readonly FactoryEvent[], type: string) =>

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { size } from '../format.ts'
+import { size } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 
 export function addBackup(program: Command): void {

@@ -8,7 +8,7 @@ import { isRuntimeName } from '../../runtime/runtime-name.ts'
 import { openStore, type Store } from '../../bundle/store/store.ts'
 import { GleanerError, InputError, NotRunningError } from '../../client/index.ts'
 import { explain, Name } from '../../protocol/common.ts'
-import { count, plural, size, table } from '../format.ts'
+import { count, plural, size, table } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 
 export function addBundle(program: Command): void {

@@ -2,7 +2,7 @@ import { mkdir, realpath, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { InputError } from '../../client/index.ts'
-import { table } from '../format.ts'
+import { table } from '../views/format.ts'
 import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
 import { clientFor } from '../options.ts'
 

@@ -5,7 +5,7 @@ import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { readCertificate, readEndpoint } from '../../client/endpoint.ts'
-import { plural, timeOfDay } from '../format.ts'
+import { plural, timeOfDay } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 
 interface Options {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import { EVENT_TYPES, EVENTS_AT_ONCE, type EventType, type FactoryEvent } from '../../protocol/events.ts'
-import { eventLine } from '../events-view.ts'
+import { eventLine } from '../views/events-view.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor, wholeNumber } from '../options.ts'
 import { findRecord, openRecords, type Records } from '../records.ts'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { table, timeOfDay } from '../format.ts'
+import { table, timeOfDay } from '../views/format.ts'
 import { clientFor } from '../options.ts'
 
 export function addKey(program: Command): void {

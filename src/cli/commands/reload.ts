@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { clientFor } from '../options.ts'
-import { reloadText } from '../reload-view.ts'
+import { reloadText } from '../views/reload-view.ts'
 
 export function addReload(program: Command): void {
   program

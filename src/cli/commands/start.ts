@@ -10,11 +10,11 @@ import { LedgerLockedError } from '../../manager/ledger/database.ts'
 import { ContextMode } from '../../protocol/context.ts'
 import { LOG_FLAGS, reportStart, startDetached } from '../detach.ts'
 import { toFailure } from '../failure.ts'
-import { plural } from '../format.ts'
+import { plural } from '../views/format.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { stateOf } from '../options.ts'
 import type { Serving } from '../serve.ts'
-import { reloadText } from '../reload-view.ts'
+import { reloadText } from '../views/reload-view.ts'
 import { version } from '../version.ts'
 
 type Overrides = { contextMode?: ContextMode }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { clientFor, stateOf } from '../options.ts'
 import { onInterrupt } from '../interrupt.ts'
-import { statusText } from '../status-view.ts'
+import { statusText } from '../views/status-view.ts'
 
 interface Options {
   json?: boolean

@@ -1,8 +1,8 @@
 import type { Status } from '../../client/index.ts'
 import type { Reason } from '../../protocol/explanation.ts'
 import { oneLine } from '../failure.ts'
-import { count, duration, rate } from '../format.ts'
-import { toTerminal } from '../terminal.ts'
+import { count, duration, rate } from '../views/format.ts'
+import { toTerminal } from '../views/terminal.ts'
 import type { Line } from './screen.ts'
 import { COLUMNS, TABS, type Tab, type TopState } from './state.ts'
 

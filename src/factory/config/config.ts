@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { managerDefaults } from '../../core/defaults.ts'
 import { Name } from '../../protocol/common.ts'
 import { ContextMode } from '../../protocol/context.ts'
+import { EVENT_TYPES } from '../../protocol/events.ts'
 import { Duration, Size, Wait } from './quantities.ts'
 
 /** A value that ends up in one line of a job file. */
@@ -204,6 +205,22 @@ const SiteFile = z
   })
   .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
 
+/** Which events are told, and to what. */
+const Notification = z
+  .strictObject({
+    on: z.array(z.enum(EVENT_TYPES)).min(1),
+    /** A program and its arguments, run without a shell; it gets the event as JSON on its standard input. */
+    command: z.array(Line).min(1).max(100).optional(),
+    /** Gets the event as JSON by POST. Its address is a secret: a program that knows it can use it. */
+    webhook: z
+      .url({ protocol: /^https?$/ })
+      .max(2000)
+      .optional(),
+  })
+  .refine(({ command, webhook }) => (command === undefined) !== (webhook === undefined), {
+    message: 'say either command or webhook',
+  })
+
 /** The whole of factory.yaml. */
 export const ConfigFile = z.strictObject({
   manager: z
@@ -233,6 +250,8 @@ export const ConfigFile = z.strictObject({
       blobs: Size.default(managerDefaults.blobBytes / 2 ** 20),
     })
     .prefault({}),
+  /** Commands and webhooks that are told of events. */
+  notify: z.array(Notification).max(20).default([]),
   /** Context files, or folders that hold a context.yaml, registered when the factory starts. */
   contexts: z.array(Line).default([]),
   sites: z.record(Name, SiteFile).default({}),

@@ -39,6 +39,7 @@ export function configChanges(before: Config, after: Config): ConfigChanges {
     restart: [
       ...settingChanges(before.manager, after.manager).map((change) => `manager: ${change}`),
       ...contexts,
+      ...(isSame(before.notify, after.notify) ? [] : ['notify']),
     ],
   }
 }

@@ -1,4 +1,4 @@
-import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteStatus } from '../../protocol/status.ts'
 import type { Sighting } from './match-pilots.ts'
 
 /** A pilot that has run for this long without registering has its reason looked for, milliseconds. */

@@ -1,7 +1,7 @@
 import { count, duration, plural } from '../../common/plain/quantity-text.ts'
 import type { Bound } from '../../core/pilot-scaling.ts'
 import type { Reason, SiteExplanation } from '../../protocol/explanation.ts'
-import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteStatus } from '../../protocol/status.ts'
 import { type SiteSnapshot, siteStatus } from './site-status.ts'
 
 /** Why a site has the pilots it has, and no more: what was decided last, and what the batch system says. */

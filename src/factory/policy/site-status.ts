@@ -1,6 +1,6 @@
 import type { Demand, PilotRecord } from '../../core/pilot-registry.ts'
 import type { Decision, Health, PilotView } from '../../core/pilot-scaling.ts'
-import type { SiteOrder, SiteStatus } from '../../protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Job } from '../sites/site.ts'
 

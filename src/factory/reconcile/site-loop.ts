@@ -1,5 +1,5 @@
 import PQueue from 'p-queue'
-import type { SiteOrder, SiteStatus } from '../../protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
 import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'

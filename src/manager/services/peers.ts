@@ -9,7 +9,7 @@ import {
   noteGone,
   peersFor,
 } from '../../core/peer-selection.ts'
-import type { Transfer } from '../../protocol/client.ts'
+import type { Transfer } from '../../protocol/status.ts'
 import type { Source, SourcesRequest } from '../../protocol/sources.ts'
 import { type ContextReport, WorkerId } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'

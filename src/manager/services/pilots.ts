@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { SiteOrder } from '../../protocol/client.ts'
+import { SiteOrder } from '../../protocol/status.ts'
 import { RegisterRequest } from '../../protocol/worker.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
 import type { WorkerInfo } from '../../core/scheduler.ts'

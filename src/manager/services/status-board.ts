@@ -1,5 +1,6 @@
 import type { SiteControl } from '../../core/site-control.ts'
-import type { JobInfo, Status } from '../../protocol/client.ts'
+import type { JobInfo } from '../../protocol/client.ts'
+import type { Status } from '../../protocol/status.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'

@@ -2,7 +2,7 @@
  * What a person wants to know first: does it work, when is it done, and what is wrong.
  */
 
-import type { SiteStatus } from '../../protocol/client.ts'
+import type { SiteStatus } from '../../protocol/status.ts'
 import type { JobView, View } from '../view.ts'
 
 /** Something that is wrong, and what it is about. */

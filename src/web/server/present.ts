@@ -1,4 +1,4 @@
-import type { Status } from '../../protocol/client.ts'
+import type { Status } from '../../protocol/status.ts'
 import type { Pool, SlotTime } from '../../protocol/events.ts'
 import type { ContextSpec } from '../../protocol/context.ts'
 import { createRates, noteCounters, rateOf } from '../policy/rates.ts'

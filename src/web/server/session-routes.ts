@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { SiteOrder } from '../../protocol/client.ts'
+import { SiteOrder } from '../../protocol/status.ts'
 import { Digits, Name, limits } from '../../protocol/common.ts'
 import { LoginRequest, type LoginResponse } from '../../protocol/dashboard.ts'
 import { noSite } from '../../manager/services/explanations.ts'

@@ -25,10 +25,12 @@ describe('a changed configuration', () => {
 
   test('takes a restart where it is about the manager or contexts', () => {
     const before = config({ sites: { gpu } })
-    const after = config({ manager: { idle: '5m' }, contexts: ['./a'], sites: { gpu } })
+    const notify = [{ on: ['job-ended'], command: ['tell'] }]
+    const after = config({ manager: { idle: '5m' }, contexts: ['./a'], notify, sites: { gpu } })
     assert.deepEqual(configChanges(before, after).restart, [
       'manager: idle 120 -> 300',
       'contexts: restart, or register one with "factory context add PATH"',
+      'notify',
     ])
   })
 

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import type { SiteOrder } from '../../../src/protocol/client.ts'
+import type { SiteOrder } from '../../../src/protocol/status.ts'
 import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/pilot-registry.ts'
 
 export type TestRegistry = PilotRegistry & {

@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, test } from 'node:test'
 import { request } from 'undici'
 import { refOf } from '../../../src/blobs/blob-folder.ts'
 import type { Manager } from '../../../src/manager/manager.ts'
-import type { JobInfo, ResultsResponse, Status } from '../../../src/protocol/client.ts'
+import type { JobInfo, ResultsResponse } from '../../../src/protocol/client.ts'
+import type { Status } from '../../../src/protocol/status.ts'
 import { ask, HttpWorker, makeState, removeState, startOn } from '../../support/manager.ts'
 
 let folder: string

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SiteControl } from '../../../src/core/site-control.ts'
-import type { JobInfo, SiteOrder, SiteStatus } from '../../../src/protocol/client.ts'
+import type { JobInfo } from '../../../src/protocol/client.ts'
+import type { SiteOrder, SiteStatus } from '../../../src/protocol/status.ts'
 import type { JobExplanation, SiteExplanation } from '../../../src/protocol/explanation.ts'
 import { ask, HttpWorker, managerForEachTest, startOn } from '../../support/manager.ts'
 

@@ -4,7 +4,8 @@ import { describe, test } from 'node:test'
 import { pino } from 'pino'
 import { addContext } from '../../../src/manager/ledger/context-records.ts'
 import { Ledger } from '../../../src/manager/ledger/ledger.ts'
-import type { JobInfo, ProgressResponse, ResultsResponse, Status } from '../../../src/protocol/client.ts'
+import type { JobInfo, ProgressResponse, ResultsResponse } from '../../../src/protocol/client.ts'
+import type { Status } from '../../../src/protocol/status.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, startOn } from '../../support/manager.ts'
 
 const here = managerForEachTest()

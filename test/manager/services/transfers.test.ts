@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Status } from '../../../src/protocol/client.ts'
+import type { Status } from '../../../src/protocol/status.ts'
 import { ask, HttpWorker, makeState, registerContext, removeState, startOn } from '../../support/manager.ts'
 
 const SPEC = {

@@ -20,7 +20,7 @@ export function makeHistory(
 ): History {
   const events: FactoryEvent[] = []
   const note = (seconds: number, event: NewEvent) =>
-    events.push({ cursor: events.length + 1, at: START + seconds * 1000, ...event } as FactoryEvent)
+    events.push({ cursor: events.length + 1, at: START + seconds * 1000, ...event })
   const kinds = [
     { site: 'gpu-cluster', device: names.device ?? 'NVIDIA A10' },
     { site: 'gpu-cluster', device: 'NVIDIA TITAN X (Pascal)' },

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { stringify } from 'yaml'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
-import { plural } from '../../format.ts'
+import { plural } from '../../views/format.ts'
 import { stateOf } from '../../options.ts'
 
 export function addConfig(program: Command): void {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { InputError, NotRunningError, latestRun } from '../../../client/index.ts'
 import type { JobExplanation, SiteExplanation } from '../../../protocol/explanation.ts'
-import { explanationText } from '../../explanation-view.ts'
+import { explanationText } from '../../views/explanation-view.ts'
 import { clientFor, stateOf } from '../../options.ts'
 import { findRecord, openRecords } from '../../records.ts'
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import type { SiteOrder } from '../../../protocol/client.ts'
-import { count, plural } from '../../format.ts'
+import type { SiteOrder } from '../../../protocol/status.ts'
+import { count, plural } from '../../views/format.ts'
 import { clientFor } from '../../options.ts'
-import { sitesTable } from '../../status-view.ts'
+import { sitesTable } from '../../views/status-view.ts'
 
 /** What each order of a user's is called, what it does, and what is said once it is given. */
 const ORDERS: { verb: string; order: SiteOrder; summary: string; description: string; said: string }[] = [

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { clientFor } from '../../options.ts'
-import { workersTable } from '../../status-view.ts'
+import { workersTable } from '../../views/status-view.ts'
 
 export function addWorkers(program: Command): void {
   program

@@ -1,6 +1,6 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import { SiteOrder } from '../../../protocol/client.ts'
+import { SiteOrder } from '../../../protocol/status.ts'
 import { Digits, limits, Name } from '../../../protocol/common.ts'
 import { type Explanations, noSite } from '../../services/explanations.ts'
 import type { StatusBoard } from '../../services/status-board.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { siteChanges } from '../../../core/site-changes.ts'
-import type { SiteStatus } from '../../../protocol/client.ts'
+import type { SiteStatus } from '../../../protocol/status.ts'
 import type { NewEvent } from '../../../protocol/events.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import type { Contexts } from '../contexts.ts'
@@ -10,6 +10,7 @@ import type { Pilots } from '../pilots.ts'
 import { EventFeed } from './event-feed.ts'
 import { JobWatch } from './job-watch.ts'
 import { WorkerActivity } from './worker-activity.ts'
+import { notifier, type NotifyTarget } from './notifications.ts'
 
 /** How often sites are looked at and slot time is entered, milliseconds. */
 const LOOK_MS = 1_000
@@ -26,6 +27,8 @@ export interface EventSources {
   sites: () => SiteStatus[]
   version: string
   log: Logger
+  /** What is told of events as they come. */
+  notify: readonly NotifyTarget[]
 }
 
 /** What goes on, written down. */
@@ -42,6 +45,7 @@ export function recordEvents(sources: EventSources): EventRecord {
   const { ledger, dispatcher, pilots, contexts } = sources
   const before = ledger.events.latest('sample')
   const feed = new EventFeed(ledger, sources.log, () => dispatcher.now)
+  if (sources.notify.length > 0) feed.onEvent(notifier(sources.notify, sources.log))
   const { note } = feed
   note({ type: 'factory-started', version: sources.version })
   const activity = new WorkerActivity(sources, note, before?.pools ?? [])

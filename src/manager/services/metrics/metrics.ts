@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import { LEVELS } from '../../../protocol/context.ts'
 import type { Pool, SlotTime } from '../../../protocol/events.ts'
-import type { Status } from '../../../protocol/client.ts'
+import type { Status } from '../../../protocol/status.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import type { EventRecord } from '../events/record-events.ts'

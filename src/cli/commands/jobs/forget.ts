@@ -1,0 +1,20 @@
+import type { Command } from 'commander'
+import { count } from '../../views/format.ts'
+import { clientFor, findJob } from '../../options.ts'
+
+export function addForget(program: Command): void {
+  program
+    .command('forget')
+    .summary('delete a job that has ended, with its results')
+    .description(
+      'Deletes a job that has ended from the ledger, with its tasks, results and logs. What "factory run" has written stays. ' +
+        'The room in the ledger is used again; the file does not shrink.',
+    )
+    .argument('<job>', "the job's number or its name")
+    .action(async (wanted: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const job = await findJob(client, wanted)
+      const { id, tasks } = await job.forget()
+      console.log(`job ${id} is forgotten, with ${count(tasks)} tasks`)
+    })
+}

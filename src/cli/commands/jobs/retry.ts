@@ -1,0 +1,23 @@
+import type { Command } from 'commander'
+import { plural } from '../../views/format.ts'
+import { clientFor, findJob } from '../../options.ts'
+
+export function addRetry(program: Command): void {
+  program
+    .command('retry')
+    .summary('run the tasks of a job that failed again')
+    .description(
+      'Runs the tasks of a job that failed again; of a job that was cancelled, also those that had not run. A "factory run" of the ' +
+        'job, given again, writes its output anew; "factory run --retry-failed" does both.',
+    )
+    .argument('<job>', "the job's number or its name")
+    .action(async (wanted: string, _options: object, command: Command) => {
+      await using client = clientFor(command, { patienceMs: 0 })
+      const { retried, job } = await (await findJob(client, wanted)).retry()
+      const left = job.tasks - job.done - job.failed - retried
+      const rest = left > 0 ? `, and ${plural(left, 'task')} that had no result yet` : ''
+      console.log(
+        `job ${job.id}: ${plural(retried, 'task')} that had failed ${retried === 1 ? 'runs' : 'run'} again${rest}`,
+      )
+    })
+}

@@ -1,0 +1,72 @@
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { InvalidArgumentError, type Command } from 'commander'
+import { pino } from 'pino'
+import { z } from 'zod'
+import { makePrivateFolder } from '../../../common/private-path.ts'
+import { onInterrupt } from '../../interrupt.ts'
+import { bareHost } from '../../manager-address.ts'
+import { stateOf } from '../../options.ts'
+
+interface Options {
+  listen: string
+  manager: string
+  ca?: string
+  cache?: string
+  bandwidth?: number
+}
+
+export function addRelay(program: Command): void {
+  program
+    .command('relay')
+    .summary('carry pilots’ connections to a manager that they cannot reach')
+    .description(
+      'Runs on a machine that pilots reach and that reaches the manager, such as a gateway. Carries their connections to the manager as ' +
+        'they are, and keeps the files of contexts, so that these cross the link to the manager once. Sites name it: relay: HOST:PORT.',
+    )
+    .requiredOption('--listen <address>', 'HOST:PORT at which pilots reach it', hostAndPort)
+    .requiredOption('--manager <url>', 'the manager, as this machine reaches it', managerUrl)
+    .option('--ca <file>', 'the manager’s certificate: manager.crt of its state folder')
+    .option('--cache <folder>', 'keeps the files of contexts (default: relay in the state folder)')
+    .option('--bandwidth <size>', 'most bytes a second from the manager, such as 50MB', bytes)
+    .action(async ({ listen, manager, ca, cache, bandwidth }: Options, command: Command) => {
+      using interrupted = onInterrupt()
+      const [{ startRelay }, { openStore }] = await Promise.all([
+        import('../../../relay/relay.ts'),
+        import('../../../bundle/store/store.ts'),
+      ])
+      const folder = cache ?? join(stateOf(command), 'relay')
+      await makePrivateFolder(folder)
+      const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
+      await using store = await openStore({ folder, log })
+      const at = listen.lastIndexOf(':')
+      await using relay = await startRelay({
+        listen: { host: bareHost(listen.slice(0, at)), port: Number(listen.slice(at + 1)) },
+        manager,
+        certificate: ca && (await readFile(ca, 'utf8')),
+        store,
+        bytesPerSecond: bandwidth,
+        log,
+      })
+      console.log(`relay of ${manager} is listening on port ${relay.port}`)
+      if (!interrupted.aborted) await once(interrupted, 'abort')
+    })
+}
+
+function hostAndPort(text: string): string {
+  if (/^(\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}$/.test(text)) return text
+  throw new InvalidArgumentError('It must be HOST:PORT, such as 0.0.0.0:9800.')
+}
+
+function managerUrl(text: string): string {
+  if (z.url({ protocol: /^https?$/ }).safeParse(text).success) return text
+  throw new InvalidArgumentError('It must be a URL, such as https://submit:9700.')
+}
+
+function bytes(text: string): number {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(KB|MB|GB)$/.exec(text) ?? []
+  const value = Number(number) * { KB: 1e3, MB: 1e6, GB: 1e9 }[(unit ?? 'KB') as 'KB' | 'MB' | 'GB']
+  if (value >= 1) return value
+  throw new InvalidArgumentError('It must be an amount a second, such as 50MB.')
+}
