@@ -109,7 +109,7 @@ describe('a factory with a local site', { concurrency: true }, () => {
       'it pauses',
       () => here(factory).paused !== undefined && here(factory),
     )
-    assert.match(paused ?? '', /no-space: no cache folder can be written: tried \/proc\/no\)/)
+    assert.match(paused ?? '', /no-space: no cache folder can be used: tried \/proc\/no\)/)
     assert.equal(registry.created, 4)
     await eventually('it tries again', () => registry.created > 4)
     await eventually('that fails, too', () => registry.endings.length === 5)

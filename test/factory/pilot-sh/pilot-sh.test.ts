@@ -74,10 +74,12 @@ function sendHalf(response: ServerResponse, then?: () => void) {
 function pathWithout(folder: string, ...missing: string[]) {
   const bin = join(folder, 'bin')
   mkdirSync(bin)
-  const names = ['/usr/bin', '/bin'].flatMap((from) => readdirSync(from).map((name) => ({ from, name })))
-  for (const { from, name } of names)
-    if (!missing.includes(name) && !existsSync(join(bin, name)))
-      symlinkSync(join(from, name), join(bin, name))
+  const found = ['/bin', '/usr/bin'].flatMap((from) =>
+    readdirSync(from).map((name): [string, string] => [name, from]),
+  )
+  // The last folder that has a name counts; also a link that leads nowhere is linked to once.
+  for (const [name, from] of new Map(found))
+    if (!missing.includes(name)) symlinkSync(join(from, name), join(bin, name))
   return bin
 }
 
