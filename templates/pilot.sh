@@ -170,6 +170,9 @@ if [ -n "${SLURM_JOB_ID:-}" ]; then
   cpus=${SLURM_CPUS_ON_NODE:-$cpus}
   memory=${SLURM_MEM_PER_NODE:-$memory}
   gpus=${gpus:-${SLURM_JOB_GPUS:-}}
+elif [ -n "${PBS_JOBID:-}" ]; then
+  job=$PBS_JOBID
+  cpus=${NCPUS:-$cpus}
 elif [ -n "${_CONDOR_JOB_AD:-}" ]; then
   job=$(ad "$_CONDOR_JOB_AD" ClusterId)
   job=$job.$(ad "$_CONDOR_JOB_AD" ProcId)

@@ -15,18 +15,20 @@ export function configurationPage(page: string): string {
 
 function tables(): string {
   const { manager } = ConfigFile.parse({})
-  const { local, slurm, htcondor } = siteSchemas
+  const { local, slurm, htcondor, pbs } = siteSchemas
   const common = Object.keys(local.shape)
-  const defaults = ConfigFile.parse({ sites: { a: { kind: 'slurm' }, b: { kind: 'htcondor' } } }).sites
+  const kinds = { a: { kind: 'slurm' }, b: { kind: 'htcondor' }, c: { kind: 'pbs' } }
+  const defaults = ConfigFile.parse({ sites: kinds }).sites
   const own = (shape: object) => Object.keys(shape).filter((key) => !common.includes(key))
   const both = own(slurm.shape).filter((key) => key in htcondor.shape)
   const only = (shape: object) => own(shape).filter((key) => !both.includes(key))
   return [
     table('key of `manager`', Object.keys(managerKeys), managerKeys, manager),
     table('key of every site', ['kind', ...common.filter((key) => key !== 'kind')], siteKeys, defaults['a']!),
-    table('key of `slurm` and `htcondor`', both, siteKeys, defaults['a']!),
+    table('key of `slurm`, `htcondor` and `pbs`', both, siteKeys, defaults['a']!),
     table('key of `slurm`', only(slurm.shape), siteKeys, defaults['a']!),
     table('key of `htcondor`', only(htcondor.shape), siteKeys, defaults['b']!),
+    table('key of `pbs`', only(pbs.shape), siteKeys, defaults['c']!),
   ].join('\n\n')
 }
 

@@ -9,6 +9,7 @@ import { batchSite } from './sites/batch-site.ts'
 import { htcondor } from './sites/htcondor.ts'
 import { localSite } from './sites/local.ts'
 import type { Site } from './sites/site.ts'
+import { pbs } from './sites/pbs.ts'
 import { slurm } from './sites/slurm.ts'
 import { type Boot, submissionsFolder } from './submissions/submission.ts'
 import { type Transports, openTransports } from './transports/open-transports.ts'
@@ -109,5 +110,7 @@ export function makeSite(
       return batch(htcondor, config)
     case 'slurm':
       return batch(slurm, config)
+    case 'pbs':
+      return batch(pbs, config)
   }
 }

@@ -52,7 +52,7 @@ export type SiteOrder = z.infer<typeof SiteOrder>
 /** What the factory knows of one site. */
 export const SiteStatus = z.object({
   name: Name,
-  kind: z.enum(['local', 'htcondor', 'slurm']),
+  kind: z.enum(['local', 'htcondor', 'slurm', 'pbs']),
   policy: z.string(),
   order: SiteOrder.default('work'),
   max: z.int(),

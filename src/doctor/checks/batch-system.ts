@@ -1,5 +1,5 @@
 import { duration } from '../../common/plain/quantity-text.ts'
-import type { Config, SiteConfig } from '../../factory/config/config.ts'
+import type { BatchSiteConfig, Config, SiteConfig } from '../../factory/config/config.ts'
 import { makeSite } from '../../factory/factory.ts'
 import { openTransports } from '../../factory/transports/open-transports.ts'
 import { checkSite } from '../../factory/submissions/dry-run.ts'
@@ -33,15 +33,25 @@ export async function* askBatchSystem(
   using transports = openTransports(state)
   const batch = makeSite(site, 'doctor', state, transports, () => {})
   const user = await askOne(batch, ['id', '-un'])
-  const findings =
-    site.kind === 'slurm'
-      ? judgeSlurm(site, await askAll(batch, slurmQuestions(user?.trim() ?? '', site)))
-      : judgeHtcondor(site, await askAll(batch, htcondorQuestions()))
+  const findings = await judge(site, batch, user?.trim() ?? '')
   yield* findings
   // Without its commands there is nothing more to find out.
   if (findings.some(({ check, verdict }) => check === 'batch-commands' && verdict === 'error')) return
   yield await listQueue(site, batch)
   yield await tryTemplate(config, site, state, { ...boot, runtime: NOTHING_TO_BOOT })
+}
+
+/** What is known to ask of each kind of batch system. */
+async function judge(site: BatchSiteConfig, batch: Site, user: string): Promise<Finding[]> {
+  switch (site.kind) {
+    case 'slurm':
+      return judgeSlurm(site, await askAll(batch, slurmQuestions(user, site)))
+    case 'htcondor':
+      return judgeHtcondor(site, await askAll(batch, htcondorQuestions()))
+    case 'pbs':
+      // Its limits are told with a refusal; that its server answers is seen when a pilot is tried.
+      return []
+  }
 }
 
 async function askAll<Questions extends Record<string, string[]>>(

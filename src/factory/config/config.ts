@@ -186,7 +186,20 @@ const slurm = z.strictObject({
   extraLines: z.array(Line).default([]),
 })
 
-export const siteSchemas = { local, htcondor, slurm }
+const pbs = z.strictObject({
+  ...site,
+  kind: z.literal('pbs'),
+  transport,
+  queue: Words.optional(),
+  account: Words.optional(),
+  project: Words.optional(),
+  options,
+  jobName,
+  /** Lines for the job script, as they are, e.g. `#PBS -W umask=077`. */
+  extraLines: z.array(Line).default([]),
+})
+
+export const siteSchemas = { local, htcondor, slurm, pbs }
 
 /** A site's settings for its template: those that are not set are empty, so that only a misspelt one is unknown. */
 export function templateVariables(config: SiteConfig): Record<string, unknown> {
@@ -200,8 +213,8 @@ const needsMax = (config: { policy: string; max?: number | undefined }) =>
 
 /** One site as factory.yaml has it. Memory and disk in MiB, times in seconds. */
 const SiteFile = z
-  .discriminatedUnion('kind', [local, htcondor, slurm], {
-    error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor or slurm' : undefined),
+  .discriminatedUnion('kind', [local, htcondor, slurm, pbs], {
+    error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor, slurm or pbs' : undefined),
   })
   .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
 
@@ -261,8 +274,9 @@ type Sited<T> = T & { name: string; max: number }
 export type LocalSiteConfig = Sited<z.infer<typeof local>>
 export type HtcondorSiteConfig = Sited<z.infer<typeof htcondor>>
 export type SlurmSiteConfig = Sited<z.infer<typeof slurm>>
+export type PbsSiteConfig = Sited<z.infer<typeof pbs>>
 /** Sites whose batch systems are asked by commands. */
-export type BatchSiteConfig = HtcondorSiteConfig | SlurmSiteConfig
+export type BatchSiteConfig = HtcondorSiteConfig | SlurmSiteConfig | PbsSiteConfig
 export type SiteConfig = LocalSiteConfig | BatchSiteConfig
 
 /** The configuration in force: all layers merged, defaults filled in, sites that are not enabled left out. */

@@ -10,6 +10,7 @@ type Keys =
   | keyof typeof siteSchemas.local.shape
   | keyof typeof siteSchemas.htcondor.shape
   | keyof typeof siteSchemas.slurm.shape
+  | keyof typeof siteSchemas.pbs.shape
 type ManagerKeys = keyof z.output<typeof ConfigFile>['manager']
 
 /** A meaning; `unit` says how a default is written, `otherwise` what holds where nothing is set. */
@@ -41,7 +42,7 @@ export const managerKeys: Record<ManagerKeys, KeyMeaning> = {
 }
 
 export const siteKeys: Record<Keys, KeyMeaning> = {
-  kind: { meaning: '`local`, `htcondor` or `slurm`' },
+  kind: { meaning: '`local`, `htcondor`, `slurm` or `pbs`' },
   enabled: { meaning: '`false` leaves out a site that another file defines' },
   policy: {
     meaning:
@@ -95,8 +96,10 @@ export const siteKeys: Record<Keys, KeyMeaning> = {
   jobName: { meaning: 'what the names of jobs begin with' },
   options: { meaning: 'options of the job file by name, in place of its default lines; `none` removes one' },
   extraLines: { meaning: 'lines for the job file, as they are' },
+  queue: { meaning: 'PBS’s queue' },
+  project: { meaning: 'PBS’s project' },
   partition: { meaning: 'Slurm’s partition' },
-  account: { meaning: 'Slurm’s account' },
+  account: { meaning: 'the account that is charged' },
   qos: { meaning: 'Slurm’s quality of service' },
   constraint: { meaning: 'features that nodes must have' },
   reservation: { meaning: 'a reservation to run in' },

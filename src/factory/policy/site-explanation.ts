@@ -93,16 +93,19 @@ function troubleOf({ trouble, config: { name } }: SiteSnapshot): Reason[] {
   return [{ code: 'batch-system', text, advice: `"factory doctor ${name}" looks for causes` }]
 }
 
+/** Where a batch system says more of what waits. */
+const ASK_MORE = {
+  slurm: '"squeue --me --start" says when they may start',
+  htcondor: '"condor_q -better-analyze" says more',
+  pbs: '"qstat -T" says when they may start, "qstat -f ID" why not yet',
+}
+
 /** Why pilots wait or are held, in the batch system's words. */
 function waiting({ name, kind, reasons }: SiteStatus): Reason[] {
-  const ask =
-    kind === 'slurm'
-      ? '"squeue --me --start" says when they may start'
-      : '"condor_q -better-analyze" says more'
   return reasons.map(({ reason, pilots }) => ({
     code: 'in-queue',
     text: `${plural(pilots, 'pilot')} at ${name} ${pilots === 1 ? 'waits' : 'wait'} or ${pilots === 1 ? 'is' : 'are'} held; the batch system says: ${sentence(reason)}`,
-    ...(kind !== 'local' && { advice: ask }),
+    ...(kind !== 'local' && { advice: ASK_MORE[kind] }),
   }))
 }
 

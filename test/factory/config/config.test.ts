@@ -123,8 +123,8 @@ describe('factory.yaml', () => {
     ],
     [
       'a kind of site there is not',
-      'sites: { a: { kind: pbs } }',
-      /sites\.a\.kind: expected local, htcondor or slurm$/,
+      'sites: { a: { kind: lsf } }',
+      /sites\.a\.kind: expected local, htcondor, slurm or pbs$/,
     ],
     ['a name that cannot be one', 'sites: { "a b": { kind: local } }', /sites\.a b: use letters, digits/],
     [
