@@ -29,3 +29,10 @@ export class PilotError extends Error {
     this.code = code
   }
 }
+
+/** What an exit code is called in a worker's last words, as pilot.sh calls its own: `GLEANER_PILOT_NO_SPACE` is `no-space`. */
+export const exitName = (code: keyof typeof exitCodes): string =>
+  code
+    .replace(/^GLEANER_(PILOT_)?/, '')
+    .toLowerCase()
+    .replaceAll('_', '-')

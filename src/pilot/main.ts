@@ -17,7 +17,7 @@ import {
 import { createBlobCache } from './tasks/blob-cache.ts'
 import { watchDevices } from './library/device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
-import { exitCodes, PilotError } from './errors.ts'
+import { exitCodes, exitName, PilotError } from './errors.ts'
 import { fetchContexts } from './contexts/fetch-contexts.ts'
 import { checkNode } from './boot/node-check.ts'
 import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
@@ -185,7 +185,7 @@ function lastMoment({ GLEANER_DEADLINE, GLEANER_GRACE }: PilotEnvironment): numb
 /** Says why in the words of pilot.sh, which the factory looks for at the end of the log. */
 function sayLastWords(node: string, error: PilotError): void {
   const { code, message } = error
-  const line = `gleaner: worker on ${node}: error ${exitCodes[code]} ${code}: ${message.replaceAll('\n', ' ')}\n`
+  const line = `gleaner: worker on ${node}: error ${exitCodes[code]} ${exitName(code)}: ${message.replaceAll('\n', ' ')}\n`
   process.stderr.write(line)
 }
 

@@ -92,15 +92,17 @@ async function begin(
 
 for (const kind of Object.keys(KINDS)) {
   describe(`a worker's ${kind} library`, () => {
-    test('is ended with all it started when a call meets its time limit', time, async () => {
-      await using stage = await begin(kind, ['pid', 'hang'], { timeLimitMs: 500 })
-      const end = await stage.session.over
-      assert.ok(end.how === 'died' && end.error.name === 'TimeLimit')
-      const [pid, hung] = stage.outcomes()
-      assert.ok(pid?.status === 'done' && hung?.status === 'crash')
-      assert.match(hung.error.message, /still running after 500 ms/)
-      await until(() => !isAlive(Number(pid.value)))
-    })
+    // A server's request can be ended alone.
+    if (kind !== 'server')
+      test('is ended with all it started when a call meets its time limit', time, async () => {
+        await using stage = await begin(kind, ['pid', 'hang'], { timeLimitMs: 500 })
+        const end = await stage.session.over
+        assert.ok(end.how === 'died' && end.error.name === 'TimeLimit')
+        const [pid, hung] = stage.outcomes()
+        assert.ok(pid?.status === 'done' && hung?.status === 'crash')
+        assert.match(hung.error.message, /still running after 500 ms/)
+        await until(() => !isAlive(Number(pid.value)))
+      })
 
     test('is let go between calls when what it started has outgrown the memory', time, async () => {
       await using stage = await begin(kind, ['grow'], { memoryLimit: 350 * MIB })
@@ -129,3 +131,16 @@ for (const kind of Object.keys(KINDS)) {
     })
   })
 }
+
+describe("a worker's server library", () => {
+  test('goes on when a call meets its time limit: only that request is ended', time, async () => {
+    await using stage = await begin('server', ['pid', 'hang'], { timeLimitMs: 500 })
+    await until(() => stage.outcomes().length === 2)
+    const [pid, hung] = stage.outcomes()
+    assert.ok(pid?.status === 'done' && hung?.status === 'crash')
+    assert.match(hung.error.message, /still running after 500 ms/)
+    assert.ok(isAlive(Number(pid.value)))
+    stage.session.retire()
+    assert.equal((await stage.session.over).how, 'retired')
+  })
+})
