@@ -24,10 +24,10 @@ test('what holds secrets is its owner’s alone, whatever the umask and whoever 
   const state = join(parent, 'state')
   await mkdir(state)
   const manager = await startOn(state, { listen: { host: '0.0.0.0', port: 0 }, advertise: '127.0.0.1' })
-  const secret = ['endpoint.json', 'ledger.db', 'ledger.db-wal', 'manager.key']
+  const secret = ['endpoint.json', 'ledger.db', 'ledger.db-wal', 'manager.key', 'metrics-token']
   for (const name of secret) assert.equal(await modeOf(join(state, name)), 0o600, name)
   assert.equal(await modeOf(join(state, 'blobs')), 0o700)
   const others = (await readdir(state)).filter((name) => !secret.includes(name))
-  assert.deepEqual(others.sort(), ['blobs', 'manager.crt', 'runtime.tar.gz', 'store'])
   await manager.close()
+  assert.deepEqual(others.sort(), ['blobs', 'manager.crt', 'runtime.tar.gz', 'store'])
 })
