@@ -83,6 +83,8 @@ export function openShellConnection(
     end(last) {
       if (last && !socket.writableEnded) socket.write(last)
       socket.end()
+      // What comes meanwhile must be read: a connection that is closed before loses the last of what was sent.
+      socket.resume()
       setTimeout(() => socket.destroy(), LAST_MS).unref()
     },
     destroy: () => void socket.destroy(),
