@@ -68,6 +68,9 @@ export async function serve(
   const runtime = await announced(packRuntime({ store, log }), () =>
     onDoing('packing what pilots boot from: once for each version, up to a minute'),
   )
+  /** As read at the start, and with the sites of each reload since. */
+  let inForce = config
+  const siteInForce = (site: string) => inForce.sites.find(({ name }) => name === site)
   const manager = await announced(
     startManager({
       ...managerSettings(config),
@@ -84,8 +87,8 @@ export async function serve(
         dashboardRoutes,
       ],
       notify: config.notify,
-      relayOf: (site) => config.sites.find(({ name }) => name === site)?.relay,
-      mayOpenShells: (site) => config.sites.some(({ name, shell }) => name === site && shell),
+      relayOf: (site) => siteInForce(site)?.relay,
+      mayOpenShells: (site) => siteInForce(site)?.shell === true,
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),
     }),
@@ -111,7 +114,6 @@ export async function serve(
   })
   wake = () => factory.wake()
   const reloading = new PQueue({ concurrency: 1 })
-  let inForce = config
   const reload = () =>
     reloading.add(async () => {
       const next = loadSites(state)

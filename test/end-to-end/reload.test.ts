@@ -47,4 +47,13 @@ test('an edited factory.yaml is told of, put in force by a command or a signal w
   await here.factory('reload')
   await until(async () => (await site('more')) === undefined)
   assert.equal((await here.status()).notice, undefined)
+
+  // Whether shells are allowed is by what is in force: first the manager refuses, then the pilot, which was submitted before.
+  assert.match((await here.factory('exec', pilot, '--', 'true')).stderr, /site here does not allow shells/)
+  await configure('here: { kind: local, count: 2, shell: true }')
+  await here.factory('reload')
+  assert.match(
+    (await here.factory('exec', pilot, '--', 'true')).stderr,
+    /this pilot was submitted by a factory/,
+  )
 })

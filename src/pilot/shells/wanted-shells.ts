@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { openShellConnection } from '../../common/shells/shell-connection.ts'
 import { failedFrame, SHELL_FD } from '../../protocol/channels/shell-frames.ts'
 import { publicEnvironment } from '../policy/public-environment.ts'
 
@@ -36,11 +37,11 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
 
   const run = async (shell: string): Promise<void> => {
     const socket = await dial(shell)
-    socket.on('error', () => {})
     if (!allowed) {
       log.warn({ shell }, 'a shell was refused: the submission of this pilot does not allow it')
-      return void socket.end(failedFrame(REFUSED), () => socket.destroy())
+      return refuse(socket)
     }
+    socket.on('error', () => {})
     log.info({ shell }, 'a shell was opened')
     const child = spawn(process.execPath, [shellProgram()], {
       cwd: folder,
@@ -77,6 +78,12 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
       await Promise.allSettled(left.filter(isRunning).map((child) => once(child, 'exit', { signal })))
     },
   }
+}
+
+/** Says no to all that comes. */
+function refuse(socket: Duplex): void {
+  const heedless = { onFrame() {}, onDrain() {}, onClosed() {} }
+  openShellConnection(socket, { from: 'user', ...heedless }).end(failedFrame(REFUSED))
 }
 
 /** The program beside this one: bundled into one file, as source, or compiled. */
