@@ -16,6 +16,7 @@ import {
   type ContextState,
   contextOf,
   isLoadedOn,
+  newWorker,
   type Job,
   type Leaving,
   type SchedulerState,
@@ -154,32 +155,7 @@ function tellOvertaken(state: SchedulerState, now: number, actions: Action[]): v
 
 /** A worker registered, or came back after the manager was restarted or had given it up. */
 export function join(state: SchedulerState, info: WorkerInfo, now: number): void {
-  state.workers.set(info.id, {
-    ...info,
-    seq: -1,
-    heardAt: now,
-    draining: false,
-    leaving: false,
-    handedBack: new Map(),
-    rate: 0,
-    done: 0,
-    failures: 0,
-    contradicted: 0,
-    leases: new Map(),
-    levels: new Map(),
-    want: new Map(),
-    least: new Map(),
-    ready: [],
-    broughtUp: new Set(),
-    turns: new Map(),
-    setupRetries: new Map(),
-    warm: [],
-    ahead: [],
-    cancel: [],
-    revoke: [],
-    discard: [],
-    again: [],
-  })
+  state.workers.set(info.id, newWorker(info, now))
 }
 
 /**

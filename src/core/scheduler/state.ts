@@ -265,6 +265,36 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
   return context
 }
 
+/** A worker's entry, of which nothing was heard but that it is there. */
+export function newWorker(info: WorkerInfo, now: number): Worker {
+  return {
+    ...info,
+    seq: -1,
+    heardAt: now,
+    draining: false,
+    leaving: false,
+    handedBack: new Map(),
+    rate: 0,
+    done: 0,
+    failures: 0,
+    contradicted: 0,
+    leases: new Map(),
+    levels: new Map(),
+    want: new Map(),
+    least: new Map(),
+    ready: [],
+    broughtUp: new Set(),
+    turns: new Map(),
+    setupRetries: new Map(),
+    warm: [],
+    ahead: [],
+    cancel: [],
+    revoke: [],
+    discard: [],
+    again: [],
+  }
+}
+
 /** Whether a worker holds a context loaded. */
 export function isLoadedOn({ levels }: Worker, context: string): boolean {
   const level = levels.get(context)
