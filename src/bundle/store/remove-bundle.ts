@@ -72,7 +72,7 @@ export async function freeSpace(parts: StoreParts, budget: number): Promise<void
 
 /**
  * Sees that the disk has room for so many more bytes, before they are fetched for nothing.
- * @param evict whether bundles that nobody uses may go for it
+ * @param evict whether unused bundles may go for it
  * @throws {BundleError} `disk` with the figures
  */
 export async function requireRoom(parts: StoreParts, bytes: number, evict: boolean): Promise<void> {

@@ -24,7 +24,7 @@ export type StoreOptions = {
   folder: string
   /** Most bytes that bundles may take. Default: no limit. */
   budget?: number
-  /** Whether bundles that nobody uses may go where the disk has no room for one that is fetched. */
+  /** Whether unused bundles may go where the disk has no room for one that is fetched. */
   evict?: boolean
   log: Logger
 }

@@ -23,7 +23,7 @@ const states: Record<string, JobState> = {
 
 /** What is read of `qstat -f -F json`; all else is left alone. */
 const Listed = z.object({ Jobs: z.record(z.string(), z.unknown()).default({}) })
-const Record = z.looseObject({
+const ListedJob = z.looseObject({
   job_state: z.string(),
   array: z.string().optional(),
   array_index: z.union([z.string(), z.number()]).optional(),
@@ -123,7 +123,7 @@ function toJob(
   record: unknown,
   pilotsOf: ReadonlyMap<string, readonly string[]>,
 ): Job | undefined {
-  const { data } = Record.safeParse(record)
+  const { data } = ListedJob.safeParse(record)
   if (!data || !/^\d+(\[\d+\])?(\.[\w.-]+)?$/.test(jobId)) return undefined
   const index = Number(/\[(\d+)\]/.exec(jobId)?.[1] ?? 0)
   const state = states[data.job_state] ?? 'unknown'

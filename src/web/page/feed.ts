@@ -13,7 +13,7 @@ export interface FeedListener {
   onState: (state: 'live' | 'lost' | 'signed-out', reason?: string) => void
 }
 
-/** Follows what the factory does, until nobody is signed in any more. */
+/** Follows what the factory does, until the page is signed out. */
 export async function follow({ onView, onState }: FeedListener): Promise<void> {
   for (let failures = 0; ; failures++) {
     try {

@@ -84,7 +84,7 @@ export function overLogin(
   return [program, ...options, ...set, ...quiet, ...more, '--', host]
 }
 
-/** Whether somebody has logged in and the login has not expired. */
+/** Whether the user has logged in and the login has not expired. */
 export async function isLoggedIn(control: ControlSocket): Promise<boolean> {
   if (!existsSync(control.socket)) return false
   const command = overLogin('ssh', control, ['-O', 'check'])

@@ -4,7 +4,7 @@ import PQueue from 'p-queue'
 import { reconnectDelay } from '../../policy/reconnect-delay.ts'
 import { type Connection, LoginNeeded, SessionRefused } from './connection.ts'
 
-/** Sessions at once on one connection: OpenSSH's server allows 10 by itself, and whoever logs in needs one, too. */
+/** Sessions at once on one connection: OpenSSH's server allows 10 by itself, and a person who logs in needs one, too. */
 const SESSIONS = 8
 /** How often, and after how long at first, a session is asked for again that was refused while none was open: a server closes one late. */
 const ASK_AGAIN = 7

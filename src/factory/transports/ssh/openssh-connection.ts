@@ -17,7 +17,7 @@ const LOOK = 5_000
  * The connection that a person has opened by `factory login`, over the OpenSSH client that holds it. Nothing of how they proved who
  * they are is known here.
  * @param advice what to do when it has expired
- * @throws {LoginNeeded} if nobody is logged in
+ * @throws {LoginNeeded} if the user is not logged in
  */
 export async function openLogin(control: ControlSocket, advice: string): Promise<Connection> {
   if (!(await isLoggedIn(control)))
