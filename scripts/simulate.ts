@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { explain } from '../src/protocol/common.ts'
+import { explain } from '../src/protocol/primitives.ts'
 import { type PoolResult, runPool, Scenario } from './simulation/pool.ts'
 import { writeChart } from './support/chart.ts'
 

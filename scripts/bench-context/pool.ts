@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import type { ContextMode } from '../../src/protocol/context.ts'
+import type { ContextMode } from '../../src/protocol/contexts/context.ts'
 import { type RunningFactory, runFactory } from '../support/running-factory.ts'
 import type { PilotHistory } from './account.ts'
 import { fileOf, readEvents } from './pilot-files.ts'

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
-import { limits } from '../../src/protocol/common.ts'
+import { limits } from '../../src/protocol/primitives.ts'
 import type { Random } from '../claims/random.ts'
 import { mutated } from './mutate.ts'
 import type { Known, Route } from './routes.ts'

@@ -8,8 +8,8 @@ import { ContextFilesError } from '../common/task-errors.ts'
 import type { RecognisedModel } from '../library/model-folder/choose-model.ts'
 import { describeContext, type ModelContext } from '../library/model-folder/describe-context.ts'
 import { recogniseModel } from '../library/model-folder/recognise-model.ts'
-import { Json, Name, type JsonValue } from '../protocol/common.ts'
-import { LibrarySpec } from '../protocol/context.ts'
+import { Json, Name, type JsonValue } from '../protocol/primitives.ts'
+import { LibrarySpec } from '../protocol/contexts/context.ts'
 import { wholeNumber } from './options.ts'
 
 /** What a command was told of a model. */

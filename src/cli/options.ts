@@ -8,7 +8,7 @@ import {
   type ConnectOptions,
   type Job,
 } from '../client/index.ts'
-import { limits } from '../protocol/common.ts'
+import { limits } from '../protocol/primitives.ts'
 
 /** The state folder that a command was told to use, absolute. */
 export function stateOf(command: Command): string {

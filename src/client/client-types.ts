@@ -10,7 +10,7 @@ import type {
 import type { SiteOrder, SiteStatus, Status } from '../protocol/status.ts'
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
-import type { ContextSpec } from '../protocol/context.ts'
+import type { ContextSpec } from '../protocol/contexts/context.ts'
 import type { DashboardRole, LoginCode } from '../protocol/dashboard.ts'
 import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'

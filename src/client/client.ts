@@ -13,7 +13,7 @@ import {
 } from '../protocol/client.ts'
 import { SiteStatus, Status } from '../protocol/status.ts'
 import { EventsResponse } from '../protocol/events.ts'
-import { ContextSpec } from '../protocol/context.ts'
+import { ContextSpec } from '../protocol/contexts/context.ts'
 import { EndedSessions, LoginCode, type LoginCodeRequest } from '../protocol/dashboard.ts'
 import { SiteExplanation } from '../protocol/explanation.ts'
 import type { Client, ConnectOptions } from './client-types.ts'

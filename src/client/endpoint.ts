@@ -4,7 +4,7 @@ import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { readOwnFile } from '../common/private-path.ts'
 import { Endpoint } from '../protocol/client.ts'
-import { explain, parseJson } from '../protocol/common.ts'
+import { explain, parseJson } from '../protocol/primitives.ts'
 import { InputError, NotRunningError } from './errors.ts'
 
 /** Where a manager listens, and the secret that opens it. */

@@ -17,8 +17,8 @@ import {
   type TaskRow,
 } from '../protocol/client.ts'
 import { JobExplanation } from '../protocol/explanation.ts'
-import { limits } from '../protocol/common.ts'
-import { toNative } from '../protocol/numbers.ts'
+import { limits } from '../protocol/primitives.ts'
+import { toNative } from '../protocol/json/exact-numbers.ts'
 import { toBatches, type TaskInput } from './task-batches.ts'
 import { JobStuckError } from './errors.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'

@@ -1,6 +1,6 @@
 import type { BlobRef } from '../protocol/blob.ts'
-import { limits } from '../protocol/common.ts'
-import { stringifyExactly } from '../protocol/numbers.ts'
+import { limits } from '../protocol/primitives.ts'
+import { stringifyExactly } from '../protocol/json/exact-numbers.ts'
 import { InputError } from './errors.ts'
 
 /** One call of a job's function. */

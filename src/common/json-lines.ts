@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream'
 import type { z } from 'zod'
-import { explain } from '../protocol/common.ts'
+import { explain } from '../protocol/primitives.ts'
 import { LIBRARY_LINE_MAX } from '../protocol/library.ts'
-import { parseExactly } from '../protocol/numbers.ts'
+import { parseExactly } from '../protocol/json/exact-numbers.ts'
 
 /** The peer sent something that is not a message of this protocol: it must not be trusted any further. */
 export class JsonLinesError extends Error {

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { limits } from '../protocol/common.ts'
+import { limits } from '../protocol/primitives.ts'
 import type { TaskError } from '../protocol/task.ts'
 
 /** A bundle that does not hold what its context says. The message names the file and what to do about it. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { readLines } from '../common/lines.ts'
-import { explain, limits, parseJson } from '../protocol/common.ts'
+import { explain, limits, parseJson } from '../protocol/primitives.ts'
 import { describeFailure } from './failures.ts'
 import type { Endpoint } from './models.ts'
 

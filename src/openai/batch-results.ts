@@ -1,4 +1,4 @@
-import type { JsonText } from '../protocol/json-text.ts'
+import type { JsonText } from '../protocol/json/json-text.ts'
 import type { TaskError } from '../protocol/task.ts'
 import { describeFailure } from './failures.ts'
 import { newId } from './files.ts'

@@ -1,4 +1,4 @@
-import type { TaskPart } from '../manager/services/task-parts.ts'
+import type { TaskPart } from '../manager/services/jobs/task-parts.ts'
 import { ApiFailure } from './failures.ts'
 import { AnswerPart, type Generated, type TokenLogprob } from './translation.ts'
 

@@ -1,4 +1,4 @@
-import type { ContextSpec, LibrarySpec } from '../protocol/context.ts'
+import type { ContextSpec, LibrarySpec } from '../protocol/contexts/context.ts'
 import { ApiFailure } from './failures.ts'
 
 /** What a request may ask of a model. */

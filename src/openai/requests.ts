@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { explain, Json } from '../protocol/common.ts'
+import { explain, Json } from '../protocol/primitives.ts'
 import { ApiFailure } from './failures.ts'
 import { Tool, ToolChoice } from './tool-calls.ts'
 

@@ -1,4 +1,4 @@
-import type { JsonText } from '../protocol/json-text.ts'
+import type { JsonText } from '../protocol/json/json-text.ts'
 import { ApiFailure } from './failures.ts'
 import type { Endpoint, Route } from './models.ts'
 import type { Tool } from './tool-calls.ts'

@@ -1,5 +1,5 @@
-import type { JsonValue } from '../protocol/common.ts'
-import { JsonText, textOf } from '../protocol/json-text.ts'
+import type { JsonValue } from '../protocol/primitives.ts'
+import { JsonText, textOf } from '../protocol/json/json-text.ts'
 import { ApiFailure } from './failures.ts'
 import type { Endpoint, Route } from './models.ts'
 import { chatInput, completionInput, embeddingInputs } from './translation.ts'

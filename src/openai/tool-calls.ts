@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { type JsonValue, parseJson } from '../protocol/common.ts'
+import { type JsonValue, parseJson } from '../protocol/primitives.ts'
 import { ApiFailure } from './failures.ts'
 
 /*

@@ -1,6 +1,6 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { type JsonValue, parseJson } from '../protocol/common.ts'
+import { type JsonValue, parseJson } from '../protocol/primitives.ts'
 import { ApiFailure } from './failures.ts'
 import { callSchema, offeredTools, readToolCalls, type Tool } from './tool-calls.ts'
 import { ChatRequest, CompletionRequest, EmbeddingRequest, read, type ResponseFormat } from './requests.ts'

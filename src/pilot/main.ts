@@ -5,8 +5,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { type Logger, pino } from 'pino'
 import { openStore, type Store } from '../bundle/store/store.ts'
-import { PROTOCOL_VERSION } from '../protocol/common.ts'
-import { stringifyExactly } from '../protocol/numbers.ts'
+import { PROTOCOL_VERSION } from '../protocol/primitives.ts'
+import { stringifyExactly } from '../protocol/json/exact-numbers.ts'
 import type { PilotEnvironment } from '../protocol/pilot.ts'
 import {
   ExchangeResponse,

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { limits, Sha256 } from './common.ts'
+import { limits, Sha256 } from './primitives.ts'
 
 /**
  * A blob: bytes that are a large part of a task's arguments or result. They travel beside the queue, named by their content,

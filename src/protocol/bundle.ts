@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Name, Sha256 } from './common.ts'
+import { Name, Sha256 } from './primitives.ts'
 
 /** Bounds on a piece, in bytes. All pieces of a file have the same size, but for the last. */
 export const PIECE_MIN = 16 << 10

@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { BlobRef, BlobRefs } from './blob.ts'
 import { BundlePath } from './bundle.ts'
-import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './common.ts'
-import { ContextSpec } from './context.ts'
-import { KeptJson } from './json-text.ts'
+import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './primitives.ts'
+import { ContextSpec } from './contexts/context.ts'
+import { KeptJson } from './json/json-text.ts'
 import { Progress, TaskError } from './task.ts'
 
 /** How long something stays that is not needed, milliseconds. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Timestamp } from './common.ts'
+import { Timestamp } from './primitives.ts'
 
 /** What a session of the dashboard may do: a viewer looks, an operator also acts. */
 export const DashboardRole = z.enum(['operator', 'viewer'])

@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { ShellId } from './channels/shell-frames.ts'
-import { HostName, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './common.ts'
+import { HostName, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { JobState } from './client.ts'
-import { Level } from './context.ts'
+import { Level } from './contexts/context.ts'
 import { WorkerId } from './worker.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
-import { ContextSpec } from './context.ts'
-import { Json, limits, Serial } from './common.ts'
+import { ContextSpec } from './contexts/context.ts'
+import { Json, limits, Serial } from './primitives.ts'
 import { Progress, TaskError } from './task.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { JobInfo } from './client.ts'
-import { Name, Sha256, Timestamp } from './common.ts'
-import { Level } from './context.ts'
+import { Name, Sha256, Timestamp } from './primitives.ts'
+import { Level } from './contexts/context.ts'
 import { TaskError } from './task.ts'
 
 /** Tasks by what has become of them. */

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
-import { KeptJson } from './json-text.ts'
-import { Json, limits, Milliseconds, Name, Serial } from './common.ts'
+import { KeptJson } from './json/json-text.ts'
+import { Json, limits, Milliseconds, Name, Serial } from './primitives.ts'
 
 /** What went wrong with a task, as the user sees it. */
 export interface TaskError {

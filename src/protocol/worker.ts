@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { ShellId } from './channels/shell-frames.ts'
-import { ContextMode, Level } from './context.ts'
-import { HostName, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './common.ts'
-import { KeptJson } from './json-text.ts'
+import { ContextMode, Level } from './contexts/context.ts'
+import { HostName, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './primitives.ts'
+import { KeptJson } from './json/json-text.ts'
 import { type AnyTaskResult, Lease, Progress, ReceivedResult, TaskError, TaskResult } from './task.ts'
 
 /** A worker's identity for as long as its process lives; handed out at registration. */

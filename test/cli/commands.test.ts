@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { readContextYaml } from '../../src/manager/services/context-yaml.ts'
+import { readContextYaml } from '../../src/manager/services/contexts/context-yaml.ts'
 import { fakeManager, type FakeManager } from '../client/fake-manager.ts'
 import { factory, start, type Ended } from './cli.ts'
 

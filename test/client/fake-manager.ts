@@ -15,8 +15,8 @@ import {
   type ResultRow,
 } from '../../src/protocol/client.ts'
 import { type Status } from '../../src/protocol/status.ts'
-import type { ContextSpec } from '../../src/protocol/context.ts'
-import { ApiErrorBody } from '../../src/protocol/common.ts'
+import type { ContextSpec } from '../../src/protocol/contexts/context.ts'
+import { ApiErrorBody } from '../../src/protocol/primitives.ts'
 
 /** How a task ends, or `held` for one that has not ended yet. */
 export type Ending = Pick<ResultRow, 'status' | 'value' | 'error'> | 'held'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { toTaskError } from '../../src/common/task-errors.ts'
-import { limits } from '../../src/protocol/common.ts'
+import { limits } from '../../src/protocol/primitives.ts'
 import { TaskError } from '../../src/protocol/task.ts'
 
 /** Errors in errors, as deep and as wide as one likes. */

@@ -3,7 +3,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parse } from 'yaml'
-import { ContextFile, LibrarySpec } from '../../src/protocol/context.ts'
+import { ContextFile, LibrarySpec } from '../../src/protocol/contexts/context.ts'
 import { plant, type Plant } from './plant.ts'
 
 /** A claim is supported if most of its words are in the evidence: no model, but it is loaded and asked like one. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { TaskPart } from '../../src/manager/services/task-parts.ts'
+import type { TaskPart } from '../../src/manager/services/jobs/task-parts.ts'
 import { AnswerGrowth, EventGrowth } from '../../src/openai/growth.ts'
-import { JsonText } from '../../src/protocol/json-text.ts'
+import { JsonText } from '../../src/protocol/json/json-text.ts'
 
 const part = (lease: number, n: number, value: unknown): TaskPart => ({
   lease,

@@ -5,8 +5,8 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { AddTasksResponse, JobInfo, ResultsResponse } from '../../src/protocol/client.ts'
-import { limits } from '../../src/protocol/common.ts'
-import { isDeeperThan } from '../../src/protocol/json-depth.ts'
+import { limits } from '../../src/protocol/primitives.ts'
+import { isDeeperThan } from '../../src/protocol/json/json-depth.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, registration, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()

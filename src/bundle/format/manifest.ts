@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { explain, limits } from '../../protocol/common.ts'
+import { explain, limits } from '../../protocol/primitives.ts'
 import { Manifest } from '../../protocol/bundle.ts'
 import type { ManifestFile } from '../../protocol/bundle.ts'
 import { BundleError } from './errors.ts'

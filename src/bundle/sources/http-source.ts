@@ -1,6 +1,6 @@
 import { errors, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { FaultReason, Source } from '../../protocol/sources.ts'
 import { openPieceChannel } from './piece-channel.ts'
 import type { PieceChannel, ChannelRequest } from './piece-channel.ts'

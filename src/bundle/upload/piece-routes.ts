@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
 import { CHANNEL } from '../../protocol/channels/piece-frames.ts'
-import type { ApiErrorBody } from '../../protocol/common.ts'
+import type { ApiErrorBody } from '../../protocol/primitives.ts'
 import type { ErrorCode } from '../../protocol/error-codes.ts'
 import { BundleId } from '../../protocol/bundle.ts'
 import { APPEAR_MS, createSeeder } from './seeder.ts'

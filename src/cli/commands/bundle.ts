@@ -7,7 +7,7 @@ import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { isRuntimeName } from '../../runtime/runtime-name.ts'
 import { openStore, type Store } from '../../bundle/store/store.ts'
 import { GleanerError, InputError, NotRunningError } from '../../client/index.ts'
-import { explain, Name } from '../../protocol/common.ts'
+import { explain, Name } from '../../protocol/primitives.ts'
 import { count, plural, size, table } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 

@@ -7,7 +7,7 @@ import { makePrivateFolder, openPrivateFile } from '../../common/private-path.ts
 import { readEndpoint } from '../../client/endpoint.ts'
 import { GleanerError } from '../../client/index.ts'
 import { LedgerLockedError } from '../../manager/ledger/database.ts'
-import { ContextMode } from '../../protocol/context.ts'
+import { ContextMode } from '../../protocol/contexts/context.ts'
 import { LOG_FLAGS, reportStart, startDetached } from '../detach.ts'
 import { toFailure } from '../failure.ts'
 import { plural } from '../views/format.ts'

@@ -1,5 +1,5 @@
 /* What columns a table has, found out row by row, and of what type each is. Pure. */
-import { numberText } from '../../protocol/numbers.ts'
+import { numberText } from '../../protocol/json/exact-numbers.ts'
 
 export type Fields = Readonly<Record<string, unknown>>
 

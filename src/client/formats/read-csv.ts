@@ -1,6 +1,6 @@
 import { pipeline, Readable } from 'node:stream'
 import { CsvError, parse } from 'csv-parse'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import { InputError } from '../errors.ts'
 import { checkUtf8 } from './read-bytes.ts'
 import type { BadRow, Row } from './row.ts'

@@ -2,7 +2,7 @@ import { open, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { readLines } from '../../common/lines.ts'
-import { parseExactly, stringifyExactly } from '../../protocol/numbers.ts'
+import { parseExactly, stringifyExactly } from '../../protocol/json/exact-numbers.ts'
 import type { OutRow } from './columns.ts'
 
 /** Rows that wait on the disk until all of them are known. */

@@ -1,5 +1,5 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer'
-import { numberText, stringifyExactly } from '../../protocol/numbers.ts'
+import { numberText, stringifyExactly } from '../../protocol/json/exact-numbers.ts'
 import { cellText, type Columns, type ColumnType, type OutRow } from './columns.ts'
 import type { ByteSink } from './write-bytes.ts'
 

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'csv-stringify/sync'
-import { stringifyExactly } from '../../protocol/numbers.ts'
+import { stringifyExactly } from '../../protocol/json/exact-numbers.ts'
 import { cellText, Columns, flatten, type OutRow } from './columns.ts'
 import type { FileKind, Format } from './kinds.ts'
 import { openSpill } from './spill.ts'

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ProgressResponse, ResultRow } from '../../protocol/client.ts'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { TaskInput } from '../task-batches.ts'
 import { ApiError, GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'

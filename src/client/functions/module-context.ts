@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Name } from '../../protocol/common.ts'
+import { Name } from '../../protocol/primitives.ts'
 import type { Client } from '../client-types.ts'
 import { InputError } from '../errors.ts'
 import { NATIVE_BUNDLE, type Compiled } from './compile-module.ts'

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { readBlobSync, writeBlobSync } from '../../blobs/blob-folder.ts'
 import { limits } from '../../protocol/limits.ts'
-import type { JsonValue } from '../../protocol/common.ts'
+import type { JsonValue } from '../../protocol/primitives.ts'
 import { decode, pack, unpack } from './value-codec.ts'
 import { BLOBS, blobFolder, bundleFolder, keepVariables } from './variables.ts'
 

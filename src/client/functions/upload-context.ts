@@ -1,6 +1,6 @@
 import { refOf } from '../../blobs/blob-folder.ts'
 import type { UploadContextRequest } from '../../protocol/client.ts'
-import { ContextSpec } from '../../protocol/context.ts'
+import { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { CallOptions, HttpClient } from '../http-client.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 

@@ -1,7 +1,7 @@
 import { stringify, unflatten } from 'devalue'
 import { refOf } from '../../blobs/blob-folder.ts'
 import type { BlobRef } from '../../protocol/blob.ts'
-import type { JsonValue } from '../../protocol/common.ts'
+import type { JsonValue } from '../../protocol/primitives.ts'
 import { limits } from '../../protocol/limits.ts'
 
 /*

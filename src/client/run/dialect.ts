@@ -1,5 +1,5 @@
 import type { ResultRow } from '../../protocol/client.ts'
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 
 /** Rows that are requests in a language of their own, whose results are answers in the same one. */
 export interface Dialect {

@@ -1,4 +1,4 @@
-import { isSameNumber, numberText } from '../../protocol/numbers.ts'
+import { isSameNumber, numberText } from '../../protocol/json/exact-numbers.ts'
 import { InputError } from '../errors.ts'
 import type { Row } from '../formats/row.ts'
 import { readRows, type InputFile } from '../formats/rows.ts'

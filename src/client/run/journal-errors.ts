@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { readFileLines } from '../../common/lines.ts'
-import { limits, parseJson } from '../../protocol/common.ts'
+import { limits, parseJson } from '../../protocol/primitives.ts'
 import { openSink } from '../formats/write-bytes.ts'
 import { isFailure } from './output.ts'
 import { errorsPath } from './table-output.ts'

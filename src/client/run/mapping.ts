@@ -1,6 +1,6 @@
 /* How a row of a file becomes the input of a task. Pure. */
-import { isTemplate, pathsIn, PLACEHOLDER } from '../../protocol/placeholders.ts'
-import { numberText } from '../../protocol/numbers.ts'
+import { isTemplate, pathsIn, PLACEHOLDER } from '../../protocol/contexts/placeholders.ts'
+import { numberText } from '../../protocol/json/exact-numbers.ts'
 import { InputError } from '../errors.ts'
 
 export interface RowMapping {

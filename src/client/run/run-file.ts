@@ -1,5 +1,5 @@
 import type { JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { Client } from '../client.ts'
 import { ApiError, InputError } from '../errors.ts'
 import type { Format } from '../formats/kinds.ts'

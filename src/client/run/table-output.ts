@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import type { ResultRow } from '../../protocol/client.ts'
-import { numberText } from '../../protocol/numbers.ts'
+import { numberText } from '../../protocol/json/exact-numbers.ts'
 import { cellText, type OutRow } from '../formats/columns.ts'
 import { besides, type FileKind } from '../formats/kinds.ts'
 import { STDOUT } from '../formats/write-bytes.ts'

@@ -2,7 +2,7 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import type { ApiErrorBody } from '../../protocol/common.ts'
+import type { ApiErrorBody } from '../../protocol/primitives.ts'
 
 /** Looks at a request to upgrade. It calls {@link accept} or {@link turnAway}; what it throws ends the connection. */
 export type Admit = (request: IncomingMessage, socket: Socket) => Promise<void>

@@ -1,4 +1,4 @@
-import { LEVELS } from '../../protocol/context.ts'
+import { LEVELS } from '../../protocol/contexts/context.ts'
 import { type ContextState, isLoadedOn, type SchedulerState, type Worker } from './state.ts'
 
 /** A turn on a worker lasts this many times as long as it takes to bring up what would take over: so little goes into that. */

@@ -1,4 +1,4 @@
-import type { Level } from '../../protocol/context.ts'
+import type { Level } from '../../protocol/contexts/context.ts'
 import { isAnyQueued } from './task-queues.ts'
 import { placeContexts, placeAhead } from './context-placement.ts'
 import { allowance, takeFor } from './worker-trial.ts'

@@ -1,4 +1,4 @@
-import type { Level } from '../../protocol/context.ts'
+import type { Level } from '../../protocol/contexts/context.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import type { RangeSet } from './range-set.ts'

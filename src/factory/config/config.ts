@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { managerDefaults } from '../../core/defaults.ts'
-import { Name } from '../../protocol/common.ts'
-import { ContextMode } from '../../protocol/context.ts'
+import { Name } from '../../protocol/primitives.ts'
+import { ContextMode } from '../../protocol/contexts/context.ts'
 import { EVENT_TYPES } from '../../protocol/events.ts'
 import { Duration, Size, Wait } from './quantities.ts'
 

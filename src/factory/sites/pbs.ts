@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { parseJson } from '../../protocol/common.ts'
+import { parseJson } from '../../protocol/primitives.ts'
 import type { PbsSiteConfig } from '../config/config.ts'
 import { shellQuote } from '../submissions/submit-template.ts'
 import { type BatchKind, excerpt } from './batch-kind.ts'

@@ -1,5 +1,5 @@
 /* A context for a model folder. Pure: what was recognised in, what its context.yaml holds out. */
-import type { JsonValue } from '../../protocol/common.ts'
+import type { JsonValue } from '../../protocol/primitives.ts'
 import type { ModelTask, RecognisedModel } from './choose-model.ts'
 
 type Settings = Readonly<Record<string, JsonValue>>

@@ -1,6 +1,6 @@
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
-import { stringifyExactly } from '../../protocol/numbers.ts'
+import { stringifyExactly } from '../../protocol/json/exact-numbers.ts'
 import { type JsonLines, chunkTexts } from '../../common/json-lines.ts'
 import { ResultError, toTaskError } from '../../common/task-errors.ts'
 import type { Call, CallOutcome, CallReporter } from './library-kind.ts'

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 
 /** What was printed while some calls ran; absent if nothing was. */
 export interface CapturedOutput {

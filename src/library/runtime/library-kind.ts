@@ -1,5 +1,5 @@
 import type { BlobRef } from '../../protocol/blob.ts'
-import type { JsonValue } from '../../protocol/common.ts'
+import type { JsonValue } from '../../protocol/primitives.ts'
 import type { ToLibrary } from '../../protocol/library.ts'
 import { ContextFilesError } from '../../common/task-errors.ts'
 

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
 import { type JsonLines, JsonLinesError } from '../../common/json-lines.ts'
 import { type CallDesk, createCallReporter } from './call-reporter.ts'

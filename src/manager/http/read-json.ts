@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import { JsonText } from '../../protocol/json-text.ts'
+import { JsonText } from '../../protocol/json/json-text.ts'
 import { limits } from '../../protocol/limits.ts'
 
 /** Where values are that are kept as text: keys from the outside in, `*` for each element of an array. */

@@ -7,7 +7,7 @@ import Fastify, {
 } from 'fastify'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
-import { type ApiErrorBody, explain, limits } from '../../protocol/common.ts'
+import { type ApiErrorBody, explain, limits } from '../../protocol/primitives.ts'
 import { LargeBodies, readBody } from './bodies.ts'
 import { RequestError, invalid, notFound } from './api-errors.ts'
 

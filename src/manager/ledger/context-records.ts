@@ -1,4 +1,4 @@
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { Ledger } from './ledger.ts'
 
 /* The contexts that were ever added, as the ledger has them, and what is called by which name now. */

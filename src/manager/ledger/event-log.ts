@@ -1,4 +1,4 @@
-import { JsonText } from '../../protocol/json-text.ts'
+import { JsonText } from '../../protocol/json/json-text.ts'
 import type { EventType, FactoryEvent, NewEvent } from '../../protocol/events.ts'
 import type { Statements } from './database.ts'
 

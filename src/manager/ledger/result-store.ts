@@ -1,7 +1,7 @@
 import type { SQLOutputValue } from 'node:sqlite'
 import type { BlobRef } from '../../protocol/blob.ts'
 import type { ResultRow, TaskLog, TaskRow } from '../../protocol/client.ts'
-import { JsonText, textOf } from '../../protocol/json-text.ts'
+import { JsonText, textOf } from '../../protocol/json/json-text.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { addBlobReferences } from './blob-references.ts'
 import { newMark } from './epochs.ts'

@@ -1,6 +1,6 @@
 import type { BlobRef } from '../../protocol/blob.ts'
-import { limits } from '../../protocol/common.ts'
-import { losesNothing, parseExactly } from '../../protocol/numbers.ts'
+import { limits } from '../../protocol/primitives.ts'
+import { losesNothing, parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { addBlobReferences } from './blob-references.ts'
 import { newMark } from './epochs.ts'
 import type { Tables } from './tables.ts'

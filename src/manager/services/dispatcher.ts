@@ -11,7 +11,7 @@ import {
   type WorkerGone,
   type WorkerInfo,
 } from '../../core/scheduler.ts'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import { conflict } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'

@@ -1,9 +1,9 @@
 import type { JobExplanation, SiteExplanation } from '../../protocol/explanation.ts'
 import { notFound } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { Contexts } from './contexts.ts'
+import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import type { Jobs } from './jobs.ts'
+import type { Jobs } from './jobs/jobs.ts'
 import type { StatusBoard } from './status-board.ts'
 
 /** Says why things stand as they do, from what was decided last. */

@@ -12,7 +12,7 @@ import {
 import type { Transfer } from '../../protocol/status.ts'
 import type { Source, SourcesRequest } from '../../protocol/sources.ts'
 import { type ContextReport, WorkerId } from '../../protocol/worker.ts'
-import type { Contexts } from './contexts.ts'
+import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { notFound } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { openShellConnection, type ShellConnection } from '../../common/shells/shell-connection.ts'
-import { explain, parseJson } from '../../protocol/common.ts'
+import { explain, parseJson } from '../../protocol/primitives.ts'
 import { frame } from '../../protocol/channels/frames.ts'
 import {
   failedFrame,

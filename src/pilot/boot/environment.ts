@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { explain } from '../../protocol/common.ts'
+import { explain } from '../../protocol/primitives.ts'
 import { PilotEnvironment } from '../../protocol/pilot.ts'
 import { PilotError } from '../errors.ts'
 

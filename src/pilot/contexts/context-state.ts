@@ -1,4 +1,4 @@
-import { LEVELS, type Level } from '../../protocol/context.ts'
+import { LEVELS, type Level } from '../../protocol/contexts/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
 

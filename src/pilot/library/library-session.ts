@@ -1,6 +1,6 @@
 import { toTaskError } from '../../common/task-errors.ts'
-import type { Level } from '../../protocol/context.ts'
-import { endsCalls } from '../../protocol/library-kinds.ts'
+import type { Level } from '../../protocol/contexts/context.ts'
+import { endsCalls } from '../../protocol/contexts/library-kinds.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
 import type { Outcome, TaskResult } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { toTaskError } from '../../common/task-errors.ts'
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { SessionEnd } from '../policy/crash-attribution.ts'
 import { createWakeUp } from '../../common/wake-up.ts'

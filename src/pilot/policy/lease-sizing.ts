@@ -1,4 +1,4 @@
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 
 /*
  * How much work to ask for. A worker keeps as much in hand as it finishes in the manager's target time at its own measured

@@ -2,7 +2,7 @@ import { access, constants } from 'node:fs/promises'
 import os from 'node:os'
 import type { Duplex } from 'node:stream'
 import { openShellConnection } from '../../common/shells/shell-connection.ts'
-import { explain, parseJson } from '../../protocol/common.ts'
+import { explain, parseJson } from '../../protocol/primitives.ts'
 import { frame } from '../../protocol/channels/frames.ts'
 import {
   byteFrames,

@@ -1,6 +1,6 @@
 import path from 'node:path'
 import type { Logger } from 'pino'
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import type { ContextEvent } from '../contexts/context-state.ts'

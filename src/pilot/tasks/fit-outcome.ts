@@ -1,5 +1,5 @@
-import { limits } from '../../protocol/common.ts'
-import { isDeeperThan } from '../../protocol/json-depth.ts'
+import { limits } from '../../protocol/primitives.ts'
+import { isDeeperThan } from '../../protocol/json/json-depth.ts'
 import type { Outcome } from '../../protocol/task.ts'
 
 /** An outcome that the manager will take, and its size as JSON, bytes. */

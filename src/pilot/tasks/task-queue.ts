@@ -1,5 +1,5 @@
 import type { BlobRef } from '../../protocol/blob.ts'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { Lease, Outcome, TaskResult } from '../../protocol/task.ts'
 import { fitOutcome } from './fit-outcome.ts'
 

@@ -6,8 +6,8 @@ import type { z } from 'zod'
 import type { Connect } from '../../bundle/sources/http-source.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 import { requestUpgrade } from '../../common/upgrades/request-upgrade.ts'
-import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/common.ts'
-import { parseExactly } from '../../protocol/numbers.ts'
+import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/primitives.ts'
+import { parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { PilotError } from '../errors.ts'
 
 /** One request to the manager. */

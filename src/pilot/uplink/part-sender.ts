@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import type { PartsRequest, PartsResponse } from '../../protocol/worker.ts'
 
 type Part = PartsRequest['parts'][number]

@@ -3,7 +3,7 @@
  * everything else, arrays included, is replaced as a whole; null removes a key. So the values themselves hold no null.
  */
 
-import type { JsonValue } from '../../protocol/common.ts'
+import type { JsonValue } from '../../protocol/primitives.ts'
 
 export type JsonObject = { [key: string]: JsonValue }
 

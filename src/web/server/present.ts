@@ -1,6 +1,6 @@
 import type { Status } from '../../protocol/status.ts'
 import type { Pool, SlotTime } from '../../protocol/events.ts'
-import type { ContextSpec } from '../../protocol/context.ts'
+import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import { createRates, noteCounters, rateOf } from '../policy/rates.ts'
 import type { ContextView, JobView, SpentView, TransferView, View } from '../view.ts'
 

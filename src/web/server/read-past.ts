@@ -1,5 +1,5 @@
 import { type EventOf, type EventType, FactoryEvent } from '../../protocol/events.ts'
-import { parseJson } from '../../protocol/common.ts'
+import { parseJson } from '../../protocol/primitives.ts'
 import { type PastColumns, pastOf } from '../policy/past.ts'
 import type { DashboardServices } from './services.ts'
 

@@ -1,6 +1,6 @@
 import cookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { limits } from '../../protocol/common.ts'
+import { limits } from '../../protocol/primitives.ts'
 import { type EndedSessions, LoginCodeRequest, type LoginCode } from '../../protocol/dashboard.ts'
 import { userOnly } from '../../manager/http/routes/clients.ts'
 import { parse } from '../../manager/http/server.ts'

@@ -1,6 +1,6 @@
-import type { Contexts } from '../../manager/services/contexts.ts'
+import type { Contexts } from '../../manager/services/contexts/contexts.ts'
 import type { EventFeed } from '../../manager/services/events/event-feed.ts'
-import type { Jobs } from '../../manager/services/jobs.ts'
+import type { Jobs } from '../../manager/services/jobs/jobs.ts'
 import type { Pilots } from '../../manager/services/pilots.ts'
 import type { StatusBoard } from '../../manager/services/status-board.ts'
 import type { Pool } from '../../protocol/events.ts'

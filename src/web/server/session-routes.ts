@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { SiteOrder } from '../../protocol/status.ts'
-import { Digits, Name, limits } from '../../protocol/common.ts'
+import { Digits, Name, limits } from '../../protocol/primitives.ts'
 import { LoginRequest, type LoginResponse } from '../../protocol/dashboard.ts'
 import { noSite } from '../../manager/services/explanations.ts'
 import { RequestError } from '../../manager/http/api-errors.ts'

@@ -9,7 +9,7 @@ import type { OutRow } from '../../../src/client/formats/columns.ts'
 import { kindOf, type FileKind } from '../../../src/client/formats/kinds.ts'
 import { openInput, readRows, statedTypes } from '../../../src/client/formats/rows.ts'
 import { openRowWriter } from '../../../src/client/formats/write-rows.ts'
-import { parseExactly, stringifyExactly } from '../../../src/protocol/numbers.ts'
+import { parseExactly, stringifyExactly } from '../../../src/protocol/json/exact-numbers.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'gleaner-formats-'))
 after(() => rm(folder, { recursive: true }))

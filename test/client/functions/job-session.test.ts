@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { createKeys } from '../../../src/client/functions/call-keys.ts'
 import { openJobSession } from '../../../src/client/functions/job-session.ts'
 import { connect, type Client } from '../../../src/client/index.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { until } from '../../support/until.ts'
 import { fakeManager, type FakeManager } from '../fake-manager.ts'
 

@@ -7,7 +7,7 @@ import { gunzipSync, gzipSync, zstdDecompressSync } from 'node:zlib'
 import { connect, InputError, runFile, type RunOptions } from '../../../src/client/index.ts'
 import { openInput, readRows } from '../../../src/client/formats/rows.ts'
 import { openRowDialect } from '../../../src/openai/row-dialect.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { fakeManager, type FakeManager } from '../fake-manager.ts'
 
 interface Desk extends AsyncDisposable {

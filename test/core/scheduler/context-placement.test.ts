@@ -11,7 +11,7 @@ import {
   tick,
   warmAhead,
 } from '../../../src/core/scheduler/events.ts'
-import type { Level } from '../../../src/protocol/context.ts'
+import type { Level } from '../../../src/protocol/contexts/context.ts'
 import { driver, replyOf, request, withJob } from './support/scheduler-driver.ts'
 import { CONTEXT } from './support/scheduler-world.ts'
 

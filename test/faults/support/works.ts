@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { ManagerOptions } from '../../../src/manager/manager.ts'
 import { type Client, connect, type Job, type ResultRow } from '../../../src/client/index.ts'
 import type { CreateJobRequest } from '../../../src/protocol/client.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { startWorker, type WorkerProcess } from '../../pilot/support/pilot-process.ts'
 import { makeState, removeState, startOn } from '../../support/manager.ts'
 

@@ -6,7 +6,7 @@ import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { describeContext } from '../../../src/library/model-folder/describe-context.ts'
 import { recogniseModel } from '../../../src/library/model-folder/recognise-model.ts'
-import { LibrarySpec } from '../../../src/protocol/context.ts'
+import { LibrarySpec } from '../../../src/protocol/contexts/context.ts'
 import { writeDecoder } from '../../support/models/decoder.ts'
 import { writeModelFolder } from '../../support/models/folder.ts'
 

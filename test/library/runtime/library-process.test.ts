@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
-import { limits } from '../../../src/protocol/common.ts'
+import { limits } from '../../../src/protocol/primitives.ts'
 import { libraryProgram, startLibrary, type TestLibrary } from '../support/library-process.ts'
 import { calculatorSetup } from '../support/setup.ts'
 

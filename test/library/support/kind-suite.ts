@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test'
 import { toTaskError } from '../../../src/common/task-errors.ts'
 import type { Call, LoadedContext, Setup } from '../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../src/library/kinds/load-context.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { createRecorder, valuesOf } from './recorder.ts'
 
 /** What a kind of library brings to be judged by: a context, and calls in it whose outcomes are known. */

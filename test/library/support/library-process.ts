@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { type JsonLines, openJsonLines } from '../../../src/common/json-lines.ts'
 import type { Setup } from '../../../src/library/runtime/library-kind.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../../../src/protocol/library.ts'
 
 export const libraryProgram = fileURLToPath(new URL('../../../src/library/main.ts', import.meta.url))

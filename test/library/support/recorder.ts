@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import type {
   Call,
   CallOutcome,

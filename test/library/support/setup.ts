@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { z } from 'zod'
 import type { Setup } from '../../../src/library/runtime/library-kind.ts'
-import { LibrarySpec, type ServerFunction } from '../../../src/protocol/context.ts'
+import { LibrarySpec, type ServerFunction } from '../../../src/protocol/contexts/context.ts'
 
 /** The message that has a library load `spec` from the given folders. */
 export function toSetup(spec: z.input<typeof LibrarySpec>, bundles: Record<string, string>): Setup {

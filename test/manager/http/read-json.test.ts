@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { limits } from '../../../src/protocol/limits.ts'
-import { JsonText } from '../../../src/protocol/json-text.ts'
+import { JsonText } from '../../../src/protocol/json/json-text.ts'
 import { JsonTextError, readJson, type ReadOptions } from '../../../src/manager/http/read-json.ts'
 
 /** What the text says, and in how many steps it was read. */

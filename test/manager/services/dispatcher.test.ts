@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { JobOptions } from '../../../src/protocol/client.ts'
-import { JsonText } from '../../../src/protocol/json-text.ts'
+import { JsonText } from '../../../src/protocol/json/json-text.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../../src/protocol/worker.ts'
 import { CONTEXT } from '../../support/manager.ts'
 import { openParts, type Parts } from '../../support/parts.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { LibrarySpec } from '../../../src/protocol/context.ts'
+import { LibrarySpec } from '../../../src/protocol/contexts/context.ts'
 import { until } from '../../support/until.ts'
 import { begin, CONTEXT, ended, lease, outcomes } from './session-stage.ts'
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
 import type { Lease, Outcome } from '../../../src/protocol/task.ts'
-import type { LibrarySpec } from '../../../src/protocol/context.ts'
+import type { LibrarySpec } from '../../../src/protocol/contexts/context.ts'
 import { addLease, emptyTaskQueue, type TaskQueue } from '../../../src/pilot/tasks/task-queue.ts'
 import {
   startLibrarySession,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { limits } from '../../../src/protocol/common.ts'
+import { limits } from '../../../src/protocol/primitives.ts'
 import {
   fitting,
   type RateMeter,

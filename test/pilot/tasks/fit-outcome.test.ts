@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { limits } from '../../../src/protocol/common.ts'
+import { limits } from '../../../src/protocol/primitives.ts'
 import type { Outcome } from '../../../src/protocol/task.ts'
 import { fitOutcome } from '../../../src/pilot/tasks/fit-outcome.ts'
 

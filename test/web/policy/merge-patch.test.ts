@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { diff, isObject, patched, type JsonObject } from '../../../src/web/policy/merge-patch.ts'
-import type { JsonValue } from '../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../src/protocol/primitives.ts'
 
 /** Objects without null, which a patch cannot say; with few keys, so that two of them have some in common. */
 const { object } = fc.letrec<{ value: JsonValue; object: JsonObject }>((tie) => ({

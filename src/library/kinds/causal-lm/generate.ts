@@ -1,4 +1,4 @@
-import type { GenerateFunction } from '../../../protocol/context.ts'
+import type { GenerateFunction } from '../../../protocol/contexts/context.ts'
 import type { RunFunction } from '../../runtime/library-kind.ts'
 import { createPlanner } from './batches/groups.ts'
 import type { Model } from './graph/model.ts'

@@ -1,6 +1,6 @@
 import { ContextFilesError } from '../../../common/task-errors.ts'
-import type { GenerateFunction, LibrarySpec } from '../../../protocol/context.ts'
-import type { EncoderFunction } from '../../../protocol/encoder-functions.ts'
+import type { GenerateFunction, LibrarySpec } from '../../../protocol/contexts/context.ts'
+import type { EncoderFunction } from '../../../protocol/contexts/encoder-functions.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { readConfig } from './files/config.ts'
 import { findGraph, listGraphs } from './files/find-graph.ts'

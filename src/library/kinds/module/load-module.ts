@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { BlobRef } from '../../../protocol/blob.ts'
-import type { LibrarySpec, ModuleFunction } from '../../../protocol/context.ts'
-import { toNative } from '../../../protocol/numbers.ts'
+import type { LibrarySpec, ModuleFunction } from '../../../protocol/contexts/context.ts'
+import { toNative } from '../../../protocol/json/exact-numbers.ts'
 import { ContextFilesError, ResultError } from '../../../common/task-errors.ts'
 import {
   bundleFolder,

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { CancelledError } from '../../../common/task-errors.ts'
-import { type JsonValue, limits } from '../../../protocol/common.ts'
-import type { LibrarySpec, ServerFunction } from '../../../protocol/context.ts'
+import { type JsonValue, limits } from '../../../protocol/primitives.ts'
+import type { LibrarySpec, ServerFunction } from '../../../protocol/contexts/context.ts'
 import { type ContextProcess, startContextProcess } from '../../runtime/context-process.ts'
 import {
   bundleFolder,

@@ -1,6 +1,6 @@
-import type { JsonValue } from '../../../protocol/common.ts'
-import { numberText } from '../../../protocol/numbers.ts'
-import { PLACEHOLDER } from '../../../protocol/placeholders.ts'
+import type { JsonValue } from '../../../protocol/primitives.ts'
+import { numberText } from '../../../protocol/json/exact-numbers.ts'
+import { PLACEHOLDER } from '../../../protocol/contexts/placeholders.ts'
 
 /** A placeholder has no value. */
 export class TemplateError extends Error {

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import { limits, Sha256 } from '../../../protocol/common.ts'
+import { limits, Sha256 } from '../../../protocol/primitives.ts'
 import type { BlobStore } from '../../services/blob-store.ts'
 import { RequestError } from '../api-errors.ts'
 import { parse } from '../server.ts'

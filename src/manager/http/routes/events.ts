@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import { Digits, limits, Name } from '../../../protocol/common.ts'
+import { Digits, limits, Name } from '../../../protocol/primitives.ts'
 import { EVENTS_AT_ONCE, EVENT_TYPES } from '../../../protocol/events.ts'
 import type { EventPage, EventQuery } from '../../ledger/event-log.ts'
 import type { EventFeed } from '../../services/events/event-feed.ts'

@@ -1,7 +1,7 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
 import { SiteOrder } from '../../../protocol/status.ts'
-import { Digits, limits, Name } from '../../../protocol/common.ts'
+import { Digits, limits, Name } from '../../../protocol/primitives.ts'
 import { type Explanations, noSite } from '../../services/explanations.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { conflict, invalid } from '../api-errors.ts'

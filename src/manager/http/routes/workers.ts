@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
-import { limits, PROTOCOL_VERSION, Sha256 } from '../../../protocol/common.ts'
+import { limits, PROTOCOL_VERSION, Sha256 } from '../../../protocol/primitives.ts'
 import {
   type PartsResponse,
   ReceivedExchange,
@@ -11,7 +11,7 @@ import {
   type RegisterResponse,
   WorkerId,
 } from '../../../protocol/worker.ts'
-import type { Contexts } from '../../services/contexts.ts'
+import type { Contexts } from '../../services/contexts/contexts.ts'
 import type { Dispatcher } from '../../services/dispatcher.ts'
 import type { WorkerActivity } from '../../services/events/worker-activity.ts'
 import type { Durations } from '../../services/metrics/durations.ts'
@@ -20,8 +20,8 @@ import type { Peers } from '../../services/peers.ts'
 import { SourcesRequest, type SourcesResponse } from '../../../protocol/sources.ts'
 import type { Pilots, Session } from '../../services/pilots.ts'
 import { parse } from '../server.ts'
-import type { TaskParts } from '../../services/task-parts.ts'
-import type { TaskProgress } from '../../services/task-progress.ts'
+import type { TaskParts } from '../../services/jobs/task-parts.ts'
+import type { TaskProgress } from '../../services/jobs/task-progress.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer } from '../../services/tokens.ts'
 

@@ -1,6 +1,6 @@
 import type { NewEvent } from '../../../protocol/events.ts'
-import type { Contexts } from '../contexts.ts'
-import type { Jobs, JobStand } from '../jobs.ts'
+import type { Contexts } from '../contexts/contexts.ts'
+import type { Jobs, JobStand } from '../jobs/jobs.ts'
 
 /** Jobs whose progress is told of at one time; the others follow. */
 const AT_ONCE = 100

@@ -8,10 +8,10 @@ import {
   slotUse,
 } from '../../../core/slot-time.ts'
 import type { WorkerGone } from '../../../core/scheduler.ts'
-import type { Level } from '../../../protocol/context.ts'
+import type { Level } from '../../../protocol/contexts/context.ts'
 import type { EventOf, NewEvent, Pool, SlotTime } from '../../../protocol/events.ts'
 import type { AnyExchangeRequest, ContextReport } from '../../../protocol/worker.ts'
-import type { Contexts } from '../contexts.ts'
+import type { Contexts } from '../contexts/contexts.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import type { Pilots, Session } from '../pilots.ts'
 

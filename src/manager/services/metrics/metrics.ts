@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
-import { LEVELS } from '../../../protocol/context.ts'
+import { LEVELS } from '../../../protocol/contexts/context.ts'
 import type { Pool, SlotTime } from '../../../protocol/events.ts'
 import type { Status } from '../../../protocol/status.ts'
 import type { Ledger } from '../../ledger/ledger.ts'

@@ -9,7 +9,7 @@ import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/ans
 import { readTokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
-import { ContextFile, type GenerateFunction, LibrarySpec } from '../../../../src/protocol/context.ts'
+import { ContextFile, type GenerateFunction, LibrarySpec } from '../../../../src/protocol/contexts/context.ts'
 import { acceptKind } from '../../support/kind-suite.ts'
 import { valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'

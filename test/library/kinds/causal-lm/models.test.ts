@@ -8,7 +8,7 @@ import { createGenerate, type Engine } from '../../../../src/library/kinds/causa
 import { loadModel, type Model } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
 import { type Abilities, probe } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
-import { GenerateFunction } from '../../../../src/protocol/context.ts'
+import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import { createRecorder } from '../../support/recorder.ts'
 
 /** Tokens written as numbers, so that prompts and answers can be any tokens. */

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
-import { ContextFile } from '../../../../src/protocol/context.ts'
+import { ContextFile } from '../../../../src/protocol/contexts/context.ts'
 import { valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'
 

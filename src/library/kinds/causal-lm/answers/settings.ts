@@ -1,5 +1,9 @@
-import { explain, type JsonValue } from '../../../../protocol/common.ts'
-import { GenerationSettings, type JsonSchema, REQUEST_SETTINGS } from '../../../../protocol/generation.ts'
+import { explain, type JsonValue } from '../../../../protocol/primitives.ts'
+import {
+  GenerationSettings,
+  type JsonSchema,
+  REQUEST_SETTINGS,
+} from '../../../../protocol/contexts/generation.ts'
 import { InputError } from '../../../../common/task-errors.ts'
 
 /** What {@link GenerationSettings} come to for one answer. */

@@ -1,11 +1,11 @@
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
-import type { JsonValue } from '../../../../protocol/common.ts'
+import type { JsonValue } from '../../../../protocol/primitives.ts'
 import type {
   ClassifyFunction,
   EmbedFunction,
   EncoderFunction,
   ScoreFunction,
-} from '../../../../protocol/encoder-functions.ts'
+} from '../../../../protocol/contexts/encoder-functions.ts'
 import type { Call, CallReporter, RunFunction } from '../../../runtime/library-kind.ts'
 import type { Encoder, EncoderInput } from './encoder.ts'
 import { normalize, pool, type Pooling, sigmoid, softmax } from './pooling.ts'

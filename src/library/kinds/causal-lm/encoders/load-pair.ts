@@ -1,5 +1,5 @@
 import { ContextFilesError } from '../../../../common/task-errors.ts'
-import type { GenerateFunction } from '../../../../protocol/context.ts'
+import type { GenerateFunction } from '../../../../protocol/contexts/context.ts'
 import type { LoadedContext, RunFunction } from '../../../runtime/library-kind.ts'
 import type { GraphFile } from '../files/choose-graph.ts'
 import { type EncoderDecoder, loadEncoderDecoder } from './encoder-decoder.ts'

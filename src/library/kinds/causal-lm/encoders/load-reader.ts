@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EncoderFunction } from '../../../../protocol/encoder-functions.ts'
+import type { EncoderFunction } from '../../../../protocol/contexts/encoder-functions.ts'
 import type { LoadedContext } from '../../../runtime/library-kind.ts'
 import type { GraphFile } from '../files/choose-graph.ts'
 import { createEncode, type Reader } from './encode.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { CausalLmSetup } from '../../../../protocol/context.ts'
+import type { CausalLmSetup } from '../../../../protocol/contexts/context.ts'
 import type { ModelConfig } from './config.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { z } from 'zod'
-import { explain } from '../../../../protocol/common.ts'
+import { explain } from '../../../../protocol/primitives.ts'
 import { ContextFilesError } from '../../../../common/task-errors.ts'
 
 /** Largest text file of a model that is read: tokenizers of large vocabularies take some tens of megabytes. Bytes. */

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
-import type { JsonValue } from '../../../../protocol/common.ts'
+import type { JsonValue } from '../../../../protocol/primitives.ts'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import { readJson, readText } from '../files/model-folder.ts'
 import { chatGlobals, JinjaInterpreter, type Node, parseJinja } from './jinja.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { explain, Json, type JsonValue } from '../../../../protocol/common.ts'
-import type { GenerateFunction } from '../../../../protocol/context.ts'
+import { explain, Json, type JsonValue } from '../../../../protocol/primitives.ts'
+import type { GenerateFunction } from '../../../../protocol/contexts/context.ts'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import type { ChatOptions } from './chat.ts'
 import { type AnswerSettings, refuseLooseSettings } from '../answers/settings.ts'

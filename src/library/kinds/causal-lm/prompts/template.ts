@@ -1,6 +1,6 @@
 import type { Environment, Statement, Value } from '@huggingface/jinja'
-import type { JsonValue } from '../../../../protocol/common.ts'
-import { toShown } from '../../../../protocol/numbers.ts'
+import type { JsonValue } from '../../../../protocol/primitives.ts'
+import { toShown } from '../../../../protocol/json/exact-numbers.ts'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import { constants, isNode, JinjaInterpreter, type Node, parseJinja } from './jinja.ts'
 

@@ -11,8 +11,8 @@ import {
   takeSettings,
 } from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
 import { InputError } from '../../../../../src/common/task-errors.ts'
-import { GenerateFunction } from '../../../../../src/protocol/context.ts'
-import type { GenerationSettings } from '../../../../../src/protocol/generation.ts'
+import { GenerateFunction } from '../../../../../src/protocol/contexts/context.ts'
+import type { GenerationSettings } from '../../../../../src/protocol/contexts/generation.ts'
 
 const read = (file: object) => toGenerationSettings(GenerationFile.parse(file))
 

@@ -5,7 +5,7 @@ import { InputError, SchemaError } from '../../../../../src/common/task-errors.t
 import { loadContext } from '../../../../../src/library/kinds/load-context.ts'
 import type { LoadedContext } from '../../../../../src/library/runtime/library-kind.ts'
 import { filterScores } from '../../../../../src/library/kinds/causal-lm/grammar/schemas.ts'
-import type { JsonValue } from '../../../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
 import { runAll, valuesOf } from '../../../support/recorder.ts'
 import { toSetup } from '../../../support/setup.ts'
 

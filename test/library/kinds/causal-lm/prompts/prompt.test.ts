@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { createPrompter } from '../../../../../src/library/kinds/causal-lm/prompts/prompt.ts'
 import { mergeSettings } from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
 import { ContextFilesError, InputError } from '../../../../../src/common/task-errors.ts'
-import type { JsonValue } from '../../../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
 import { toyTokenizer } from '../toy.ts'
 
 const limits = { maxTokens: 40, vocabSize: 54 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { compileTemplate } from '../../../../../src/library/kinds/causal-lm/prompts/template.ts'
 import { ContextFilesError, InputError } from '../../../../../src/common/task-errors.ts'
-import type { JsonValue } from '../../../../../src/protocol/common.ts'
+import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
 
 const render = (source: string, input: JsonValue) => compileTemplate(source)(input)
 const rejects = (source: string, input: JsonValue, message: RegExp) => {
