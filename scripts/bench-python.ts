@@ -53,7 +53,7 @@ function measure(how: string, count: number): Record<string, unknown> {
   const { stdout, status } = spawnSync(TESTBED, inside('env', ...env, 'python3', '-B', ...program), {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
-    timeout: 300_000,
+    timeout: 200_000,
   })
   if (status !== 0) throw new Error(`${how} failed`)
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, unknown>

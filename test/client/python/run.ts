@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { delimiter } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { findTestPackages } from './packages.ts'
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 
@@ -21,16 +23,18 @@ interface Outcome {
 /**
  * Runs Python's unit tests in these modules of this folder; each is a test of `t` with its own name.
  *
- * @param command what starts Python, with what comes before its arguments
+ * @param command what starts Python, with what comes before its arguments: an interpreter that has all that they need. By
+ *   default this machine's, with what the tests need beside it
  */
 export async function runPythonTests(
   t: TestContext,
   modules: readonly string[],
-  { env = {}, command = ['python3'] }: { env?: Record<string, string>; command?: readonly string[] } = {},
+  { env = {}, command }: { env?: Record<string, string>; command?: readonly string[] } = {},
 ): Promise<void> {
-  const [program, ...args] = command
+  const [program, ...args] = command ?? ['python3']
+  const packages = command ? undefined : await findTestPackages()
   const child = spawn(program!, [...args, '-B', RUNNER, ...modules], {
-    env: { ...process.env, PYTHONPATH: PACKAGE, ...env },
+    env: { ...process.env, PYTHONPATH: [PACKAGE, ...(packages ? [packages] : [])].join(delimiter), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const exit = once(child, 'exit') as Promise<[number | null]>
