@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import type { Measured } from './bench-engine/measure.ts'
-import { writeBenchModels } from './bench-engine/models.ts'
+import type { Measured } from './engine/measure.ts'
+import { writeBenchModels } from './engine/models.ts'
 
 /*
  * How fast answers are computed on this machine's processors: by the causal-lm library, by transformers.js, and by llama.cpp
@@ -29,7 +29,7 @@ const { values } = parseArgs({
   },
 })
 const PEERS = ['@huggingface/transformers@4.3', 'node-llama-cpp@3.22']
-const MEASURE = fileURLToPath(new URL('bench-engine/measure.ts', import.meta.url))
+const MEASURE = fileURLToPath(new URL('engine/measure.ts', import.meta.url))
 
 await installPeers()
 const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-engine-'))

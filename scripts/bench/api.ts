@@ -1,13 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { createSchemaFilters, filterScores } from '../src/library/kinds/causal-lm/grammar/schemas.ts'
-import { loadContext } from '../src/library/kinds/load-context.ts'
-import { runFile } from '../src/client/index.ts'
-import { createRecorder } from '../test/library/support/recorder.ts'
-import { toSetup } from '../test/library/support/setup.ts'
-import { Api, quantiles } from './bench-api/api.ts'
-import { runFactory } from './support/running-factory.ts'
+import { createSchemaFilters, filterScores } from '../../src/library/kinds/causal-lm/grammar/schemas.ts'
+import { loadContext } from '../../src/library/kinds/load-context.ts'
+import { runFile } from '../../src/client/index.ts'
+import { createRecorder } from '../../test/library/support/recorder.ts'
+import { toSetup } from '../../test/library/support/setup.ts'
+import { Api, quantiles } from './api/api.ts'
+import { runFactory } from '../support/running-factory.ts'
 
 /*
  * What the OpenAI API costs: a batch beside `factory run` on the same prompts; single chats of a model that does nothing, from
@@ -29,7 +29,7 @@ const [lines, requests, clients, streams] = [
   values.clients,
   values.streams,
 ].map(Number) as [number, number, number, number]
-const root = join(import.meta.dirname, '..')
+const root = join(import.meta.dirname, '../..')
 const claims = join(root, 'templates/fact-verification/model')
 const small = join(root, 'test/fixtures/models/grouped-query')
 const model = (name: string, folder: string) => ({

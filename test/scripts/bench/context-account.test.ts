@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { accountOf, type PilotHistory, ratioOf } from '../../scripts/bench-context/account.ts'
-import { encodeModel } from '../../scripts/bench-context/onnx.ts'
+import { accountOf, type PilotHistory, ratioOf } from '../../../scripts/bench/context/account.ts'
+import { encodeModel } from '../../../scripts/bench/context/onnx.ts'
 
 const event = (at: number, type: string) => ({ at, type })
 

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type DecoderShape, smallDecoder } from '../../test/support/models/decoder.ts'
-import { externalData, writeModelFolder } from '../../test/support/models/folder.ts'
+import { type DecoderShape, smallDecoder } from '../../../test/support/models/decoder.ts'
+import { externalData, writeModelFolder } from '../../../test/support/models/folder.ts'
 import { writeGguf } from './gguf.ts'
 
 /** SmolLM2-135M, but for its weights. */

@@ -6,8 +6,8 @@
  */
 import type { CDPSession, Page } from 'playwright-core'
 import { chromium } from 'playwright-core'
-import { serveWorld } from './bench-dashboard/serve.ts'
-import { makeWorld } from './bench-dashboard/world.ts'
+import { serveWorld } from './dashboard/serve.ts'
+import { makeWorld } from './dashboard/world.ts'
 
 const [workers = 1_000, seconds = 20] = process.argv.slice(2).map(Number)
 const SLOTS = 8

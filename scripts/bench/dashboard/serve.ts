@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
-import { createServer } from '../../src/manager/http/server.ts'
-import { hashToken } from '../../src/manager/services/tokens.ts'
-import type { LoginCode } from '../../src/protocol/dashboard.ts'
-import { dashboardRoutes } from '../../src/web/server/routes.ts'
+import { createServer } from '../../../src/manager/http/server.ts'
+import { hashToken } from '../../../src/manager/services/tokens.ts'
+import type { LoginCode } from '../../../src/protocol/dashboard.ts'
+import { dashboardRoutes } from '../../../src/web/server/routes.ts'
 import type { World } from './world.ts'
 
 export interface ServedWorld extends AsyncDisposable {

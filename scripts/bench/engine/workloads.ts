@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url'
-import { readTokenizer } from '../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
-import { generateClaims } from '../claims.ts'
+import { readTokenizer } from '../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
+import { generateClaims } from '../../claims.ts'
 
-const EXAMPLE = fileURLToPath(new URL('../../templates/fact-verification/model', import.meta.url))
+const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification/model', import.meta.url))
 /** Tokens of the prompt that all claims share in the second workload, about. */
 const SHARED_TOKENS = 300
 

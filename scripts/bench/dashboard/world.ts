@@ -1,5 +1,5 @@
-import type { SiteStatus, Status } from '../../src/protocol/status.ts'
-import type { Pool } from '../../src/protocol/events.ts'
+import type { SiteStatus, Status } from '../../../src/protocol/status.ts'
+import type { Pool } from '../../../src/protocol/events.ts'
 
 type WorkerStatus = Status['workers'][number]
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Job } from '../src/client/index.ts'
-import { Gate } from './bench-dispatch/gate.ts'
-import { runFactory } from './support/running-factory.ts'
+import type { Job } from '../../src/client/index.ts'
+import { Gate } from './dispatch/gate.ts'
+import { runFactory } from '../support/running-factory.ts'
 
 /*
  * What a call costs when the call itself costs nothing: no-op calls on a retained context, submitted and answered over the

@@ -2,12 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { ContextMode } from '../src/protocol/contexts/context.ts'
-import { type Account, accountOf, kinds, ratioOf } from './bench-context/account.ts'
-import { type PoolRun, runPool } from './bench-context/pool.ts'
-import { verifierContext } from './bench-context/verifier.ts'
-import { generateClaims } from './claims.ts'
-import { writeChart } from './support/chart.ts'
+import { ContextMode } from '../../src/protocol/contexts/context.ts'
+import { type Account, accountOf, kinds, ratioOf } from './context/account.ts'
+import { type PoolRun, runPool } from './context/pool.ts'
+import { verifierContext } from './context/verifier.ts'
+import { generateClaims } from '../claims.ts'
+import { writeChart } from '../support/chart.ts'
 
 /*
  * What it is worth to keep a context: the same claims on the same pool of pilots, in the three context modes. Everything is

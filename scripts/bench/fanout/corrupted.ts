@@ -1,5 +1,5 @@
-import type { StoredPieces } from '../../src/bundle/store/stored-pieces.ts'
-import type { Store } from '../../src/bundle/store/store.ts'
+import type { StoredPieces } from '../../../src/bundle/store/stored-pieces.ts'
+import type { Store } from '../../../src/bundle/store/store.ts'
 
 /** A store whose every piece leaves with a wrong byte. */
 export function corrupted(real: Store): Store {

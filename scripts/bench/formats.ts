@@ -9,8 +9,8 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { CONTEXT, HttpWorker, makeState, registration, removeState } from '../test/support/manager.ts'
-import { ManagerProcess } from './support/manager-process.ts'
+import { CONTEXT, HttpWorker, makeState, registration, removeState } from '../../test/support/manager.ts'
+import { ManagerProcess } from '../support/manager-process.ts'
 
 /*
  * Memory and speed of `factory run` over tables of several lengths: a real manager, the real command, and a worker that gives each
@@ -26,7 +26,7 @@ const { values } = parseArgs({
     out: { type: 'string', default: 'out.csv' },
   },
 })
-const FACTORY = fileURLToPath(new URL('../bin/factory.js', import.meta.url))
+const FACTORY = fileURLToPath(new URL('../../bin/factory.js', import.meta.url))
 /** Tasks that the worker takes at once. */
 const ROOM = 5_000
 const SAMPLE_MS = 200

@@ -7,10 +7,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { type Node, openNetwork } from '../test/cluster/faults/network.ts'
-import { readEvents } from './bench-context/pilot-files.ts'
-import { NAME, verifierContext } from './bench-context/verifier.ts'
-import { runFactory } from './support/running-factory.ts'
+import { type Node, openNetwork } from '../../test/cluster/faults/network.ts'
+import { readEvents } from './context/pilot-files.ts'
+import { NAME, verifierContext } from './context/verifier.ts'
+import { runFactory } from '../support/running-factory.ts'
 
 /*
  * How soon a pilot works that starts beside a warm one: from the moment its pilot.sh is run to the result of its first task,
@@ -252,7 +252,7 @@ async function pauseLibraries(site: string): Promise<() => void> {
 /** The same load in a process that does nothing else: from its start until it is ready, seconds. */
 async function loadBare(): Promise<number> {
   const app = join(folder, NAME, 'app', 'verify.mjs')
-  const program = fileURLToPath(new URL('bench-resume/bare.ts', import.meta.url))
+  const program = fileURLToPath(new URL('resume/bare.ts', import.meta.url))
   const startedAt = performance.now()
   const child = fork(program, [app], { execArgv: [] })
   await once(child, 'message')

@@ -1,4 +1,4 @@
-import type { FetchReport } from '../../src/bundle/download/fetch-bundle.ts'
+import type { FetchReport } from '../../../src/bundle/download/fetch-bundle.ts'
 
 /** What the benchmark tells a node. */
 export type Order =

@@ -1,17 +1,17 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type BatchSiteConfig, ConfigFile, resolveConfig } from '../../src/factory/config/config.ts'
-import { makeSite } from '../../src/factory/factory.ts'
+import { type BatchSiteConfig, ConfigFile, resolveConfig } from '../../../src/factory/config/config.ts'
+import { makeSite } from '../../../src/factory/factory.ts'
 import {
   newSubmission,
   submissionFiles,
   submissionsFolder,
   writeSubmission,
-} from '../../src/factory/submissions/submission.ts'
-import { openTransports } from '../../src/factory/transports/open-transports.ts'
-import { farSlurm } from '../../test/factory/transports/ssh/far-slurm.ts'
-import { knownHost, startSshd } from '../../test/factory/transports/ssh/sshd.ts'
+} from '../../../src/factory/submissions/submission.ts'
+import { openTransports } from '../../../src/factory/transports/open-transports.ts'
+import { farSlurm } from '../../../test/factory/transports/ssh/far-slurm.ts'
+import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.ts'
 import { wideLink } from './wide-link.ts'
 
 export type SubmissionFigures = {

@@ -16,8 +16,8 @@ const { values: flags } = parseArgs({ options: { calls: { type: 'string', defaul
 const calls = Number(flags.calls)
 if (!Number.isInteger(calls) || calls < 1) throw new Error(`--calls ${flags.calls}: give a whole number`)
 
-const TESTBED = fileURLToPath(new URL('testbed', import.meta.url))
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const TESTBED = fileURLToPath(new URL('../testbed', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** Parsl takes about a millisecond a call: fewer do. */
 const PARSL_CALLS = Math.ceil(calls / 4)
 
@@ -49,7 +49,7 @@ async function startFactory() {
 
 function measure(how: string, count: number): Record<string, unknown> {
   const env = [`PYTHONPATH=${join(ROOT, 'src/client/python')}`, `GLEANER_STATE=${state}`]
-  const program = [join(ROOT, 'scripts/bench-python/calls.py'), how, String(count), folder]
+  const program = [join(ROOT, 'scripts/bench/python/calls.py'), how, String(count), folder]
   const { stdout, status } = spawnSync(TESTBED, inside('env', ...env, 'python3', '-B', ...program), {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Gate } from '../../scripts/bench-dispatch/gate.ts'
+import { Gate } from '../../../scripts/bench/dispatch/gate.ts'
 
 test(
   'a gate holds up whoever comes until it is opened, and again once it is shut',

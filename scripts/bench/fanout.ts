@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { fanOut } from './bench-fanout/fan-out.ts'
-import type { FanOut, FanOutResult } from './bench-fanout/fan-out.ts'
-import { loopback } from './bench-fanout/loopback.ts'
-import { LOOPBACK, LOOPBACK_MB, scenarios } from './bench-fanout/scenarios.ts'
+import { fanOut } from './fanout/fan-out.ts'
+import type { FanOut, FanOutResult } from './fanout/fan-out.ts'
+import { loopback } from './fanout/loopback.ts'
+import { LOOPBACK, LOOPBACK_MB, scenarios } from './fanout/scenarios.ts'
 
 /*
  * How fast a bundle gets to cold workers over links of equal speed. The bound is the time that one link takes for the file:

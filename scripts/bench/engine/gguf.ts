@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import type { DecoderShape } from '../../test/support/models/decoder.ts'
+import type { DecoderShape } from '../../../test/support/models/decoder.ts'
 
 /*
  * Writes a model of llama.cpp's format, GGUF version 3, with random weights: a Llama of the given shape, tied embeddings,

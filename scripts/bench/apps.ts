@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { encode } from '../src/client/functions/value-codec.ts'
-import { limits } from '../src/protocol/limits.ts'
-import { runFactory } from './support/running-factory.ts'
+import { encode } from '../../src/client/functions/value-codec.ts'
+import { limits } from '../../src/protocol/limits.ts'
+import { runFactory } from '../support/running-factory.ts'
 
 /*
  * What a call costs an application, through everything: its own module on two workers of one CPU each, arguments and results
@@ -28,7 +28,7 @@ const config = {
 }
 await using factory = await runFactory(config, {})
 const { client } = factory
-const app = client.app<typeof import('./bench-apps/module.ts')>('./bench-apps/module.ts')
+const app = client.app<typeof import('./apps/module.ts')>('./apps/module.ts')
 
 /** Runs something and tells how long it took, seconds. */
 async function timed(run: () => Promise<unknown>): Promise<number> {

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { measureSubmission } from './bench-remote/submission.ts'
+import { measureSubmission } from './remote/submission.ts'
 
 /*
  * What it costs that the batch system is elsewhere: a submission through a real sshd behind a link of so many milliseconds each way and
