@@ -7,6 +7,6 @@ import { errorsPage } from './docs/errors-page.ts'
 
 const docs = join(import.meta.dirname, '../docs')
 await writeFile(join(docs, 'errors.md'), errorsPage())
-await writeFile(join(docs, 'cli.md'), cliPage())
+await writeFile(join(docs, 'cli.md'), await cliPage())
 const configuration = join(docs, 'configuration.md')
 await writeFile(configuration, configurationPage(await readFile(configuration, 'utf8')))

@@ -4,8 +4,8 @@ import { exitCodeMeanings, exitCodes } from '../../src/cli/exit-codes.ts'
 import { markdownTable } from './config-tables.ts'
 
 /** docs/cli.md: every command, as its own help has it. */
-export function cliPage(): string {
-  const program = createProgram()
+export async function cliPage(): Promise<string> {
+  const program = await createProgram()
   const help = program.createHelp()
   const commands = leaves(program, help)
   const index = markdownTable(

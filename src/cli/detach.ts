@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, constants } from 'node:fs'
 import { openPrivateFile } from '../common/private-path.ts'
-import { GleanerError, InputError } from '../client/index.ts'
+import { GleanerError, InputError } from '../client/errors.ts'
 import type { Failure } from './failure.ts'
 
 /** How the factory's log is opened: what is in it stays. */

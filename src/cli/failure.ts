@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import { BundleError } from '../bundle/format/errors.ts'
-import { InputError, ShellError } from '../client/index.ts'
-import { ConfigError } from '../factory/config/load-config.ts'
+import { InputError, ShellError } from '../client/errors.ts'
+import { ConfigError } from '../factory/config/config-error.ts'
 import { errorCodeOf } from '../protocol/error-codes.ts'
 import { exitCodes } from './exit-codes.ts'
 

@@ -1,6 +1,6 @@
 import { glob, stat } from 'node:fs/promises'
 import { InvalidArgumentError, Option, type Command } from 'commander'
-import { InputError } from '../client/index.ts'
+import { InputError } from '../client/errors.ts'
 import { FORMATS, type Format } from '../client/formats/kinds.ts'
 
 /** What a command was told of the files that it reads and writes. */

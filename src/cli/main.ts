@@ -9,8 +9,9 @@ export async function main(argv: string[]): Promise<void> {
   // A person who pipes the output into `head` has seen enough.
   process.stdout.on('error', () => process.exit())
   try {
-    const program = createProgram()
-    refuseUnknown(program, argv.slice(2))
+    const words = argv.slice(2)
+    const program = await createProgram(words)
+    refuseUnknown(program, words)
     await program.parseAsync(argv)
   } catch (error) {
     const { message, exitCode } = toFailure(error)

@@ -2,16 +2,9 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { pino } from 'pino'
-import {
-  InputError,
-  latestRun,
-  NotRunningError,
-  type EventsOptions,
-  type EventsResponse,
-  type JobErrors,
-  type JobInfo,
-  type ResultRow,
-} from '../client/index.ts'
+import type { EventsOptions, EventsResponse, JobErrors, JobInfo, ResultRow } from '../client/index.ts'
+import { InputError, NotRunningError } from '../client/errors.ts'
+import { latestRun } from '../client/run/job-name.ts'
 import type { TaskLog, TaskRow } from '../protocol/client.ts'
 import type { Timing } from '../report/account.ts'
 import { clientFor, stateOf } from './options.ts'

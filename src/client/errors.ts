@@ -48,3 +48,9 @@ export class JobStuckError extends GleanerError {
   override name = 'JobStuckError'
   override readonly code = 'GLEANER_JOB_STUCK'
 }
+
+/** The shell could not be opened, or was cut off: its command may have run in part. */
+export class ShellError extends GleanerError {
+  override name = 'ShellError'
+  override readonly code = 'GLEANER_SHELL'
+}

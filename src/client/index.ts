@@ -20,9 +20,10 @@ export {
   JobStuckError,
   NotRunningError,
   ProtocolError,
+  ShellError,
   UnreachableError,
 } from './errors.ts'
-export { ShellError, type Shell, type ShellEnd, type ShellOptions } from './shell.ts'
+export type { Shell, ShellEnd, ShellOptions } from './shell.ts'
 export type { AddOptions, Job, ResultOptions } from './job.ts'
 export type { CallOptions } from './http-client.ts'
 export type { AddTasksResponse, CreateJobRequest, JobErrors, JobInfo, ResultRow } from '../protocol/client.ts'

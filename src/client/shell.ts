@@ -9,14 +9,8 @@ import {
   ShellFrame,
   type ShellRequest,
 } from '../protocol/channels/shell-frames.ts'
-import { GleanerError, InputError } from './errors.ts'
+import { InputError, ShellError } from './errors.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'
-
-/** The shell could not be opened, or was cut off: its command may have run in part. */
-export class ShellError extends GleanerError {
-  override name = 'ShellError'
-  override readonly code = 'GLEANER_SHELL'
-}
 
 /** How a command ended: by its exit code, or by a signal's number, which is 0 otherwise. */
 export interface ShellEnd {

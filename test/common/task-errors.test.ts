@@ -5,13 +5,17 @@ import { toTaskError } from '../../src/common/task-errors.ts'
 import { limits } from '../../src/protocol/primitives.ts'
 import { TaskError } from '../../src/protocol/task.ts'
 
-/** Errors in errors, as deep and as wide as one likes. */
+/** Errors in errors, deeper than is told of; each leads to at most three, so that trees stay of a size to be made. */
 const { thrown } = fc.letrec<{ thrown: unknown }>((tie) => ({
   thrown: fc.oneof(
-    { depthSize: 'large', withCrossShrink: true },
+    { maxDepth: limits.errorDepth + 2, withCrossShrink: true },
     fc.anything(),
     fc
-      .record({ message: fc.string(), cause: tie('thrown'), errors: fc.array(tie('thrown')) })
+      .record({
+        message: fc.string(),
+        cause: tie('thrown'),
+        errors: fc.array(tie('thrown'), { maxLength: 2 }),
+      })
       .map(({ message, cause, errors }) => new AggregateError(errors, message, { cause })),
   ),
 }))

@@ -13,7 +13,7 @@ test('the page of error codes says what the code says: `npm run docs` writes it'
 })
 
 test('the page of commands says what the commands say: `npm run docs` writes it', async () => {
-  assert.equal(await readFile(join(docs, 'cli.md'), 'utf8'), cliPage())
+  assert.equal(await readFile(join(docs, 'cli.md'), 'utf8'), await cliPage())
 })
 
 test('the tables of keys in the page on configuration say what the schema says: `npm run docs` writes them', async () => {

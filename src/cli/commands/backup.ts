@@ -3,10 +3,8 @@ import type { Command } from 'commander'
 import { size } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 
-export function addBackup(program: Command): void {
-  program
-    .command('backup')
-    .summary('copy the ledger to a file, while the factory runs')
+export function define(command: Command): void {
+  command
     .description(
       'Copies the ledger (jobs, tasks, results) to a new file while work goes on. It holds secrets: only its owner can read it. ' +
         'Large arguments and results are not in it: to keep them, copy the folder "blobs" of the state folder, too. ' +

@@ -6,16 +6,12 @@ import { list as listTar } from 'tar'
 import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { isRuntimeName } from '../../runtime/runtime-name.ts'
 import { openStore, type Store } from '../../bundle/store/store.ts'
-import { GleanerError, InputError, NotRunningError } from '../../client/index.ts'
+import { GleanerError, InputError, NotRunningError } from '../../client/errors.ts'
 import { explain, Name } from '../../protocol/primitives.ts'
 import { count, plural, size, table } from '../views/format.ts'
 import { clientFor, stateOf } from '../options.ts'
 
-export function addBundle(program: Command): void {
-  const bundle = program
-    .command('bundle')
-    .description('make, list, verify and remove bundles: the files that contexts are made of')
-    .helpCommand(false)
+export function define(bundle: Command): void {
   bundle
     .command('create')
     .summary('make a bundle of files and folders')

@@ -1,16 +1,12 @@
 import { mkdir, realpath, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { InputError } from '../../client/index.ts'
+import { InputError } from '../../client/errors.ts'
 import { table } from '../views/format.ts'
 import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
 import { clientFor } from '../options.ts'
 
-export function addContext(program: Command): void {
-  const context = program
-    .command('context')
-    .description('add, list, warm and drop contexts')
-    .helpCommand(false)
+export function define(context: Command): void {
   context
     .command('add')
     .summary('add a context, or a new version of one')

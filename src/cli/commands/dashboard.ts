@@ -14,10 +14,8 @@ interface Options {
   signOut?: boolean
 }
 
-export function addDashboard(program: Command): void {
-  program
-    .command('dashboard')
-    .summary('open the dashboard in a browser')
+export function define(command: Command): void {
+  command
     .description(
       'Prints an address that opens the dashboard in a browser, and opens it if there is a screen. The address signs one browser ' +
         'in, once, within ten minutes; the session then lasts a week.',

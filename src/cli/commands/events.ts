@@ -21,10 +21,8 @@ const PERIODIC: EventType[] = ['sample', 'job-progress']
 /** Longest wait for the next event, milliseconds; then it is asked for anew. */
 const WAIT_MS = 30_000
 
-export function addEvents(program: Command): void {
-  program
-    .command('events')
-    .summary('show what happened: pilots, workers, contexts, jobs, sites')
+export function define(command: Command): void {
+  command
     .description(
       'Shows the last events that the factory keeps in its ledger, oldest first; from the factory or, while none runs, from what it ' +
         'has left on record. Samples and the progress of jobs are shown with --json, or if --type names them.',

@@ -3,17 +3,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { makePrivateFolder } from '../../common/private-path.ts'
-import { InputError } from '../../client/index.ts'
+import { InputError } from '../../client/errors.ts'
 import { defaultConfigYaml } from '../../factory/config/default-config.ts'
 import { stateOf } from '../options.ts'
 
 /** The example context that comes with the package, next to `src` and `dist`. */
 const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification', import.meta.url))
 
-export function addInit(program: Command): void {
-  program
-    .command('init')
-    .summary('make a state folder with a configuration to begin with')
+export function define(command: Command): void {
+  command
     .description(
       'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context ' +
         'fact-verification, with a small model, to try things out. What is there already is left alone.',

@@ -2,11 +2,7 @@ import type { Command } from 'commander'
 import { table, timeOfDay } from '../views/format.ts'
 import { clientFor } from '../options.ts'
 
-export function addKey(program: Command): void {
-  const key = program
-    .command('key')
-    .description('create, list and revoke keys of the OpenAI API')
-    .helpCommand(false)
+export function define(key: Command): void {
   key
     .command('create')
     .summary('make a key for a program or a person')

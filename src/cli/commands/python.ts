@@ -11,10 +11,8 @@ import { version } from '../version.ts'
 /** Where Python's package is, and, in what was built, its wheel. */
 const FOLDER = fileURLToPath(new URL('../../client/python', import.meta.url))
 
-export function addPython(program: Command): void {
-  program
-    .command('python')
-    .summary("print where Python's package is, for pip")
+export function define(command: Command): void {
+  command
     .description(
       'Prints the path of the wheel with which Python programs call functions on this factory: ' +
         'pip install "$(factory python)". It needs Python 3.8 or newer and no other package.',

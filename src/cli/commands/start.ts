@@ -5,7 +5,7 @@ import { Option, type Command } from 'commander'
 import { pino, type Logger } from 'pino'
 import { makePrivateFolder, openPrivateFile } from '../../common/private-path.ts'
 import { readEndpoint } from '../../client/endpoint.ts'
-import { GleanerError } from '../../client/index.ts'
+import { GleanerError } from '../../client/errors.ts'
 import { LedgerLockedError } from '../../manager/ledger/database.ts'
 import { ContextMode } from '../../protocol/contexts/context.ts'
 import { LOG_FLAGS, reportStart, startDetached } from '../detach.ts'
@@ -23,10 +23,8 @@ interface StartOptions extends Overrides {
   detach?: boolean
 }
 
-export function addStart(program: Command): void {
-  program
-    .command('start')
-    .summary('start the factory')
+export function define(command: Command): void {
+  command
     .description(
       'Starts the factory: it takes jobs, and keeps pilots at its sites while there is work. Ctrl-C, or "factory stop", stops it ' +
         'and removes its pilots. What it knows stays in the state folder, so that the next start goes on.',

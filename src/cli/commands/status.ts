@@ -12,10 +12,8 @@ interface Options {
 const WATCH_MS = 1_000
 const CLEAR = '\x1b[H\x1b[2J'
 
-export function addStatus(program: Command): void {
-  program
-    .command('status')
-    .summary('show jobs, sites, workers and contexts')
+export function define(command: Command): void {
+  command
     .description(
       'Shows what the factory is doing: tasks, jobs, sites with their pilots, workers with their contexts.',
     )

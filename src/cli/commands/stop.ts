@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { clientFor, stateOf } from '../options.ts'
 import { waitUntilStopped } from '../wait-until-stopped.ts'
 
-export function addStop(program: Command): void {
-  program
-    .command('stop')
-    .summary('stop the factory and remove its pilots')
+export function define(command: Command): void {
+  command
     .description(
       'Stops the factory and removes its pilots. Tasks, results and contexts stay: "factory start" goes on with them.',
     )

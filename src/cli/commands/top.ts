@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { type Client, InputError } from '../../client/index.ts'
+import type { Client } from '../../client/index.ts'
+import { InputError } from '../../client/errors.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor, wholeNumber } from '../options.ts'
 import { writeRaw } from '../views/terminal.ts'
@@ -8,10 +9,8 @@ import { CLOSE, createScreen, OPEN } from '../top/screen.ts'
 import { keysIn, press, START, type TopState } from '../top/state.ts'
 import { rowsOf, type TopData, topLines } from '../top/view.ts'
 
-export function addTop(program: Command): void {
-  program
-    .command('top')
-    .summary('watch jobs, sites and workers live')
+export function define(command: Command): void {
+  command
     .description(
       'Shows jobs, sites and workers on the whole terminal, and goes on doing so. 1, 2 and 3 choose the list, the arrows a row, Enter ' +
         'opens it; s sorts by the next column, r the other way round, / filters, q quits. Only what has changed is written.',

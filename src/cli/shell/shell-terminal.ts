@@ -1,13 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { constants } from 'node:os'
-import {
-  ApiError,
-  type Client,
-  type Shell,
-  type ShellEnd,
-  ShellError,
-  type ShellOptions,
-} from '../../client/index.ts'
+import type { Client, Shell, ShellEnd, ShellOptions } from '../../client/index.ts'
+import { ApiError, ShellError } from '../../client/errors.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { createEscape } from './shell-escape.ts'
 import { rawOutput } from '../views/terminal.ts'

@@ -7,7 +7,6 @@ import { foreignFormat } from './foreign.ts'
 import { FORMATS, isBatchLine, isParquet, kindOf, packingOf, type FileKind, type Format } from './kinds.ts'
 import { readBytes } from './read-bytes.ts'
 import { readCsv } from './read-csv.ts'
-import { columnTypes, readParquet } from './read-parquet.ts'
 import type { BadRow, Row } from './row.ts'
 
 /** A file to be read. */
@@ -66,16 +65,24 @@ async function unpackedHead(path: string, name: string, packing: FileKind['packi
 /** The rows of a file, in order, in bounded memory. @throws {InputError} for a file that cannot be read on */
 export function readRows({ path, name, kind }: InputFile): AsyncIterable<Row | BadRow> {
   const { format, packing } = kind
-  if (format === 'parquet') return readParquet(path, name)
+  if (format === 'parquet') return parquetRows(path, name)
   const bytes = readBytes(path, name, packing)
   if (format === 'csv') return readCsv(bytes, name, ',')
   if (format === 'tsv') return readCsv(bytes, name, '\t')
   return readTextLines(bytes, format === 'text' ? (text) => text : parse)
 }
 
+/** Parquet's code is large, and most runs do without: it is read when there is such a file. */
+const loadParquet = () => import('./read-parquet.ts')
+
+async function* parquetRows(path: string, name: string): AsyncGenerator<Row> {
+  const { readParquet } = await loadParquet()
+  yield* readParquet(path, name)
+}
+
 /** Types that a file states for its columns, by which they are written again. */
 export async function statedTypes({ path, name, kind }: InputFile): Promise<ReadonlyMap<string, string>> {
-  return kind.format === 'parquet' ? await columnTypes(path, name) : new Map()
+  return kind.format === 'parquet' ? await (await loadParquet()).columnTypes(path, name) : new Map()
 }
 
 async function* readTextLines(

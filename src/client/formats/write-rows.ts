@@ -6,7 +6,6 @@ import { cellText, Columns, flatten, type OutRow } from './columns.ts'
 import type { FileKind, Format } from './kinds.ts'
 import { openSpill } from './spill.ts'
 import { openSink, STDOUT, type ByteSink } from './write-bytes.ts'
-import { writeParquet } from './write-parquet.ts'
 
 /** Writes rows to a file, in bounded memory. */
 export interface RowWriter extends AsyncDisposable {
@@ -112,8 +111,11 @@ async function tableWriter(
       await spill.add(row)
     },
     async finish() {
-      if (format === 'parquet') await writeParquet(sink, spill.rows(), columns)
-      else await writeCsv(sink, spill.rows(), columns, format === 'tsv' ? '\t' : ',')
+      if (format === 'parquet') {
+        // Large code that most runs do without.
+        const { writeParquet } = await import('./write-parquet.ts')
+        await writeParquet(sink, spill.rows(), columns)
+      } else await writeCsv(sink, spill.rows(), columns, format === 'tsv' ? '\t' : ',')
       await sink.finish()
     },
     async [Symbol.asyncDispose]() {

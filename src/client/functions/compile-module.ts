@@ -1,7 +1,7 @@
 import { isBuiltin } from 'node:module'
 import { basename, dirname, extname, parse } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { build, type BuildFailure, type Plugin } from 'esbuild'
+import type { BuildFailure, Plugin } from 'esbuild'
 import { forNodes } from '../../runtime/esbuild-options.ts'
 import { InputError } from '../errors.ts'
 import { isNative, packageOf, type NativePackage } from './native-packages.ts'
@@ -31,6 +31,8 @@ const own = (name: string) => fileURLToPath(new URL(`${name}${extname(import.met
  * @throws InputError with the place in the user's sources
  */
 export async function compile(file: string): Promise<Compiled> {
+  // Most programs that use a client never bundle anything.
+  const { build } = await import('esbuild')
   const natives = new Map<string, NativePackage>()
   const folder = dirname(file)
   const result = await build({

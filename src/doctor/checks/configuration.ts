@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ConfigError, configFiles, loadConfig } from '../../factory/config/load-config.ts'
+import { ConfigError } from '../../factory/config/config-error.ts'
+import { configFiles, loadConfig } from '../../factory/config/load-config.ts'
 import type { Config } from '../../factory/config/config.ts'
 import { type Finding, findingsOf } from '../policy/finding.ts'
 

@@ -6,12 +6,7 @@ import type { Document } from 'yaml'
 import type { z } from 'zod'
 import { type Config, ConfigFile, resolveConfig, siteSchemas } from './config.ts'
 import { nearest } from '../../common/nearest-name.ts'
-
-/** A configuration file cannot be used. The message names the file, the line, the key and what would be right. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError'
-  readonly code = 'GLEANER_CONFIG'
-}
+import { ConfigError } from './config-error.ts'
 
 type Tree = { [key: string]: unknown }
 type Layer = { path: string; document: Document; lines: LineCounter; tree: Tree }

@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ConfigError } from '../config/load-config.ts'
+import { ConfigError } from '../config/config-error.ts'
 import type { Config, SiteConfig } from '../config/config.ts'
 import { makeSite } from '../factory.ts'
 import { openTransports } from '../transports/open-transports.ts'

@@ -11,7 +11,8 @@ import { scripts, SHELLS } from '../../../src/cli/completion/scripts.ts'
 import { createProgram } from '../../../src/cli/program.ts'
 import { fakeManager } from '../../client/fake-manager.ts'
 
-const candidates = (...words: string[]) => candidatesFor(createProgram(), words)
+const program = await createProgram()
+const candidates = (...words: string[]) => candidatesFor(program, words)
 
 describe('what may come next on a command line', () => {
   test('is a command and its options at first, and what the command takes after it', () => {

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { defaultConfigYaml } from '../../../src/factory/config/default-config.ts'
-import { ConfigError, configFiles, loadConfig } from '../../../src/factory/config/load-config.ts'
+import { ConfigError } from '../../../src/factory/config/config-error.ts'
+import { configFiles, loadConfig } from '../../../src/factory/config/load-config.ts'
 import type { SlurmSiteConfig } from '../../../src/factory/config/config.ts'
 
 let root: string

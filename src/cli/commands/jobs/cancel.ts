@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { count } from '../../views/format.ts'
 import { clientFor, findJob } from '../../options.ts'
 
-export function addCancel(program: Command): void {
-  program
-    .command('cancel')
-    .summary('give up the tasks of a job that have no result yet')
+export function define(command: Command): void {
+  command
     .description('Gives up the tasks of a job that have no result yet. Results that are there stay.')
     .argument('<job>', "the job's number or its name")
     .action(async (wanted: string, _options: object, command: Command) => {

@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { errorLines } from '../../views/errors-view.ts'
 import { findRecord, openRecords } from '../../records.ts'
 
-export function addErrors(program: Command): void {
-  program
-    .command('errors')
-    .summary('show in what ways the tasks of a job failed')
+export function define(command: Command): void {
+  command
     .description(
       'Shows the commonest errors of a job, how many tasks failed like that, and one of them. Errors that differ only in numbers ' +
         'and quoted texts count as one.',

@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { count } from '../../views/format.ts'
 import { clientFor, findJob } from '../../options.ts'
 
-export function addForget(program: Command): void {
-  program
-    .command('forget')
-    .summary('delete a job that has ended, with its results')
+export function define(command: Command): void {
+  command
     .description(
       'Deletes a job that has ended from the ledger, with its tasks, results and logs. What "factory run" has written stays. ' +
         'The room in the ledger is used again; the file does not shrink.',

@@ -13,8 +13,7 @@ const LOOK_MS = 1_000
 /** Kinds of error that are shown. */
 const ERRORS_SHOWN = 5
 
-export function addJobs(program: Command): void {
-  const jobs = program.command('jobs').description('list jobs, or show one').helpCommand(false)
+export function define(jobs: Command): void {
   jobs
     .command('list', { isDefault: true })
     .summary('list jobs')

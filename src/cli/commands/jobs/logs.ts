@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
-import { InputError } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { findSubmissions, pilotLog } from '../../../factory/submissions/submission.ts'
 import { openTransports } from '../../../factory/transports/open-transports.ts'
@@ -28,10 +28,8 @@ interface Options {
   follow?: boolean
 }
 
-export function addLogs(program: Command): void {
-  program
-    .command('logs')
-    .summary('show what a task printed, or the log of a pilot')
+export function define(command: Command): void {
+  command
     .description(
       'Shows the end of what a task that has a result printed, on standard output, and what became of it, on standard error; with ' +
         '--pilot, what a pilot and its worker have said.',

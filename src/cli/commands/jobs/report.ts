@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { InputError } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
 import { EVENTS_AT_ONCE, type FactoryEvent } from '../../../protocol/events.ts'
 import { makeReport, timeNodes } from '../../../report/account.ts'
 import { eventsCsv } from '../../../report/csv.ts'
@@ -15,10 +15,8 @@ interface Options {
   json?: boolean
 }
 
-export function addReport(program: Command): void {
-  program
-    .command('report')
-    .summary('show how a job went: workers, rates, slot time, evictions, failures')
+export function define(command: Command): void {
+  command
     .description(
       'Shows how a job went, or how it stands, from the events that the factory keeps; from the factory or, while none runs, from ' +
         'what it has left on record.',

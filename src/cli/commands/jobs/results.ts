@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { Option, type Command } from 'commander'
-import { InputError, type JobInfo } from '../../../client/index.ts'
+import type { JobInfo } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
 import { FORMATS, kindOf, type Format } from '../../../client/formats/kinds.ts'
 import { STDOUT } from '../../../client/formats/write-bytes.ts'
 import { outputSize, toLine } from '../../../client/run/output.ts'
@@ -15,10 +16,8 @@ interface Options {
   force?: boolean
 }
 
-export function addResults(program: Command): void {
-  program
-    .command('results')
-    .summary('print the results of a job, or write them to a file')
+export function define(command: Command): void {
+  command
     .description(
       'Prints the results that a job has, one line each, as "factory run" writes them. With --out or --format it writes them in the ' +
         'order in which the tasks were added, as CSV, Parquet and so on with the columns of the inputs. Also while no factory runs.',

@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { plural } from '../../views/format.ts'
 import { clientFor, findJob } from '../../options.ts'
 
-export function addRetry(program: Command): void {
-  program
-    .command('retry')
-    .summary('run the tasks of a job that failed again')
+export function define(command: Command): void {
+  command
     .description(
       'Runs the tasks of a job that failed again; of a job that was cancelled, also those that had not run. A "factory run" of the ' +
         'job, given again, writes its output anew; "factory run --retry-failed" does both.',

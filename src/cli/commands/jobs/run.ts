@@ -1,6 +1,8 @@
 import { relative } from 'node:path'
 import { Option, type Command } from 'commander'
-import { InputError, runFile, type Client, type JobErrors, type RunSummary } from '../../../client/index.ts'
+import type { Client, JobErrors, RunSummary } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
+import { runFile } from '../../../client/run/run-file.ts'
 import type { OpenDialect } from '../../../client/run/dialect.ts'
 import { errorsPath } from '../../../client/run/table-output.ts'
 import { fieldOf } from '../../../library/model-folder/describe-context.ts'
@@ -33,10 +35,8 @@ interface Options extends FileOptions, Partial<ModelOptions> {
 /** Kinds of error that are shown at the end. */
 const ERRORS_SHOWN = 5
 
-export function addRun(program: Command): void {
-  const command = program
-    .command('run')
-    .summary('run a file of tasks and write their results to another')
+export function define(command: Command): void {
+  command
     .description(
       'Runs each line of a file, a JSON object or a JSON string, as one task, and writes one line a result, as they come. ' +
         'A task is known by its field "id", or by its line number. The same command again goes on where it was interrupted: ' +

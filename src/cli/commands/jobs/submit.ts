@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { pino } from 'pino'
 import { openStore } from '../../../bundle/store/store.ts'
 import { readEndpoint } from '../../../client/endpoint.ts'
-import { GleanerError, InputError } from '../../../client/index.ts'
+import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
@@ -16,10 +16,8 @@ interface Options {
   pilots: number
 }
 
-export function addSubmit(program: Command): void {
-  program
-    .command('submit')
-    .summary('show what the factory would submit at a site')
+export function define(command: Command): void {
+  command
     .description(
       'Shows the files and the command by which the factory would submit pilots at a site. The factory itself submits ' +
         'as many as the site needs, whenever it needs them.',

@@ -1,13 +1,11 @@
 import type { Command } from 'commander'
-import { InputError } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
 import { clientFor } from '../../options.ts'
 import { findPilot } from '../../pilot-names.ts'
 import { exitCodeOf, runInTerminal } from '../../shell/shell-terminal.ts'
 
-export function addAttach(program: Command): void {
-  program
-    .command('attach')
-    .summary('open a terminal inside a pilot')
+export function define(command: Command): void {
+  command
     .description(
       'Opens a terminal inside a pilot, on its compute node, where the site allows it (shell: true); with a command, runs that in ' +
         'it. Exits as what ran there did. Enter, "~", "." leaves a terminal that does not answer. What runs in it ends with it.',

@@ -3,10 +3,8 @@ import { clientFor } from '../../options.ts'
 import { findPilot } from '../../pilot-names.ts'
 import { exitCodeOf, runCommand } from '../../shell/shell-terminal.ts'
 
-export function addExec(program: Command): void {
-  program
-    .command('exec')
-    .summary('run one command inside a pilot')
+export function define(command: Command): void {
+  command
     .description(
       'Runs one command inside a pilot, on its compute node, where the site allows it (shell: true): "factory exec p3 -- nvidia-smi". ' +
         'Its standard output and error are kept apart, what is piped in is its input, and its exit code is passed on; 255 says that ' +

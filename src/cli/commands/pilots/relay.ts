@@ -17,10 +17,8 @@ interface Options {
   bandwidth?: number
 }
 
-export function addRelay(program: Command): void {
-  program
-    .command('relay')
-    .summary('carry pilots’ connections to a manager that they cannot reach')
+export function define(command: Command): void {
+  command
     .description(
       'Runs on a machine that pilots reach and that reaches the manager, such as a gateway. Carries their connections to the manager as ' +
         'they are, and keeps the files of contexts, so that these cross the link to the manager once. Sites name it: relay: HOST:PORT.',

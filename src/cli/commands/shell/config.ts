@@ -5,11 +5,7 @@ import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { plural } from '../../views/format.ts'
 import { stateOf } from '../../options.ts'
 
-export function addConfig(program: Command): void {
-  const config = program
-    .command('config')
-    .description('check and show the configuration, or print its schema')
-    .helpCommand(false)
+export function define(config: Command): void {
   config
     .command('check')
     .summary('say whether the configuration is good')

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { InputError } from '../../../client/index.ts'
+import { InputError } from '../../../client/errors.ts'
 import type { Finding } from '../../../doctor/doctor.ts'
 import { exitCodes } from '../../exit-codes.ts'
 import { findingText } from '../../views/findings-view.ts'
@@ -12,10 +12,8 @@ interface Options {
   quiet?: boolean
 }
 
-export function addDoctor(program: Command): void {
-  program
-    .command('doctor')
-    .summary('look for what would keep a factory, or a site, from working')
+export function define(command: Command): void {
+  command
     .description(
       'Looks at this machine, the state folder, the configuration, the address that pilots dial, and the batch systems with their ' +
         'limits, whether or not a factory runs, and says of each thing whether it is well, why it matters and what to change. Exits with 0 ' +

@@ -1,14 +1,13 @@
 import type { Command } from 'commander'
-import { InputError, NotRunningError, latestRun } from '../../../client/index.ts'
+import { InputError, NotRunningError } from '../../../client/errors.ts'
+import { latestRun } from '../../../client/run/job-name.ts'
 import type { JobExplanation, SiteExplanation } from '../../../protocol/explanation.ts'
 import { explanationText } from '../../views/explanation-view.ts'
 import { clientFor, stateOf } from '../../options.ts'
 import { findRecord, openRecords } from '../../records.ts'
 
-export function addExplain(program: Command): void {
-  program
-    .command('explain')
-    .summary('say why a job or task is not running or finished, or a site has no more pilots')
+export function define(command: Command): void {
+  command
     .description(
       'Says in sentences why a job, or one task of it, is not running or not finished, or why a site has the pilots it has and no ' +
         'more: from what scheduler and factory decided last, and what the batch system says.',

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { GleanerError, InputError } from '../../../client/index.ts'
+import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import {
   type ControlSocket,
@@ -20,10 +20,8 @@ interface Options {
 /** How long a login stays when neither the factory nor anything else has used it. */
 const IDLE = '4h'
 
-export function addLogin(program: Command): void {
-  program
-    .command('login')
-    .summary('log in at the submit node of a site')
+export function define(command: Command): void {
+  command
     .description(
       'Logs in at the submit node of a site that is reached over SSH, with your own OpenSSH client: answer there what it asks, such as a ' +
         'password and a second factor. The factory goes on over this connection until it ends; it keeps nothing of what you answer.',

@@ -33,11 +33,7 @@ const ORDERS: { verb: string; order: SiteOrder; summary: string; description: st
   },
 ]
 
-export function addSites(program: Command): void {
-  const sites = program
-    .command('sites')
-    .description('list the sites with their pilots; pause, drain and resume them')
-    .helpCommand(false)
+export function define(sites: Command): void {
   const list = async ({ json }: { json?: boolean }, command: Command) => {
     await using client = clientFor(command, { patienceMs: 0 })
     const { sites, now } = await client.status()

@@ -2,10 +2,8 @@ import type { Command } from 'commander'
 import { clientFor } from '../../options.ts'
 import { workersTable } from '../../views/status-view.ts'
 
-export function addWorkers(program: Command): void {
-  program
-    .command('workers')
-    .summary('list the workers')
+export function define(command: Command): void {
+  command
     .description('Lists the workers: where they run, what they have in hand, and how they hold contexts.')
     .option('--site <site>', 'only those of this site')
     .option('--json', 'print them as JSON')

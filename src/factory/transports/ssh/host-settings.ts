@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import SshConfig from 'ssh-config'
-import { ConfigError } from '../../config/load-config.ts'
+import { ConfigError } from '../../config/config-error.ts'
 
 /** How one host is reached, after ssh_config(5). */
 export type HostSettings = {
