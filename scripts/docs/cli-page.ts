@@ -28,8 +28,8 @@ Every command of \`factory\`, as \`factory COMMAND --help\` has it. This page is
 
 ${options(program, help)}
 
-\`--json\` prints one JSON document (or one a line, where it says so) on standard output, in the shapes of
-[src/protocol](../src/protocol): names and meanings stay. Notes and progress go to standard error, results to standard output. \`--quiet\` leaves
+\`--json\` prints one JSON document (or one a line, where it says so) on standard output, in the shape that
+[docs/json.md](json.md) has for it: names and meanings stay. Notes and progress go to standard error, results to standard output. \`--quiet\` leaves
 only what went wrong on standard error. Colours are for terminals only; \`NO_COLOR\` turns them off. A first Ctrl-C ends a command in good order,
 a second one at once; of \`factory start\`, the first removes the pilots, and \`factory stop --drain\` lets them finish first.
 
@@ -41,6 +41,12 @@ ${index}
 
 ${sections.join('\n\n')}
 `
+}
+
+/** All commands that can be given, by what is typed. */
+export async function cliCommands(): Promise<Leaf[]> {
+  const program = await createProgram()
+  return leaves(program, program.createHelp())
 }
 
 interface Leaf {

@@ -74,6 +74,7 @@ export const commandList: Entry[] = [
     summary: 'list the sites with their pilots; pause, drain and resume them',
     load: () => import('./commands/sites/sites.ts'),
   },
+  { name: 'pilots', summary: 'list the pilots', load: () => import('./commands/pilots/pilots.ts') },
   { name: 'workers', summary: 'list the workers', load: () => import('./commands/sites/workers.ts') },
   {
     name: 'events',

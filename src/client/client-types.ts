@@ -7,7 +7,7 @@ import type {
   JobInfo,
   ReloadResponse,
 } from '../protocol/client.ts'
-import type { SiteOrder, SiteStatus, Status } from '../protocol/status.ts'
+import type { PilotsResponse, SiteOrder, SiteStatus, Status } from '../protocol/status.ts'
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
 import type { ContextSpec } from '../protocol/contexts/context.ts'
@@ -96,6 +96,8 @@ export interface Client extends AsyncDisposable {
    * or work as its policy says again (`work`). It holds also when the factory is started again.
    */
   orderSite(site: string, order: SiteOrder, options?: CallOptions): Promise<SiteStatus>
+  /** The pilots of all sites that have not ended. */
+  pilots(options?: CallOptions): Promise<PilotsResponse>
   /** Why a site has the pilots it has, and no more. */
   explainSite(site: string, options?: CallOptions): Promise<SiteExplanation>
   /**
@@ -125,12 +127,12 @@ export interface Client extends AsyncDisposable {
   dashboardCode(role: DashboardRole, options?: CallOptions): Promise<LoginCode>
   /** Signs all browsers out of the dashboard; returns how many there were. */
   endDashboardSessions(options?: CallOptions): Promise<number>
-  /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   /**
    * Has the factory read its configuration again; what it cannot change while it runs is named.
    * @throws GleanerError that says what is wrong with the configuration; the factory goes on by the old one
    */
   reload(options?: CallOptions): Promise<ReloadResponse>
+  /** Stops the factory and removes its pilots; with `drain`, after the queued work is done. */
   stop(options?: CallOptions & { drain?: boolean }): Promise<void>
   /** Ends the jobs of its apps, and all connections. */
   close(): Promise<void>

@@ -11,7 +11,7 @@ import {
   type BackupRequest,
   ReloadResponse,
 } from '../protocol/client.ts'
-import { SiteStatus, Status } from '../protocol/status.ts'
+import { PilotsResponse, SiteStatus, Status } from '../protocol/status.ts'
 import { EventsResponse } from '../protocol/events.ts'
 import { ContextSpec } from '../protocol/contexts/context.ts'
 import { EndedSessions, LoginCode, type LoginCodeRequest } from '../protocol/dashboard.ts'
@@ -111,6 +111,8 @@ export function connect({
         answer: SiteStatus,
         signal,
       }),
+    pilots: ({ signal } = {}) =>
+      transport.call({ method: 'GET', path: '/v1/pilots', answer: PilotsResponse, signal }),
     explainSite: (site, { signal } = {}) =>
       transport.call({
         method: 'GET',

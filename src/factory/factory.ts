@@ -68,6 +68,7 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
       return loop?.status()
     },
     status: () => loops.map((loop) => loop.status()),
+    pilots: () => loops.flatMap((loop) => loop.pilotStatuses()),
     wake: () => loops.forEach((loop) => loop.wake()),
     async configure(config) {
       const { added, removed, changed } = configChanges(inForce, config)

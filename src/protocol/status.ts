@@ -75,6 +75,39 @@ export const SiteStatus = z.object({
 })
 export type SiteStatus = z.infer<typeof SiteStatus>
 
+/** One pilot that has not ended, as the batch system, the ledger and its worker have it. */
+export const PilotStatus = z.object({
+  pilot: z.string(),
+  site: Name,
+  /** `submitting`: given to the batch system, but its queue does not show it yet. */
+  state: z.enum(['submitting', 'pending', 'running', 'held', 'ending']),
+  /** The batch system's name of its job, once it is known. */
+  jobId: z.string().optional(),
+  /** Where it runs. */
+  node: z.string().optional(),
+  /** Why it waits or is held, in the batch system's words. */
+  reason: z.string().optional(),
+  createdAt: Timestamp.optional(),
+  submittedAt: Timestamp.optional(),
+  /** When its worker registered first. */
+  registeredAt: Timestamp.optional(),
+  /** The worker it runs now. */
+  worker: z
+    .object({
+      id: z.string(),
+      state: WorkerStatus.shape.state,
+      leased: z.int(),
+      tasksDone: z.int(),
+      tasksFailed: z.int(),
+    })
+    .optional(),
+})
+export type PilotStatus = z.infer<typeof PilotStatus>
+
+/** `GET /v1/pilots`: those of all sites. */
+export const PilotsResponse = z.object({ now: Timestamp, pilots: z.array(PilotStatus) })
+export type PilotsResponse = z.infer<typeof PilotsResponse>
+
 /** Where a context's time went, summed over all workers, milliseconds. */
 export const ContextTimes = z.object({
   context: z.string(),

@@ -41,7 +41,7 @@ export async function serveWorld(world: World): Promise<ServedWorld> {
     pilots: { drain: () => {} },
     board: {
       read: () => world.status(),
-      sites: { status: () => [], order: () => undefined, explain: () => undefined },
+      sites: { status: () => [], pilots: () => [], order: () => undefined, explain: () => undefined },
     },
     events: { read: ({ after }) => ({ events: [], cursor: after, more: false }), before: () => 0 },
     pools: () => world.pools(),

@@ -38,6 +38,8 @@ export type CreateOptions = {
    * of the same size, so that what has not changed is the same bundle, whatever this version cuts files into.
    */
   like?: readonly Manifest[]
+  /** Hears how many bytes of how many are copied and hashed. */
+  onProgress?: (done: number, total: number) => void
   signal?: AbortSignal
 }
 
@@ -54,10 +56,14 @@ export async function createBundle(options: CreateOptions): Promise<{ id: string
     await mkdir(draft)
     const files = options.kind === 'files' ? await gather(options.paths) : [await packed(options, draft)]
     const staged = files.map((_, index) => path.join(draft, String(index)))
+    const total = files.reduce((sum, { size }) => sum + size, 0)
+    let done = 0
+    const onHashed = (bytes: number) => options.onProgress?.((done += bytes), total)
+    onHashed(0)
     const queue = new PQueue({ concurrency: FILES_AT_ONCE })
     const pieceSizeOf = cutLike(options.like ?? [])
     const entries = await queue.addAll(
-      files.map((file, index) => () => stage(file, pieceSizeOf(file), staged[index]!, signal)),
+      files.map((file, index) => () => stage(file, pieceSizeOf(file), staged[index]!, onHashed, signal)),
       signal && { signal },
     )
     const manifest: Manifest = { version: 1, kind: options.kind, files: entries }
@@ -133,19 +139,21 @@ async function stage(
   file: ScannedFile,
   pieceSize: number,
   target: string,
+  onHashed: (bytes: number) => void,
   signal?: AbortSignal,
 ): Promise<ManifestFile> {
   signal?.throwIfAborted()
   await copyFile(file.source, target, constants.COPYFILE_FICLONE)
   await assertUnchanged(file)
   const { path, size, executable } = file
-  return { path, size, executable, pieceSize, pieces: await hashPieces(target, size, pieceSize, signal) }
+  return { path, size, executable, pieceSize, pieces: await hashPieces(target, size, pieceSize, onHashed, signal) }
 }
 
 async function hashPieces(
   file: string,
   size: number,
   pieceSize: number,
+  onHashed: (bytes: number) => void,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const hashes = new Array<string>(Math.ceil(size / pieceSize))
@@ -163,6 +171,7 @@ async function hashPieces(
       // This digest runs on a thread of its own, unlike node:crypto's.
       const digest = await webcrypto.subtle.digest('SHA-256', buffer.subarray(0, length))
       hashes[piece] = Buffer.from(digest).toString('hex')
+      onHashed(length)
     }
   }
   try {

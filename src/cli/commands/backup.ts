@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { size } from '../views/format.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
 import { clientFor, stateOf } from '../options.ts'
 
 export function define(command: Command): void {
@@ -12,10 +13,12 @@ export function define(command: Command): void {
         'is one, and start the factory. Pilots of the time between are turned away and leave.',
     )
     .argument('<file>', 'the file to make')
-    .action(async (file: string, _options: object, command: Command) => {
+    .option('--json', 'print the file and sizes as JSON')
+    .action(async (file: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
       const path = resolve(file)
       const { bytes, blobBytes } = await client.backup(path)
+      if (json) return printJson('factory backup', { file: path, bytes, blobBytes })
       console.log(`${path}: ${size(bytes)}`)
       if (blobBytes === 0) return
       const blobs = join(stateOf(command), 'blobs')

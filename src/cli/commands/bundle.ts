@@ -5,10 +5,14 @@ import { pino } from 'pino'
 import { list as listTar } from 'tar'
 import { createBundle, isTarName } from '../../bundle/create/create-bundle.ts'
 import { isRuntimeName } from '../../runtime/runtime-name.ts'
+import { totalBytes } from '../../bundle/format/manifest.ts'
 import { openStore, type Store } from '../../bundle/store/store.ts'
 import { GleanerError, InputError, NotRunningError } from '../../client/errors.ts'
 import { explain, Name } from '../../protocol/primitives.ts'
 import { count, plural, size, table } from '../views/format.ts'
+import { showBytes } from '../views/byte-progress.ts'
+import { exitCodes } from '../exit-codes.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
 import { clientFor, stateOf } from '../options.ts'
 
 export function define(bundle: Command): void {
@@ -21,17 +25,20 @@ export function define(bundle: Command): void {
     .argument('<paths...>', 'files and folders')
     .option('--name <name>', 'make it known by this name')
     .option('--tarball', 'pack one folder into a tar file, or take a tar file, which workers unpack')
+    .option('--json', 'print what was made as JSON')
     .action(create)
   bundle.command('list').description('list bundles').option('--json', 'print them as JSON').action(list)
   bundle
     .command('verify')
     .description('read every byte of a bundle and compare it with what it should be')
     .argument('<bundle>', 'name or identity')
+    .option('--json', 'print what was found as JSON')
     .action(verify)
   bundle
     .command('remove')
     .description('remove a bundle that is not in use')
     .argument('<bundle>', 'name or identity')
+    .option('--json', 'print its identity as JSON')
     .action(remove)
 }
 
@@ -53,18 +60,40 @@ async function recogniseEnvironment(paths: string[]): Promise<string | undefined
   return names.has('conda-meta') ? 'a Conda environment as it stands' : 'a folder with a Python of its own'
 }
 
-interface CreateFlags {
+interface CreateFlags extends JsonOption {
   name?: string
   tarball?: boolean
 }
 
-async function create(paths: string[], { name, tarball }: CreateFlags, command: Command): Promise<void> {
+async function create(
+  paths: string[],
+  { name, tarball, json }: CreateFlags,
+  command: Command,
+): Promise<void> {
   if (name !== undefined && !Name.safeParse(name).success)
     throw new InputError(`--name ${name}: ${explain(Name.safeParse(name).error!)}`)
   await using store = await storeOf(command)
   const kind = tarball ? 'tarball' : 'files'
-  const { id } = await createBundle({ store, paths, kind, ...(name !== undefined && { name }) })
+  using progress = showBytes(process.stderr)
+  if (tarball) progress.update({ done: 0, total: undefined, note: 'packing' })
+  const { id, manifest } = await createBundle({
+    store,
+    paths,
+    kind,
+    ...(name !== undefined && { name }),
+    onProgress: (done, total) => progress.update({ done, total }),
+  })
+  progress[Symbol.dispose]()
   const recognised = await recogniseEnvironment(paths)
+  if (json)
+    return printJson('factory bundle create', {
+      id,
+      ...(name !== undefined && { name }),
+      kind,
+      files: manifest.files.length,
+      bytes: totalBytes(manifest),
+      ...(recognised !== undefined && { environment: recognised }),
+    })
   if (recognised !== undefined) console.error(`this is ${recognised}`)
   console.log(id)
 }
@@ -85,20 +114,26 @@ async function list({ json }: { json?: boolean }, command: Command): Promise<voi
   console.log(text)
 }
 
-async function verify(wanted: string, _options: object, command: Command): Promise<void> {
+async function verify(wanted: string, { json }: JsonOption, command: Command): Promise<void> {
   await using store = await storeOf(command)
   const id = await resolveBundle(store, wanted)
   const damage = await store.verify(id)
+  if (json) {
+    printJson('factory bundle verify', { id, intact: damage.length === 0, damage })
+    if (damage.length > 0) process.exitCode = exitCodes.failed
+    return
+  }
   if (damage.length === 0) return console.log(`${id} is as it should be`)
   const files = damage.map(({ path, badPieces }) => `${path} (${plural(badPieces, 'piece')})`).join(', ')
   throw new GleanerError(`${id} is damaged: ${files}; make it again from its sources`)
 }
 
-async function remove(wanted: string, _options: object, command: Command): Promise<void> {
+async function remove(wanted: string, { json }: JsonOption, command: Command): Promise<void> {
   await using store = await storeOf(command)
   const id = await resolveBundle(store, wanted)
   await refuseNeeded(id, await store.names(), command)
   await store.remove(id)
+  if (json) return printJson('factory bundle remove', { id })
   console.log(`removed ${id}`)
 }
 

@@ -1,10 +1,19 @@
 import { mkdir, realpath, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { InputError } from '../../client/errors.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { GleanerError, InputError } from '../../client/errors.ts'
+import type { Client } from '../../client/index.ts'
 import { table } from '../views/format.ts'
 import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
+import { onInterrupt } from '../interrupt.ts'
 import { clientFor } from '../options.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
+import { showBytes } from '../views/byte-progress.ts'
+import { warmthOf } from '../views/warmth.ts'
+
+/** How often the workers are looked at, milliseconds. */
+const LOOK_MS = 500
 
 export function define(context: Command): void {
   context
@@ -14,9 +23,12 @@ export function define(context: Command): void {
       'Adds the context that a context.yaml describes, and packs its bundles. Waits until that is done.',
     )
     .argument('<path>', 'a context.yaml, or the folder that holds it')
-    .action(async (path: string, _options: object, command: Command) => {
+    .option('--json', 'print the context as JSON')
+    .action(async (path: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      const { name, id } = await client.addContext(resolve(path))
+      const added = await client.addContext(resolve(path))
+      if (json) return printJson('factory context add', added)
+      const { name, id } = added
       console.log(`${name} ${id}`)
     })
   addModelOptions(
@@ -41,11 +53,9 @@ export function define(context: Command): void {
         'it is dropped or the factory stops.',
     )
     .argument('<name>', 'a context')
-    .action(async (name: string, _options: object, command: Command) => {
-      await using client = clientFor(command, { patienceMs: 0 })
-      await client.warmContext(name)
-      console.log(`${name} is fetched ahead by workers with nothing else to fetch`)
-    })
+    .option('--wait', 'wait until all workers that are there have them')
+    .option('--json', 'print the context as JSON')
+    .action(warm)
   context
     .command('drop')
     .summary('let go of a context everywhere')
@@ -54,9 +64,11 @@ export function define(context: Command): void {
         'back.',
     )
     .argument('<name>', 'a context that no job needs')
-    .action(async (name: string, _options: object, command: Command) => {
+    .option('--json', 'print the context as JSON')
+    .action(async (name: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      await client.dropContext(name)
+      const dropped = await client.dropContext(name)
+      if (json) return printJson('factory context drop', dropped)
       console.log(`${name} is let go of by all workers`)
     })
   context
@@ -75,6 +87,35 @@ export function define(context: Command): void {
       ])
       console.log(text)
     })
+}
+
+async function warm(
+  name: string,
+  { wait, json }: { wait?: boolean } & JsonOption,
+  command: Command,
+): Promise<void> {
+  await using client = clientFor(command, { patienceMs: 0 })
+  const context = await client.warmContext(name)
+  if (wait) await untilWarm(client, name)
+  if (json) return printJson('factory context warm', context)
+  console.log(
+    wait
+      ? `${name} is on the disks of all workers that are there`
+      : `${name} is fetched ahead by workers with nothing else to fetch`,
+  )
+}
+
+/** Shows how far the workers are with a context's files. It goes on also when this is interrupted. */
+async function untilWarm(client: Client, name: string): Promise<void> {
+  using interrupted = onInterrupt()
+  using progress = showBytes(process.stderr)
+  for (;;) {
+    const warmth = warmthOf(await client.status({ signal: interrupted }), name)
+    progress.update(warmth)
+    if (warmth.failed !== undefined) throw new GleanerError(warmth.failed)
+    if (warmth.isWarm) return
+    await delay(LOOK_MS, undefined, { signal: interrupted }).catch(() => interrupted.throwIfAborted())
+  }
 }
 
 async function create(

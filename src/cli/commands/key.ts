@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { table, timeOfDay } from '../views/format.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
 import { clientFor } from '../options.ts'
 
 export function define(key: Command): void {
@@ -16,12 +17,20 @@ export function define(key: Command): void {
       'it may use these models only, and sees only the files and batches that it made',
     )
     .option('--read-only', 'it may look, and start nothing')
-    .action(async (name: string, options: { model?: string[]; readOnly?: boolean }, command: Command) => {
-      await using client = clientFor(command, { patienceMs: 0 })
-      const { model: models, readOnly = false } = options
-      const created = await client.createKey({ name, readOnly, ...(models && { models }) })
-      console.log(created.key)
-    })
+    .option('--json', 'print it as JSON')
+    .action(
+      async (
+        name: string,
+        options: { model?: string[]; readOnly?: boolean } & JsonOption,
+        command: Command,
+      ) => {
+        await using client = clientFor(command, { patienceMs: 0 })
+        const { model: models, readOnly = false } = options
+        const created = await client.createKey({ name, readOnly, ...(models && { models }) })
+        if (options.json) return printJson('factory key create', created)
+        console.log(created.key)
+      },
+    )
   key
     .command('list')
     .description('list the keys, not what they are')
@@ -43,9 +52,11 @@ export function define(key: Command): void {
     .command('revoke')
     .description('have a key open nothing from now on')
     .argument('<name>', 'what it is called')
-    .action(async (name: string, _options: object, command: Command) => {
+    .option('--json', 'print it as JSON')
+    .action(async (name: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      await client.revokeKey(name)
+      const revoked = await client.revokeKey(name)
+      if (json) return printJson('factory key revoke', revoked)
       console.log(`${name} opens nothing any more`)
     })
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { printJson, type JsonOption } from '../print-json.ts'
 import { clientFor } from '../options.ts'
 import { reloadText } from '../views/reload-view.ts'
 
@@ -8,8 +9,11 @@ export function define(command: Command): void {
       'Has the running factory read its configuration again, and says what has changed. Sites change at once, for pilots submitted ' +
         'from now on; what takes a restart is named. If the file is not valid, the factory goes on by what it has.',
     )
-    .action(async (_options: object, command: Command) => {
+    .option('--json', 'print it as JSON')
+    .action(async ({ json }: JsonOption, command: Command) => {
       await using client = clientFor(command)
-      console.log(reloadText(await client.reload()))
+      const changes = await client.reload()
+      if (json) return printJson('factory reload', changes)
+      console.log(reloadText(changes))
     })
 }

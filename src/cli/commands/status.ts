@@ -30,7 +30,7 @@ async function status({ json, watch }: Options, command: Command): Promise<void>
     const found = await client.status({ signal: interrupted })
     const text = json ? JSON.stringify(found, null, watch ? 0 : 2) : statusText(found, state)
     if (watch && !json && process.stdout.isTTY) process.stdout.write(CLEAR)
-    process.stdout.write(`${text}\n`)
+    console.log(text)
     if (watch) await delay(WATCH_MS, undefined, { signal: interrupted }).catch(() => {})
   } while (watch && !interrupted.aborted)
 }

@@ -46,7 +46,8 @@ function headline({ progress, rate: perSecond }: RunView): string {
   return parts.join('  ')
 }
 
-function bar(share: number): string {
+/** How much of something is done, drawn; `share` from 0 to 1. */
+export function bar(share: number): string {
   const full = Math.round(share * BAR)
   return '█'.repeat(full) + '░'.repeat(BAR - full)
 }

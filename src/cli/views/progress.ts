@@ -1,6 +1,6 @@
-import { clearScreenDown, moveCursor } from 'node:readline'
 import type { WriteStream } from 'node:tty'
 import type { RunProgress, Status } from '../../client/index.ts'
+import { liveLines } from './live-lines.ts'
 import { createRateMeter } from './rate-meter.ts'
 import { progressLine, progressLines, type RunView } from './progress-view.ts'
 
@@ -13,41 +13,26 @@ export interface ProgressDisplay extends Disposable {
   print(text: string): void
 }
 
-const REDRAW_MS = 200
-const LOG_MS = 5_000
 const STATUS_MS = 1_000
 
-/** Shows the progress of a run: on a terminal as two lines that are drawn again and again, elsewhere as a line now and then. */
+/** Shows the progress of a run. */
 export function showProgress(stream: WriteStream, readStatus: () => Promise<Status>): ProgressDisplay {
   const meter = createRateMeter()
   let view: RunView | undefined
-  let drawn = 0
-  let logged = ''
   let asking = false
 
   // What an earlier run had done says nothing about the speed of this one.
   const note = ({ done, failed, resumed }: RunProgress) =>
     meter.note(done + failed - resumed, performance.now())
-  const erase = () => {
-    if (drawn > 0) moveCursor(stream, 0, -drawn)
-    if (drawn > 0) clearScreenDown(stream)
-    drawn = 0
-  }
-  // A log has no use for the same line again.
-  const log = (line: string) => {
-    if (line !== logged) stream.write(`${line}\n`)
-    logged = line
-  }
-  const draw = () => {
-    if (!view) return
-    note(view.progress)
-    view.rate = meter.rate()
-    if (!stream.isTTY) return log(progressLine(view))
-    const lines = progressLines(view, stream.columns)
-    erase()
-    stream.write(`${lines.join('\n')}\n`)
-    drawn = lines.length
-  }
+  const shown = liveLines(stream, {
+    lines(width) {
+      if (!view) return undefined
+      note(view.progress)
+      view.rate = meter.rate()
+      return progressLines(view, width)
+    },
+    line: () => (view ? progressLine(view) : ''),
+  })
   const ask = async () => {
     if (asking || !view?.progress.job) return
     asking = true
@@ -59,10 +44,7 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     if (status && current) current.status = status
   }
 
-  const timers = [
-    setInterval(draw, stream.isTTY ? REDRAW_MS : LOG_MS),
-    setInterval(() => void ask(), STATUS_MS),
-  ]
+  const timer = setInterval(() => void ask(), STATUS_MS)
   return {
     update(progress) {
       if (!view) note(progress)
@@ -71,15 +53,10 @@ export function showProgress(stream: WriteStream, readStatus: () => Promise<Stat
     notice(text) {
       if (view) view.notice = text
     },
-    print(text) {
-      erase()
-      stream.write(`${text}\n`)
-      if (stream.isTTY) draw()
-    },
+    print: (text) => shown.print(text),
     [Symbol.dispose]() {
-      timers.forEach((timer) => clearInterval(timer))
-      if (stream.isTTY) draw()
-      // What is printed from now on stands below.
+      clearInterval(timer)
+      shown[Symbol.dispose]()
       view = undefined
     },
   }

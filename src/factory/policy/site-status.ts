@@ -32,12 +32,7 @@ export type SiteSnapshot = {
 export function siteStatus(site: SiteSnapshot): SiteStatus {
   const { config, pilots, jobs, decision, order, trouble, warnings, silence, health, records } = site
   const { wanted, paused } = decision
-  const working = new Set(
-    records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
-  )
-  // A worker that speaks runs, even if the queue was looked at before it did.
-  const stateOf = ({ pilot, state }: PilotView) =>
-    working.has(pilot) && (state === 'submitting' || state === 'pending') ? 'running' : state
+  const stateOf = pilotStates(records)
   const count = (...states: PilotView['state'][]) =>
     pilots.filter((pilot) => states.includes(stateOf(pilot))).length
   const reasons = Map.groupBy(
@@ -62,6 +57,15 @@ export function siteStatus(site: SiteSnapshot): SiteStatus {
     ...(warnings.length > 0 && { warnings: shortened(warnings) }),
     reasons: [...silence, ...[...reasons].map(([reason, held]) => ({ reason, pilots: held.length }))],
   }
+}
+
+/** The state of each pilot: a worker that speaks runs, even if the queue was looked at before it did. */
+export function pilotStates(records: readonly PilotRecord[]): (pilot: PilotView) => PilotView['state'] {
+  const working = new Set(
+    records.filter(({ worker }) => worker?.state === 'active').map(({ pilot }) => pilot),
+  )
+  return ({ pilot, state }) =>
+    working.has(pilot) && (state === 'submitting' || state === 'pending') ? 'running' : state
 }
 
 /** Why a site submits nothing that a user has told something else than to work. */

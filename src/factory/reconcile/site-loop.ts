@@ -1,5 +1,5 @@
 import PQueue from 'p-queue'
-import type { SiteOrder, SiteStatus } from '../../protocol/status.ts'
+import type { PilotStatus, SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
 import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'
@@ -39,6 +39,11 @@ export class SiteLoop {
   /** Why it has the pilots it has. */
   explain(): SiteExplanation {
     return this.#keeper.explain(this.#trouble)
+  }
+
+  /** Its pilots that have not ended. */
+  pilotStatuses(): PilotStatus[] {
+    return this.#keeper.pilotStatuses()
   }
 
   get name(): string {

@@ -2,12 +2,13 @@ import type { Logger } from 'pino'
 import type { PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
 import { type Decision, decide } from '../../core/pilot-scaling.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
-import type { SiteStatus } from '../../protocol/status.ts'
+import type { PilotStatus, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'
 import { explainPilotExit } from './pilot-exit.ts'
 import { createSiteHealth } from './site-health.ts'
 import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-pilots.ts'
 import { explainSite } from '../policy/site-explanation.ts'
+import { pilotStatuses } from '../policy/pilot-status.ts'
 import { type SiteSnapshot, siteStatus } from '../policy/site-status.ts'
 import { silenceReasons, silentPilots } from '../policy/silent-pilots.ts'
 import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
@@ -123,6 +124,10 @@ export class SiteReconciler {
       demand: registry.demand(),
       now: Date.now(),
     }
+  }
+
+  pilotStatuses(): PilotStatus[] {
+    return pilotStatuses(this.#snapshot(undefined))
   }
 
   /** Finds the submissions of earlier starts of the factory. */

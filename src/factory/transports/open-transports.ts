@@ -58,8 +58,7 @@ function makeLink(stateFolder: string, site: string, { ssh, config, login }: Ssh
     async open(attempt) {
       for (const control of controls) if (await isLoggedIn(control)) return await openLogin(control, advice)
       const target = targets[attempt % targets.length]!
-      if (login)
-        throw new LoginNeeded(`nobody is logged in at ${target}, or the login has expired: ${advice}`)
+      if (login) throw new LoginNeeded(`there is no login at ${target}, or it has expired: ${advice}`)
       const settings = hostSettings(target, config)
       const ways = [...settings.jumps.map((jump) => hostSettings(jump, config)), settings]
       return await openSsh2(ways).catch((error: unknown) => {

@@ -1,6 +1,6 @@
 import type { SiteControl } from '../../core/site-control.ts'
 import type { JobInfo } from '../../protocol/client.ts'
-import type { Status } from '../../protocol/status.ts'
+import type { PilotsResponse, Status } from '../../protocol/status.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -45,7 +45,7 @@ export class StatusBoard {
   /** Tasks finished in each of the last seconds, newest last. */
   readonly #finished: { second: number; tasks: number }[] = []
   /** Set once the factory runs. */
-  sites: SiteControl = { status: () => [], order: () => undefined, explain: () => undefined }
+  sites: SiteControl = { status: () => [], pilots: () => [], order: () => undefined, explain: () => undefined }
 
   constructor(parts: {
     version: string
@@ -130,6 +130,10 @@ export class StatusBoard {
     if (recent.length === 0) return 0
     const span = Math.max(1, now - recent[0]!.second)
     return recent.reduce((sum, { tasks }) => sum + tasks, 0) / span
+  }
+
+  pilots(): PilotsResponse {
+    return { now: this.#dispatcher.now, pilots: this.sites.pilots() }
   }
 
   read(): Status {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { SiteControl } from '../../../src/core/site-control.ts'
 import type { JobInfo } from '../../../src/protocol/client.ts'
-import type { SiteOrder, SiteStatus } from '../../../src/protocol/status.ts'
+import type { PilotsResponse, SiteOrder, SiteStatus } from '../../../src/protocol/status.ts'
 import type { JobExplanation, SiteExplanation } from '../../../src/protocol/explanation.ts'
 import { ask, HttpWorker, managerForEachTest, startOn } from '../../support/manager.ts'
 
@@ -39,6 +39,7 @@ function sites(registry: { setOrder(site: string, order: SiteOrder): void }): Si
   })
   return {
     status: () => [status('work')],
+    pilots: () => [{ pilot: 'p1', site: 'gpu', state: 'pending', reason: 'Priority' }],
     explain: (name) => (name === 'gpu' ? site : undefined),
     order(name, order) {
       if (name !== 'gpu') return undefined
@@ -85,6 +86,11 @@ test('an order to a site is passed on, stays over a restart, and is refused for 
   assert.equal((await ask(url, token, '/v1/sites/gpu/stop', {})).status, 400)
   assert.equal((await ask(url, token, '/v1/sites/cpu/explanation')).status, 404)
   assert.deepEqual((await ask(url, token, '/v1/sites/gpu/explanation')).body, site)
+  const listed = await ask<PilotsResponse>(url, token, '/v1/pilots')
+  assert.deepEqual(
+    listed.body.pilots.map(({ pilot }) => pilot),
+    ['p1'],
+  )
   await here.manager.close()
   here.manager = await startOn(here.folder)
   assert.equal(here.manager.registry.order('gpu'), 'pause')

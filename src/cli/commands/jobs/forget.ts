@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { count } from '../../views/format.ts'
+import { printJson, type JsonOption } from '../../print-json.ts'
 import { clientFor, findJob } from '../../options.ts'
 
 export function define(command: Command): void {
@@ -9,10 +10,13 @@ export function define(command: Command): void {
         'The room in the ledger is used again; the file does not shrink.',
     )
     .argument('<job>', "the job's number or its name")
-    .action(async (wanted: string, _options: object, command: Command) => {
+    .option('--json', 'print the job as JSON')
+    .action(async (wanted: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
       const job = await findJob(client, wanted)
-      const { id, tasks } = await job.forget()
+      const forgotten = await job.forget()
+      if (json) return printJson('factory forget', forgotten)
+      const { id, tasks } = forgotten
       console.log(`job ${id} is forgotten, with ${count(tasks)} tasks`)
     })
 }

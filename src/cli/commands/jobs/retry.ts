@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { plural } from '../../views/format.ts'
+import { printJson, type JsonOption } from '../../print-json.ts'
 import { clientFor, findJob } from '../../options.ts'
 
 export function define(command: Command): void {
@@ -9,9 +10,12 @@ export function define(command: Command): void {
         'job, given again, writes its output anew; "factory run --retry-failed" does both.',
     )
     .argument('<job>', "the job's number or its name")
-    .action(async (wanted: string, _options: object, command: Command) => {
+    .option('--json', 'print how many run again, and the job, as JSON')
+    .action(async (wanted: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      const { retried, job } = await (await findJob(client, wanted)).retry()
+      const answer = await (await findJob(client, wanted)).retry()
+      if (json) return printJson('factory retry', answer)
+      const { retried, job } = answer
       const left = job.tasks - job.done - job.failed - retried
       const rest = left > 0 ? `, and ${plural(left, 'task')} that had no result yet` : ''
       console.log(

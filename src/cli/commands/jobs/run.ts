@@ -8,7 +8,10 @@ import { errorsPath } from '../../../client/run/table-output.ts'
 import { fieldOf } from '../../../library/model-folder/describe-context.ts'
 import { openRowDialect } from '../../../openai/row-dialect.ts'
 import { errorLines } from '../../views/errors-view.ts'
+import { exitCodes } from '../../exit-codes.ts'
 import { Interrupted } from '../../failure.ts'
+import type { RunResult } from '../../json-shapes.ts'
+import { printJson } from '../../print-json.ts'
 import { count, duration, plural, rate } from '../../views/format.ts'
 import { onInterrupt } from '../../interrupt.ts'
 import { addFileOptions, expandFiles, type FileOptions } from '../../file-options.ts'
@@ -30,6 +33,7 @@ interface Options extends FileOptions, Partial<ModelOptions> {
   retryFailed?: boolean
   failFast?: boolean
   keepGoing?: boolean
+  json?: boolean
 }
 
 /** Kinds of error that are shown at the end. */
@@ -67,6 +71,7 @@ export function define(command: Command): void {
     .addOption(
       new Option('--keep-going', 'go on even if the first 100 tasks all failed alike').conflicts('failFast'),
     )
+    .option('--json', 'print how it went as JSON')
     .option('--restart', 'begin anew: cancel the earlier job, overwrite the output, infer everything again')
   addFileOptions(command)
   addModelOptions(command).action(run)
@@ -79,7 +84,9 @@ async function run(given: string[], options: Options, command: Command): Promise
     onRetry: (error) => display.notice(`${error.message}; trying again`),
   })
   const { function: fn, name, skipInvalid, expect, retries, timeLimit, priority } = options
-  const { restart, retryFailed, failFast, keepGoing } = options
+  const { restart, retryFailed, failFast, keepGoing, json } = options
+  if (json && options.out === '-')
+    throw new InputError('--json and --out - would both write to standard output: give --out a file')
   const startedAt = performance.now()
   let job: number | undefined
   let told: JobErrors | undefined
@@ -118,7 +125,10 @@ async function run(given: string[], options: Options, command: Command): Promise
       },
     })
     display[Symbol.dispose]()
-    report(summary, options.out ?? relative(process.cwd(), summary.output), performance.now() - startedAt)
+    const ms = performance.now() - startedAt
+    if (json) printJson('factory run', summaryAsJson(summary, ms))
+    else report(summary, options.out ?? relative(process.cwd(), summary.output), ms)
+    if (adviceAfter(summary, summary.output) !== undefined) process.exitCode = exitCodes.failed
   } catch (error) {
     if (!(error instanceof Interrupted) || job === undefined) throw error
     throw new Interrupted(
@@ -161,6 +171,19 @@ const openDialect: OpenDialect = (context, row) => {
   }
 }
 
+function summaryAsJson(summary: RunSummary, ms: number): RunResult {
+  const { job, input, output, done, failed, resumed, errors, stopped, changed, accuracy } = summary
+  return {
+    job,
+    output,
+    ...{ done, failed, resumed, changed, invalid: input.invalid },
+    ms: Math.round(ms),
+    errors,
+    ...(stopped !== undefined && { stopped }),
+    ...(accuracy !== undefined && { accuracy }),
+  }
+}
+
 function report(summary: RunSummary, named: string, ms: number): void {
   const { job, input, done, failed, resumed, changed, accuracy } = summary
   const out = summary.output === '-' ? '-' : named
@@ -180,9 +203,7 @@ function report(summary: RunSummary, named: string, ms: number): void {
   if (out !== '-') say(`results ${out}`)
   if (failed > 0) console.error(errorLines(summary.errors, job.id, ERRORS_SHOWN).join('\n'))
   const advice = adviceAfter(summary, out)
-  if (advice === undefined) return
-  console.error(advice)
-  process.exitCode = 1
+  if (advice !== undefined) console.error(advice)
 }
 
 /** What to do about a run that did not end well. */

@@ -38,14 +38,14 @@ async function login(site: string, { host, again, end }: Options, command: Comma
   const control = controlOf(state, site, host)
   if (end) {
     await endLogin(control)
-    return console.log(`nobody is logged in at ${control.target} any more`)
+    return console.log(`there is no login at ${control.target} any more`)
   }
   if (!again && (await isLoggedIn(control)))
-    return console.log(`somebody is logged in at ${control.target} already: --again logs in anew`)
+    return console.log(`there is a login at ${control.target} already: --again logs in anew`)
   await endLogin(control)
   const code = await atTerminal(loginCommand(control, IDLE))
   if (code !== 0 || !existsSync(control.socket) || !(await isLoggedIn(control)))
-    throw new GleanerError(`nobody is logged in at ${control.target}: ssh has ended with ${code}`)
+    throw new GleanerError(`there is no login at ${control.target}: ssh has ended with ${code}`)
   console.log(`logged in at ${control.target}: the factory goes on over this connection`)
 }
 

@@ -20,8 +20,7 @@ const LOOK = 5_000
  * @throws {LoginNeeded} if the user is not logged in
  */
 export async function openLogin(control: ControlSocket, advice: string): Promise<Connection> {
-  if (!(await isLoggedIn(control)))
-    throw new LoginNeeded(`nobody is logged in at ${control.target}: ${advice}`)
+  if (!(await isLoggedIn(control))) throw new LoginNeeded(`there is no login at ${control.target}: ${advice}`)
   const lost = Promise.withResolvers<Error>()
   const fault = async () => {
     if (await isLoggedIn(control)) return undefined

@@ -115,7 +115,7 @@ describe('a site that asks for a second factor', { skip: noSsh }, () => {
   }
 
   test('without a login says what it waits for, and with which command', async () => {
-    await assert.rejects(answerOf(true), /nobody is logged in at login.*factory login far/)
+    await assert.rejects(answerOf(true), /there is no login at login.*factory login far/)
     await assert.rejects(
       answerOf(false),
       /asks "Verification code:", which a person must answer; log in: factory login far/,
@@ -125,7 +125,7 @@ describe('a site that asks for a second factor', { skip: noSsh }, () => {
   test('lets nobody in with a wrong answer', async () => {
     const { said, code } = await logIn(folder, '111111')
     assert.notEqual(code, 0)
-    assert.match(said, /nobody is logged in at login: ssh has ended with 255/)
+    assert.match(said, /there is no login at login: ssh has ended with 255/)
     await assert.rejects(answerOf(true), /factory login far/)
   })
 
@@ -149,8 +149,8 @@ describe('a site that asks for a second factor', { skip: noSsh }, () => {
   test('can be told to end a login', async () => {
     const { said, code } = await logIn(folder, CODE)
     assert.equal(code, 0, said)
-    assert.match((await logIn(folder, CODE)).said, /somebody is logged in at login already/)
-    assert.match((await logIn(folder, CODE, '--end')).said, /nobody is logged in at login any more/)
+    assert.match((await logIn(folder, CODE)).said, /there is a login at login already/)
+    assert.match((await logIn(folder, CODE, '--end')).said, /there is no login at login any more/)
     await assert.rejects(answerOf(true), /factory login far/)
   })
 })

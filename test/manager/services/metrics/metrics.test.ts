@@ -38,7 +38,12 @@ async function scrape(token: string): Promise<{ status: number; text: string }> 
 /** A manager with a site, a worker that has done some tasks and has others in hand, and some that wait. */
 async function withWork(): Promise<HttpWorker> {
   const { url, token, registry } = here.manager
-  here.manager.showSites({ status: () => [site], order: () => undefined, explain: () => undefined })
+  here.manager.showSites({
+    status: () => [site],
+    pilots: () => [],
+    order: () => undefined,
+    explain: () => undefined,
+  })
   const { body } = await ask<{ id: number }>(url, token, '/v1/jobs', { name: 'job', context: CONTEXT.name })
   const add = (from: number, to: number) =>
     ask(url, token, `/v1/jobs/${body.id}/tasks`, {
