@@ -107,7 +107,7 @@ export const errorCodes = {
   GLEANER_SHELL_NOT_ALLOWED: {
     cause: 'The site of the pilot does not allow shells.',
     remedy:
-      'Set `shell: true` for it in factory.yaml and start the factory again; pilots submitted since then allow them. See docs/shells.md.',
+      'Set `shell: true` for it in factory.yaml, and `factory reload`; pilots submitted since then allow them. See docs/shells.md.',
   },
   GLEANER_INTERNAL: {
     cause: 'A defect of Gleaner.',

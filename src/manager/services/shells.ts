@@ -104,7 +104,7 @@ export class Shells {
       throw new RequestError(
         403,
         'GLEANER_SHELL_NOT_ALLOWED',
-        `site ${site} does not allow shells: set shell: true for it in factory.yaml and start the factory again; pilots submitted since then allow it`,
+        `site ${site} does not allow shells: set shell: true for it in factory.yaml, and "factory reload"; pilots submitted since then allow it`,
       )
     }
     if (this.#of(worker).length >= IN_PILOT)

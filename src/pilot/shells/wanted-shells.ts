@@ -26,7 +26,7 @@ export interface WantedShellsOptions {
 }
 
 const REFUSED =
-  'this pilot was submitted by a factory whose site did not allow shells: set shell: true, start the factory again, and use a ' +
+  'this pilot was submitted by a factory whose site did not allow shells: set shell: true, "factory reload", and use a ' +
   'pilot submitted since'
 /** Time that the process of a shell has to end what it runs, when the worker leaves, milliseconds. */
 const LEAVING_MS = 1_500

@@ -49,6 +49,8 @@ export const GenerationSettings = z.strictObject({
   schema: JsonSchema.optional(),
   /** Gives the text as it grows to a client that waits for it, as one of the OpenAI API does. Default: false. */
   stream: z.boolean().optional(),
+  /** What a prompt that is too long loses: its start, its middle or its end. Default: it is an error of its task. */
+  truncate: z.enum(['start', 'middle', 'end']).optional(),
   /** Which of the model's chat templates, if it has several by name. */
   chatTemplate: z.string().min(1).max(200).optional(),
   /** Further variables of the chat template, such as `enable_thinking`. */

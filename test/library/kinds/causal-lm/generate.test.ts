@@ -154,6 +154,15 @@ describe('greedy generation', () => {
     assert.equal(short?.finish, 'length')
   })
 
+  test('says how much of a prompt was left out, if that was asked for', async () => {
+    const { answer } = plant({ maxPositions: 20, maxPromptTokens: 19 })
+    const generation = { truncate: 'start', maxNewTokens: 5 }
+    const [long, short] = await answer(['a'.repeat(50), 'aa'].map((prompt) => ({ prompt, generation })))
+    assert.deepEqual([long?.tokens.prompt, long?.tokens.leftOut], [15, 35])
+    assert.ok(short && !('leftOut' in short.tokens))
+    await assert.rejects(answer(['a'.repeat(50)]), /50 tokens, of which 19 are allowed: .* "truncate"/)
+  })
+
   test('ends before a stop string', async () => {
     const said = toyTokenizer.encode('one two three', false)
     const score = (sequence: readonly number[]) =>

@@ -13,8 +13,8 @@ export interface Answer {
   text: string
   /** Only with `choices`: which one it is, or null if the answer came to none. */
   label?: string | null
-  /** Tokens that went in, and that came out, the one that ended the answer included. */
-  tokens: { prompt: number; generated: number }
+  /** Tokens that went in, and that came out, the one that ended the answer included; if the prompt was cut, how many it lost. */
+  tokens: { prompt: number; generated: number; leftOut?: number }
   /** Whether the answer came to its end, or to the limit of its length. */
   finish: Finish
   /** Only if asked for: one entry for each token that came out. */
@@ -54,6 +54,8 @@ export interface Writing {
   /** What stands before the answer, for the model: the prompt, or what its answers begin with. */
   readonly before: readonly number[]
   readonly promptTokens: number
+  /** Tokens that the prompt was too long by, and lost. */
+  readonly leftOut?: number
   /** Most tokens to generate. */
   readonly limit: number
   readonly endTokens: ReadonlySet<number>
@@ -66,7 +68,7 @@ export interface Writing {
 
 /** A writer of free text, which ends with an end token, a stop string or the limit. */
 export function writeText(writing: Writing): Writer {
-  const { settings, random, before, promptTokens, limit, endTokens, decode, filter } = writing
+  const { settings, random, before, limit, endTokens, decode, filter } = writing
   const textBeforeStop = createStopper(settings.stop, decode)
   const scores = createScoreChanger(settings, before, endTokens)
   const logprobs = noteLogprobs(writing)
@@ -94,7 +96,7 @@ export function writeText(writing: Writing): Writer {
     },
     answer: () => ({
       text: stopped ?? decode(tokens),
-      tokens: { prompt: promptTokens, generated },
+      tokens: countTokens(writing, generated),
       finish,
       ...logprobs?.noted,
     }),
@@ -116,7 +118,7 @@ function partTeller({ settings, decode, onPart }: Writing, logprobs: readonly To
 
 /** A writer of one of some choices: choices.ts says which, and when that is settled. */
 export function writeChoice(writing: Writing, start: ChoiceState): Writer {
-  const { settings, random, before, promptTokens, limit, endTokens, decode } = writing
+  const { settings, random, before, limit, endTokens, decode } = writing
   const scores = createScoreChanger(settings, before, endTokens)
   const logprobs = noteLogprobs(writing)
   const tokens: number[] = []
@@ -137,12 +139,18 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
     answer: () => ({
       text: state.label ?? decode(tokens),
       label: state.label ?? null,
-      tokens: { prompt: promptTokens, generated: tokens.length },
+      tokens: countTokens(writing, tokens.length),
       finish,
       ...logprobs?.noted,
     }),
   }
 }
+
+const countTokens = ({ promptTokens, leftOut = 0 }: Writing, generated: number): Answer['tokens'] => ({
+  prompt: promptTokens,
+  generated,
+  ...(leftOut > 0 && { leftOut }),
+})
 
 /** The next token among those that a filter allows, if there is one. */
 function chooseAllowed(

@@ -37,7 +37,12 @@ const TURN_MS = 10
 export function createPreparer(speaker: Speaker, options: GenerateFunction): ToRows {
   const { tokenizer, vocabSize, endTokens, maxPromptTokens, maxPositions, generation, answerStart } = speaker
   const { decode, candidates } = tokenizer
-  const toPrompt = createPrompter(options, tokenizer, { maxTokens: maxPromptTokens, vocabSize })
+  const maxBefore = answerStart ? Infinity : maxPositions
+  const toPrompt = createPrompter(options, tokenizer, {
+    maxTokens: maxPromptTokens,
+    maxPositions: maxBefore,
+    vocabSize,
+  })
   const vocabulary = { size: vocabSize, endTokens, decode, candidates }
   const choice = options.choices && startChoice(options.choices, vocabulary)
   const usual = pickSettings(options)
@@ -45,7 +50,7 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
   return async (call, reporter) => {
     const { settings: given, rest } = takeSettings(call.input)
     const settings = mergeSettings(generation, usual, given)
-    const prompt = toPrompt(rest, settings)
+    const { tokens: prompt, leftOut } = toPrompt(rest, settings)
     const before = answerStart ?? prompt
     const limit = Math.min(settings.maxNewTokens, maxPositions - before.length)
     const seed = settings.seed ?? Math.random()
@@ -58,7 +63,7 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
         const promptTokens = prompt.length
         const onPart = settings.stream ? (text: AnswerPart) => reporter.part(part, { ...text }) : undefined
         filter?.reset()
-        const known = { settings, random, before, promptTokens, limit, endTokens, decode }
+        const known = { settings, random, before, promptTokens, leftOut, limit, endTokens, decode }
         const writing: Writing = { ...known, filter, onPart }
         return untilCancelled(choice ? writeChoice(writing, choice) : writeText(writing), part, reporter)
       },

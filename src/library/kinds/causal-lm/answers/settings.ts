@@ -24,6 +24,7 @@ export interface AnswerSettings {
   readonly stop: readonly string[]
   readonly schema?: JsonSchema | undefined
   readonly stream: boolean
+  readonly truncate?: 'start' | 'middle' | 'end' | undefined
   readonly chatTemplate?: string | undefined
   readonly templateVariables: Readonly<Record<string, JsonValue>>
 }
@@ -73,6 +74,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   presence_penalty: 'presencePenalty',
   frequency_penalty: 'frequencyPenalty',
   logit_bias: 'logitBias',
+  truncate_prompt_tokens: 'truncate',
   response_format: 'schema',
   json_schema: 'schema',
   chat_template: 'chatTemplate',

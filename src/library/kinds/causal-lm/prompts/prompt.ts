@@ -8,9 +8,26 @@ import { compileTemplate } from './template.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
 type ChatSettings = Pick<AnswerSettings, 'chatTemplate' | 'templateVariables'>
+type PromptSettings = ChatSettings & Pick<AnswerSettings, 'truncate' | 'maxNewTokens'>
+
+export interface Prompt {
+  tokens: number[]
+  /** So many more there were, and had to go. */
+  leftOut: number
+}
 
 /** Makes a task's input the tokens of a prompt. Throws an {@link InputError} if it cannot. */
-export type Prompter = (input: JsonValue, settings: ChatSettings) => number[]
+export type Prompter = (input: JsonValue, settings: PromptSettings) => Prompt
+
+type Encoder = (input: JsonValue, settings: ChatSettings) => number[]
+
+export interface PromptLimits {
+  /** Most tokens of a prompt. */
+  maxTokens: number
+  /** Most tokens of a prompt and its answer together. */
+  maxPositions?: number
+  vocabSize: number
+}
 
 /** One that calls tools may say nothing besides. */
 const Message = z
@@ -34,31 +51,59 @@ const FreeInput = z.union(
 type PromptOptions = Pick<GenerateFunction, 'messages' | 'prompt' | 'tools' | 'documents'>
 
 /** Compiles a function's templates. Its prompts have 1 to `maxTokens` tokens, each below `vocabSize`. */
-export function createPrompter(
-  options: PromptOptions,
-  tokenizer: Tokenizer,
-  { maxTokens, vocabSize }: { maxTokens: number; vocabSize: number },
-): Prompter {
+export function createPrompter(options: PromptOptions, tokenizer: Tokenizer, limits: PromptLimits): Prompter {
+  const { maxTokens, vocabSize } = limits
   const toTokens = createEncoder(options, tokenizer)
   return (input, settings) => {
-    const tokens = toTokens(input, settings)
-    if (tokens.length === 0) throw new InputError('the prompt is empty')
+    const all = toTokens(input, settings)
+    if (all.length === 0) throw new InputError('the prompt is empty')
+    const tokens = settings.truncate ? cut(all, roomFor(limits, settings), settings.truncate, tokenizer) : all
     if (tokens.length > maxTokens) {
       throw new InputError(
-        `the prompt has ${tokens.length} tokens, of which ${maxTokens} are allowed: shorten the input`,
+        `the prompt has ${tokens.length} tokens, of which ${maxTokens} are allowed: shorten the input, or set "truncate"`,
       )
     }
     const strange = tokens.find((token) => token >= vocabSize)
     if (strange !== undefined)
       throw new InputError(`the model has no token ${strange}, which its tokenizer gave`)
-    return tokens
+    return { tokens, leftOut: all.length - tokens.length }
   }
 }
 
-function createEncoder(
-  { messages, prompt, tools, documents }: PromptOptions,
+/** Tokens that a prompt is cut to. Its answer has room then; but half of the model's positions are the prompt's in any case. */
+function roomFor(
+  { maxTokens, maxPositions = Infinity }: PromptLimits,
+  { maxNewTokens }: PromptSettings,
+): number {
+  const beside = Math.max(maxPositions - maxNewTokens, Math.floor(maxPositions / 2), 1)
+  return Math.min(maxTokens, beside)
+}
+
+/** The tokens without those that are too many, taken from the start, the middle or the end. */
+function cut(
+  tokens: number[],
+  room: number,
+  from: 'start' | 'middle' | 'end',
   tokenizer: Tokenizer,
-): Prompter {
+): number[] {
+  const tooMany = tokens.length - room
+  if (tooMany <= 0) return tokens
+  const kept = {
+    start: () => Math.min(opening(tokens, tokenizer), room - 1),
+    middle: () => Math.ceil(room / 2),
+    end: () => room,
+  }
+  const first = kept[from]()
+  return [...tokens.slice(0, first), ...tokens.slice(first + tooMany)]
+}
+
+/** How many tokens at the start of a prompt begin every text for this model, whatever it says. */
+function opening(tokens: readonly number[], { encode }: Tokenizer): number {
+  const differs = encode('', true).findIndex((token, i) => token !== tokens[i])
+  return differs === -1 ? encode('', true).length : differs
+}
+
+function createEncoder({ messages, prompt, tools, documents }: PromptOptions, tokenizer: Tokenizer): Encoder {
   const { chat } = tokenizer
   const toOptions = ({ chatTemplate, templateVariables }: ChatSettings): ChatOptions => ({
     template: chatTemplate,

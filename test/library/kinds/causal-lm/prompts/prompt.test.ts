@@ -10,7 +10,7 @@ const limits = { maxTokens: 40, vocabSize: 54 }
 type Options = Parameters<typeof createPrompter>[0]
 
 const textOf = (options: Options, input: JsonValue, tokenizer = toyTokenizer) =>
-  toyTokenizer.decode(createPrompter(options, tokenizer, limits)(input, mergeSettings()))
+  toyTokenizer.decode(createPrompter(options, tokenizer, limits)(input, mergeSettings()).tokens)
 const rejects = (options: Options, input: JsonValue, message: RegExp, tokenizer = toyTokenizer) => {
   const prompt = createPrompter(options, tokenizer, limits)
   assert.throws(
@@ -69,6 +69,32 @@ describe('a prompt', () => {
     rejects({}, '', /empty/)
     rejects({}, 'x'.repeat(41), /41 tokens, of which 40 are allowed/)
     assert.equal(textOf({}, 'x'.repeat(40)).length, 40)
+  })
+
+  test('that is too long loses what its settings say, and keeps room for its answer', () => {
+    const text = 'abcdefghijklmnopqrstuvwxyz'
+    const cut = (truncate: 'start' | 'middle' | 'end', maxPositions: number, tokenizer = toyTokenizer) => {
+      const prompt = createPrompter({}, tokenizer, { ...limits, maxTokens: 20, maxPositions })
+      const { tokens, leftOut } = prompt(text, mergeSettings({ truncate, maxNewTokens: 10 }))
+      return [toyTokenizer.decode(tokens), leftOut]
+    }
+    assert.deepEqual(cut('start', 40), [text.slice(6), 6])
+    assert.deepEqual(cut('end', 40), [text.slice(0, 20), 6])
+    assert.deepEqual(cut('middle', 40), [text.slice(0, 10) + text.slice(16), 6])
+    assert.deepEqual(cut('end', 25), [text.slice(0, 15), 11])
+    assert.deepEqual(cut('end', 12), [text.slice(0, 6), 20])
+    const [begin] = toyTokenizer.encode('X', false) as [number]
+    const marked = {
+      ...toyTokenizer,
+      encode: (said: string, special: boolean) => [
+        ...(special ? [begin] : []),
+        ...toyTokenizer.encode(said, false),
+      ],
+    }
+    assert.deepEqual(cut('start', 40, marked), [`X${text.slice(7)}`, 7])
+    assert.deepEqual(cut('end', 100), [text.slice(0, 20), 6])
+    const whole = createPrompter({}, toyTokenizer, limits)(text, mergeSettings({ truncate: 'end' }))
+    assert.equal(whole.leftOut, 0)
   })
 
   test('must be of tokens that the model has', () => {
