@@ -123,7 +123,7 @@ case ${GLEANER_STEP:-} in
   "worker $$") command -v mkdir >/dev/null || fail 73 setup-failed "it left a PATH without the system's commands: $PATH" ;;
   *)
     # Those of a job that the factory itself may run in.
-    unset GLEANER_SHELL GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
+    unset GLEANER_RUNTIME_SOURCES GLEANER_SHELL GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
     [ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
     set -a
     # shellcheck source=/dev/null
@@ -353,20 +353,26 @@ receive() { # COMMAND...: 0 done, 1 the command has failed, 2 it has sent someth
 
 from_file() { exec cat "$archive" >"$partial/archive"; }
 
-# The token travels in a file only its owner can read, never as an argument that `ps` would show to all users.
+# The token travels in a file only its owner can read, never as an argument that `ps` would show to all users. A relay gets none: it
+# is not the manager, and the hash says whether what it sends is right.
 from_url() { # URL
+  token='' certificate=''
+  if [ -z "${GLEANER_RUNTIME_SOURCES:-}" ]; then
+    token=$(cat "$token_file")
+    if [ -s "$here/ca.pem" ]; then certificate=$here/ca.pem; fi
+  fi
   if [ "$downloader" = curl ]; then
     {
-      printf 'header = "Authorization: Bearer %s"\n' "$(cat "$token_file")"
       printf 'url = "%s"\n' "$1"
-      if [ -s "$here/ca.pem" ]; then printf 'cacert = "%s"\n' "$here/ca.pem"; fi
+      if [ -n "$token" ]; then printf 'header = "Authorization: Bearer %s"\n' "$token"; fi
+      if [ -n "$certificate" ]; then printf 'cacert = "%s"\n' "$certificate"; fi
     } >"$scratch/request"
     exec curl --config "$scratch/request" --silent --show-error --fail --connect-timeout 15 \
       --speed-limit 1024 --speed-time 60 --dump-header "$scratch/headers" >"$partial/archive" 2>"$scratch/answer"
   fi
   {
-    printf 'header = Authorization: Bearer %s\n' "$(cat "$token_file")"
-    if [ -s "$here/ca.pem" ]; then printf 'ca_certificate = %s\n' "$here/ca.pem"; fi
+    if [ -n "$token" ]; then printf 'header = Authorization: Bearer %s\n' "$token"; fi
+    if [ -n "$certificate" ]; then printf 'ca_certificate = %s\n' "$certificate"; fi
   } >"$scratch/request"
   exec wget --config="$scratch/request" --no-verbose --server-response --tries=1 --timeout=60 \
     --output-document=- "$1" >"$partial/archive" 2>"$scratch/headers"
@@ -381,27 +387,28 @@ from_manager() {
   else
     fail 67 no-downloader "neither curl nor GNU wget on this node, and $archive cannot be read here"
   fi
-  echo "gleaner: $pilot on $node: gets the runtime from $GLEANER_MANAGER"
+  sources=${GLEANER_RUNTIME_SOURCES:-$GLEANER_MANAGER}
+  echo "gleaner: $pilot on $node: gets the runtime from $sources"
   for pause in 1 2 4 8 15 30 30 30 30 30 0; do
-    for manager in $GLEANER_MANAGER; do
+    for source in $sources; do
       : >"$scratch/headers"
-      receive from_url "${manager%/}/v1/runtime/$sha256"
+      receive from_url "${source%/}/v1/runtime/$sha256"
       received=$?
       rm -f "$scratch/request"
       case $received in
         0) return 0 ;;
-        2) fail 65 bad-hash "the runtime from the manager does not have SHA-256 $sha256" ;;
+        2) fail 65 bad-hash "the runtime from $source does not have SHA-256 $sha256" ;;
       esac
       code=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' "$scratch/headers" | tail -n 1)
       case $code in
-        4??) fail 70 refused "$manager answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
+        4??) fail 70 refused "$source answered $code for the runtime: this pilot's token or runtime is no longer valid" ;;
       esac
     done
     complaint=$(cat "$scratch/answer" "$scratch/headers" 2>/dev/null | tail -n 1)
-    echo "gleaner: $pilot on $node: cannot reach $GLEANER_MANAGER for the runtime: $complaint"
+    echo "gleaner: $pilot on $node: cannot reach $sources for the runtime: $complaint"
     attended sleep "$pause"
   done
-  fail 69 unreachable "no runtime from $GLEANER_MANAGER: $complaint"
+  fail 69 unreachable "no runtime from $sources: $complaint"
 }
 
 have_runtime() { [ -x "$runtime/node" ] && [ -r "$runtime/worker.js" ]; }

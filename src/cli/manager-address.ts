@@ -12,9 +12,10 @@ export function listenAddress({ manager }: Pick<Config, 'manager'>): { host: str
 export const bareHost = (host: string) => host.replace(/^\[|\]$/g, '')
 
 /** The URL that pilots will be told, as far as the configuration decides it. */
-export function expectedUrl(config: Pick<Config, 'manager'>): { url: string; tls: boolean } {
+export function expectedUrl(config: Pick<Config, 'manager' | 'sites'>): { url: string; tls: boolean } {
   const { host, port } = listenAddress(config)
-  const tls = !isLoopback(host)
+  const tls =
+    !isLoopback(host) || config.sites.some(({ relay }) => relay !== undefined && typeof relay !== 'string')
   const reached = isWildcard(host) ? hostname() : host
   const own = `${tls ? 'https' : 'http'}://${reached.includes(':') ? `[${reached}]` : reached}:${port}`
   return { url: config.manager.url ?? own, tls }
@@ -30,7 +31,7 @@ export function unreachable(config: Pick<Config, 'manager' | 'sites'>, url: stri
   const { port } = listenAddress(config)
   const advice = config.manager.url === url ? 'manager.url' : `manager.listen, e.g. 0.0.0.0:${port || 9700},`
   return config.sites
-    .filter(({ kind }) => kind !== 'local')
+    .filter(({ kind, relay }) => kind !== 'local' && relay === undefined)
     .map(
       ({ name }) =>
         `site ${name}: no other machine can reach the manager at ${url}, so pilots there will find nothing; ` +

@@ -14,6 +14,7 @@ import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/contexts/context.ts'
 import type { ReloadResponse } from '../protocol/client.ts'
 import { startManager } from '../manager/manager.ts'
+import { isWildcard } from '../manager/http/tls.ts'
 import { plural } from './views/format.ts'
 import { bareHost, listenAddress, unreachable } from './manager-address.ts'
 
@@ -87,7 +88,8 @@ export async function serve(
         dashboardRoutes,
       ],
       notify: config.notify,
-      relayOf: (site) => siteInForce(site)?.relay,
+      encrypt: config.sites.some(({ relay }) => relay !== undefined && typeof relay !== 'string'),
+      hasRelay: (site) => siteInForce(site)?.relay !== undefined,
       mayOpenShells: (site) => siteInForce(site)?.shell === true,
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),
@@ -105,6 +107,7 @@ export async function serve(
   for (const warning of warnings) log.warn(warning)
   const factory = startFactory({
     config,
+    manager: { host: dialled(config), port: Number(new URL(manager.url).port) },
     registry: manager.registry,
     stateFolder: state,
     log,
@@ -176,6 +179,12 @@ function noticeOf(state: string, inForce: Config): string | undefined {
 async function announced<T>(work: Promise<T>, announce: () => void): Promise<T> {
   const timer = setTimeout(announce, QUIET_MS)
   return await work.finally(() => clearTimeout(timer))
+}
+
+/** Where this process itself reaches the manager. */
+function dialled(config: Config): string {
+  const { host } = listenAddress(config)
+  return isWildcard(host) ? '127.0.0.1' : host
 }
 
 function managerSettings({ manager }: Config) {

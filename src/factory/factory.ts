@@ -3,6 +3,7 @@ import type { BatchSiteConfig, Config, SiteConfig } from './config/config.ts'
 import type { PilotRegistry } from '../core/pilot-registry.ts'
 import type { SiteControl } from '../core/site-control.ts'
 import { configChanges } from './policy/config-changes.ts'
+import { openRelays } from './relays/open-relays.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
 import type { BatchKind } from './sites/batch-kind.ts'
 import { batchSite } from './sites/batch-site.ts'
@@ -16,6 +17,8 @@ import { type Transports, openTransports } from './transports/open-transports.ts
 
 export type FactoryOptions = Boot & {
   config: Config
+  /** Where the manager listens, for connections that relays carry here. */
+  manager: { host: string; port: number }
   registry: PilotRegistry
   stateFolder: string
   log: Logger
@@ -38,12 +41,16 @@ export type Factory = SiteControl & {
 }
 
 /** Starts to keep pilots at all sites. Those of an earlier run that are still in the queues are found and kept. */
-export function startFactory({ config, registry, stateFolder, log, ...boot }: FactoryOptions): Factory {
+export function startFactory(options: FactoryOptions): Factory {
+  const { config, manager, registry, stateFolder, log, ...boot } = options
+  const { factoryId } = registry
   const transports = openTransports(stateFolder)
+  const relays = openRelays({ transports, stateFolder, factoryId, boot, manager, log })
   const startLoop = (site: SiteConfig) =>
     new SiteLoop({
       config: site,
-      site: (onChange) => makeSite(site, registry.factoryId, stateFolder, transports, onChange),
+      site: (onChange) => makeSite(site, factoryId, stateFolder, transports, onChange),
+      relay: relays.of(site),
       siteFolder: submissionsFolder(stateFolder, site.name),
       registry,
       boot,
@@ -56,7 +63,10 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
   /** A site that is not configured any more stays until its pilots are gone. */
   function retire(loop: SiteLoop): void {
     loop.stop({ drain: false }).then(
-      () => (loops = loops.filter((one) => one !== loop)),
+      () => {
+        loops = loops.filter((one) => one !== loop)
+        relays.retain(loops.map(({ config }) => config))
+      },
       (error: unknown) => log.error({ err: error, site: loop.name }, 'its pilots cannot be removed'),
     )
   }
@@ -80,9 +90,11 @@ export function startFactory({ config, registry, stateFolder, log, ...boot }: Fa
         const site = config.sites.find((one) => one.name === name)!
         loops = [...loops.filter((loop) => loop !== old), startLoop(site)]
       }
+      relays.retain(loops.map(({ config }) => config))
     },
     async stop(options) {
       const results = await Promise.allSettled(loops.map((loop) => loop.stop(options)))
+      relays[Symbol.dispose]()
       transports[Symbol.dispose]()
       const errors = results.flatMap((result) =>
         result.status === 'rejected' ? [result.reason as Error] : [],

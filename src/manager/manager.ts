@@ -76,8 +76,10 @@ export interface ManagerOptions {
   blobBytes?: number
   /** Further routes for users, each group with checks and errors of its own. */
   routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
-  /** `HOST:PORT` of the relay through which the pilots of a site reach it, if they do not by themselves. */
-  relayOf?: (site: string) => string | undefined
+  /** Speaks TLS on loopback, too: what leads there comes from elsewhere. */
+  encrypt?: boolean
+  /** Whether the pilots of a site reach it through a relay. Default: at none. */
+  hasRelay?: (site: string) => boolean
   /** Whether the owner may open shells in the pilots of a site. Default: in none. */
   mayOpenShells?: (site: string) => boolean
   /** What is told of events as they come. Default: nothing. */
@@ -155,7 +157,8 @@ async function startOn(
 ): Promise<Omit<Manager, 'close'>> {
   const { stateFolder, store, runtime, log, listen } = options
   const host = options.advertise ?? (isWildcard(listen.host) ? hostname() : listen.host)
-  const tls = isLoopback(listen.host) ? undefined : await ownCertificate(stateFolder, [host])
+  const encrypts = options.encrypt === true || !isLoopback(listen.host)
+  const tls = encrypts ? await ownCertificate(stateFolder, [host]) : undefined
 
   const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
   const pilots = new Pilots(ledger, dispatcher)
@@ -178,7 +181,7 @@ async function startOn(
     dispatcher,
     log,
     tickets,
-    relayOf: options.relayOf ?? (() => undefined),
+    hasRelay: options.hasRelay ?? (() => false),
   })
   const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
   const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })

@@ -1,4 +1,7 @@
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 import Fastify, { LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { Agent, type buildConnector, request } from 'undici'
@@ -15,6 +18,7 @@ const TICKETS_MOST = 10_000
 /** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
 const HEAD_MS = 5_000
 const REQUEST_MS = 30_000
+const SHA256 = /^[\da-f]{64}$/
 
 export interface PieceCache extends AsyncDisposable {
   /** Takes a connection that asks for pieces. */
@@ -23,6 +27,8 @@ export interface PieceCache extends AsyncDisposable {
 
 export interface PieceCacheOptions {
   store: Store
+  /** Folder with the archives that pilots boot from. They hold no secret, and pilots check the hash: no ticket is asked for. */
+  runtimes?: string | undefined
   /** Where the manager is reached. */
   origin: string
   /** The manager's certificate, PEM: no other is trusted. */
@@ -36,7 +42,7 @@ export interface PieceCacheOptions {
  * manager has found good.
  */
 export async function openPieceCache(options: PieceCacheOptions): Promise<PieceCache> {
-  const { store, origin, certificate, log } = options
+  const { store, runtimes, origin, certificate, log } = options
   const connect: buildConnector.BuildOptions = {
     timeout: ANSWER_MS,
     ...(certificate !== undefined && trustOnlyCertificate(certificate)),
@@ -90,6 +96,14 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     forceCloseConnections: true,
     requestTimeout: REQUEST_MS,
     http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: 1_000 },
+  })
+  server.get<{ Params: { sha256: string } }>('/v1/runtime/:sha256', async ({ params }, reply) => {
+    const isName = runtimes !== undefined && SHA256.test(params.sha256)
+    const file = isName ? join(runtimes, `${params.sha256}.tar.gz`) : undefined
+    const found = file === undefined ? undefined : await stat(file).catch(() => undefined)
+    if (!found) return reply.status(404).send({ error: 'this relay does not have it' })
+    const bytes = createReadStream(file!)
+    return reply.type('application/octet-stream').header('content-length', found.size).send(bytes)
   })
   await server.register(servePieces, {
     store,

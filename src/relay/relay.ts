@@ -1,27 +1,33 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import type { Store } from '../bundle/store/store.ts'
-import { type Crossed, forward } from './forward.ts'
+import { type Crossed, forward, keptAlive } from '../common/tunnel/forward.ts'
+import { createThrottle } from '../common/tunnel/throttle.ts'
 import { openPieceCache } from './piece-cache.ts'
-import { createThrottle } from './throttle.ts'
 
 /** Time for a connection to say what it wants, milliseconds. */
 const FIRST_MS = 10_000
 /** Connections at once; more are turned away. */
 const CONNECTIONS_MOST = 10_000
 
-/** How requests for pieces begin. What is encrypted does not, nor does anything else that pilots ask. */
-const PIECES = Buffer.from('GET /v1/pieces/')
+/** How requests for pieces and for what pilots boot from begin. What is encrypted does not, nor does anything else that pilots ask. */
+const PIECES = 'GET /v1/pieces/'
+const RUNTIME = 'GET /v1/runtime/'
 
 export interface RelayOptions {
-  listen: { host: string; port: number }
-  /** The manager's URL, as this machine reaches it. */
-  manager: string
-  /** The manager's certificate, PEM. */
+  /** Several addresses of this machine get the same port. */
+  listen: { hosts: readonly string[]; port: number }
+  /** A new connection to the manager. */
+  dial: () => Duplex
+  /** Whether the manager speaks TLS, and its certificate, PEM. */
+  protocol: 'http:' | 'https:'
   certificate?: string | undefined
   /** Keeps the bundles of the site. */
   store: Store
+  /** Folder with the archives that pilots boot from, each named by its SHA-256. Default: pilots ask the manager for them. */
+  runtimes?: string
   /** Most bytes a second from the manager. Default: no limit. */
   bytesPerSecond?: number | undefined
   log: Logger
@@ -31,7 +37,7 @@ export interface RelayOptions {
 export interface Relay extends AsyncDisposable {
   /** Where pilots reach it. */
   readonly port: number
-  /** Bytes that crossed the link to the manager; those of connections that are open are counted in one direction only. */
+  /** Bytes that crossed the link to the manager. */
   readonly crossed: Readonly<Crossed>
 }
 
@@ -40,47 +46,53 @@ export interface Relay extends AsyncDisposable {
  * requests for pieces of bundles itself, so that a bundle crosses the link to the manager once. Both at one port.
  */
 export async function startRelay(options: RelayOptions): Promise<Relay> {
-  const { listen, store, certificate, log } = options
-  const manager = new URL(options.manager)
-  const target = {
-    host: manager.hostname.replace(/^\[|\]$/g, ''),
-    port: Number(manager.port) || (manager.protocol === 'https:' ? 443 : 80),
-  }
+  const { listen, dial, protocol, store, certificate, runtimes, log } = options
   const throttle = createThrottle(options.bytesPerSecond)
   const crossed: Crossed = { fromManager: 0, toManager: 0 }
-  const pass = (socket: Socket) => void forward(socket, target, throttle, crossed)
+  const pass = (socket: Socket) => void forward(keptAlive(socket), dial(), throttle, crossed)
+  const served = [PIECES, ...(runtimes === undefined ? [] : [RUNTIME])].map((text) => Buffer.from(text))
   await using opened = new AsyncDisposableStack()
 
   // The cache's own connections go the same way, so that they are counted and limited with the others.
-  const inner = opened.use(
-    await open(createServer({ pauseOnConnect: true }, pass), { host: '127.0.0.1', port: 0 }),
-  )
-  const origin = `${manager.protocol}//127.0.0.1:${inner.port}`
-  const cache = opened.use(await openPieceCache({ store, origin, certificate, log }))
-  const server = createServer((socket) => {
-    first(socket).then(
+  const inner = opened.use(await open(createServer({ pauseOnConnect: true }, pass), '127.0.0.1', 0))
+  const origin = `${protocol}//127.0.0.1:${inner.port}`
+  const cache = opened.use(await openPieceCache({ store, runtimes, origin, certificate, log }))
+  const take = (socket: Socket) =>
+    first(socket, served).then(
       (bytes) => {
         if (!bytes) return socket.destroy()
         socket.unshift(bytes)
-        if (bytes.subarray(0, PIECES.length).equals(PIECES)) cache.take(socket)
+        if (served.some((start) => startsWith(bytes, start))) cache.take(socket)
         else pass(socket)
         return undefined
       },
       () => socket.destroy(),
     )
-  })
-  const outer = opened.use(await open(server, listen))
-  log.info({ ...listen, port: outer.port, manager: options.manager }, 'relay started')
+  let port = listen.port
+  for (const host of listen.hosts) {
+    const outer = opened.use(
+      await open(
+        createServer((socket) => void take(socket)),
+        host,
+        port,
+      ),
+    )
+    port = outer.port
+  }
+  log.info({ hosts: listen.hosts, port }, 'relay started')
   const all = opened.move()
-  return { port: outer.port, crossed, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return { port, crossed, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
-/** The first bytes of a connection, enough of them to tell what it is; undefined if none come. */
-async function first(socket: Socket): Promise<Buffer | undefined> {
+const startsWith = (bytes: Buffer, start: Buffer) => bytes.subarray(0, start.length).equals(start)
+
+/** The first bytes of a connection, enough of them to tell whether it begins in one of some ways; undefined if none come. */
+async function first(socket: Socket, ways: readonly Buffer[]): Promise<Buffer | undefined> {
   const signal = AbortSignal.timeout(FIRST_MS)
   let bytes = Buffer.alloc(0)
+  const mayBecome = (way: Buffer) => bytes.length < way.length && startsWith(way, bytes)
   socket.on('error', () => {})
-  while (bytes.length < PIECES.length && PIECES.subarray(0, bytes.length).equals(bytes)) {
+  while (ways.some(mayBecome)) {
     const chunk = socket.read() as Buffer | null
     if (chunk) bytes = Buffer.concat([bytes, chunk])
     else if (socket.readableEnded || socket.destroyed) return undefined
@@ -89,10 +101,7 @@ async function first(socket: Socket): Promise<Buffer | undefined> {
   return bytes
 }
 
-async function open(
-  server: Server,
-  { host, port }: { host: string; port: number },
-): Promise<AsyncDisposable & { port: number }> {
+async function open(server: Server, host: string, port: number): Promise<AsyncDisposable & { port: number }> {
   const sockets = new Set<Socket>()
   server.maxConnections = CONNECTIONS_MOST
   server.on('connection', (socket) => {

@@ -39,6 +39,7 @@ function start(t: TestContext, { folder, runtime }: Setting, registry: TestRegis
     config: loadConfig([join(folder, 'factory.yaml')]),
     registry,
     stateFolder: folder,
+    manager: { host: '127.0.0.1', port: 9 },
     managerUrl: 'http://127.0.0.1:9',
     runtime,
     log: pino({ level: 'silent' }),

@@ -11,7 +11,8 @@ import { openStore } from '../../src/bundle/store/store.ts'
 import { connect as connectClient } from '../../src/client/index.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 import { startRelay } from '../../src/relay/relay.ts'
-import { createThrottle } from '../../src/relay/throttle.ts'
+import { dialAddress } from '../../src/common/tunnel/forward.ts'
+import { createThrottle } from '../../src/common/tunnel/throttle.ts'
 import { startWorker } from '../pilot/support/pilot-process.ts'
 import { ask, makeState, registerContext, removeState, startOn } from '../support/manager.ts'
 import { until } from '../support/until.ts'
@@ -22,8 +23,7 @@ const WEIGHTS = 8 << 20
 /** A manager, a context with some weights, and a relay that the pilots of its only site go through. */
 async function stage() {
   const state = await makeState()
-  let address = ''
-  const manager = await startOn(state, { mayOpenShells: () => true, relayOf: () => address })
+  const manager = await startOn(state, { mayOpenShells: () => true, hasRelay: () => true })
   const folder = path.join(state, 'length')
   await mkdir(path.join(folder, 'code'), { recursive: true })
   await writeFile(path.join(folder, 'code', 'length.mjs'), 'export const length = (text) => text.length')
@@ -39,12 +39,13 @@ async function stage() {
   const { bundles } = await registerContext(manager, folder)
   const store = await openStore({ folder: path.join(state, 'relay'), log })
   const relay = await startRelay({
-    listen: { host: '127.0.0.1', port: 0 },
-    manager: manager.url,
+    listen: { hosts: ['127.0.0.1'], port: 0 },
+    dial: () => dialAddress({ host: '127.0.0.1', port: Number(new URL(manager.url).port) }),
+    protocol: 'http:',
     store,
     log,
   })
-  address = `127.0.0.1:${relay.port}`
+  const address = `127.0.0.1:${relay.port}`
   const pilot = () =>
     startWorker(
       { url: `http://${address}`, token: manager.registry.create('test', 1)[0]!.token },

@@ -3,7 +3,8 @@ import { managerDefaults } from '../../core/defaults.ts'
 import { Name } from '../../protocol/primitives.ts'
 import { ContextMode } from '../../protocol/contexts/context.ts'
 import { EVENT_TYPES } from '../../protocol/events.ts'
-import { Duration, Size, Wait } from './quantities.ts'
+import { RelayAddress } from '../../protocol/relay.ts'
+import { Duration, Rate, Size, Wait } from './quantities.ts'
 
 /** A value that ends up in one line of a job file. */
 const Line = z
@@ -16,6 +17,29 @@ const Words = z
   .string()
   .max(1000)
   .regex(/^[\w@%+=:,./&|*()[\]-]+$/, 'must have no blanks or quotes')
+
+/**
+ * `HOST:PORT` of a relay that runs (`factory relay`); or `true`, or settings of it, to have the factory start one on the submit node
+ * that it reaches over SSH.
+ */
+const Relay = z.union(
+  [
+    RelayAddress,
+    z.literal(true),
+    z.strictObject({
+      /** The submit node's address or name in the cluster's network. Default: its private addresses. */
+      address: z
+        .string()
+        .regex(/^[\w.:-]{1,255}$/, 'expected an address or a name')
+        .optional(),
+      /** Default: a free one at first, and the same again. */
+      port: z.int().min(1).max(65_535).optional(),
+      /** Most disk that files of contexts may take on the submit node. */
+      cache: Size.optional(),
+    }),
+  ],
+  'expected HOST:PORT of a relay that runs, or true for one that the factory starts',
+)
 
 /** What every kind of site has. */
 const site = {
@@ -66,11 +90,10 @@ const site = {
   cacheFolder: Line.optional(),
   /** Folder all nodes see, where workers also look for bundles; `$NAME` is expanded on the node. */
   sharedFolder: Line.optional(),
-  /** `HOST:PORT` of a relay (`factory relay`) through which its pilots reach the manager, and have the files of contexts. */
-  relay: z
-    .string()
-    .regex(/^(\[[\da-fA-F:.]+\]|[\w.-]+):\d{1,5}$/, 'expected HOST:PORT of a relay')
-    .optional(),
+  /** What stands between its pilots and the manager where they cannot reach it. */
+  relay: Relay.optional(),
+  /** Most bytes a second that go to the site over SSH: to its relay, and the runtime. */
+  bandwidth: Rate.optional(),
   /** Whether users may open terminals in its pilots and run commands there (`factory attach`, `factory exec`). */
   shell: z.boolean().default(false),
   /** Your own submit template, in place of the one that comes with Gleaner. */
@@ -211,12 +234,31 @@ export function templateVariables(config: SiteConfig): Record<string, unknown> {
 const needsMax = (config: { policy: string; max?: number | undefined }) =>
   config.policy === 'fixed' || config.max !== undefined
 
+type Reached = {
+  relay?: z.infer<typeof Relay> | undefined
+  bandwidth?: number | undefined
+  transport?: object | undefined
+}
+const isOverSsh = (config: Reached) => 'transport' in config && config.transport !== undefined
+
 /** One site as factory.yaml has it. Memory and disk in MiB, times in seconds. */
 const SiteFile = z
   .discriminatedUnion('kind', [local, htcondor, slurm, pbs], {
     error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor, slurm or pbs' : undefined),
   })
   .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
+  .refine(
+    (config: Reached) => config.relay === undefined || typeof config.relay === 'string' || isOverSsh(config),
+    {
+      path: ['relay'],
+      message:
+        'a relay is started on a submit node that is reached over SSH: set transport, or name one that runs, as HOST:PORT',
+    },
+  )
+  .refine((config: Reached) => config.bandwidth === undefined || isOverSsh(config), {
+    path: ['bandwidth'],
+    message: 'it limits what goes over SSH: set transport, or give "factory relay" --bandwidth',
+  })
 
 /** Which events are told, and to what. */
 const Notification = z

@@ -79,7 +79,13 @@ export const siteKeys: Record<Keys, KeyMeaning> = {
       'a store that all nodes see, where workers also look for bundles; `factory bundle create --state DIR PATH…` makes one, `DIR/store`',
   },
   relay: {
-    meaning: '`HOST:PORT` of a relay through which its pilots reach the manager: [relay.md](relay.md)',
+    meaning:
+      'for pilots that cannot reach the manager: `true` starts a relay on the submit node that is reached over SSH, `HOST:PORT` names one that runs: [relay.md](relay.md)',
+    otherwise: 'none',
+  },
+  bandwidth: {
+    meaning: 'most bytes a second that go to the site over SSH, such as `20MB`',
+    otherwise: 'no limit',
   },
   shell: {
     meaning:

@@ -32,3 +32,9 @@ export const Wait = Duration.refine((seconds) => seconds <= 24 * 86_400, 'at mos
 
 /** A size of memory or disk, as `512MB`, `16GB`, `1TB` (binary units, as batch systems count) or MiB; becomes MiB. */
 export const Size = quantity(mebibytesPer, 'expected a size like 512MB, 16GB or 1TB').transform(Math.ceil)
+
+/** Bytes a second, as `500KB`, `20MB` or `1GB` (decimal units, as networks count) or a number of them. */
+export const Rate = quantity(
+  { KB: 1e3, MB: 1e6, GB: 1e9 },
+  'expected bytes a second like 500KB, 20MB or 1GB',
+).refine((rate) => rate >= 1, 'at least 1 byte a second')

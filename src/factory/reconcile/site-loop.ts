@@ -3,6 +3,7 @@ import type { PilotStatus, SiteOrder, SiteStatus } from '../../protocol/status.t
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
 import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'
+import type { SiteConfig } from '../config/config.ts'
 import type { Site } from '../sites/site.ts'
 
 export type SiteLoopOptions = Omit<SiteParts, 'site'> & {
@@ -33,12 +34,12 @@ export class SiteLoop {
   }
 
   status(): SiteStatus {
-    return this.#keeper.status(this.#trouble)
+    return this.#keeper.status(this.#trouble ?? this.#parts.relay?.trouble)
   }
 
   /** Why it has the pilots it has. */
   explain(): SiteExplanation {
-    return this.#keeper.explain(this.#trouble)
+    return this.#keeper.explain(this.#trouble ?? this.#parts.relay?.trouble)
   }
 
   /** Its pilots that have not ended. */
@@ -48,6 +49,10 @@ export class SiteLoop {
 
   get name(): string {
     return this.#parts.config.name
+  }
+
+  get config(): SiteConfig {
+    return this.#parts.config
   }
 
   /** Keeps to an order of a user's from now on. */

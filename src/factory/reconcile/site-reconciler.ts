@@ -4,6 +4,7 @@ import { type Decision, decide } from '../../core/pilot-scaling.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import type { PilotStatus, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'
+import type { SiteRelay } from '../relays/site-relay.ts'
 import { explainPilotExit } from './pilot-exit.ts'
 import { createSiteHealth } from './site-health.ts'
 import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-pilots.ts'
@@ -16,6 +17,7 @@ import { submissionFolders } from '../submissions/submission-folders.ts'
 import {
   type Boot,
   type Submission,
+  bootThrough,
   newSubmission,
   submissionFiles,
   writeSubmission,
@@ -38,6 +40,8 @@ export type SiteParts = {
   siteFolder: string
   registry: PilotRegistry
   boot: Boot
+  /** Through which its pilots reach the manager, if the factory keeps one for them. */
+  relay?: SiteRelay | undefined
   log: Logger
 }
 
@@ -166,10 +170,11 @@ export class SiteReconciler {
 
   /** Brings what pilots boot from to where they see it, which may take long where a link is slow; beside the looks. */
   async prepare(signal: AbortSignal): Promise<void> {
-    const { boot, site } = this.#parts
+    const { boot, site, relay } = this.#parts
+    if (relay) this.#boot = bootThrough(boot, await relay.ready(signal))
     if (!site.sharesFiles) return
     const delivered = await site.files.deliver(boot.runtime, signal)
-    if (delivered !== boot.runtime.path) this.#boot = { ...boot, deliveredRuntime: delivered }
+    if (delivered !== boot.runtime.path) this.#boot = { ...this.#boot, deliveredRuntime: delivered }
   }
 
   /** Submits what is wanted now, which may be another number than when its turn was asked for. */

@@ -38,6 +38,25 @@ export type Boot = {
   }
   /** Where nodes see a copy of the runtime, if it was brought to them. */
   deliveredRuntime?: string
+  /** URLs of a relay that has the runtime, too; several are separated by blanks and tried in order. */
+  runtimeSources?: string
+}
+
+/** @returns what pilots boot with that reach the manager through a relay, which has the runtime at a path */
+export function bootThrough(
+  boot: Boot,
+  relay: { addresses: readonly string[]; port: number; runtime: string },
+): Boot {
+  const urls = (protocol: string) =>
+    relay.addresses
+      .map((host) => `${protocol}//${host.includes(':') ? `[${host}]` : host}:${relay.port}`)
+      .join(' ')
+  return {
+    ...boot,
+    managerUrl: urls(new URL(boot.managerUrl).protocol),
+    deliveredRuntime: relay.runtime,
+    runtimeSources: urls('http:'),
+  }
 }
 
 /** What a batch system is given for a submission. */
@@ -107,15 +126,19 @@ export function setupFile(setup: string): string {
 }
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
-function pilotSettings(site: SiteConfig, { managerUrl, runtime, deliveredRuntime }: Boot): string {
+function pilotSettings(site: SiteConfig, boot: Boot): string {
+  const { managerUrl, runtime, deliveredRuntime, runtimeSources } = boot
   const { path, sha256, unpackedBytes = 0 } = runtime
   // What was brought to the nodes is there in one form only.
   const zstd = deliveredRuntime === undefined ? runtime.zstd : undefined
   const settings: [name: string, word: string | undefined][] = [
     [
       'GLEANER_MANAGER',
-      shellQuote(site.relay === undefined ? managerUrl : `${new URL(managerUrl).protocol}//${site.relay}`),
+      shellQuote(
+        typeof site.relay === 'string' ? `${new URL(managerUrl).protocol}//${site.relay}` : managerUrl,
+      ),
     ],
+    ['GLEANER_RUNTIME_SOURCES', runtimeSources && shellQuote(runtimeSources)],
     ['GLEANER_RUNTIME_SHA256', shellQuote(sha256)],
     ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],

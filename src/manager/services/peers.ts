@@ -9,6 +9,7 @@ import {
   noteGone,
   peersFor,
 } from '../../core/peer-selection.ts'
+import { RelayAddress } from '../../protocol/relay.ts'
 import type { Transfer } from '../../protocol/status.ts'
 import type { Source, SourcesRequest } from '../../protocol/sources.ts'
 import { type ContextReport, WorkerId } from '../../protocol/worker.ts'
@@ -53,7 +54,7 @@ export class Peers {
   readonly #privateKey: KeyObject
   readonly #known = createPeerTable()
   readonly #transfers = new Map<string, Transfer>()
-  readonly #relayOf: (site: string) => string | undefined
+  readonly #hasRelay: (site: string) => boolean
   /** By `worker bundle`: fetches that the relay of their site has failed. */
   readonly #failedByRelay = new Set<string>()
   /** Bytes that workers fetched since the manager started, by what kind of source they came from. */
@@ -65,10 +66,10 @@ export class Peers {
     dispatcher: Dispatcher
     log: Logger
     tickets: { privateKey: KeyObject }
-    /** `HOST:PORT` of a site's relay, if it has one. */
-    relayOf: (site: string) => string | undefined
+    /** Whether the pilots of a site reach it through a relay. */
+    hasRelay: (site: string) => boolean
   }) {
-    this.#relayOf = parts.relayOf
+    this.#hasRelay = parts.hasRelay
     this.#pilots = parts.pilots
     this.#contexts = parts.contexts
     this.#dispatcher = parts.dispatcher
@@ -121,9 +122,10 @@ export class Peers {
 
   /**
    * Names sources of a bundle to a worker that fetches it, the manager always among them.
+   * @param dialled `HOST:PORT` by which the worker has reached the manager: that of a relay, if its site has one
    * @throws {ApiError} 404 for a bundle that no context needs
    */
-  sources(worker: string, request: SourcesRequest): Source[] {
+  sources(worker: string, request: SourcesRequest, dialled?: string): Source[] {
     const { bundle, heldBytes, totalBytes, from } = request
     if (!this.#contexts.need(bundle)) throw notFound(`no context needs the bundle ${bundle}`)
     for (const fault of request.faults) {
@@ -138,11 +140,11 @@ export class Peers {
     // No event would tell when it is gone.
     if (!this.#dispatcher.view.hasWorker(worker)) return [manager]
     // A relay stands for the manager: what each took from the manager itself would cross the link to it again.
-    const relay = this.#relayOf(this.#siteOf(worker) ?? '')
+    const isRelayed = this.#hasRelay(this.#siteOf(worker) ?? '') && RelayAddress.safeParse(dialled).success
     const seeder: Source =
-      relay === undefined || this.#failedByRelay.has(`${worker} ${bundle}`)
-        ? manager
-        : { name: RELAY, url: `http://${relay}`, ticket, kind: 'peer' }
+      isRelayed && !this.#failedByRelay.has(`${worker} ${bundle}`)
+        ? { name: RELAY, url: `http://${dialled}`, ticket, kind: 'peer' }
+        : manager
     const key = `${worker} ${bundle}`
     const transfer = { worker, bundle, heldBytes, totalBytes, from }
     this.#count(this.#transfers.get(key), transfer)
@@ -162,7 +164,7 @@ export class Peers {
   /** Workers behind a relay, which reach no other site. */
   #areInReach(worker: string, other: string): boolean {
     const [site, otherSite] = [this.#siteOf(worker) ?? '', this.#siteOf(other) ?? '']
-    return site === otherSite || (this.#relayOf(site) === undefined && this.#relayOf(otherSite) === undefined)
+    return site === otherSite || !(this.#hasRelay(site) || this.#hasRelay(otherSite))
   }
 
   /** Fetches that are under way. */

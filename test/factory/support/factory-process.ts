@@ -29,6 +29,7 @@ startFactory({
     },
   },
   stateFolder: folder,
+  manager: { host: '127.0.0.1', port: 9 },
   managerUrl: 'http://127.0.0.1:9',
   runtime: JSON.parse(process.env['RUNTIME'] ?? '') as { path: string; sha256: string },
   log: pino({ level: 'silent' }),

@@ -14,6 +14,7 @@ interface Options {
   manager: string
   ca?: string
   cache?: string
+  cacheSize?: number
   bandwidth?: number
 }
 
@@ -27,21 +28,27 @@ export function define(command: Command): void {
     .requiredOption('--manager <url>', 'the manager, as this machine reaches it', managerUrl)
     .option('--ca <file>', 'the manager’s certificate: manager.crt of its state folder')
     .option('--cache <folder>', 'keeps the files of contexts (default: relay in the state folder)')
+    .option('--cache-size <size>', 'most disk that these may take, such as 200GB: the least used go', bytes)
     .option('--bandwidth <size>', 'most bytes a second from the manager, such as 50MB', bytes)
-    .action(async ({ listen, manager, ca, cache, bandwidth }: Options, command: Command) => {
+    .action(async ({ listen, manager, ca, cache, cacheSize, bandwidth }: Options, command: Command) => {
       using interrupted = onInterrupt()
-      const [{ startRelay }, { openStore }] = await Promise.all([
+      const [{ startRelay }, { openStore }, { dialAddress }] = await Promise.all([
         import('../../../relay/relay.ts'),
         import('../../../bundle/store/store.ts'),
+        import('../../../common/tunnel/forward.ts'),
       ])
       const folder = cache ?? join(stateOf(command), 'relay')
       await makePrivateFolder(folder)
       const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
-      await using store = await openStore({ folder, log })
+      const budget = cacheSize === undefined ? {} : { budget: cacheSize }
+      await using store = await openStore({ folder, ...budget, evict: true, log })
       const at = listen.lastIndexOf(':')
+      const { protocol, hostname, port } = new URL(manager)
+      const target = { host: bareHost(hostname), port: Number(port) || (protocol === 'https:' ? 443 : 80) }
       await using relay = await startRelay({
-        listen: { host: bareHost(listen.slice(0, at)), port: Number(listen.slice(at + 1)) },
-        manager,
+        listen: { hosts: [bareHost(listen.slice(0, at))], port: Number(listen.slice(at + 1)) },
+        dial: () => dialAddress(target),
+        protocol: protocol === 'https:' ? 'https:' : 'http:',
         certificate: ca && (await readFile(ca, 'utf8')),
         store,
         bytesPerSecond: bandwidth,

@@ -119,7 +119,7 @@ export function workerRoutes(server: FastifyInstance, options: WorkerRoutes): vo
     { ...small, onRequest: workerOnly },
     (request): SourcesResponse => {
       const { worker } = ownSession(pilots, request)
-      return { sources: peers.sources(worker, parse(SourcesRequest, request.body)) }
+      return { sources: peers.sources(worker, parse(SourcesRequest, request.body), request.headers.host) }
     },
   )
 

@@ -6,6 +6,8 @@ const BURST_MS = 20
 
 /** A limit that several streams share. */
 export interface Throttle {
+  /** Whether there is a limit at all. */
+  readonly limited: boolean
   /** A stream that lets bytes pass no faster than the limit, together with the others. */
   stream(): Transform
 }
@@ -21,6 +23,7 @@ export function createThrottle(bytesPerSecond: number | undefined): Throttle {
     if (busyUntil > now) await sleep(busyUntil - now)
   }
   return {
+    limited: bytesPerSecond !== undefined,
     stream: () =>
       new Transform({
         transform(chunk: Buffer, _encoding, done) {

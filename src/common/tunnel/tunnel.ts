@@ -1,0 +1,89 @@
+import { connect, type Http2Session, performServerHandshake, type SessionOptions } from 'node:http2'
+import { type Duplex, PassThrough } from 'node:stream'
+
+/*
+ * Many connections over one stream of bytes in each direction: each is a CONNECT of HTTP/2. One end dials, the other takes what is
+ * dialled. An end that is silent for long counts as gone.
+ */
+
+/** How much of one connection, and of all together, may be under way, bytes: what a fast link holds in 100 ms and more. */
+const CONNECTION_WINDOW = 4 << 20
+const TUNNEL_WINDOW = 64 << 20
+const CONNECTIONS_MOST = 100_000
+/** How often the other end is asked whether it is still there, and after how long without an answer it is not, milliseconds. */
+const ASK_MS = 10_000
+const SILENT_MS = 30_000
+
+const OPTIONS: SessionOptions & { streamResetBurst: number; streamResetRate: number } = {
+  settings: {
+    initialWindowSize: CONNECTION_WINDOW,
+    maxConcurrentStreams: CONNECTIONS_MOST,
+    enablePush: false,
+  },
+  peerMaxConcurrentStreams: CONNECTIONS_MOST,
+  // MB: what connections hold that wait for slow readers.
+  maxSessionMemory: 1_024,
+  // Pilots end by the hundred.
+  streamResetBurst: CONNECTIONS_MOST,
+  streamResetRate: CONNECTIONS_MOST,
+}
+
+/** The end of a tunnel that dials. */
+export interface Tunnel {
+  /** A new connection to what is at the other end. It is destroyed with an error if the other end refuses it or goes. */
+  dial(): Duplex
+  /** Resolves once the tunnel has ended, whatever ended it. */
+  readonly ended: Promise<void>
+  close(): void
+}
+
+/** @param stream what the other end has given to {@link serveTunnel} */
+export function openTunnel(stream: Duplex): Tunnel {
+  const session = connect('http://manager', { ...OPTIONS, createConnection: () => stream })
+  session.once('connect', () => session.setLocalWindowSize(TUNNEL_WINDOW))
+  return {
+    dial() {
+      if (session.closed || session.destroyed)
+        return new PassThrough().destroy(new Error('the tunnel has ended'))
+      const connection = session.request({ ':method': 'CONNECT', ':authority': 'manager' })
+      connection.once('response', ({ ':status': status }) => {
+        if (status !== 200) connection.destroy(new Error('the other end of the tunnel refuses a connection'))
+      })
+      return connection
+    },
+    ended: watch(session),
+    close: () => session.destroy(),
+  }
+}
+
+/**
+ * Takes the connections that are dialled at the other end.
+ * @returns resolves once the tunnel has ended
+ */
+export function serveTunnel(stream: Duplex, onConnection: (connection: Duplex) => void): Promise<void> {
+  const session = performServerHandshake(stream, OPTIONS)
+  session.setLocalWindowSize(TUNNEL_WINDOW)
+  session.on('stream', (connection, { ':method': method }) => {
+    connection.on('error', () => {})
+    connection.respond({ ':status': method === 'CONNECT' ? 200 : 405 })
+    if (method === 'CONNECT') onConnection(connection)
+    else connection.end()
+  })
+  return watch(session)
+}
+
+/** Ends a session when the other end falls silent. @returns resolves once it has ended */
+function watch(session: Http2Session): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let heardAt = performance.now()
+  const timer = setInterval(() => {
+    if (performance.now() - heardAt > SILENT_MS) session.destroy()
+    else session.ping((error) => (heardAt = error ? heardAt : performance.now()))
+  }, ASK_MS)
+  session.on('error', () => {})
+  session.once('close', () => {
+    clearInterval(timer)
+    resolve()
+  })
+  return promise
+}

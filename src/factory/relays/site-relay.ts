@@ -1,0 +1,149 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { posix } from 'node:path'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { type Crossed, dialAddress, forward } from '../../common/tunnel/forward.ts'
+import type { Throttle } from '../../common/tunnel/throttle.ts'
+import { writeJson } from '../../common/write-json.ts'
+import { parseJson } from '../../protocol/primitives.ts'
+import type { RelayPlace } from '../../protocol/relay.ts'
+import { reconnectDelay } from '../policy/reconnect-delay.ts'
+import type { HostLink } from '../transports/ssh/host-link.ts'
+import type { JobFiles } from '../transports/transport.ts'
+import { startRelayProcess } from './relay-process.ts'
+
+/** One that has run for so long was well: the next is started at once, milliseconds. */
+const WELL_MS = 60_000
+
+export type SiteRelayOptions = {
+  link: HostLink
+  files: JobFiles
+  /** How the submit node is named for the user. */
+  host: string
+  /** Tells this factory's relay from those of others. */
+  factoryId: string
+  runtime: { path: string; sha256: string }
+  /** Where the manager listens, and its certificate, PEM. */
+  manager: { host: string; port: number }
+  certificate: string
+  address?: string | undefined
+  /** Default: the one of last time, or a free one. */
+  port?: number | undefined
+  cacheBytes: number
+  throttle: Throttle
+  /** Remembers the port from one start of the factory to the next: pilots that run know it. */
+  file: string
+  log: Logger
+}
+
+/** The relay that a factory keeps on a submit node, for as long as it is not closed. */
+export interface SiteRelay {
+  /** Where pilots reach it, and where the runtime lies on the submit node; waits for its start. @throws {Error} if it cannot run now */
+  ready(signal: AbortSignal): Promise<RelayPlace & { runtime: string }>
+  /** Why it does not run, for the user; undefined while it does, or is about to. */
+  readonly trouble: string | undefined
+  /** Bytes that it has carried. */
+  readonly crossed: Readonly<Crossed>
+  close(): void
+}
+
+type Up = RelayPlace & { runtime: string }
+
+/** Starts a relay, and another one whenever it ends or the connection breaks: at the same port, so that pilots find it again. */
+export function keepRelay(options: SiteRelayOptions): SiteRelay {
+  const { host, manager, throttle, log } = options
+  const closing = new AbortController()
+  const crossed: Crossed = { fromManager: 0, toManager: 0 }
+  let trouble: string | undefined
+  let state = Promise.withResolvers<Up>()
+  state.promise.catch(() => {})
+
+  async function runOnce(): Promise<string> {
+    const { link, files, factoryId, runtime, address, certificate, cacheBytes } = options
+    const { signal } = closing
+    const connection = await link.connection()
+    const path = await files.deliver(runtime, signal)
+    const folder = posix.join(posix.dirname(posix.dirname(path)), 'relay')
+    const process = await startRelayProcess({
+      connection,
+      runtime: { path, sha256: runtime.sha256 },
+      folder: posix.join(folder, 'programs'),
+      settings: {
+        name: factoryId,
+        ...(address !== undefined && { address }),
+        port: options.port ?? (await readPort(options.file)),
+        cache: posix.join(folder, 'cache'),
+        cacheBytes,
+        certificate,
+        runtimes: posix.dirname(path),
+      },
+      onConnection: (pilot) => void forward(pilot, dialAddress(manager), throttle, crossed),
+      onSaid: (line) => log.warn({ relay: host }, line),
+      signal,
+    })
+    const { place } = process
+    await writePort(options.file, place.port)
+    log.info({ relay: host, ...place }, 'relay started')
+    trouble = undefined
+    state.resolve({ ...place, runtime: path })
+    const end = () => process.close()
+    signal.addEventListener('abort', end, { once: true })
+    const reason = await Promise.race([process.ended, connection.lost.then(({ message }) => message)])
+    signal.removeEventListener('abort', end)
+    process.close()
+    return reason
+  }
+
+  async function run(): Promise<void> {
+    for (let failures = 1; !closing.signal.aborted; failures++) {
+      const began = performance.now()
+      const reason = await runOnce().catch(({ message }: Error) => message)
+      if (closing.signal.aborted) return
+      if (performance.now() - began > WELL_MS) failures = 1
+      const before = state
+      state = Promise.withResolvers()
+      state.promise.catch(() => {})
+      const problem = `the relay at ${host} does not run: ${reason}`
+      if (problem !== trouble) log.warn(problem)
+      trouble = problem
+      before.reject(new Error(problem))
+      await sleep(reconnectDelay(failures, false, Math.random()), undefined, {
+        signal: closing.signal,
+      }).catch(() => {})
+    }
+  }
+  void run()
+
+  return {
+    async ready(signal) {
+      const given = Promise.withResolvers<never>()
+      const giveUp = () => given.reject(signal.reason as Error)
+      if (signal.aborted) giveUp()
+      signal.addEventListener('abort', giveUp, { once: true })
+      try {
+        return await Promise.race([state.promise, given.promise])
+      } finally {
+        signal.removeEventListener('abort', giveUp)
+      }
+    },
+    get trouble() {
+      return trouble
+    },
+    crossed,
+    close: () => closing.abort(new Error('the factory is stopping')),
+  }
+}
+
+const Kept = z.object({ port: z.int().min(0).max(65_535) })
+
+async function readPort(file: string): Promise<number> {
+  const kept = Kept.safeParse(parseJson(await readFile(file, 'utf8').catch(() => '')))
+  return kept.success ? kept.data.port : 0
+}
+
+async function writePort(file: string, port: number): Promise<void> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 })
+  await writeJson(file, { port })
+}

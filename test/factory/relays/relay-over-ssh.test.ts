@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict'
+import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { plant, readIds, writeTasks } from '../../end-to-end/plant.ts'
+import { until } from '../../support/until.ts'
+import { cuttingProxy } from '../transports/ssh/cutting-proxy.ts'
+import { farSlurm } from '../transports/ssh/far-slurm.ts'
+import { knownHost, noSshd, startSshd } from '../transports/ssh/sshd.ts'
+
+/** The relay of a submit node, by the number of its process; undefined if none runs. */
+function relayAt(farEnd: string): number | undefined {
+  const [file] = globSync(join(farEnd, 'relay/cache/*.pid'))
+  const pid = file === undefined ? undefined : Number(readFileSync(file, 'utf8'))
+  return pid !== undefined && existsSync(`/proc/${pid}`) ? pid : undefined
+}
+
+test(
+  'pilots work through a relay that the factory starts on the submit node, and go on after the connection to it broke',
+  { skip: noSshd },
+  async (t) => {
+    await using sshd = await startSshd()
+    await using proxy = await cuttingProxy(sshd.port)
+    writeFileSync(sshd.knownHosts, knownHost(`[127.0.0.1]:${proxy.port}`, sshd.hostKey))
+    await using here = await plant()
+    const slurm = farSlurm(here.folder, '')
+    const site = {
+      kind: 'slurm',
+      count: 2,
+      poll: 1,
+      memory: 'none',
+      transport: { ssh: `login:${proxy.port}`, config: sshd.config, folder: join(here.folder, 'far end') },
+      relay: { address: '127.0.0.1' },
+      shell: true,
+      commandEnvironment: slurm.environment,
+    }
+    const config = { contexts: [join(here.folder, 'words')], sites: { here: site } }
+    writeFileSync(join(here.state, 'factory.yaml'), JSON.stringify(config))
+    await here.start()
+    const input = join(here.folder, 'tasks.jsonl')
+    const out = join(here.folder, 'out.jsonl')
+    await writeTasks(input, 400, { ms: 20 })
+    const run = here.begin('run', input, '--context', 'words', '--out', out)
+    t.after(() => run.child.kill('SIGKILL'))
+    if (process.env['TEST_LOG'])
+      t.after(() => console.log(readFileSync(join(here.state, 'factory.log'), 'utf8')))
+    await until(async () => (await readIds(out)).length > 20, 120_000)
+    const farEnd = join(here.folder, 'far end')
+    const before = relayAt(farEnd)
+    assert.ok(before)
+    assert.equal((await here.factory('exec', 'p1', '--', 'echo', 'through')).stdout, 'through\n')
+
+    proxy.cut()
+    await until(() => relayAt(farEnd) !== before)
+    assert.ok(!existsSync(`/proc/${before}`), 'it ended with its connection')
+    const { code } = await run.ended
+    assert.equal(code, 0)
+    assert.equal(new Set(await readIds(out)).size, 400)
+    const { workers } = await here.status()
+    assert.deepEqual(
+      new Set(workers.map(({ pilot }) => pilot)),
+      new Set(['p1', 'p2']),
+      'the same pilots worked on',
+    )
+    await here.factory('stop')
+    await until(() => relayAt(farEnd) === undefined)
+  },
+)
