@@ -21,6 +21,7 @@ const { values } = parseArgs({
     requests: { type: 'string', default: '30000' },
     clients: { type: 'string', default: '256' },
     streams: { type: 'string', default: '50' },
+    only: { type: 'string', multiple: true },
   },
 })
 const [lines, requests, clients, streams] = [
@@ -98,6 +99,7 @@ async function measureChats() {
     const times: number[] = []
     let left = count
     const startedAt = performance.now()
+    const [client0, factory0] = [process.cpuUsage(), await factory.processorMs()]
     const client = async () => {
       while (left-- > 0) {
         const askedAt = performance.now()
@@ -106,7 +108,13 @@ async function measureChats() {
       }
     }
     await Promise.all(Array.from({ length: clients }, client))
-    return { per_s: Math.round((count / (performance.now() - startedAt)) * 1000), ...quantiles(times) }
+    const wallMs = performance.now() - startedAt
+    const { user, system } = process.cpuUsage(client0)
+    const usage = {
+      client_processors: round((user + system) / 1000 / wallMs),
+      manager_processors: round(((await factory.processorMs()) - factory0) / wallMs),
+    }
+    return { per_s: Math.round((count / wallMs) * 1000), ...quantiles(times), ...usage }
   }
   await run(Math.ceil(requests / 10))
   return { clients, ...(await run(requests)) }
@@ -172,11 +180,16 @@ async function measureSchema() {
   return { vocabulary: size, compile_ms: Math.round(firstMs), us_per_token: Math.round(us) }
 }
 
-const report = {
-  schema: await measureSchema(),
-  first_token: await measureFirstTokens(),
-  chats: await measureChats(),
-  batch: await measureBatch(),
+const measures = {
+  schema: measureSchema,
+  first_token: measureFirstTokens,
+  chats: measureChats,
+  batch: measureBatch,
 }
-for (const [name, figures] of Object.entries(report)) console.table({ [name]: figures })
+const report: Record<string, object> = {}
+for (const [name, measure] of Object.entries(measures)) {
+  if (values.only && !values.only.includes(name)) continue
+  report[name] = await measure()
+  console.table({ [name]: report[name] })
+}
 console.log(JSON.stringify(report))

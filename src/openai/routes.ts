@@ -113,7 +113,9 @@ async function answer(
   const context = modelOf(contexts, body.model, accessOf(request))
   const route = routeTo(context, endpoint)
   const gone = new AbortController()
-  reply.raw.once('close', () => gone.abort())
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort()
+  })
   const named = { model: context.name, created: secondsNow() }
   const tools =
     route.speaks === 'engine' && endpoint === '/v1/chat/completions'

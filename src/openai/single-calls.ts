@@ -52,6 +52,7 @@ export class SingleCalls {
   readonly #stopped = new AbortController()
   readonly #readers = new Set<Promise<void>>()
   #waiting = 0
+  #calls = 0
 
   constructor({ jobs, parts, log }: SingleCallsOptions) {
     this.#jobs = jobs
@@ -131,7 +132,8 @@ export class SingleCalls {
     signal: AbortSignal,
     onPart: PartReader | undefined,
   ): Promise<JsonText> {
-    const key = randomUUID()
+    // Numbers that grow keep the ledger's writes together.
+    const key = String(this.#calls++)
     const stopReading = onPart && this.#parts.read(job.id, key, onPart)
     const { promise, resolve, reject } = Promise.withResolvers<JsonText>()
     promise.catch(() => {})
@@ -180,7 +182,8 @@ export class SingleCalls {
   async #makeJob(context: ContextSpec, fn: string): Promise<CallJob> {
     const options = JobOptions.parse({ priority: PRIORITY, retries: 0, keepMs: 0 })
     const name = `${PREFIX}${randomUUID()}`
-    const { id } = await this.#jobs.create({ name, context: context.name, function: fn, options })
+    const wanted = { name, context: context.name, function: fn, options }
+    const { id } = await this.#jobs.create(wanted, { passing: true })
     const job: CallJob = { id, until: Date.now() + JOB_MS, calls: 0, closed: false, waiting: new Map() }
     const reader = this.#read(job)
       .catch((error: unknown) => this.#giveUp(job, error))

@@ -166,7 +166,11 @@ function leftMs({ lastMoment }: WorkerState, now: number): number | undefined {
   return lastMoment === undefined ? undefined : Math.max(0, lastMoment - now)
 }
 
-function momentOf({ supervisor, shutdown, unreportedSince }: WorkerState): Omit<ExchangeMoment, 'sentAt'> {
+function momentOf({
+  supervisor,
+  shutdown,
+  unreportedSince,
+}: WorkerState): Omit<ExchangeMoment, 'sentAt' | 'pace'> {
   const starving = !shutdown && supervisor.isStarving()
   return {
     now: performance.now(),

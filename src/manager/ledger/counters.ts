@@ -1,5 +1,8 @@
 import type { Statements } from './database.ts'
 
+/** Numbers of tasks that are reserved at once. */
+const RESERVE = 100_000
+
 /** Statements, and values that outlive the process. */
 interface CounterTables extends Statements {
   meta(key: string): string | undefined
@@ -13,11 +16,15 @@ interface CounterTables extends Statements {
 export class Counters {
   nextTask = 0
   nextCursor = 0
+  /** Tasks up to this number may be written without a sync: a start after a loss of power goes on behind it. */
+  #reserved: number
   readonly #db: CounterTables
 
   constructor(db: CounterTables) {
     this.#db = db
+    this.#reserved = Number(db.meta('tasks-reserved') ?? 0)
     this.read()
+    this.nextTask = Math.max(this.nextTask, this.#reserved + 1)
   }
 
   /** Takes them from what is in the ledger, also after a write that was rolled back. */
@@ -29,6 +36,16 @@ export class Counters {
       .get() as { cursor: number | null }
     this.nextTask = Math.max(task ?? 0, this.used('tasks')) + 1
     this.nextCursor = Math.max(last.cursor ?? 0, this.used('cursors')) + 1
+  }
+
+  /** Tasks have numbers that another start might give out again. */
+  get isBeyondReserve(): boolean {
+    return this.nextTask > this.#reserved + 1
+  }
+
+  reserveTasks(): void {
+    this.#reserved = this.nextTask + RESERVE
+    this.#db.setMeta('tasks-reserved', String(this.#reserved))
   }
 
   /** The greatest cursor that was ever given out. */

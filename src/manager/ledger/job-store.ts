@@ -40,10 +40,16 @@ export class JobStore {
     return this.#tables.sql('SELECT * FROM jobs ORDER BY id').all().map(toJob)
   }
 
-  /** Adds a job, unless there is one of that name; returns the one there is then. */
-  add(job: Omit<JobRow, 'id' | 'closed' | 'cancelled' | 'retried'>): Promise<JobRow> {
+  /**
+   * Adds a job, unless there is one of that name; returns the one there is then.
+   * @param passing its clients are gone when this process ends: its tasks and results need not survive a loss of power
+   */
+  async add(
+    job: Omit<JobRow, 'id' | 'closed' | 'cancelled' | 'retried'>,
+    { passing = false } = {},
+  ): Promise<JobRow> {
     const { name, context, function: fn, options, createdAt } = job
-    return this.#tables.commits.write(() => {
+    const row = await this.#tables.commits.write(() => {
       this.#tables
         .sql(
           `INSERT OR IGNORE INTO jobs (id, name, context, function, options, created_at)
@@ -52,6 +58,8 @@ export class JobStore {
         .run(this.#tables.counters.used('jobs'), name, context, fn, JSON.stringify(options), createdAt)
       return toJob(this.#tables.sql('SELECT * FROM jobs WHERE name = ?').get(name)!)
     })
+    if (passing) this.#tables.passingJobs.add(row.id)
+    return row
   }
 
   setClosed(job: number, closed: boolean): Promise<void> {
@@ -84,6 +92,7 @@ export class JobStore {
       this.#tables.sql('DELETE FROM jobs WHERE id = ?').run(job)
       this.#tables.counters.keepJob(job)
     })
+    this.#tables.passingJobs.delete(job)
   }
 
   #forgetTasks(job: number): Promise<number> {
@@ -98,7 +107,7 @@ export class JobStore {
       }
       this.#tables.counters.keepTasks()
       return rows.length
-    })
+    }, this.#tables.careFor(job))
   }
 
   counts(job: number): JobCounts {

@@ -59,7 +59,7 @@ export class ResultStore {
           if (!this.#insert(job, result, worker)) dropped.add(result.task)
         return dropped
       },
-      { persist: true },
+      { persist: true, passing: results.every(({ job }) => this.#tables.passingJobs.has(job)) },
     )
   }
 

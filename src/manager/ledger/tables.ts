@@ -12,13 +12,25 @@ export class Tables {
   readonly db: DatabaseSync
   readonly commits: Committer
   readonly counters: Counters
+  /** Jobs that end with this process: what is written of these alone need not outlive the machine. */
+  readonly passingJobs = new Set<number>()
   readonly #statements = new Map<string, StatementSync>()
 
   /** @throws {LedgerLockedError} {@link LedgerVersionError} */
   constructor(file: string, log: Logger) {
     this.db = openDatabase(file)
-    this.commits = new Committer(this.db, log, () => this.undone())
+    this.commits = new Committer(this.db, log, {
+      undone: () => this.undone(),
+      passed: () => {
+        if (this.counters.isBeyondReserve) this.transaction(() => this.counters.reserveTasks())
+      },
+    })
     this.counters = new Counters(this)
+  }
+
+  /** How what is written of a job alone goes to disk. */
+  careFor(job: number): { passing: boolean } {
+    return { passing: this.passingJobs.has(job) }
   }
 
   /** A write was rolled back: what is kept of the tables in memory is made anew. */

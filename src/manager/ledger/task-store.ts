@@ -86,7 +86,7 @@ export class TaskStore {
       if (replaced.some(({ ended }) => ended))
         this.#tables.sql('UPDATE jobs SET mark = ? WHERE id = ?').run(newMark(), job)
       return { start, end: counters.nextTask, known, changed, replaced }
-    })
+    }, this.#tables.careFor(job))
   }
 
   /** Deletes a task, with its result. What a worker still says of it is ignored. */
@@ -108,7 +108,7 @@ export class TaskStore {
          AND NOT EXISTS (SELECT 1 FROM results WHERE task = tasks.id) RETURNING id`,
       )
       return keys.flatMap((key) => release.all(job, key).map(({ id }) => id as number))
-    })
+    }, this.#tables.careFor(job))
   }
 
   /**

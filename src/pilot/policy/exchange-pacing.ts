@@ -7,6 +7,8 @@ export interface ExchangeMoment {
   now: number
   /** When the last request was sent, on the same clock. */
   sentAt: number
+  /** What {@link paceAfter} said when it was sent. */
+  pace: number
   /** Since when there are results or news that the manager does not have; absent if none. */
   unreportedSince?: number | undefined
   /** Tasks finished per second. */
@@ -24,8 +26,9 @@ export interface ExchangePlan {
   waitMs: number
 }
 
-/** Two requests are never closer than this, milliseconds. */
+/** Requests are not closer than this on average, milliseconds; after a pause so many may follow each other at once. */
 const SHORTEST_GAP_MS = 20
+const BURST = 4
 
 /** A result waits for others this long at most, milliseconds, or until about so many have come together. */
 const LONGEST_GROUPING_MS = 150
@@ -44,14 +47,20 @@ const PROGRESS_MS = 1_000
  * @param workerTimeoutMs silence after which the manager gives the worker up
  */
 export function nextExchange(moment: ExchangeMoment, workerTimeoutMs: number): ExchangePlan {
-  const { now, sentAt, unreportedSince, rate, starving, warming } = moment
+  const { now, sentAt, pace, unreportedSince, rate, starving, warming } = moment
+  const soonest = pace - (BURST - 1) * SHORTEST_GAP_MS
   const longestMs = Math.min(warming ? PROGRESS_MS : POLL_MS, workerTimeoutMs / 3)
   if (unreportedSince !== undefined) {
     const at = starving ? unreportedSince : unreportedSince + groupingMs(rate)
-    return { at: Math.max(at, sentAt + SHORTEST_GAP_MS), waitMs: 0 }
+    return { at: Math.max(at, soonest), waitMs: 0 }
   }
-  if (starving) return { at: Math.max(now, sentAt + SHORTEST_GAP_MS), waitMs: Math.floor(longestMs) }
+  if (starving) return { at: Math.max(now, soonest), waitMs: Math.floor(longestMs) }
   return { at: sentAt + Math.min(HEARTBEAT_MS, longestMs), waitMs: 0 }
+}
+
+/** When the next request would be due if all were evenly apart, on the clock of the moment. @param pace that of the one before */
+export function paceAfter(pace: number, sentAt: number): number {
+  return Math.max(pace, sentAt) + SHORTEST_GAP_MS
 }
 
 function groupingMs(rate: number): number {

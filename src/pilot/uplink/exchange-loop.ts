@@ -1,11 +1,11 @@
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import type { WakeUp } from '../../common/wake-up.ts'
-import { type ExchangeMoment, nextExchange } from '../policy/exchange-pacing.ts'
+import { type ExchangeMoment, nextExchange, paceAfter } from '../policy/exchange-pacing.ts'
 
 /** The worker as the exchange loop sees it. */
 export interface ExchangeParty {
   /** What bears on when to exchange next. */
-  moment(): Omit<ExchangeMoment, 'sentAt'>
+  moment(): Omit<ExchangeMoment, 'sentAt' | 'pace'>
   /** What the manager is to be told now. */
   compose(waitMs: number): Omit<ExchangeRequest, 'seq'>
   /** Takes in the answer to what was composed last. */
@@ -33,15 +33,17 @@ export interface ExchangeOptions {
 export async function exchangeUntilOver(options: ExchangeOptions): Promise<void> {
   const { party, send, wakeUp, workerTimeoutMs, signal } = options
   let sentAt = -Infinity
+  let pace = -Infinity
   for (let seq = 0; !party.isOver();) {
     signal.throwIfAborted()
-    const moment = { ...party.moment(), sentAt }
+    const moment = { ...party.moment(), sentAt, pace }
     const { at, waitMs } = nextExchange(moment, workerTimeoutMs)
     if (at > moment.now) {
       await wakeUp.wait(at - moment.now)
       continue
     }
     sentAt = moment.now
+    pace = paceAfter(pace, sentAt)
     const request = { seq: seq++, ...party.compose(waitMs) }
     const answer = await (waitMs === 0 ? send(request, signal) : poll(request, options))
     if (answer) party.apply(answer)
@@ -79,7 +81,7 @@ async function untilNews(
   signal: AbortSignal,
 ): Promise<undefined> {
   while (!signal.aborted) {
-    const moment = { ...party.moment(), sentAt: -Infinity }
+    const moment = { ...party.moment(), sentAt: -Infinity, pace: -Infinity }
     const { at } = nextExchange(moment, workerTimeoutMs)
     const isNews = moment.unreportedSince !== undefined
     if (isNews && at <= moment.now) return

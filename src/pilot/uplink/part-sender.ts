@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { createWakeUp } from '../../common/wake-up.ts'
 import { limits } from '../../protocol/primitives.ts'
 import type { PartsRequest, PartsResponse } from '../../protocol/worker.ts'
 
@@ -17,29 +17,32 @@ export interface PartSenderOptions {
   onLost: () => void
 }
 
-/** Parts that come within this time after others travel together, milliseconds. */
+/** Parts that come within this time after others travel together, milliseconds; the first of a value does not wait. */
 const GAP_MS = 20
 /** Most parts that wait: the value says again what is dropped. */
 const WAITING_MAX = 10_000
 /** Tasks without a reader that are remembered. */
 const UNREAD_MAX = 10_000
 
-/** The first part goes at once; those that come while it is on its way, and shortly after, go together. */
+const isFirst = ({ n }: Part) => n === 0
+
+/** The first part of a value goes at once; those that come while others are on their way, and shortly after, go together. */
 export function createPartSender({ send, onLost }: PartSenderOptions): PartSender {
-  const closed = new AbortController()
+  const hurry = createWakeUp()
+  let closed = false
   const unread = new Set<number>()
   let waiting: Part[] = []
   let sending = false
 
   async function sendAll(): Promise<void> {
     sending = true
-    while (waiting.length > 0 && !closed.signal.aborted) {
+    while (waiting.length > 0 && !closed) {
       const parts = waiting.slice(0, limits.parts)
       waiting = waiting.slice(limits.parts)
       // What does not arrive comes with the value.
       const answer = await send(parts).catch(() => undefined)
       if (answer) take(answer)
-      await delay(GAP_MS, undefined, { ref: false, signal: closed.signal }).catch(() => {})
+      if (!waiting.some(isFirst)) await hurry.wait(GAP_MS)
     }
     sending = false
   }
@@ -53,10 +56,14 @@ export function createPartSender({ send, onLost }: PartSenderOptions): PartSende
 
   return {
     send(part) {
-      if (closed.signal.aborted || unread.has(part.task) || waiting.length >= WAITING_MAX) return
+      if (closed || unread.has(part.task) || waiting.length >= WAITING_MAX) return
       waiting.push(part)
       if (!sending) void sendAll()
+      else if (isFirst(part)) hurry.wake()
     },
-    close: () => closed.abort(),
+    close() {
+      closed = true
+      hurry.wake()
+    },
   }
 }

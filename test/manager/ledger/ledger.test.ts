@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -36,10 +36,10 @@ const context = {
   spec: { library: 'module' as const, setup: { bundle: 'app', file: 'a.js', args: [] }, functions: {} },
 }
 
-async function withJob(ledger: Ledger, name = 'job') {
+async function withJob(ledger: Ledger, name = 'job', how = {}) {
   await addContext(ledger, context, 1)
   const options = JobOptions.parse({})
-  return ledger.jobs.add({ name, context: context.id, function: 'f', options, createdAt: 1 })
+  return ledger.jobs.add({ name, context: context.id, function: 'f', options, createdAt: 1 }, how)
 }
 
 function done(task: number, value: string | number): TaskResult {
@@ -208,6 +208,25 @@ describe('the ledger', () => {
     assert.equal(ledger.tasks.numberOf(job.id, 'half'), undefined)
     assert.equal(ledger.jobs.counts(job.id).tasks, 5)
     await ledger.close()
+  })
+
+  test('no number of a task is used again when those of jobs that end with the process are lost with the power', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    const before = new Ledger(file, log)
+    const passing = await withJob(before, 'passing', { passing: true })
+    await before.tasks.add(passing.id, numbered(0, 1))
+    // What the disk has if the power goes now, whatever the operating system has besides.
+    const left = join(tempFolder(), 'ledger.db')
+    for (const end of ['', '-wal']) copyFileSync(`${file}${end}`, `${left}${end}`)
+    const lost = await before.tasks.add(passing.id, numbered(1, 50))
+    await before.results.add([{ job: passing.id, result: done(lost.start, 1), worker: 'w' }])
+    assert.equal(before.results.page(passing.id, 0, 10).length, 1)
+    await before.close()
+    const after = new Ledger(left, log)
+    const job = await withJob(after, 'next')
+    const { start } = await after.tasks.add(job.id, numbered(0, 1))
+    assert.ok(start >= lost.end, `${start} was given out before, up to ${lost.end}`)
+    await after.close()
   })
 
   test('keys that are released never meet those that users choose', async () => {

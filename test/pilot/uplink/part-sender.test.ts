@@ -39,6 +39,19 @@ describe('the sender of parts', () => {
     )
   })
 
+  test('sends the first of another value without a pause', async () => {
+    const { sender, sent } = stage()
+    sender.send(part(1, 0))
+    sent[0]!.answer({})
+    await new Promise(setImmediate)
+    sender.send(part(1, 1))
+    await new Promise(setImmediate)
+    assert.equal(sent.length, 1)
+    sender.send(part(2, 0))
+    await new Promise(setImmediate)
+    assert.deepEqual(sent[1]?.parts, [part(1, 1), part(2, 0)])
+  })
+
   test('goes on with what comes after a request that was not answered', async () => {
     const { sender, sent } = stage()
     sender.send(part(1, 0))

@@ -167,15 +167,19 @@ export class Jobs {
 
   /**
    * Makes a job, or returns the one of that name.
+   * @param passing its clients are gone when this process ends, and its tasks with them
    * @throws {RequestError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else,
    * or the files of the context are gone
    */
-  async create(request: CreateJobRequest & { options: JobOptions }): Promise<JobInfo> {
+  async create(
+    request: CreateJobRequest & { options: JobOptions },
+    { passing = false } = {},
+  ): Promise<JobInfo> {
     const context = this.#contexts.named(request.context)
     const fn = this.#contexts.functionOf(context, request.function)
     await this.#contexts.requireFiles(context)
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
-    const found = await this.#ledger.jobs.add({ ...wanted, createdAt: this.#dispatcher.now })
+    const found = await this.#ledger.jobs.add({ ...wanted, createdAt: this.#dispatcher.now }, { passing })
     if (!this.#jobs.has(found.id)) {
       const job = this.#track(found)
       this.#jobs.set(found.id, job)
