@@ -8,8 +8,8 @@ import {
   finishTask,
   forgetTasks,
   queuedIn,
+  takeNext,
   takeReport,
-  takeTogether,
   unfinishedIn,
 } from '../../src/pilot/tasks/task-queue.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
@@ -48,13 +48,13 @@ export async function simulateWorker(options: SimulatedWorker): Promise<void> {
 
   function run(): void {
     if (running) return
-    const [task] = takeTogether(taskQueue, context, 1)
+    const [task] = takeNext(taskQueue, context, 0, 1)
     if (!task) return
     const ms = taskMs * (0.5 + Math.random())
     running = setTimeout(() => {
       running = undefined
       meter = observeCalls(meter, 1, ms, ms)
-      finishTask(taskQueue, task, { status: 'done', value: task.input }, ms)
+      finishTask(taskQueue, { task, outcome: { status: 'done', value: task.input }, ms })
       unreportedSince ??= performance.now()
       run()
       wakeUp.wake()

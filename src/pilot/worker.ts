@@ -14,13 +14,7 @@ import type { DeviceMemory } from './library/device-memory.ts'
 import { PilotError } from './errors.ts'
 import { createPartSender } from './uplink/part-sender.ts'
 import { exchangeUntilOver, type ExchangeParty } from './uplink/exchange-loop.ts'
-import {
-  acknowledge,
-  emptyTaskQueue,
-  type TaskQueue,
-  takeReport,
-  unfinishedInAll,
-} from './tasks/task-queue.ts'
+import { unfinishedInAll } from './tasks/task-queue.ts'
 import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdown.ts'
 import type { ExchangeMoment } from './policy/exchange-pacing.ts'
 import type { FetchContext } from './contexts/context-cache.ts'
@@ -62,7 +56,6 @@ interface WorkerState extends Omit<
   WorkerOptions,
   'fetch' | 'blobs' | 'sendParts' | 'slots' | 'scratch' | 'setupLimitMs' | 'devices'
 > {
-  readonly taskQueue: TaskQueue
   readonly supervisor: NodeSupervisor
   readonly wakeUp: WakeUp
   readonly abort: AbortController
@@ -85,7 +78,6 @@ interface WorkerState extends Omit<
  */
 export async function work(options: WorkerOptions): Promise<ShutdownReason> {
   const { terms, evicted, send } = options
-  const taskQueue = emptyTaskQueue()
   const wakeUp = createWakeUp()
   const abort = new AbortController()
   const partSender = createPartSender({
@@ -97,12 +89,10 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
     ...options,
     partSender,
     contextMode: terms.contextMode,
-    taskQueue,
     onUnreported: () => noteUnreported(state),
   })
   const state: WorkerState = {
     ...options,
-    taskQueue,
     wakeUp,
     abort,
     supervisor,
@@ -146,13 +136,13 @@ function noteUnreported(state: WorkerState): void {
 }
 
 /** Nothing is in hand, and the manager has acknowledged all results. */
-function isDone({ taskQueue }: WorkerState): boolean {
-  return unfinishedInAll(taskQueue) === 0 && taskQueue.results.length === 0
+function isDone({ supervisor: { tasks } }: WorkerState): boolean {
+  return unfinishedInAll(tasks) === 0 && tasks.results.length === 0
 }
 
 /** The manager forgets a worker that has said all it had to say: asked again, it knows it no more. */
-function isForgotten({ shutdownNotice, taskQueue }: WorkerState, error: unknown): boolean {
-  const saidAll = unfinishedInAll(taskQueue) === 0 && taskQueue.results.length === taskQueue.reported
+function isForgotten({ shutdownNotice, supervisor: { tasks } }: WorkerState, error: unknown): boolean {
+  const saidAll = unfinishedInAll(tasks) === 0 && tasks.results.length === tasks.reported
   return (
     error instanceof PilotError &&
     error.code === 'GLEANER_PILOT_REFUSED' &&
@@ -182,10 +172,10 @@ function momentOf({
 }
 
 function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq'> {
-  const { taskQueue, supervisor, terms, shutdown } = state
+  const { supervisor, terms, shutdown } = state
   const now = performance.now()
-  const { results, leases } = takeReport(taskQueue)
-  state.unreportedSince = results.length < taskQueue.results.length ? now : undefined
+  const { results, leases } = supervisor.report()
+  state.unreportedSince = results.length < supervisor.tasks.results.length ? now : undefined
   if (shutdown) state.shutdownNotice = 'said'
   return {
     results,
@@ -200,7 +190,6 @@ function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq
 }
 
 function apply(state: WorkerState, answer: ExchangeResponse): void {
-  acknowledge(state.taskQueue)
   if (state.shutdownNotice === 'said') state.shutdownNotice = 'heard'
   state.drained ||= answer.drain
   state.supervisor.take(answer)
@@ -232,7 +221,7 @@ function beginShutdown(state: WorkerState, shutdown: Shutdown, now: number): voi
   const { reason, stopAt } = shutdown
   state.shutdown = shutdown
   state.shutdownNotice = 'unsaid'
-  state.log.info({ reason, inHand: unfinishedInAll(state.taskQueue) }, 'leaving')
+  state.log.info({ reason, inHand: unfinishedInAll(state.supervisor.tasks) }, 'leaving')
   state.supervisor.windDown(stopAt === Infinity ? undefined : stopAt - now)
   noteUnreported(state)
 }

@@ -5,14 +5,18 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { pino } from 'pino'
-import { addLease, emptyTaskQueue } from '../../src/pilot/tasks/task-queue.ts'
-import { startLibrarySession, type LibrarySessionOptions } from '../../src/pilot/library/library-session.ts'
+import {
+  startLibrarySession,
+  type LibrarySession,
+  type LibrarySessionOptions,
+} from '../../src/pilot/library/library-session.ts'
 import type { JsonValue } from '../../src/protocol/primitives.ts'
 import { LibrarySpec } from '../../src/protocol/contexts/context.ts'
 import type { Lease } from '../../src/protocol/task.ts'
 import { until } from '../support/until.ts'
 import { isAlive } from './support/pilot-process.ts'
 import { withoutBlobs } from './support/no-blobs.ts'
+import { feedLibrary } from './support/task-feeder.ts'
 
 const time = { timeout: 180_000 }
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
@@ -45,11 +49,11 @@ async function begin(
   options: Partial<LibrarySessionOptions & Lease> = {},
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-kinds-'))
-  const taskQueue = emptyTaskQueue()
   const { timeLimitMs = 60_000, ...rest } = options
   const tasks = inputs.map((input, i) => ({ task: i + 1, input }))
-  addLease(taskQueue, { lease: 1, context: CONTEXT, function: 'run', tasks, timeLimitMs })
-  const session = startLibrarySession({
+  const lease = { lease: 1, context: CONTEXT, function: 'run', tasks, timeLimitMs }
+  const { taskQueue, note } = feedLibrary(CONTEXT, [lease], 1, () => session)
+  const session: LibrarySession = startLibrarySession({
     setup: {
       type: 'setup',
       context: {
@@ -67,16 +71,11 @@ async function begin(
     folder,
     memoryLimit: 2048 * MIB,
     log,
-    taskQueue,
     ...withoutBlobs,
-    window: () => 1,
     setupLimitMs: 30_000,
     evicted: new AbortController().signal,
     devices: () => Promise.resolve(new Map()),
-    isTurn: () => true,
-    onUsage: () => {},
-    onReady: () => {},
-    onEnded: () => {},
+    onEvent: note,
     ...rest,
   })
   return {

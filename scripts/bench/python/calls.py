@@ -1,4 +1,4 @@
-"""No-op calls from Python: `calls.py HOW COUNT FOLDER` prints what it took, as a line of JSON; see ../bench-python.ts."""
+"""No-op calls from Python: `calls.py HOW COUNT FOLDER` prints what it took, as a line of JSON; see ../python.ts."""
 
 import concurrent.futures
 import cProfile

@@ -1,6 +1,7 @@
 import { LEVELS, type Level } from '../../protocol/contexts/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
+import type { LoadingEvent } from '../library/library-event.ts'
 
 /*
  * One context's way up on this worker: its files come to disk, then libraries load it. A state is never changed, only
@@ -37,8 +38,8 @@ export type ContextEvent =
   | { type: 'asked' }
   /** What failed is not held against it: it may be tried at once. */
   | { type: 'excused' }
-  /** Its files are on their way, for all or for the library of one slot. */
-  | { type: 'fetching'; slot?: number }
+  /** Its files are on their way, for all slots. */
+  | { type: 'fetching'; slot?: undefined }
   | { type: 'progress'; bytesHeld: number; bytesTotal: number }
   /** They are here; or, `apart`, known to each library that loads it. */
   | { type: 'fetched'; apart?: boolean }
@@ -46,11 +47,10 @@ export type ContextEvent =
   | { type: 'released' }
   /** Its files are deleted. */
   | { type: 'discarded' }
-  | { type: 'loading'; slot: number }
-  | { type: 'loaded'; slot: number; level: Level; memory?: number | undefined }
-  | { type: 'unloaded'; slot: number }
-  /** It could not be fetched, or not be loaded in a slot. */
-  | { type: 'failed'; slot?: number; error: TaskError }
+  /** It could not be fetched. */
+  | { type: 'failed'; slot?: undefined; error: TaskError }
+  /** Something happened to its library in a slot. */
+  | (LoadingEvent & { slot: number })
 
 export function unknownContext(id: string): ContextState {
   return { id, files: 'absent', libraries: new Map(), fetchMs: 0, loadMs: 0, attempts: 0 }

@@ -2,7 +2,7 @@ import { toTaskError } from '../../common/task-errors.ts'
 import type { Level } from '../../protocol/contexts/context.ts'
 import { endsCalls } from '../../protocol/contexts/library-kinds.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
-import type { Outcome, TaskResult } from '../../protocol/task.ts'
+import type { Outcome } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'
 import { createDeadlineTimer } from '../../common/deadline-timer.ts'
 import {
@@ -30,26 +30,19 @@ import {
   progressOf,
   stuckCalls,
 } from '../tasks/in-flight-calls.ts'
-import {
-  closeTask,
-  finishTask,
-  type TaskQueue,
-  type LeasedTask,
-  putBack,
-  takeAlone,
-  takeTogether,
-  waitsAlone,
-} from '../tasks/task-queue.ts'
+import type { EndedTask, LeasedTask } from '../tasks/task-queue.ts'
+import type { LibraryEvent } from './library-event.ts'
 import { type LibraryOptions, startLibrary } from './library-process.ts'
-import type { Usage } from '../policy/library-eviction.ts'
 
-/** One library's life, from its setup to its end, whichever way that comes. */
+/** One library process, from its setup to its end, whichever way that comes. */
 export interface LibrarySession {
-  /** Gives it calls from the hand, if it has room for any. */
-  feed(): void
+  /** Whether it may be given calls: it is set up, stays, and runs no task that must be alone. */
+  readonly isOpen: boolean
+  /** Calls it with these tasks; only while it is open. */
+  give(tasks: LeasedTask[]): void
   /**
-   * Forgets calls that have not begun and are no longer this worker's. Those that have begun go on; if they are cancelled,
-   * not for ever.
+   * Forgets calls that have not begun and are no longer this worker's. Those that have begun go on; cancelled ones for a
+   * while only.
    */
   forget(isGone: (task: LeasedTask) => boolean, isCancelled: (task: LeasedTask) => boolean): void
   /** Lets it end what it has, and no more. */
@@ -64,30 +57,17 @@ export interface LibrarySession {
 }
 
 export interface LibrarySessionOptions extends LibraryOptions {
-  taskQueue: TaskQueue
   /** Brings the blobs of inputs, and sends those of values. */
   blobs: BlobCache
   /** Takes parts of values to the manager. */
   partSender: PartSender
-  /** Whether it may be given calls: one library of a slot at a time. */
-  isTurn: () => boolean
-  /** How many calls it should have. */
-  window: () => number
   /** Longest its setup may take, milliseconds. */
   setupLimitMs: number
   /** A call that was cancelled may go on at least this long, milliseconds. Default: 10 s. */
   cancelledMs?: number
   /** Aborts when the batch system takes the node back. */
   evicted: AbortSignal
-  onReady: (level: Level, memory: number) => void
-  /** What it takes has been measured; now and then, from its start on. */
-  onUsage: (usage: Usage) => void
-  /**
-   * Calls ended: how many were done, in what time since the last ones ended, and how long the longest of them took; milliseconds.
-   */
-  onEnded: (done: number, busyMs: number, longestMs: number) => void
-  /** A task has an outcome besides those that ended just now, or says for the first time how far it is. */
-  onTaskChange: () => void
+  onEvent: (event: LibraryEvent) => void
 }
 
 const MEMORY_CHECK_MS = 1_000
@@ -98,11 +78,8 @@ const CANCELLED_CHECK_MS = 1_000
 /** How long a library that ends calls by itself may take for it, milliseconds: one step. */
 const ENDING_MS = 5_000
 
-/** A window's part that must be free before it is filled up again: calls travel in groups. */
-const REFILL = 1 / 4
-
 export function startLibrarySession(options: LibrarySessionOptions): LibrarySession {
-  const { taskQueue, blobs, partSender, memoryLimit, setupLimitMs, log } = options
+  const { blobs, partSender, memoryLimit, setupLimitMs, onEvent, log } = options
   const context = options.setup.context.id
   const library = startLibrary(options)
   const inFlight = noCallsInFlight()
@@ -134,9 +111,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     if (phase === 'retiring' && inFlight.calls.size === 0) library.close()
   }
 
-  function feed() {
-    if (phase !== 'ready') return
-    const tasks = nextTasks()
+  function give(tasks: LeasedTask[]) {
     if (tasks.length === 0) return
     if (inFlight.calls.size === 0) busySince = performance.now()
     for (const run of runs(tasks)) send(run[0]!.function, addCalls(inFlight, run))
@@ -160,8 +135,8 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     } catch (error) {
       if (!isOurs()) return
       inFlight.calls.delete(call.id)
-      finishTask(taskQueue, task, { status: 'error', error: toTaskError(error) }, 0)
-      options.onTaskChange()
+      const outcome = { status: 'error' as const, error: toTaskError(error) }
+      onEvent({ type: 'task-ended', task: { task, outcome, ms: 0 } })
       closeIfDone()
     }
   }
@@ -172,27 +147,12 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
   }
 
   /** Has the manager have the blobs of a value before it hears of the value. */
-  async function deliver(
-    task: LeasedTask,
-    result: CallResult,
-    ms: number,
-    more: Pick<TaskResult, 'log' | 'blobs'>,
-  ) {
-    try {
-      await blobs.send(result.blobs!)
-      finishTask(taskQueue, task, outcomeOf(result), ms, more)
-    } catch (error) {
-      finishTask(taskQueue, task, { status: 'error', error: toTaskError(error) }, ms, logOf(result.log))
-    }
-    options.onTaskChange()
-  }
-
-  function nextTasks(): LeasedTask[] {
-    const calls = inFlight.calls.size
-    if (isAlone(inFlight) || !options.isTurn()) return []
-    if (waitsAlone(taskQueue, context)) return calls === 0 ? takeAlone(taskQueue, context) : []
-    const window = options.window()
-    return window - calls < window * REFILL ? [] : takeTogether(taskQueue, context, window - calls)
+  async function deliver(ended: EndedTask, refs: NonNullable<CallResult['blobs']>) {
+    const task = await blobs.send(refs).then(
+      () => ({ ...ended, blobs: refs }),
+      (error: unknown) => ({ ...ended, outcome: { status: 'error' as const, error: toTaskError(error) } }),
+    )
+    onEvent({ type: 'task-ended', task })
   }
 
   async function receive(message: FromLibrary) {
@@ -206,8 +166,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
         for (const call of markBegun(inFlight, message.ids, performance.now())) limits.set(timeLimitOf(call))
         return
       case 'progress':
-        // The next exchange may be far away; it is not while there is progress.
-        if (noteProgress(inFlight, message.calls)) options.onTaskChange()
+        if (noteProgress(inFlight, message.calls)) onEvent({ type: 'progress-begun' })
         return
       case 'parts':
         for (const { id, n, part } of message.parts) {
@@ -217,8 +176,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
         return
       case 'ended':
         settle(message.calls, message.ms / Math.max(1, message.calls.length))
-        closeIfDone()
-        return feed()
+        return closeIfDone()
     }
   }
 
@@ -233,30 +191,26 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     if (phase !== 'setup') return
     phase = 'ready'
     setupMs = performance.now() - begunAt
-    options.onReady(level, memory)
-    options.onUsage(usage)
-    feed()
+    onEvent({ type: 'loaded', level, memory })
+    onEvent({ type: 'measured', usage })
   }
 
   function settle(results: CallResult[], ms: number) {
     const now = performance.now()
     const ended = takeEnded(inFlight, results)
     release(ended.map(({ call }) => call))
+    const tasks: EndedTask[] = []
     for (const { call, result } of ended) {
-      if (result.blobs) void deliver(call.task, result, ms, { ...logOf(result.log), blobs: result.blobs })
-      else
-        finishTask(
-          taskQueue,
-          call.task,
-          timeLimitOutcome(call, result.error) ?? outcomeOf(result),
-          ms,
-          logOf(result.log),
-        )
+      const outcome = timeLimitOutcome(call, result.error) ?? outcomeOf(result)
+      const task = { task: call.task, outcome, ms, ...logOf(result.log) }
+      if (result.blobs) void deliver(task, result.blobs)
+      else tasks.push(task)
     }
     const done = ended.filter(({ result }) => 'value' in result)
     const longestMs = done.reduce((most, { call }) => Math.max(most, now - (call.begunAt ?? now)), 0)
-    options.onEnded(done.length, now - busySince, longestMs)
+    const busyMs = now - busySince
     busySince = now
+    onEvent({ type: 'calls-ended', tasks, done: done.length, busyMs, longestMs })
   }
 
   function checkLimits() {
@@ -287,7 +241,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
   async function checkMemory() {
     if (phase === 'retiring') return
     const usage = await library.usage()
-    if (phase === 'setup' || phase === 'ready') options.onUsage(usage)
+    if (phase === 'setup' || phase === 'ready') onEvent({ type: 'measured', usage })
     const { memory } = usage
     if (memory <= memoryLimit || phase !== 'ready') return
     cause = { name: MEMORY_LIMIT, message: `it used ${toMib(memory)} MiB of ${toMib(memoryLimit)}` }
@@ -311,17 +265,17 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
     phase = 'stopped'
     release(inFlight.calls.values())
     inFlight.calls.clear()
-    for (const { call, outcome, ms, log } of ended) finishTask(taskQueue, call.task, outcome, ms, logOf(log))
-    putBack(
-      taskQueue,
-      spared.map(({ task }) => task),
-    )
+    const tasks = ended.map(({ call: { task }, outcome, ms, log }) => ({ task, outcome, ms, ...logOf(log) }))
+    onEvent({ type: 'process-ended', tasks, spared: spared.map(({ task }) => task) })
     log.debug({ context, end }, 'the library has ended')
     return end
   }
 
   return {
-    feed,
+    get isOpen() {
+      return phase === 'ready' && !isAlone(inFlight)
+    },
+    give,
     forget(isGone, isCancelled) {
       const now = performance.now()
       const unwanted = [...inFlight.calls.values()].filter(
@@ -332,7 +286,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       const calls = withdrawWaiting(inFlight, isGone)
       release(calls)
       if (calls.length > 0) library.cancel(calls.map(({ id }) => id))
-      for (const { task } of calls) closeTask(taskQueue, task)
+      if (calls.length > 0) onEvent({ type: 'calls-withdrawn', tasks: calls.map(({ task }) => task) })
       checkCancelled(now)
       closeIfDone()
     },

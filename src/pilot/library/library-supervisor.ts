@@ -5,7 +5,8 @@ import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { SessionEnd } from '../policy/crash-attribution.ts'
 import { createWakeUp } from '../../common/wake-up.ts'
-import type { ContextEvent } from '../contexts/context-state.ts'
+import type { LeasedTask } from '../tasks/task-queue.ts'
+import type { LibraryEvent } from './library-event.ts'
 import type { PrestartedProcess } from './prestarted-process.ts'
 import { startLibrarySession, type LibrarySession, type LibrarySessionOptions } from './library-session.ts'
 import type { Usage } from '../policy/library-eviction.ts'
@@ -25,6 +26,7 @@ export interface LoadableContext {
 
 /** A context's stay in a slot: one library after the other, for as long as they die and may be started again. */
 export interface LibrarySupervisor {
+  readonly context: ContextSpec
   /** What its library takes as far as is known, bytes. */
   readonly usage: Usage
   /** When it last had a call, or came, on the process's monotonic clock. */
@@ -35,7 +37,9 @@ export interface LibrarySupervisor {
   readonly calls: number
   /** How far those of its tasks are that say so. */
   readonly progress: LibrarySession['progress']
-  feed(): void
+  /** Whether its library may be given calls. */
+  readonly isOpen: boolean
+  give(tasks: LeasedTask[]): void
   forget: LibrarySession['forget']
   /** Lets its library end what it has, and then goes. */
   retire(): void
@@ -45,10 +49,7 @@ export interface LibrarySupervisor {
   gone: Promise<TaskError | undefined>
 }
 
-export interface LibrarySupervisorOptions extends Omit<
-  LibrarySessionOptions,
-  'setup' | 'early' | 'onReady' | 'onUsage'
-> {
+export interface LibrarySupervisorOptions extends Omit<LibrarySessionOptions, 'setup' | 'early'> {
   slot: number
   /** A process for its first library. */
   prestarted?: PrestartedProcess | undefined
@@ -60,9 +61,6 @@ export interface LibrarySupervisorOptions extends Omit<
   need: Usage
   /** A library ends after its first task, and the next task gets another. */
   oneTask: boolean
-  onContext: (event: ContextEvent) => void
-  /** What its library takes has been found out; `device` is 0 where the driver does not tell. */
-  onUsage: (measured: Usage) => void
 }
 
 /** A library that dies this often in a row with nothing to blame it on does not work here. */
@@ -72,15 +70,18 @@ const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 10_000
 
 export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupervisor {
-  const { slot, context, folder, need, oneTask, log, onContext } = options
+  const { slot, context, folder, need, oneTask, log, onEvent } = options
   const { spec } = context
   const wakeUp = createWakeUp()
-  /** Ends what is done while there is no life yet. */
+  /** Ends what is done while there is no session yet. */
   const stopping = new AbortController()
   let session: LibrarySession | undefined
   let usage = need
   let usedAt = performance.now()
   let leaving = false
+  /** Crashes since calls ended last, and those of them that had nothing to be blamed on. */
+  let crashes = 0
+  let idleCrashes = 0
 
   async function supervise(): Promise<TaskError | undefined> {
     const error = await keepRunning().catch(toTaskError)
@@ -93,18 +94,16 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
   /** Returns when the context has left, or with the reason why it cannot stay. */
   async function keepRunning(): Promise<TaskError | undefined> {
     await mkdir(folder, { recursive: true })
-    let crashes = 0
-    let idleCrashes = 0
     while (!leaving) {
-      const end = await prepareAndRun(() => (crashes = 0))
+      const end = await prepareAndRun()
       if (end.how === 'retired') {
         if (leaving || !oneTask) return undefined
-        onContext({ type: 'unloaded', slot })
+        onEvent({ type: 'unloaded' })
         continue
       }
       if (end.how === 'unready') return leaving ? undefined : end.error
       log.warn({ slot, error: end.error }, 'the library has died')
-      onContext({ type: 'unloaded', slot })
+      onEvent({ type: 'unloaded' })
       idleCrashes = end.idle ? idleCrashes + 1 : 0
       if (idleCrashes === MAX_IDLE_CRASHES) return end.error
       if (!leaving) await wakeUp.wait(Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** crashes++))
@@ -112,49 +111,53 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
     return undefined
   }
 
-  async function prepareAndRun(onProgress: () => void): Promise<SessionEnd> {
-    if (!context.bring) return runSession(context.folders, onProgress)
-    onContext({ type: 'fetching', slot })
+  async function prepareAndRun(): Promise<SessionEnd> {
+    if (!context.bring) return runSession(context.folders)
+    onEvent({ type: 'fetching' })
     try {
       await using files = await context.bring(path.join(folder, 'files'), stopping.signal)
-      return await runSession(files.folders, onProgress)
+      return await runSession(files.folders)
     } catch (error) {
       if (leaving) return { how: 'retired' }
       throw error
     }
   }
 
-  async function runSession(folders: BundleFolders, onProgress: () => void): Promise<SessionEnd> {
+  async function runSession(folders: BundleFolders): Promise<SessionEnd> {
     if (leaving) return { how: 'retired' }
     const { blobs, threads, device } = options
     const startedAt = performance.now()
-    let ready = false
-    onContext({ type: 'loading', slot })
+    let isLoaded = false
+    onEvent({ type: 'loading' })
     session = startLibrarySession({
       ...options,
       setup: { type: 'setup', context: spec, bundles: { ...folders }, blobs: blobs.folder, threads, device },
-      onReady(level, memory) {
-        ready = true
-        onContext({ type: 'loaded', slot, level, memory })
-      },
-      onUsage(measured) {
+      onEvent(event) {
+        if (event.type === 'loaded') isLoaded = true
         // While it loads, it will take what is expected, or it takes more already.
-        if (!ready && measured.memory <= need.memory) return
-        usage = { memory: measured.memory, device: measured.device || need.device }
-        options.onUsage(measured)
-      },
-      onEnded(calls, busyMs, longestMs) {
-        onProgress()
-        usedAt = performance.now()
-        // With a library of its own, what a task takes begins with that.
-        options.onEnded(calls, oneTask ? usedAt - startedAt : busyMs, longestMs)
-        if (oneTask) session?.retire()
+        if (event.type === 'measured' && !isLoaded && event.usage.memory <= need.memory) return
+        if (event.type === 'measured') noteUsage(event.usage)
+        onEvent(event.type === 'calls-ended' ? noteEnded(event, startedAt) : event)
       },
     })
     return session.over
   }
 
+  function noteUsage({ memory, device }: Usage) {
+    usage = { memory, device: device || need.device }
+  }
+
+  /** With a library of its own, what a task takes begins with that, and ends it. */
+  function noteEnded(event: Extract<LibraryEvent, { type: 'calls-ended' }>, startedAt: number): LibraryEvent {
+    crashes = 0
+    usedAt = performance.now()
+    if (!oneTask) return event
+    session?.retire()
+    return { ...event, busyMs: usedAt - startedAt }
+  }
+
   return {
+    context: spec,
     get usage() {
       return usage
     },
@@ -170,7 +173,10 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
     get progress() {
       return session?.progress ?? []
     },
-    feed: () => session?.feed(),
+    get isOpen() {
+      return session?.isOpen ?? false
+    },
+    give: (tasks) => session?.give(tasks),
     forget: (isGone, isCancelled) => session?.forget(isGone, isCancelled),
     retire() {
       leaving = true

@@ -7,12 +7,20 @@ import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import { canLoad, type ContextEvent, isWarming, isLoadedIn, loadedIn } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../library/device-memory.ts'
+import type { LibraryEvent } from '../library/library-event.ts'
 import {
+  acknowledge,
   addLease,
-  matching,
+  closeTask,
+  emptyTaskQueue,
+  finishTask,
   forgetTasks,
-  type TaskQueue,
+  matching,
+  putBack,
   returnQueued,
+  takeNext,
+  takeReport,
+  type TaskQueueView,
   queuedIn,
   unfinishedIn,
   unfinishedInAll,
@@ -29,7 +37,7 @@ import {
   unmeasured,
   windowSize,
 } from '../policy/lease-sizing.ts'
-import { createSlot } from './slot.ts'
+import { createSlot, type SlotRunner } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
 
 /** Tasks that an exchange may say of how far they are. */
@@ -38,7 +46,11 @@ const MOST_REPORTS = 1000
 /** All that works on this node: the contexts, the slots that hold them, and the tasks in hand. */
 export interface NodeSupervisor {
   readonly contextCache: ContextCache
-  /** Takes in what the manager answered. */
+  /** The tasks in hand. */
+  readonly tasks: TaskQueueView
+  /** Results for a request, and every lease that still has tasks in hand besides. */
+  report(): ReturnType<typeof takeReport>
+  /** Takes in what the manager answered, which acknowledges what was last reported. */
   take(answer: Omit<ExchangeResponse, 'drain' | 'shells'>): void
   /** Tasks to ask for, if it must stop in `leftMs`. */
   wants(leaseTargetMs: number, leftMs: number | undefined): ExchangeRequest['want']
@@ -59,7 +71,6 @@ export interface NodeSupervisor {
 }
 
 export interface NodeSupervisorOptions {
-  taskQueue: TaskQueue
   blobs: BlobCache
   partSender: PartSender
   fetch: FetchContext
@@ -77,7 +88,8 @@ export interface NodeSupervisorOptions {
 }
 
 export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSupervisor {
-  const { taskQueue, fetch, slots: plans, onUnreported, log, contextMode, ...rest } = options
+  const { fetch, slots: plans, onUnreported, log, contextMode, ...rest } = options
+  const taskQueue = emptyTaskQueue()
   const oneTask = contextMode !== 'pervasive'
   const meters = new Map<string, RateMeter>()
   let wanted: readonly string[] = []
@@ -88,19 +100,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
   const meterOf = (context: string) => meters.get(context) ?? unmeasured
   const contextCache = createContextCache({ fetch, onChange, log })
   const slots = plans.map((plan, index) =>
-    createSlot({
-      ...rest,
-      index,
-      plan,
-      taskQueue,
-      log,
-      oneTask,
-      window: (spec) => (oneTask ? 1 : windowSize(meterOf(spec.id), callsTogether(spec.spec))),
-      isOwed,
-      onContext: contextCache.note,
-      onEnded,
-      onTaskChange,
-    }),
+    createSlot({ ...rest, index, plan, log, oneTask, isOwed, onEvent: onLibraryEvent }),
   )
 
   function onChange(context: string, event: ContextEvent) {
@@ -109,9 +109,30 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
     onUnreported()
   }
 
-  function onEnded(context: string, calls: number, busyMs: number, longestMs: number) {
-    meters.set(context, observeCalls(meterOf(context), calls, busyMs, longestMs))
-    onTaskChange(context)
+  function onLibraryEvent(slot: number, context: string, event: LibraryEvent) {
+    switch (event.type) {
+      case 'measured':
+        return
+      case 'calls-ended':
+        for (const task of event.tasks) finishTask(taskQueue, task)
+        meters.set(context, observeCalls(meterOf(context), event.done, event.busyMs, event.longestMs))
+        onTaskChange(context)
+        return feed(slots[slot]!)
+      case 'task-ended':
+        finishTask(taskQueue, event.task)
+        return onTaskChange(context)
+      case 'progress-begun':
+        // The next exchange may be far away; it is not while there is progress.
+        return onTaskChange(context)
+      case 'calls-withdrawn':
+        for (const task of event.tasks) closeTask(taskQueue, task)
+        return
+      case 'process-ended':
+        for (const task of event.tasks) finishTask(taskQueue, task)
+        return putBack(taskQueue, event.spared)
+      default:
+        return contextCache.note(context, { ...event, slot })
+    }
   }
 
   function onTaskChange(context: string) {
@@ -123,6 +144,14 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
   /** Tasks of a context wait that no slot is to stay with. */
   function isOwed(context: string): boolean {
     return queuedIn(taskQueue, context) > 0 && slots.every(({ next }) => next !== context)
+  }
+
+  /** Gives the library of a slot that is open to calls as many as it should have. */
+  function feed({ open }: SlotRunner) {
+    if (!open) return
+    const { id, spec } = open.context
+    const window = oneTask ? 1 : windowSize(meterOf(id), callsTogether(spec))
+    open.give(takeNext(taskQueue, id, open.calls, window))
   }
 
   /** Gives each slot the context it should turn to, and each library its calls. */
@@ -144,7 +173,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
     }
     handBackStranded()
     releaseUnused()
-    for (const slot of slots) slot.feed()
+    for (const slot of slots) feed(slot)
   }
 
   const isHoused = (context: string) => slots.some(({ contexts }) => contexts.includes(context))
@@ -190,7 +219,10 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
 
   return {
     contextCache,
+    tasks: taskQueue,
+    report: () => takeReport(taskQueue),
     take({ leases, cancel, revoke, warm, ahead: prestarted, discard, again }) {
+      acknowledge(taskQueue)
       if (cancel.length + revoke.length > 0) {
         forgetTasks(taskQueue, cancel, revoke)
         for (const slot of slots) slot.forget(matching(cancel, revoke), matching(cancel, []))

@@ -1,12 +1,10 @@
 import path from 'node:path'
 import type { Logger } from 'pino'
-import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
-import type { ContextEvent } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../library/device-memory.ts'
+import type { LibraryEvent } from '../library/library-event.ts'
 import { prestartProcess } from '../library/prestarted-process.ts'
-import type { TaskQueue } from '../tasks/task-queue.ts'
 import { chooseOverflow, type SlotLibrary, makeRoomFor, type Usage } from '../policy/library-eviction.ts'
 import type { SlotPlan } from './slot-plan.ts'
 import {
@@ -31,8 +29,8 @@ export interface SlotRunner {
   assign(context: LoadableContext | undefined): void
   /** Lets the library of a context go once it has no calls; when it has, ask again. */
   release(context: string): void
-  /** Gives its libraries calls from the hand, if there is room for any. */
-  feed(): void
+  /** The library that may be given calls now, if there is one. */
+  readonly open: LibrarySupervisor | undefined
   forget: LibrarySupervisor['forget']
   /** Ends its libraries at once and hands back what they had. Resolves when the slot is empty. */
   stop(): Promise<void>
@@ -41,7 +39,6 @@ export interface SlotRunner {
 export interface SlotOptions {
   index: number
   plan: SlotPlan
-  taskQueue: TaskQueue
   blobs: BlobCache
   partSender: PartSender
   /** Folder for its libraries' temporary files. */
@@ -53,15 +50,10 @@ export interface SlotOptions {
   /** What the node's GPUs are used for. */
   devices: () => Promise<DeviceMemory>
   log: Logger
-  /** How many calls a library of this context should have. */
-  window: (context: ContextSpec) => number
   /** Whether this slot still has to run tasks of a context that is not to stay: no other will. */
   isOwed: (context: string) => boolean
-  /** Something happened to a context here. When its library has gone for good, it has left the slot already. */
-  onContext: (context: string, event: ContextEvent) => void
-  onEnded: (context: string, calls: number, busyMs: number, longestMs: number) => void
-  /** A task of this context has an outcome besides those that ended just now, or says for the first time how far it is. */
-  onTaskChange: (context: string) => void
+  /** Something happened to the library of a context. When it has gone for good, it has left the slot already. */
+  onEvent: (slot: number, context: string, event: LibraryEvent) => void
 }
 
 /** What the process of a library takes beside the files that it loads, bytes. */
@@ -69,7 +61,7 @@ const BESIDE_FILES = 64 << 20
 const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
-  const { index, plan, oneTask, isOwed, onContext, onEnded, onTaskChange, window, ...rest } = options
+  const { index, plan, oneTask, isOwed, onEvent, ...rest } = options
   const { slot, memoryLimit, deviceLimit, env } = plan
   const budget: Usage = { memory: memoryLimit, device: deviceLimit }
   /** For the first library, which may be long in coming. With one task for each, it has no more than the others. */
@@ -122,19 +114,17 @@ export function createSlot(options: SlotOptions): SlotRunner {
       folder: prestarted?.folder ?? path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
       threads: Math.max(1, Math.floor(slot.cpus)),
       device: slot.device,
-      isTurn: () => turn === id && (id === next || isOwed(id)),
-      window: () => window(context.spec),
-      onContext: (event) => onContext(id, event),
-      onUsage: (measured) => noteUsage(id, measured),
-      onEnded: (calls, busyMs, longestMs) => onEnded(id, calls, busyMs, longestMs),
-      onTaskChange: () => onTaskChange(id),
+      onEvent(event) {
+        if (event.type === 'measured') noteUsage(id, event.usage)
+        onEvent(index, id, event)
+      },
     })
     prestarted = undefined
     libraries.set(id, library)
     void library.gone.then((error) => {
       libraries.delete(id)
       if (turn === id) turn = undefined
-      onContext(id, error ? { type: 'failed', slot: index, error } : { type: 'unloaded', slot: index })
+      onEvent(index, id, error ? { type: 'failed', error } : { type: 'unloaded' })
     })
   }
 
@@ -176,7 +166,10 @@ export function createSlot(options: SlotOptions): SlotRunner {
       const library = libraries.get(id)
       if (library && !isBusy(id, library)) library.retire()
     },
-    feed: () => libraries.get(turn ?? '')?.feed(),
+    get open() {
+      const library = libraries.get(turn ?? '')
+      return library?.isOpen && (turn === next || isOwed(turn!)) ? library : undefined
+    },
     forget(isGone, isCancelled) {
       for (const library of libraries.values()) library.forget(isGone, isCancelled)
     },

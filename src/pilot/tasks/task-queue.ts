@@ -5,7 +5,8 @@ import { fitOutcome } from './fit-outcome.ts'
 
 /*
  * The tasks a worker has in hand, from the answer that leased them to the one that acknowledges their results.
- * Plain functions over plain state; what runs at the moment is known to the slots (see flight.ts).
+ * Plain functions over plain state; which of them run at the moment is known to the libraries (see in-flight-calls.ts).
+ * Only the node supervisor changes a queue: all others have a view of it.
  */
 
 /** One leased task. */
@@ -28,16 +29,33 @@ interface Queue {
   alone: LeasedTask[]
 }
 
-export interface TaskQueue {
-  queues: Map<string, Queue>
+/** A task queue, to be looked at. */
+export interface TaskQueueView {
+  readonly queues: ReadonlyMap<string, Readonly<Record<keyof Queue, readonly LeasedTask[]>>>
   /** Leases that are still ours, and how many of their tasks have no outcome. */
-  open: Map<number, number>
+  readonly open: ReadonlyMap<number, number>
   /** Tasks without an outcome, by context: queued and running. */
-  unfinished: Map<string, number>
+  readonly unfinished: ReadonlyMap<string, number>
   /** Outcomes that the manager has not acknowledged, oldest first. */
-  results: { result: TaskResult; bytes: number }[]
+  readonly results: readonly { readonly result: TaskResult; readonly bytes: number }[]
   /** How many of them are in the request under way. */
+  readonly reported: number
+}
+
+export interface TaskQueue extends TaskQueueView {
+  queues: Map<string, Queue>
+  open: Map<number, number>
+  unfinished: Map<string, number>
+  results: { result: TaskResult; bytes: number }[]
   reported: number
+}
+
+/** How a task ended; beside its outcome what it printed, and the blobs of its value. */
+export interface EndedTask extends Pick<TaskResult, 'log' | 'blobs'> {
+  readonly task: LeasedTask
+  readonly outcome: Outcome
+  /** What it took, milliseconds. */
+  readonly ms: number
 }
 
 export function emptyTaskQueue(): TaskQueue {
@@ -55,30 +73,31 @@ export function addLease(taskQueue: TaskQueue, lease: Lease): void {
   count(taskQueue, lease.context, lease.tasks.length)
 }
 
-/** Takes up to `max` tasks that may run beside each other from the front of a context's queue. */
-export function takeTogether(taskQueue: TaskQueue, context: string, max: number): LeasedTask[] {
-  return taskQueue.queues.get(context)?.together.splice(0, max) ?? []
+/** A window's part that must be free before it is filled up again: calls travel in groups. */
+const REFILL = 1 / 4
+
+/**
+ * Takes the next tasks of a context for a library that has `calls` and should have `window`: one that must run alone once
+ * the library is empty, or as many others as there is room for.
+ */
+export function takeNext(taskQueue: TaskQueue, context: string, calls: number, window: number): LeasedTask[] {
+  const queue = taskQueue.queues.get(context)
+  if (!queue) return []
+  if (queue.alone.length > 0) return calls === 0 ? queue.alone.splice(0, 1) : []
+  const room = window - calls
+  return room < window * REFILL ? [] : queue.together.splice(0, room)
 }
 
-/** Takes the first task that must run alone. */
-export function takeAlone(taskQueue: TaskQueue, context: string): LeasedTask[] {
-  return taskQueue.queues.get(context)?.alone.splice(0, 1) ?? []
-}
-
-export function waitsAlone(taskQueue: TaskQueue, context: string): boolean {
-  return (taskQueue.queues.get(context)?.alone.length ?? 0) > 0
-}
-
-export function queuedIn(taskQueue: TaskQueue, context: string): number {
+export function queuedIn(taskQueue: TaskQueueView, context: string): number {
   const queue = taskQueue.queues.get(context)
   return queue ? queue.together.length + queue.alone.length : 0
 }
 
-export function unfinishedIn(taskQueue: TaskQueue, context: string): number {
+export function unfinishedIn(taskQueue: TaskQueueView, context: string): number {
   return taskQueue.unfinished.get(context) ?? 0
 }
 
-export function unfinishedInAll(taskQueue: TaskQueue): number {
+export function unfinishedInAll(taskQueue: TaskQueueView): number {
   let sum = 0
   for (const tasks of taskQueue.unfinished.values()) sum += tasks
   return sum
@@ -93,17 +112,8 @@ export function putBack(taskQueue: TaskQueue, tasks: LeasedTask[]): void {
   }
 }
 
-/**
- * Notes how a task ended; `more` is what it printed, and the blobs of its value. A value that the manager would not take
- * becomes an error of the task.
- */
-export function finishTask(
-  taskQueue: TaskQueue,
-  task: LeasedTask,
-  outcome: Outcome,
-  ms: number,
-  more: Pick<TaskResult, 'log' | 'blobs'> = {},
-): void {
+/** Notes how a task ended. A value that the manager would not take becomes an error of the task. */
+export function finishTask(taskQueue: TaskQueue, { task, outcome, ms, ...more }: EndedTask): void {
   const fit = fitOutcome(outcome)
   taskQueue.results.push({
     result: { task: task.task, lease: task.lease, outcome: fit.outcome, ms, ...more },
@@ -122,7 +132,7 @@ export function returnQueued(
     const spared = queue.together.slice(0, keep)
     const returned = [...queue.together.slice(keep), ...queue.alone]
     taskQueue.queues.set(id, { together: spared, alone: [] })
-    for (const task of returned) finishTask(taskQueue, task, { status: 'returned' }, 0)
+    for (const task of returned) finishTask(taskQueue, { task, outcome: { status: 'returned' }, ms: 0 })
   }
 }
 

@@ -45,9 +45,8 @@ describe('a language model', () => {
   })
 
   test('ends a call that is cancelled while it runs', async () => {
-    let begun = false
-    await using stage = await begin('', [lease([long])], { setup, onReady: () => (begun = true) })
-    await until(() => begun)
+    await using stage = await begin('', [lease([long])], { setup })
+    await stage.ready
     await until(() => {
       stage.session.forget(
         () => false,

@@ -24,7 +24,7 @@ describe('a call that was cancelled and does not end', () => {
   test('ends with its library', async () => {
     await using stage = await hang(0)
     addLease(stage.taskQueue, NEXT)
-    stage.session.feed()
+    stage.feed()
     stage.session.forget(isHung, isHung)
     const end = await stage.session.over
     assert.ok(end.how === 'died' && !end.idle)
@@ -37,7 +37,7 @@ describe('a call that was cancelled and does not end', () => {
     await using stage = await hang(60_000)
     stage.session.forget(isHung, isHung)
     addLease(stage.taskQueue, NEXT)
-    stage.session.feed()
+    stage.feed()
     assert.equal(stage.session.calls, 2)
   })
 
@@ -45,7 +45,7 @@ describe('a call that was cancelled and does not end', () => {
     await using stage = await hang(0)
     stage.session.forget(isHung, matching([], []))
     addLease(stage.taskQueue, NEXT)
-    stage.session.feed()
+    stage.feed()
     assert.equal(stage.session.calls, 2)
   })
 })

@@ -24,7 +24,7 @@ describe('a library', () => {
     )
     const { level, memory } = await stage.ready
     assert.equal(level, 'memory')
-    assert.ok(memory > 2 ** 20, `${memory} bytes`)
+    assert.ok(memory! > 2 ** 20, `${memory} bytes`)
     await ended(stage, 3)
     assert.deepEqual(
       [...outcomes(stage)],
@@ -41,7 +41,7 @@ describe('a library', () => {
     assert.deepEqual([...logs(stage).values()], [undefined, 'at 2\n', 'at 3\n'])
   })
 
-  test('an error of one task is nobody else’s', async () => {
+  test('an error of one task leaves the others as they are', async () => {
     await using stage = await begin(
       `export function run(x) { if (x === 2) throw new TypeError('no 2'); return x }`,
       [lease([1, 2, 3])],
@@ -97,7 +97,7 @@ describe('a library', () => {
     const [first, second, third] = ['1', '2', '3'].map((name) => path.join(stage.folder, name))
     const feedWith = (id: number, file: string, alone: boolean) => {
       addLease(stage.taskQueue, { ...lease([file], { alone }), lease: id })
-      stage.session.feed()
+      stage.feed()
       return stage.session.calls
     }
     assert.equal(feedWith(1, first!, false), 1)
@@ -115,7 +115,7 @@ describe('a library', () => {
     await using stage = await begin(
       `export const run = (x) => new Promise((done) => setTimeout(done, 100, x))`,
       [lease([1, 2, 3, 4, 5])],
-      { window: () => 2 },
+      { window: 2 },
     )
     await stage.ready
     stage.session.retire()
@@ -135,12 +135,12 @@ describe('a library', () => {
     assert.deepEqual([...outcomes(stage).values()], [{ status: 'returned' }, { status: 'returned' }])
   })
 
-  test('forgets calls that nobody needs any more, but ends the one that runs', async () => {
+  test('forgets calls that are no longer needed, but ends the one that runs', async () => {
     await using stage = await begin(WAIT_FOR_FILE)
     await stage.ready
     const go = path.join(stage.folder, 'go')
     addLease(stage.taskQueue, lease([go, go, go, go]))
-    stage.session.feed()
+    stage.feed()
     assert.equal(stage.session.calls, 4)
     stage.session.forget(matching([2, 3], []), matching([2, 3], []))
     assert.equal(stage.session.calls, 2)
@@ -218,7 +218,7 @@ describe('a library that dies', () => {
     assert.equal(found.size + queuedIn(stage.taskQueue, CONTEXT), 4)
   })
 
-  test('with nothing begun is nobody’s fault', async () => {
+  test('with nothing begun charges no task', async () => {
     await using stage = await begin(
       `setTimeout(() => process.exit(5), 200)
        export const run = () => 1`,
@@ -229,7 +229,7 @@ describe('a library that dies', () => {
     assert.match(end.error.message, /exited with code 5/)
   })
 
-  test('while the node is taken back is nobody’s fault either', async () => {
+  test('while the node is taken back charges no task either', async () => {
     await using stage = await begin(
       `export const run = () => { setTimeout(() => process.kill(process.pid, 'SIGKILL'), 100); return new Promise(() => {}) }`,
       [lease([1, 2])],
@@ -253,7 +253,7 @@ describe('a library that dies', () => {
     await stage.ready
     const file = path.join(stage.folder, 'pid')
     addLease(stage.taskQueue, lease([file]))
-    stage.session.feed()
+    stage.feed()
     await stage.session.over
     const pid = Number(await readFile(file, 'utf8'))
     await until(() => !isAlive(pid))
@@ -281,7 +281,7 @@ describe('a library that leaks', () => {
          done(x)
        }, 20))`,
       [lease(Array.from({ length: 500 }, (_, i) => i))],
-      { memoryLimit: 400 * 2 ** 20, window: () => 2 },
+      { memoryLimit: 400 * 2 ** 20, window: 2 },
     )
     const end = await stage.session.over
     assert.ok(end.how === 'died' && !end.idle)

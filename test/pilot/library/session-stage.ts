@@ -4,7 +4,7 @@ import path from 'node:path'
 import { pino } from 'pino'
 import type { Lease, Outcome } from '../../../src/protocol/task.ts'
 import type { LibrarySpec } from '../../../src/protocol/contexts/context.ts'
-import { addLease, emptyTaskQueue, type TaskQueue } from '../../../src/pilot/tasks/task-queue.ts'
+import type { TaskQueue } from '../../../src/pilot/tasks/task-queue.ts'
 import {
   startLibrarySession,
   type LibrarySession,
@@ -12,6 +12,7 @@ import {
 } from '../../../src/pilot/library/library-session.ts'
 import { until } from '../../support/until.ts'
 import { withoutBlobs } from '../support/no-blobs.ts'
+import { feedLibrary } from '../support/task-feeder.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 export const CONTEXT = 'c'.repeat(64)
@@ -23,29 +24,31 @@ export interface Stage extends AsyncDisposable {
   session: LibrarySession
   /** Its folder, for what tasks leave behind. */
   folder: string
-  ready: Promise<{ level: string; memory: number }>
+  ready: Promise<{ level: string; memory?: number | undefined }>
+  /** Gives it the tasks that wait, as far as it has room. */
+  feed(): void
   evict(): void
 }
 
-/** A real library that holds a module with this source, fed from a hand with these leases. */
+/** A real library that holds a module with this source, fed from a task queue with these leases. */
 export async function begin(
   source: string,
   leases: Lease[] = [],
   {
     functions = { run: { export: 'run' } },
     call,
+    window = 16,
     ...options
-  }: Partial<LibrarySessionOptions> & { functions?: Functions; call?: string } = {},
+  }: Partial<LibrarySessionOptions> & { functions?: Functions; call?: string; window?: number } = {},
 ): Promise<Stage> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-life-'))
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-session-'))
   await writeFile(path.join(folder, 'index.mjs'), source)
-  const taskQueue = emptyTaskQueue()
-  for (const lease of leases) addLease(taskQueue, lease)
-  const ready = Promise.withResolvers<{ level: string; memory: number }>()
+  const { taskQueue, feed, note } = feedLibrary(CONTEXT, leases, window, () => session)
+  const ready = Promise.withResolvers<{ level: string; memory?: number | undefined }>()
   const eviction = new AbortController()
   const setup = { bundle: 'code', file: 'index.mjs', args: [], ...(call !== undefined && { call }) }
   const bundles = { code: 'b'.repeat(64) }
-  const session = startLibrarySession({
+  const session: LibrarySession = startLibrarySession({
     setup: {
       type: 'setup',
       context: { id: CONTEXT, name: 'test', bundles, spec: { library: 'module', setup, functions } },
@@ -58,16 +61,14 @@ export async function begin(
     folder,
     memoryLimit: 2 ** 31,
     log,
-    taskQueue,
     ...withoutBlobs,
-    window: () => 16,
     setupLimitMs: 30_000,
     evicted: eviction.signal,
     devices: () => Promise.resolve(new Map()),
-    isTurn: () => true,
-    onUsage: () => {},
-    onReady: (level, memory) => ready.resolve({ level, memory }),
-    onEnded: () => {},
+    onEvent(event) {
+      if (event.type === 'loaded') ready.resolve(event)
+      note(event)
+    },
     ...options,
   })
   return {
@@ -75,6 +76,7 @@ export async function begin(
     session,
     folder,
     ready: ready.promise,
+    feed,
     evict: () => eviction.abort(),
     async [Symbol.asyncDispose]() {
       session.stop()

@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import type { Lease } from '../../../src/protocol/task.ts'
 import { createNodeSupervisor } from '../../../src/pilot/slots/node-supervisor.ts'
 import { levelOf } from '../../../src/pilot/contexts/context-state.ts'
-import { emptyTaskQueue, queuedIn, unfinishedInAll } from '../../../src/pilot/tasks/task-queue.ts'
+import { queuedIn, unfinishedInAll } from '../../../src/pilot/tasks/task-queue.ts'
 import { until } from '../../support/until.ts'
 import { withoutBlobs } from '../support/no-blobs.ts'
 
@@ -33,24 +33,26 @@ const GROWS = `
     if (!held && existsSync(new URL('grow', import.meta.url))) held = Buffer.alloc(345 << 20, 1)
   }, 10)
   export const run = () => held.length`
+/** Takes 60 MiB more, so that it does not fit beside what grows. */
+const HEAVY_MARK = `${MARK}
+  const held = Buffer.alloc(60 << 20, 1)
+  export const size = () => held.length`
 /** Fails unless a file is there. */
 const PICKY = `
   import { existsSync } from 'node:fs'
   if (!existsSync(new URL('mended', import.meta.url))) throw new Error('not yet')
   export const run = () => 1`
 
-/** A crew of one slot, and contexts of modules by a letter; their files come from a folder of the test. */
+/** A node supervisor with one slot, and contexts of modules by a letter; their files come from a folder of the test. */
 async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, bytes = 0 } = {}) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-crew-'))
+  const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-node-'))
   const fetched: string[] = []
-  const taskQueue = emptyTaskQueue()
   const idOf = (letter: string) => letter.repeat(64)
   for (const [letter, source] of Object.entries(sources)) {
     await mkdir(path.join(folder, letter))
     await writeFile(path.join(folder, letter, 'index.mjs'), source)
   }
   const supervisor = createNodeSupervisor({
-    taskQueue,
     blobs: withoutBlobs.blobs,
     partSender: withoutBlobs.partSender,
     slots: [
@@ -86,7 +88,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
   const level = (letter: string) => levelOf(supervisor.contextCache.state(idOf(letter)))
   return {
     supervisor,
-    taskQueue,
+    tasks: supervisor.tasks,
     folder,
     fetched,
     idOf,
@@ -98,7 +100,8 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
       supervisor.take({ ...NOTHING, warm: warm.map(idOf), leases: [lease] })
     },
     warm: (...letters: string[]) => supervisor.take({ ...NOTHING, warm: letters.map(idOf) }),
-    results: () => taskQueue.results.map(({ result }) => [result.task, result.outcome.status] as const),
+    results: () =>
+      supervisor.tasks.results.map(({ result }) => [result.task, result.outcome.status] as const),
     async [Symbol.asyncDispose]() {
       await supervisor.stop()
       await supervisor.contextCache.close()
@@ -107,7 +110,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
   }
 }
 
-describe('the crew of a node', () => {
+describe('the supervisor of a node', () => {
   test('gives a slot to what is wanted now when the last task of what it worked for has ended', async () => {
     await using stage = await assemble({ a: MARK, c: MARK })
     const [mark, late] = ['mark', 'late'].map((name) => path.join(stage.folder, name))
@@ -146,7 +149,7 @@ describe('the crew of a node', () => {
   })
 
   test('drives out what rests before the context that has its turn, though that has had no call yet', async () => {
-    await using stage = await assemble({ a: MARK, c: GROWS }, { memory: 400 * MIB })
+    await using stage = await assemble({ a: HEAVY_MARK, c: GROWS }, { memory: 400 * MIB })
     const mark = path.join(stage.folder, 'mark')
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
@@ -211,11 +214,11 @@ describe('the crew of a node', () => {
     stage.warm('a')
     await until(() => stage.level('a') === 'memory')
     stage.lease('a', [1_000_000, 1, 1, 1])
-    await until(() => queuedIn(stage.taskQueue, stage.idOf('a')) === 2)
+    await until(() => queuedIn(stage.tasks, stage.idOf('a')) === 2)
     stage.supervisor.take({ ...NOTHING, warm: [stage.idOf('a')], revoke: [1] })
     // Two are inside the library, of which one may have begun.
-    assert.ok(unfinishedInAll(stage.taskQueue) <= 1, `${unfinishedInAll(stage.taskQueue)} are left`)
-    assert.equal(stage.taskQueue.open.size, 0)
+    assert.ok(unfinishedInAll(stage.tasks) <= 1, `${unfinishedInAll(stage.tasks)} are left`)
+    assert.equal(stage.tasks.open.size, 0)
   })
 
   test('told that the time is short, keeps as much as can end and hands back the rest', async () => {
@@ -228,7 +231,7 @@ describe('the crew of a node', () => {
     stage.supervisor.windDown(400)
     const returned = stage.results().filter(([, status]) => status === 'returned').length
     assert.ok(returned >= 80 && returned < 100, `${returned} of 100 handed back, with time for 20`)
-    await until(() => unfinishedInAll(stage.taskQueue) === 0)
+    await until(() => unfinishedInAll(stage.tasks) === 0)
     assert.equal(stage.results().filter(([, status]) => status === 'done').length, 110 - returned)
   })
 
@@ -238,8 +241,8 @@ describe('the crew of a node', () => {
     await until(() => stage.level('a') === 'memory')
     stage.supervisor.windDown(undefined)
     stage.lease('a', [1], ['a', 'c'])
-    assert.equal(unfinishedInAll(stage.taskQueue), 0)
-    assert.equal(stage.taskQueue.open.size, 0, 'the lease is not named, which gives it back')
+    assert.equal(unfinishedInAll(stage.tasks), 0)
+    assert.equal(stage.tasks.open.size, 0, 'the lease is not named, which gives it back')
     assert.deepEqual(stage.fetched, ['a'])
     assert.deepEqual(stage.supervisor.wants(1_000, undefined), [])
   })

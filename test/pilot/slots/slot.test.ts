@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { pino } from 'pino'
-import type { ContextEvent } from '../../../src/pilot/contexts/context-state.ts'
-import { addLease, emptyTaskQueue, unfinishedInAll } from '../../../src/pilot/tasks/task-queue.ts'
+import type { LibraryEvent, LoadingEvent } from '../../../src/pilot/library/library-event.ts'
+import { unfinishedInAll } from '../../../src/pilot/tasks/task-queue.ts'
 import { createSlot, type SlotRunner } from '../../../src/pilot/slots/slot.ts'
 import { until } from '../../support/until.ts'
 import { withoutBlobs } from '../support/no-blobs.ts'
+import { feedLibrary } from '../support/task-feeder.ts'
 import { childrenOf, isAlive } from '../support/pilot-process.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
@@ -22,11 +23,11 @@ async function occupy(
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-slot-'))
   await writeFile(path.join(folder, 'index.mjs'), source)
-  const taskQueue = emptyTaskQueue()
   const tasks = inputs.map((input, i) => ({ task: i + 1, input }))
-  addLease(taskQueue, { lease: 1, context: CONTEXT, function: 'run', tasks })
-  const events: ContextEvent[] = []
-  const slot = createSlot({
+  const lease = { lease: 1, context: CONTEXT, function: 'run', tasks }
+  const { taskQueue, feed, note } = feedLibrary(CONTEXT, [lease], 4, () => slot.open)
+  const events: LoadingEvent[] = []
+  const slot: SlotRunner = createSlot({
     index: 0,
     plan: {
       slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 },
@@ -34,7 +35,6 @@ async function occupy(
       memoryLimit: 2 ** 31,
       deviceLimit: Infinity,
     },
-    taskQueue,
     ...withoutBlobs,
     scratch: path.join(folder, 'scratch'),
     setupLimitMs: 30_000,
@@ -43,9 +43,10 @@ async function occupy(
     devices: () => Promise.resolve(new Map()),
     isOwed: () => false,
     log,
-    window: () => 4,
-    onContext: (_context, event) => void events.push(event),
-    onEnded: () => {},
+    onEvent(_slot, _context, event) {
+      if (isLoading(event)) events.push(event)
+      note(event)
+    },
   })
   await before(slot)
   slot.assign({
@@ -64,6 +65,7 @@ async function occupy(
   })
   return {
     slot,
+    feed,
     taskQueue,
     folder,
     /** What has happened to the context here. */
@@ -75,6 +77,9 @@ async function occupy(
     },
   }
 }
+
+const LOADING = ['fetching', 'loading', 'loaded', 'unloaded', 'failed']
+const isLoading = (event: LibraryEvent): event is LoadingEvent => LOADING.includes(event.type)
 
 /** The one process that an empty slot has. */
 async function onlyChild(): Promise<number> {
@@ -122,7 +127,7 @@ describe('a slot', () => {
       ['a', 'fatal', 'b', 'fatal', 'c', 'd'],
     )
     // Fed at any time, also between two libraries.
-    const feeding = setInterval(() => stage.slot.feed(), 5)
+    const feeding = setInterval(() => stage.feed(), 5)
     await until(() => unfinishedInAll(stage.taskQueue) === 0)
     clearInterval(feeding)
     const ends = stage.taskQueue.results.map(({ result }) => [result.task, result.outcome.status] as const)

@@ -7,4 +7,4 @@ const noBlobs: BlobCache = { folder: '/nowhere', bring: none, letGo() {}, send: 
 const noParts: PartSender = { send() {}, close() {} }
 
 /** For libraries whose calls have no blobs, and no readers for parts of their values. */
-export const withoutBlobs = { blobs: noBlobs, partSender: noParts, onTaskChange() {} }
+export const withoutBlobs = { blobs: noBlobs, partSender: noParts }
