@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { connect } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
 import { plant } from './plant.ts'
 
@@ -47,4 +48,13 @@ test('contexts of jobs that take turns on one pilot are each loaded once, until 
   assert.doesNotMatch((await here.factory('context', 'list')).stdout, /^words /m)
   assert.equal((await here.factory('context', 'add', 'words')).code, 0)
   assert.notEqual(await libraryOf('words'), words)
+
+  // A job that is open keeps its context, unless the user gives both up.
+  await using client = connect({ state: here.state })
+  const open = await client.createJob({ name: 'open', context: 'words' })
+  const refused = await here.factory('context', 'drop', 'words')
+  assert.match(refused.stderr, new RegExp(`needed by job ${open.id}: .*--cancel`))
+  const dropped = await here.factory('context', 'drop', 'words', '--cancel')
+  assert.deepEqual([dropped.code, dropped.stdout], [0, 'words is let go of by all workers\n'])
+  assert.equal((await open.info()).state, 'cancelled')
 })

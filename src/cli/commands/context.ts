@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GleanerError, InputError } from '../../client/errors.ts'
 import type { Client } from '../../client/index.ts'
-import { table } from '../views/format.ts'
+import { count, table } from '../views/format.ts'
 import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor } from '../options.ts'
@@ -63,10 +63,12 @@ export function define(context: Command): void {
       'Has every worker let go of the context, in memory and on disk, and the factory forget its name. "factory context add" has it ' +
         'back.',
     )
-    .argument('<name>', 'a context that no job needs')
+    .argument('<name>', 'a context')
+    .option('--cancel', 'cancel the jobs that need it, instead of refusing')
     .option('--json', 'print the context as JSON')
-    .action(async (name: string, { json }: JsonOption, command: Command) => {
+    .action(async (name: string, { json, cancel }: JsonOption & { cancel?: boolean }, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
+      if (cancel) await cancelJobs(client, name)
       const dropped = await client.dropContext(name)
       if (json) return printJson('factory context drop', dropped)
       console.log(`${name} is let go of by all workers`)
@@ -137,4 +139,16 @@ async function create(
   for (const warning of model.warnings) console.error(warning)
   console.log(`${file} describes it; its functions: ${Object.keys(context.functions).join(', ')}`)
   console.log(`"factory context add ${file}" registers it`)
+}
+
+/** Cancels what still needs a context, and says so. */
+async function cancelJobs(client: Client, name: string): Promise<void> {
+  const context = (await client.contexts()).find((each) => each.name === name)
+  const needing = (await client.jobs()).filter(
+    ({ state, contextId }) => state === 'open' && contextId === context?.id,
+  )
+  for (const { id } of needing) {
+    const { done, failed, tasks } = await client.job(id).cancel()
+    console.error(`job ${id} is cancelled: ${count(done + failed)} of ${count(tasks)} tasks have results`)
+  }
 }

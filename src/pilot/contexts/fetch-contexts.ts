@@ -116,7 +116,14 @@ async function holdAll(
           const all = [...progress.values()]
           onProgress(sum(all.map((one) => one.bytes)), sum(all.map((one) => one.total)))
         }
-        held.set(name, await obtain(store, bundle, () => fetch(bundle, signal, tell), signal))
+        const files = await obtain(store, bundle, () => fetch(bundle, signal, tell), signal).catch(
+          (error: unknown) => {
+            // Its identity says nothing to the context's author.
+            if (error instanceof BundleError) error.message = error.message.replaceAll(bundle, name)
+            throw error
+          },
+        )
+        held.set(name, files)
       }),
     )
   } catch (error) {

@@ -2,7 +2,7 @@ import { toTaskError } from '../../common/task-errors.ts'
 import type { Level } from '../../protocol/contexts/context.ts'
 import { endsCalls } from '../../protocol/contexts/library-kinds.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
-import type { Outcome } from '../../protocol/task.ts'
+import type { Outcome, TaskError } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'
 import { createDeadlineTimer } from '../../common/deadline-timer.ts'
 import {
@@ -13,6 +13,7 @@ import {
   type LibraryPhase,
   timeLimitOutcome,
 } from '../policy/crash-attribution.ts'
+import { nameBundles } from '../policy/bundle-names.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import {
@@ -81,6 +82,9 @@ const ENDING_MS = 5_000
 export function startLibrarySession(options: LibrarySessionOptions): LibrarySession {
   const { blobs, partSender, memoryLimit, setupLimitMs, onEvent, log } = options
   const context = options.setup.context.id
+  const named = (error: TaskError) => nameBundles(error, options.setup.bundles)
+  const nameIn = (result: CallResult): CallResult =>
+    'error' in result && result.error ? { ...result, error: named(result.error) } : result
   const library = startLibrary(options)
   const inFlight = noCallsInFlight()
   const canEndCalls = endsCalls(options.setup.context.spec)
@@ -160,7 +164,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
       case 'ready':
         return becomeReady(message.level)
       case 'failed':
-        cause = explainSetupError(message.error, toMib(memoryLimit))
+        cause = explainSetupError(named(message.error), toMib(memoryLimit))
         return library.close()
       case 'begun':
         for (const call of markBegun(inFlight, message.ids, performance.now())) limits.set(timeLimitOf(call))
@@ -175,7 +179,7 @@ export function startLibrarySession(options: LibrarySessionOptions): LibrarySess
         }
         return
       case 'ended':
-        settle(message.calls, message.ms / Math.max(1, message.calls.length))
+        settle(message.calls.map(nameIn), message.ms / Math.max(1, message.calls.length))
         return closeIfDone()
     }
   }

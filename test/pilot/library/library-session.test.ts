@@ -167,6 +167,19 @@ describe('a library whose setup fails', () => {
     assert.equal(queuedIn(stage.taskQueue, CONTEXT), 1, 'the task is not to blame')
   })
 
+  test('says in which bundle, by its name in the context instead of its folder', async () => {
+    await using stage = await begin(
+      `import { readFileSync } from 'node:fs'
+       export function make() { readFileSync(new URL('gone.txt', import.meta.url)) }
+       export const run = () => 1`,
+      [],
+      { call: 'make' },
+    )
+    const end = await stage.session.over
+    assert.ok(end.how === 'unready')
+    assert.match(end.error.message, /'bundle code: gone\.txt'/)
+  })
+
   test('by dying is told with its last words', async () => {
     await using stage = await begin(`process.stderr.write('out of luck\\n'); process.exit(3)`)
     const end = await stage.session.over
