@@ -143,7 +143,11 @@ export const jsonShapes = {
   'factory key list': z.array(KeyInfo),
   'factory key revoke': KeyInfo,
   'factory backup': BackupResponse.extend({ file: z.string() }),
-  'factory config check': z.object({ files: z.array(z.string()), sites: z.array(z.string()) }),
+  'factory config check': z.object({
+    files: z.array(z.string()),
+    sites: z.array(z.string()),
+    warnings: z.array(z.string()),
+  }),
   /** As factory.yaml, with all defaults: "factory config schema" has it in full. */
   'factory config show': z.object({
     files: z.array(z.string()),

@@ -103,7 +103,7 @@ export async function serve(
     .filter((name) => !config.sites.some((site) => site.name === name))
 
   const managerUrl = config.manager.url ?? manager.url
-  const warnings = unreachable(config, managerUrl)
+  const warnings = [...config.warnings, ...unreachable(config, managerUrl)]
   for (const warning of warnings) log.warn(warning)
   const factory = startFactory({
     config,
@@ -188,14 +188,14 @@ function dialled(config: Config): string {
 }
 
 function managerSettings({ manager }: Config) {
-  const { url, lease, leaseTarget, idle, contextMode, blobs } = manager
+  const { url, workerTimeout, leaseTarget, idle, contextMode, blobs } = manager
   const listen = listenAddress({ manager })
   const advertised = url === undefined ? undefined : new URL(url)
   return {
     listen,
     // What has another port is a proxy, which commands on this machine need not go through.
     ...(advertised?.port === String(listen.port) && { advertise: bareHost(advertised.hostname) }),
-    scheduler: { workerTimeoutMs: lease * 1000 },
+    scheduler: { workerTimeoutMs: workerTimeout * 1000 },
     leaseTargetMs: leaseTarget * 1000,
     idleMs: idle * 1000,
     contextMode,

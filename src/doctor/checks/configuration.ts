@@ -31,6 +31,8 @@ export async function readConfiguration(
           ),
         ]
       : [ok(`The configuration is good: ${names.length === 1 ? 'site' : 'sites'} ${names.join(', ')}.`)]
+  for (const renamed of config.warnings)
+    findings.push(warning(renamed, 'The old name works for now.', 'the new name in its place'))
   for (const path of config.contexts) {
     const file = (await stat(path).catch(() => undefined))?.isDirectory() ? join(path, 'context.yaml') : path
     if (!(await stat(file).catch(() => undefined))?.isFile())

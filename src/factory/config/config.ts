@@ -292,7 +292,7 @@ export const ConfigFile = z.strictObject({
       /** URL by which pilots reach it, if that is not where it listens (a proxy, another network). */
       url: z.url({ protocol: /^https?$/ }).optional(),
       /** A worker counts as gone when it was not heard of for this long. */
-      lease: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(
+      workerTimeout: Wait.refine((seconds) => seconds >= 1, 'at least 1s').default(
         managerDefaults.workerTimeoutMs / 1000,
       ),
       /** How much work a worker keeps in hand. */
@@ -322,11 +322,15 @@ export type BatchSiteConfig = HtcondorSiteConfig | SlurmSiteConfig | PbsSiteConf
 export type SiteConfig = LocalSiteConfig | BatchSiteConfig
 
 /** The configuration in force: all layers merged, defaults filled in, sites that are not enabled left out. */
-export type Config = Omit<z.infer<typeof ConfigFile>, 'sites'> & { sites: SiteConfig[] }
+export type Config = Omit<z.infer<typeof ConfigFile>, 'sites'> & {
+  sites: SiteConfig[]
+  /** What works and should be written in another way, a line each. */
+  warnings: string[]
+}
 
-export function resolveConfig(file: z.infer<typeof ConfigFile>): Config {
+export function resolveConfig(file: z.infer<typeof ConfigFile>, warnings: string[] = []): Config {
   const sites = Object.entries(file.sites)
     .filter(([, site]) => site.enabled)
     .map(([name, site]): SiteConfig => ({ ...site, name, max: site.max ?? site.count }))
-  return { ...file, sites }
+  return { ...file, sites, warnings }
 }

@@ -29,7 +29,7 @@ export const managerKeys: Record<ManagerKeys, KeyMeaning> = {
     meaning:
       'how pilots reach it, if not by where it listens: another network, or a proxy that lets `upgrade` pass, as for WebSockets',
   },
-  lease: { meaning: 'a worker counts as gone when it was not heard of for this long', unit: 'time' },
+  workerTimeout: { meaning: 'a worker counts as gone when it was not heard of for this long', unit: 'time' },
   leaseTarget: { meaning: 'how much work a worker keeps in hand, at its own speed', unit: 'time' },
   idle: { meaning: 'pilots without work leave after this long', unit: 'time' },
   contextMode: {

@@ -7,9 +7,10 @@ import type { z } from 'zod'
 import { type Config, ConfigFile, resolveConfig, siteSchemas } from './config.ts'
 import { nearest } from '../../common/nearest-name.ts'
 import { ConfigError } from './config-error.ts'
+import { renameKeys } from './renamed-keys.ts'
 
 type Tree = { [key: string]: unknown }
-type Layer = { path: string; document: Document; lines: LineCounter; tree: Tree }
+type Layer = { path: string; document: Document; lines: LineCounter; tree: Tree; warnings: string[] }
 
 /**
  * The files that make up the configuration, weakest first: the centre's (in `/etc/gleaner`, or where an environment module
@@ -29,7 +30,8 @@ export function loadConfig(paths: string[]): Config {
   const layers = paths.flatMap((path) => readLayer(path) ?? [])
   const merged = layers.reduce<Tree>((tree, layer) => merge(tree, layer.tree), {})
   const result = ConfigFile.safeParse(merged)
-  if (result.success) return resolveConfig(result.data)
+  const warnings = layers.flatMap(({ warnings }) => warnings)
+  if (result.success) return resolveConfig(result.data, warnings)
   throw new ConfigError(describe(result.error.issues[0]!, layers, merged))
 }
 
@@ -48,7 +50,20 @@ function readLayer(path: string): Layer | undefined {
   const tree: unknown = document.toJS() ?? {}
   if (!isTree(tree))
     throw new ConfigError(`${path}: expected keys and values, like the output of "factory init"`)
-  return { path, document, lines, tree: withPaths(tree, dirname(path)) }
+  const fixed = withPaths(tree, dirname(path))
+  const placeOf = (key: string[]) => placeIn({ path, document, lines }, key) ?? path
+  try {
+    const warnings = renameKeys(fixed).map(({ from, to }) => {
+      const place = placeOf(from)
+      // So that what is wrong with its value is found by its new name.
+      if (document.hasIn(from)) document.setIn(to, document.getIn(from, true))
+      return `${place}: ${from.join('.')} is now called ${to.join('.')}`
+    })
+    return { path, document, lines, tree: fixed, warnings }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new ConfigError(`${placeOf(['manager'])}: ${error.message}`)
+  }
 }
 
 /** Paths are relative to the file they stand in, wherever the factory is started. */
@@ -92,13 +107,19 @@ function describe(issue: z.core.$ZodIssue, layers: Layer[], merged: Tree): strin
 function whereIs(path: PropertyKey[], layers: Layer[]): string {
   for (let length = path.length; length > 0; length--) {
     const part = path.slice(0, length)
-    for (const { path: file, document, lines } of layers.toReversed()) {
-      const node = document.getIn(part, true) as { range?: [number, number, number] } | undefined
-      if (!document.hasIn(part)) continue
-      return node?.range ? `${file}:${lines.linePos(node.range[0]).line}` : file
+    for (const layer of layers.toReversed()) {
+      const place = placeIn(layer, part)
+      if (place !== undefined) return place
     }
   }
   return layers.at(-1)?.path ?? 'configuration'
+}
+
+/** `FILE:LINE` of a path in one layer; undefined if it is not set there. */
+function placeIn({ path, document, lines }: Omit<Layer, 'tree' | 'warnings'>, key: PropertyKey[]) {
+  if (!document.hasIn(key)) return undefined
+  const node = document.getIn(key, true) as { range?: [number, number, number] } | undefined
+  return node?.range ? `${path}:${lines.linePos(node.range[0]).line}` : path
 }
 
 /** Keys that are valid at a place in the file. */

@@ -51,6 +51,15 @@ describe('factory.yaml', () => {
     assert.match(config.sites[1]!.setup, /module load cuda/)
   })
 
+  test('takes a key by its former name, with a warning that names the new one', () => {
+    const { manager, warnings } = load('sites: {}\nmanager:\n  lease: 90s', 'manager: { idle: 5m }')
+    assert.equal(manager.workerTimeout, 90)
+    assert.equal(manager.idle, 300)
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0]!, /factory\.yaml:3: manager\.lease is now called manager\.workerTimeout$/)
+    assert.deepEqual(load('manager: { workerTimeout: 90s }').warnings, [])
+  })
+
   test('takes times and sizes with their units', () => {
     const [site] = load(
       'sites: { a: { kind: local, walltime: 1.5h, memory: 16GB, grace: 30, disk: 512MB } }',
@@ -144,7 +153,21 @@ describe('factory.yaml', () => {
       /manager\.listen: no port is above 65535/,
     ],
     ['a wait that no timer holds', 'sites: { a: { kind: local, poll: 30d } }', /sites\.a\.poll: at most 24d/],
-    ['a lease that nobody can keep', 'manager: { lease: 0s }', /manager\.lease: at least 1s/],
+    [
+      'a worker timeout that no worker can keep',
+      'manager: { workerTimeout: 0s }',
+      /:1: manager\.workerTimeout: at least 1s/,
+    ],
+    [
+      'a key by both of its names',
+      'manager: { lease: 9s, workerTimeout: 9s }',
+      /:1: lease is the old name of workerTimeout/,
+    ],
+    [
+      'a wrong value of a key by its old name',
+      'sites: {}\nmanager:\n  lease: 0s',
+      /:3: manager\.workerTimeout: at least 1s/,
+    ],
     ['something that is not YAML', 'sites: [', /factory\.yaml:\d+: /],
     ['something that is no configuration', 'hello', /expected keys and values/],
   ] as const)

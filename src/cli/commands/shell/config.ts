@@ -15,12 +15,13 @@ export function define(config: Command): void {
     )
     .option('--json', 'print which files there are, and the sites, as JSON')
     .action(({ json }: { json?: boolean }, command: Command) => {
-      const { files, sites } = read(command)
-      if (json) console.log(JSON.stringify({ files, sites: sites.map(({ name }) => name) }, null, 2))
-      else
-        console.log(
-          `the configuration is good: ${plural(sites.length, 'site')} from ${files.join(', ') || 'no file'}`,
-        )
+      const { files, sites, warnings } = read(command)
+      const names = sites.map(({ name }) => name)
+      if (json) return console.log(JSON.stringify({ files, sites: names, warnings }, null, 2))
+      for (const warning of warnings) console.log(warning)
+      console.log(
+        `the configuration is good: ${plural(sites.length, 'site')} from ${files.join(', ') || 'no file'}`,
+      )
     })
   config
     .command('show')
