@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { limits } from '../protocol/primitives.ts'
-import type { TaskError } from '../protocol/task.ts'
+import type { ServerRefusal, TaskError } from '../protocol/task.ts'
 
 /** A bundle that does not hold what its context says. The message names the file and what to do about it. */
 export class ContextFilesError extends Error {
@@ -25,6 +25,17 @@ export class CancelledError extends Error {
 /** A result that cannot be sent. */
 export class ResultError extends Error {
   override name = 'ResultError'
+}
+
+/** A server turned a request down for what it asked. */
+export class RefusedError extends Error {
+  override name = 'ServerError'
+  readonly refusal: ServerRefusal
+
+  constructor(message: string, refusal: ServerRefusal) {
+    super(message)
+    this.refusal = refusal
+  }
 }
 
 /** What was thrown in another language, with the thing itself as that language writes it; see `TaskError.original`. */
@@ -54,6 +65,7 @@ export function toTaskError(thrown: unknown): TaskError {
       message: cut(String(thrown.message)),
       ...(typeof thrown.stack === 'string' && { stack: cut(thrown.stack) }),
       ...(thrown instanceof ForeignError && { original: thrown.original }),
+      ...(thrown instanceof RefusedError && { refusal: thrown.refusal }),
     }
     if (depth === limits.errorDepth) return described
     if (cause !== undefined && left > 0) described.cause = describe(cause, depth + 1)

@@ -1,6 +1,6 @@
 import type { JsonText } from '../protocol/json/json-text.ts'
 import type { TaskError } from '../protocol/task.ts'
-import { describeFailure } from './failures.ts'
+import { describeFailure, failureOfTask } from './failures.ts'
 import { newId } from './files.ts'
 import type { Endpoint, Route } from './models.ts'
 import { responseOf } from './responses.ts'
@@ -38,13 +38,8 @@ export function errorLine(custom_id: string, error: TaskError | undefined): Outp
       isError: true,
       text: withError(custom_id, { code: 'batch_cancelled', message: 'the request was not run' }),
     }
-  const { name, message } = error
-  const isInput = name === 'InputError' || name === 'SchemaError'
-  const type = isInput ? 'invalid_request_error' : 'server_error'
-  const body = {
-    error: { message: isInput ? message : `${name}: ${message}`, type, param: null, code: null },
-  }
-  return { isError: true, text: failedLine(custom_id, isInput ? 400 : 500, body) }
+  const { status, body } = describeFailure(failureOfTask(error))
+  return { isError: true, text: failedLine(custom_id, status, body) }
 }
 
 function failedLine(custom_id: string, status_code: number, body: object): string {

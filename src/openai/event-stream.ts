@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify'
 import type { TaskPart } from '../manager/services/jobs/task-parts.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
 import { createChunkWriter, toChunks } from './chunks.ts'
-import { describeFailure } from './failures.ts'
+import { describeFailure, type FailureBody } from './failures.ts'
 import { AnswerGrowth, EventGrowth } from './growth.ts'
 import type { Endpoint, Route } from './models.ts'
 import type { Tool } from './tool-calls.ts'
@@ -58,31 +58,38 @@ async function* serverEvents(followed: Followed, { includeUsage }: EventsOptions
   }
 }
 
+const frameOf = (text: string) => `data: ${text}\n\n`
+
+/** The frames of a stream of chunks. @param events as JSON */
+export async function* chunkFrames(events: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const event of events) yield frameOf(event)
+  yield frameOf('[DONE]')
+}
+
 /**
- * Sends events as they come. Until the first has come, what goes wrong is answered as for any other request; from then on it is
- * the last event.
+ * Sends the frames of events as they come. Until the first has come, what goes wrong is answered as for any other request; from
+ * then on it is the last event.
  *
  * @throws {ApiFailure}
  */
-export async function sendEvents(reply: FastifyReply, events: AsyncGenerator<string>): Promise<FastifyReply> {
-  const first = await events.next()
+export async function sendFrames(
+  reply: FastifyReply,
+  frames: AsyncGenerator<string>,
+  failureFrame = (body: FailureBody): string => frameOf(JSON.stringify(body)),
+): Promise<FastifyReply> {
+  const first = await frames.next()
   return reply
     .type('text/event-stream; charset=utf-8')
     .header('cache-control', 'no-cache')
     .header('x-accel-buffering', 'no')
-    .send(Readable.from(framed(first, events), { objectMode: false }))
-}
+    .send(Readable.from(all(), { objectMode: false }))
 
-async function* framed(
-  first: IteratorResult<string, unknown>,
-  events: AsyncGenerator<string>,
-): AsyncGenerator<string> {
-  const frame = (text: string) => `data: ${text}\n\n`
-  try {
-    if (!first.done) yield frame(first.value)
-    for await (const event of events) yield frame(event)
-    yield frame('[DONE]')
-  } catch (error) {
-    yield frame(JSON.stringify(describeFailure(error).body))
+  async function* all(): AsyncGenerator<string> {
+    try {
+      if (!first.done) yield first.value
+      yield* frames
+    } catch (error) {
+      yield failureFrame(describeFailure(error).body)
+    }
   }
 }

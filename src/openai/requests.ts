@@ -16,7 +16,8 @@ const Message = z.looseObject({
 })
 
 /** `null` means the same as leaving a field out. */
-const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined)
+export const optional = <T extends z.ZodType>(schema: T) =>
+  schema.nullish().transform((value) => value ?? undefined)
 
 const Stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(64)])
 

@@ -10,16 +10,19 @@ import type { ContextSpec } from '../protocol/contexts/context.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
 import { accessOf, allows, keyOnly, requireModel } from './access.ts'
 import { Batches, CreateBatch } from './batches.ts'
-import { eventsOf, sendEvents } from './event-stream.ts'
+import { chunkFrames, eventsOf, sendFrames } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './failures.ts'
 import { FileStore, secondsNow } from './files.ts'
 import { ENDPOINTS, type Endpoint, isModel, type Route, routeTo } from './models.ts'
-import { offeredTools } from './tool-calls.ts'
-import { ChatRequest, read, readAddress } from './requests.ts'
+import { offeredTools, type Tool } from './tool-calls.ts'
+import { type Addressed, ChatRequest, read, readAddress } from './requests.ts'
+import { failureFrame, responseFrames } from './responses-api/events.ts'
+import { chatBody, ResponseRequest } from './responses-api/request.ts'
+import { newIds, readChatAnswer, responseObject } from './responses-api/response.ts'
 import { responseOf } from './responses.ts'
 import { SingleCalls } from './single-calls.ts'
 import { taskInput } from './task-input.ts'
-import { embeddingInputs } from './translation.ts'
+import { embeddingInputs, type Named } from './translation.ts'
 
 /** Largest file that is taken in, bytes. */
 const FILE_MAX = 16 * 2 ** 30
@@ -66,6 +69,7 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
   modelRoutes(server, contexts)
   for (const endpoint of ENDPOINTS)
     server.post(endpoint, (request, reply) => answer({ contexts, calls }, endpoint, request, reply))
+  server.post('/v1/responses', (request, reply) => respond({ contexts, calls }, request, reply))
   fileRoutes(server, files)
   batchRoutes(server, batches)
 }
@@ -103,13 +107,26 @@ interface Answering {
   calls: SingleCalls
 }
 
-async function answer(
-  { contexts, calls }: Answering,
+/** A request, and what answers it. */
+interface Asked {
+  body: Addressed
+  endpoint: Endpoint
+  context: ContextSpec
+  route: Route
+  named: Named
+  tools: readonly Tool[]
+  /** The client has gone. */
+  gone: AbortSignal
+}
+
+/** @throws {ApiFailure} */
+function prepare(
+  contexts: Contexts,
   endpoint: Endpoint,
+  body: Addressed,
   request: FastifyRequest,
   reply: FastifyReply,
-): Promise<FastifyReply> {
-  const body = readAddress(request.body)
+): Asked {
   const context = modelOf(contexts, body.model, accessOf(request))
   const route = routeTo(context, endpoint)
   const gone = new AbortController()
@@ -121,16 +138,50 @@ async function answer(
     route.speaks === 'engine' && endpoint === '/v1/chat/completions'
       ? offeredTools(read(ChatRequest, body)).offered
       : []
-  if (body.stream && endpoint !== '/v1/embeddings') {
-    const input = taskInput(route.speaks, endpoint, body, route.streams)
-    const followed = calls.follow(context, route.function, input, gone.signal)
-    const includeUsage = body.stream_options?.include_usage ?? false
-    return sendEvents(reply, eventsOf(followed, { route, endpoint, named, includeUsage, tools }))
-  }
-  const values = await valuesOf(calls, context, route, endpoint, body, gone.signal)
+  return { body, endpoint, context, route, named, tools, gone: gone.signal }
+}
+
+async function answer(
+  { contexts, calls }: Answering,
+  endpoint: Endpoint,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const asked = prepare(contexts, endpoint, readAddress(request.body), request, reply)
+  if (asked.body.stream && endpoint !== '/v1/embeddings')
+    return sendFrames(reply, chunkFrames(growing(calls, asked)))
+  return reply.type('application/json').send(await whole(calls, asked))
+}
+
+/** A response is a chat in other words, whatever answers it. */
+async function respond(
+  { contexts, calls }: Answering,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const wanted = read(ResponseRequest, request.body)
+  const asked = prepare(contexts, '/v1/chat/completions', chatBody(wanted), request, reply)
+  if (wanted.stream)
+    return sendFrames(reply, responseFrames(growing(calls, asked), wanted, asked.named), failureFrame)
+  const text = readChatAnswer(JSON.parse(await whole(calls, asked)))
+  return reply.send(responseObject(wanted, asked.named, newIds(), text))
+}
+
+/** The chunks of an answer as they come, as JSON. */
+function growing(calls: SingleCalls, asked: Asked): AsyncGenerator<string> {
+  const { body, endpoint, context, route, named, tools, gone } = asked
+  const input = taskInput(route.speaks, endpoint, body, route.streams)
+  const followed = calls.follow(context, route.function, input, gone)
+  const includeUsage = body.stream_options?.include_usage ?? false
+  return eventsOf(followed, { route, endpoint, named, includeUsage, tools })
+}
+
+/** An answer in one piece, as JSON. */
+async function whole(calls: SingleCalls, asked: Asked): Promise<string> {
+  const { body, endpoint, context, route, named, tools, gone } = asked
+  const values = await valuesOf(calls, context, route, endpoint, body, gone)
   const base64 = body['encoding_format'] === 'base64'
-  const text = responseOf(values, { speaks: route.speaks, endpoint, named, base64, tools })
-  return reply.type('application/json').send(text)
+  return responseOf(values, { speaks: route.speaks, endpoint, named, base64, tools })
 }
 
 /** What the tasks of a request come to: one, but for a list of texts to embed. */

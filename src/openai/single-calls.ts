@@ -6,8 +6,7 @@ import type { PartReader, TaskPart, TaskParts } from '../manager/services/jobs/t
 import { JobOptions } from '../protocol/client.ts'
 import type { ContextSpec } from '../protocol/contexts/context.ts'
 import type { JsonText } from '../protocol/json/json-text.ts'
-import type { TaskError } from '../protocol/task.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure, failureOfTask } from './failures.ts'
 
 /** Requests that a client waits for go before the work of batches. */
 const PRIORITY = 500
@@ -204,7 +203,7 @@ export class SingleCalls {
         const waiting = job.waiting.get(row.key)
         job.waiting.delete(row.key)
         if (row.status === 'done' && row.value) waiting?.resolve(row.value)
-        else waiting?.reject(toFailure(row.status === 'done' ? undefined : row.error))
+        else waiting?.reject(failureOfTask(row.status === 'done' ? undefined : row.error))
       }
       if (info.problem !== undefined)
         this.#giveUp(job, new ApiFailure(503, info.problem, { code: 'context_failed' }))
@@ -234,13 +233,4 @@ export class SingleCalls {
     }
     await Promise.all(this.#readers)
   }
-}
-
-/** What a task's error means to the caller of an API: errors of the input are its own. */
-function toFailure(error: TaskError | undefined): ApiFailure {
-  const { name = 'Error', message = 'the call gave no value' } = error ?? {}
-  if (name === 'InputError') return new ApiFailure(400, message, { code: 'invalid_input' })
-  if (name === 'SchemaError')
-    return new ApiFailure(400, message, { param: 'response_format', code: 'invalid_schema' })
-  return new ApiFailure(500, `${name}: ${message}`, { code: 'task_failed' })
 }

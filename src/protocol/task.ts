@@ -14,13 +14,25 @@ export interface TaskError {
   errors?: TaskError[] | undefined
   /** The thing itself, for a client of the language of its library: in Python its pickle, in base64. */
   original?: string | undefined
+  /** How a server turned the request down that its call made. */
+  refusal?: ServerRefusal | undefined
 }
+
+/** What a server said that does not take a request. */
+export const ServerRefusal = z.object({
+  /** Of HTTP, from 400 to 499. */
+  status: z.int().min(400).max(499),
+  /** Its answer, cut off where it is long. */
+  text: z.string().max(limits.errorText),
+})
+export type ServerRefusal = z.infer<typeof ServerRefusal>
 
 const errorShape = {
   name: z.string().max(200),
   message: z.string().max(limits.errorText),
   stack: z.string().max(limits.errorText).optional(),
   original: z.string().max(limits.errorText).optional(),
+  refusal: ServerRefusal.optional(),
 }
 
 /** Errors in errors go so deep; what is below is left out. */

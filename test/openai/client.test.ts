@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { APIError } from 'openai'
-import OpenAI, { AuthenticationError, NotFoundError, toFile } from 'openai'
+import OpenAI, { AuthenticationError, BadRequestError, NotFoundError, toFile } from 'openai'
 import { kill, type Plant, plant } from '../end-to-end/plant.ts'
 import { until } from '../support/until.ts'
 
@@ -68,6 +68,81 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     assert.match((await here.factory('key', 'list')).stdout, /^paper +tiny +read +\S+$/m)
     await here.factory('key', 'revoke', 'paper')
     await assert.rejects(async () => models.list(), AuthenticationError)
+  })
+
+  test('answers a request for a response as the chat that it is, and refuses by name what goes beyond', async () => {
+    const asked = { temperature: 0, max_output_tokens: 4 }
+    const [chat, response] = await Promise.all([
+      openai.chat.completions.create({
+        model: 'tiny',
+        messages: [
+          { role: 'system', content: 'Be short.' },
+          { role: 'user', content: 'Claim: a cat sat.' },
+        ],
+        temperature: 0,
+        max_completion_tokens: 4,
+      }),
+      openai.responses.create({
+        model: 'tiny',
+        instructions: 'Be short.',
+        input: 'Claim: a cat sat.',
+        ...asked,
+        metadata: { of: 'a test' },
+      }),
+    ])
+    assert.equal(response.output_text, chat.choices[0]!.message.content)
+    assert.equal(response.usage!.total_tokens, chat.usage!.total_tokens)
+    assert.deepEqual(
+      [response.status, response.incomplete_details?.reason],
+      chat.choices[0]!.finish_reason === 'length'
+        ? ['incomplete', 'max_output_tokens']
+        : ['completed', undefined],
+    )
+    assert.deepEqual(response.metadata, { of: 'a test' })
+    const echoed = await openai.responses.create({
+      model: 'echo',
+      input: [
+        { role: 'user', content: 'no' },
+        { role: 'assistant', content: 'no' },
+        { role: 'user', content: [{ type: 'input_text', text: 'hear me' }] },
+      ],
+    })
+    assert.deepEqual([echoed.output_text, echoed.status], ['HEAR ME', 'completed'])
+    const refused = [
+      [{ previous_response_id: 'resp_1' }, 'previous_response_id'],
+      [{ tools: [{ type: 'web_search' }] }, 'tools'],
+      [{ store: true }, 'store'],
+      [{ input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'x' }] }] }, 'input'],
+    ] as const
+    for (const [fields, param] of refused)
+      await assert.rejects(
+        openai.responses.create({ model: 'tiny', input: 'x', ...(fields as object) }),
+        (error) => error instanceof BadRequestError && error.param === param,
+      )
+    await assert.rejects(openai.responses.create({ model: 'none', input: 'x' }), NotFoundError)
+  })
+
+  test('streams a response whose texts are together the one that comes in one piece', async () => {
+    for (const model of ['tiny', 'echo']) {
+      const ask = {
+        model,
+        input: 'Claim: a cat sat.',
+        ...(model === 'tiny' && { temperature: 0, max_output_tokens: 4 }),
+      }
+      const whole = await openai.responses.create(ask)
+      const stream = openai.responses.stream(ask)
+      const types: string[] = []
+      let text = ''
+      for await (const event of stream) {
+        if (event.type === 'response.output_text.delta') text += event.delta
+        assert.equal(event.sequence_number, types.length)
+        types.push(event.type)
+      }
+      const final = await stream.finalResponse()
+      assert.deepEqual([text, final.output_text], [whole.output_text, whole.output_text])
+      assert.deepEqual([final.usage, final.status], [whole.usage, whole.status])
+      assert.deepEqual([types[0], types.at(-1)], ['response.created', `response.${whole.status}`])
+    }
   })
 
   test('answers a chat with what the engine generates, and says what it cost', async () => {

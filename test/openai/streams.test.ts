@@ -3,7 +3,7 @@ import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import OpenAI, { APIError, BadRequestError } from 'openai'
+import OpenAI, { BadRequestError, InternalServerError, UnprocessableEntityError } from 'openai'
 import { kill, type Plant, plant } from '../end-to-end/plant.ts'
 import { until } from '../support/until.ts'
 
@@ -22,7 +22,7 @@ createServer(async (request, response) => {
   const { messages, stream, stream_options, model } = await json(request)
   const words = messages.at(-1).content.split(' ')
   const head = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model, own_field: 0.1 }
-  if (words[0] === 'refuse') return response.writeHead(400).end('{"error":{"message":"no"}}')
+  if (words[0] === 'refuse') return response.writeHead(+words[1]).end('{"error":{"message":"no","param":"messages","code":400}}')
   if (!stream) throw new Error('only streams here')
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   for (const word of words) {
@@ -264,8 +264,15 @@ describe('streams of the OpenAI API, read by the official client', () => {
 
   test('an error that comes before the first event is answered with a status, as for any other request', async () => {
     await assert.rejects(
-      askServer('refuse this'),
-      (error) => error instanceof APIError && error.status! >= 400,
+      askServer('refuse 422'),
+      (error) =>
+        error instanceof UnprocessableEntityError && error.param === 'messages' && /no$/.test(error.message),
     )
+    await assert.rejects(
+      openai.responses.create({ model: 'server', input: 'refuse 400', stream: true }),
+      BadRequestError,
+    )
+    // Whose credentials are not known to the server is the context's affair, not the client's.
+    await assert.rejects(askServer('refuse 401'), InternalServerError)
   })
 })

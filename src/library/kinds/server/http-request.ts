@@ -1,7 +1,7 @@
 import { type Dispatcher, errors } from 'undici'
 import type { Readable } from 'node:stream'
 import { readLines } from '../../../common/lines.ts'
-import { CancelledError } from '../../../common/task-errors.ts'
+import { CancelledError, RefusedError } from '../../../common/task-errors.ts'
 import type { JsonValue } from '../../../protocol/primitives.ts'
 import { limits } from '../../../protocol/primitives.ts'
 import { parseExactly } from '../../../protocol/json/exact-numbers.ts'
@@ -50,7 +50,8 @@ export interface Asking {
  * Makes one call: a request made of the input, and a value made of its answer. Of an answer that is a stream of events
  * (`text/event-stream`), as servers give to `"stream": true`, the value is the list of them.
  *
- * @throws {CancelledError}, {TemplateError} when input or answer lack what a template names, {@link ServerError}
+ * @throws {CancelledError}, {TemplateError} when input or answer lack what a template names, {@link RefusedError} if the server
+ * turns the request down, {@link ServerError}
  */
 export async function ask(
   server: Dispatcher,
@@ -72,7 +73,9 @@ export async function ask(
   if (statusCode < 200 || statusCode > 299) {
     const message = `${what} was answered with status ${statusCode}: ${text.slice(0, QUOTE)}`
     if (BUSY.includes(statusCode)) throw new BusyError(message)
-    throw statusCode >= 500 ? new FailingServerError(message) : new ServerError(message)
+    if (statusCode >= 500) throw new FailingServerError(message)
+    if (statusCode < 400) throw new ServerError(message)
+    throw new RefusedError(message, { status: statusCode, text: text.slice(0, QUOTE) })
   }
   const value = text === '' ? null : parse(text, what)
   return result === undefined ? value : render(result, within(value), `the answer to ${what}`)
