@@ -6,9 +6,10 @@ import sys
 import tempfile
 import types
 import unittest
+import unittest.mock
 
 import gleaner
-from gleaner import contexts, functions, modules
+from gleaner import contexts, functions, modules, values
 from gleaner.errors import InputError
 
 FILES = {
@@ -47,6 +48,24 @@ class Modules(unittest.TestCase):
     def test_installed(self):
         """modules of Python itself, installed packages and the package gleaner stay where they are"""
         self.assertEqual(modules.collect([pickle.dumps(["json", "gleaner", "unittest", "pip", "sys"])], False), {})
+
+    def test_lazily(self):
+        """a module that only the code of a function imports goes along, as it is when the function is called"""
+        f = made("def f():\n    import lazy_one\n    return lazy_one.x")
+        data = values.dumps(f)
+        self.assertEqual(modules.collect([data], False, with_loaded=True)["lazy_one.py"], b"x = 1")
+        with open(os.path.join(self.folder, "lazy_one.py"), "w", encoding="utf-8") as file:
+            file.write("x = 2")
+        self.assertEqual(modules.collect([data], False, with_loaded=True)["lazy_one.py"], b"x = 2")
+        self.assertNotIn("lazy_one.py", modules.collect([values.dumps(made("def f(): pass"))], False, with_loaded=True))
+
+    def test_many(self):
+        """functions that are made anew for each call are looked through in a moment, however long the program is"""
+        data = values.dumps(made("def f(a): return a + 1"))
+        modules.collect([data], False, with_loaded=True)
+        with unittest.mock.patch("os.lstat", side_effect=AssertionError("a path was resolved")):
+            with unittest.mock.patch("pickletools.genops", side_effect=AssertionError("a pickle was taken apart")):
+                modules.collect([data], False, with_loaded=True)
 
     def test_size(self):
         """a program whose modules are very large is told to make an environment of them"""

@@ -1,9 +1,11 @@
 """A program's own modules, which go along with its functions: those that are not installed, found by what imports them."""
 
 import ast
+import functools
 import os
 import pickle
 import pickletools
+import re
 import site
 import sys
 import sysconfig
@@ -28,8 +30,11 @@ def collect(pickles, with_main, with_loaded=False):
     Raises InputError if they are too many, or if the main program is not a file.
     """
     found = {}
-    wanted = list(sys.modules) if with_loaded else []
-    wanted += [name for data in pickles if len(data) <= _PICKLE_MAX for name in _names_in(data)]
+    available = _available()
+    wanted = _loaded(available) if with_loaded else []
+    for data in pickles:
+        if len(data) <= _PICKLE_MAX and not (with_loaded and _names_only_loaded(data, available)):
+            wanted += _names_in(data)
     if with_main:
         source = _main_source()
         found[MAIN] = source
@@ -40,10 +45,7 @@ def collect(pickles, with_main, with_loaded=False):
         if name in seen:
             continue
         seen.add(name)
-        # What was imported once stays as it was, also if the files change.
-        files = _seen[name] if name in _seen else _files_of(name)
-        if name in sys.modules:
-            _seen[name] = files
+        files = _files_as_imported(name, available)
         found.update(files)
         for path, data in files.items():
             if path.endswith(".py"):
@@ -57,12 +59,51 @@ def collect(pickles, with_main, with_loaded=False):
     return found
 
 
+def archive(files):
+    """Files by path as one text of bytes; equal files give equal bytes."""
+    found = sorted(files.items())
+    if _archived.get("files") != found:
+        _archived.update(files=found, bytes=zlib.compress(pickle.dumps(found, 5), 1))
+    return _archived["bytes"]
+
+
+# The last archive: the next call's function most often needs the same modules.
+_archived = {}
 _seen = {}
 
 
-def archive(files):
-    """Files by path as one text of bytes; equal files give equal bytes."""
-    return zlib.compress(pickle.dumps(sorted(files.items()), 5), 1)
+def _files_as_imported(name, available):
+    """The files of a top-level module. What was imported once stays as it was, also if the files change."""
+    files = _seen[name] if name in _seen else _files_of(name, available)
+    if name in sys.modules:
+        _seen[name] = files
+    return files
+
+
+def _loaded(available):
+    """The program's own top-level modules that are imported."""
+    newest = (len(sys.modules), next(reversed(sys.modules)))
+    if _own_loaded["newest"] != newest:
+        names = {name.partition(".")[0] for name in list(sys.modules)}
+        _own_loaded.update(newest=newest, names=[name for name in sorted(names) if _files_as_imported(name, available)])
+    return list(_own_loaded["names"])
+
+
+_own_loaded = {"newest": None, "names": []}
+
+
+def _names_only_loaded(data, available):
+    """Whether a pickle surely names no module of the program's own beyond those that are imported: told at a glance, for calls
+    of functions that are made anew each time are many."""
+    names = frozenset().union(*available.values()).difference(list(sys.modules))
+    return not names or not _words_of(names).search(data)
+
+
+@functools.lru_cache(16)
+def _words_of(names):
+    # In a pickle a text may follow right after its length, which may look like a letter. Code names the file that it is in.
+    words = b"|".join(re.escape(name.encode()) for name in sorted(names))
+    return re.compile(rb"(?:(?<![A-Za-z0-9_])|(?<=\x8c[\x00-\xff]))(?:%s)(?![A-Za-z0-9_]|\.py)" % words)
 
 
 def package_files(module):
@@ -92,6 +133,7 @@ def _names_in(data):
     }
 
 
+@functools.lru_cache(4096)
 def _imports_of(source):
     """The modules that a source imports, anywhere in it; those of its own package are there with it."""
     try:
@@ -107,7 +149,7 @@ def _imports_of(source):
     return names
 
 
-def _files_of(name):
+def _files_of(name, available):
     """The files of a top-level module by path, if it is the program's own."""
     if name in ("gleaner", "__main__", "cloudpickle"):
         return {}
@@ -115,7 +157,7 @@ def _files_of(name):
     paths = list(getattr(module, "__path__", []))
     file = getattr(module, "__file__", None)
     if module is None:
-        for folder in filter(_is_own, _search_path()):
+        for folder in (folder for folder, names in available.items() if name in names):
             if os.path.isfile(os.path.join(folder, name, "__init__.py")):
                 paths = [os.path.join(folder, name)]
                 break
@@ -130,10 +172,25 @@ def _files_of(name):
     return files
 
 
-def _search_path():
-    return [os.path.abspath(entry) for entry in sys.path if os.path.isdir(entry or ".")]
+def _available():
+    """Names of modules that may be in the folders where the program's own are looked for, by folder in their order."""
+    found = {}
+    for path in filter(_is_own, map(os.path.abspath, sys.path)):
+        try:
+            found[path] = _listed(path, os.stat(path).st_mtime_ns)
+        except OSError:
+            # It is not there, or not a folder.
+            continue
+    return found
 
 
+@functools.lru_cache(64)
+def _listed(folder, _changed):
+    names = (name[:-3] if name.endswith(".py") else name for name in os.listdir(folder))
+    return frozenset(filter(str.isidentifier, names))
+
+
+@functools.lru_cache(16384)
 def _is_own(path):
     """Whether a path is neither Python's nor an installed package's."""
     path = os.path.realpath(path)
