@@ -147,6 +147,28 @@ export const kinds: Record<string, Make> = {
     return request(route, known, { body })
   },
 
+  form(route, _all, known, random) {
+    if (!route.form) return undefined
+    const part = (name: string, text: string) =>
+      `--x\r\ncontent-disposition: form-data; name="${name}"${name === 'file' ? '; filename="f"' : ''}\r\n\r\n${text}\r\n`
+    const file = part('file', '{"custom_id":"a"}')
+    const [body, boundary] = random.pick<[string, string]>([
+      ['', 'x'],
+      ['--x--\r\n', 'x'],
+      [`${part('purpose', 'batch')}--x--\r\n`, 'x'],
+      [`${part('purpose', 'fine-tune')}${file}--x--\r\n`, 'x'],
+      [`${part('purpose', 'b'.repeat(2_000))}${file}--x--\r\n`, 'x'],
+      [part('purpose', 'batch') + file, 'x'],
+      [`${part('purpose', 'batch')}${file.slice(0, 60)}`, 'x'],
+      [`${part('purpose', 'batch')}${file}--x--\r\n`, 'y'],
+      [`${part('purpose', 'batch')}${file}--x--\r\n`, ''],
+      [`${Array.from({ length: 20 }, (_, i) => part(`field${i}`, 'x')).join('')}--x--\r\n`, 'x'],
+      [randomBytes(random.between(1, 3_000)).toString('latin1'), 'x'],
+    ])
+    const type = `multipart/form-data${boundary === '' ? '' : `; boundary=${boundary}`}`
+    return request(route, known, { headers: { 'content-type': type }, body: Buffer.from(body, 'latin1') })
+  },
+
   type(route, _all, known, random) {
     if (!route.schema && !route.bytes) return undefined
     return request(route, known, { headers: { 'content-type': random.pick(otherTypes) } })
@@ -207,6 +229,8 @@ export const kinds: Record<string, Make> = {
     const change: Record<string, { path?: string; body?: object }> = {
       '/v1/jobs': { body: { ...route.body, context: 'no-such-context' } },
       '/v1/contexts': { body: { path: '/proc/self/mem' } },
+      '/v1/chat/completions': { body: { ...route.body, model: 'no-such-model' } },
+      '/v1/responses': { body: { ...route.body, previous_response_id: 'resp_1' } },
       '/v1/backup': { body: { file: '/proc/no-such-folder/backup' } },
       '/v1/workers': { body: { ...route.body, protocol: 99 } },
       [`/v1/jobs/${known.job}/tasks`]: { path: `/v1/jobs/${none}/tasks` },

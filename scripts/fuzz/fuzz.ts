@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { request } from 'undici'
 import { refOf } from '../../src/blobs/blob-folder.ts'
 import { signTicket } from '../../src/bundle/format/ticket.ts'
@@ -52,6 +53,7 @@ export async function fuzz({ folder, requests, seed, onProgress }: FuzzOptions):
   // The worker whose session is abused says nothing by itself, and must not be given up for it.
   await using manager = new ManagerProcess(folder, {
     scheduler: { workerTimeoutMs: 3_600_000, suspectMs: 3_600_000 },
+    all: true,
   })
   manager.start()
   const { url, token } = await manager.ready()
@@ -118,6 +120,9 @@ async function makeKnown(manager: ManagerProcess, url: string, user: string): Pr
   await writeFile(join(app, 'context.yaml'), text)
   const { body: spec } = await ask<ContextSpec>(url, user, '/v1/contexts', { path: app })
   const bundle = spec.bundles.app!
+  const { body: model } = await ask<ContextSpec>(url, user, '/v1/contexts', {
+    path: await writeModel(manager.folder),
+  })
   const { body: job } = await ask<JobInfo>(url, user, '/v1/jobs', { name: 'fuzzed', context: 'ctx' })
   await request(`${url}/v1/blobs/${refOf(BLOB).sha256}`, {
     method: 'PUT',
@@ -140,12 +145,24 @@ async function makeKnown(manager: ManagerProcess, url: string, user: string): Pr
     job: job.id,
     context: spec.id,
     bundle,
+    model: model.name,
     ticket,
     foreignTicket: signTicket(generateKeyPairSync('ed25519').privateKey, {
       bundle,
       notAfter: Date.now() + 3_600_000,
     }),
   }
+}
+
+const MODEL = fileURLToPath(new URL('../../test/fixtures/models/grouped-query', import.meta.url))
+
+/** Describes a context that generates texts. Nothing runs it: what is sent to it must be refused before. */
+async function writeModel(folder: string): Promise<string> {
+  const path = join(folder, 'model')
+  await mkdir(path, { recursive: true })
+  const text = `name: model\nlibrary: causal-lm\nbundles: { model: ${MODEL} }\nsetup: { model: model }\nfunctions: { generate: {} }\n`
+  await writeFile(join(path, 'context.yaml'), text)
+  return path
 }
 
 /** Sends the head of a request a byte at a time, for ever. */
@@ -167,6 +184,8 @@ async function sendSlowly(port: number, number: number): Promise<{ ms: number; a
 async function checkHealth(manager: ManagerProcess, known: Known): Promise<string[]> {
   await manager.kill('SIGTERM')
   const blobs = await readdir(join(manager.folder, 'blobs'))
+  const files = await readdir(join(manager.folder, 'openai', 'files'))
+  if (files.length !== 0) return [`uploads that were refused have left ${files.join(', ')}`]
   if (blobs.length !== 1) return [`${blobs.length - 1} blobs were left that were never put`]
   manager.start()
   const { url, token } = await manager.ready()

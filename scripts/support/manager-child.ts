@@ -1,13 +1,27 @@
+import { join } from 'node:path'
 import { pino } from 'pino'
 import { startOn } from '../../test/support/manager.ts'
+import { openAiRoutes } from '../../src/openai/routes.ts'
+import { dashboardRoutes } from '../../src/web/server/routes.ts'
 import { memoryInUse } from './memory.ts'
-import type { FromManager, ToManager } from './manager-process.ts'
+import type { FromManager, ManagerProcessOptions, ToManager } from './manager-process.ts'
 
 /* A manager in a process of its own, for scripts and tests that kill, stop or load it. See manager-process.ts. */
 
-const [folder, options] = process.argv.slice(2) as [string, string]
+const [folder, given] = process.argv.slice(2) as [string, string]
+const { all = false, ...options } = JSON.parse(given) as ManagerProcessOptions
 const log = pino({ level: process.env.TEST_LOG ?? 'fatal' }, pino.destination({ fd: 2, sync: true }))
-const manager = await startOn(folder, { ...(JSON.parse(options) as object), log })
+const manager = await startOn(folder, {
+  ...options,
+  log,
+  ...(all && {
+    routes: [
+      (server, { stateFolder, ...services }) =>
+        openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
+      dashboardRoutes,
+    ],
+  }),
+})
 const say = (message: FromManager) => process.send!(message)
 
 process.on('message', (message: ToManager) => {

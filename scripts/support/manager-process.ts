@@ -21,20 +21,23 @@ export interface Reached {
   caFile?: string
 }
 
-type Options = Partial<
+export type ManagerProcessOptions = Partial<
   Pick<ManagerOptions, 'listen' | 'advertise' | 'scheduler' | 'leaseTargetMs' | 'idleMs'>
->
+> & {
+  /** It also has the OpenAI API and the dashboard, as a factory has. */
+  all?: boolean
+}
 
 /** A real manager on a state folder, in a process that can be killed, stopped and started again. */
 export class ManagerProcess implements AsyncDisposable {
   readonly folder: string
-  readonly #options: Options
+  readonly #options: ManagerProcessOptions
   /** Put before the command, e.g. `ip netns exec NAME`. */
   readonly #prefix: string[]
   #child: ChildProcess | undefined
   #reached: Promise<Reached> | undefined
 
-  constructor(folder: string, options: Options = {}, prefix: string[] = []) {
+  constructor(folder: string, options: ManagerProcessOptions = {}, prefix: string[] = []) {
     this.folder = folder
     this.#options = options
     this.#prefix = prefix

@@ -205,7 +205,7 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
     if (!request.isMultipart())
       throw new ApiFailure(400, 'expected a form (multipart/form-data) with "purpose" and "file"')
     let purpose: unknown
-    for await (const part of request.parts()) {
+    for await (const part of partsOf(request)) {
       if (part.type === 'field') {
         if (part.fieldname === 'purpose') purpose = part.value
         continue
@@ -213,9 +213,15 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
       if (purpose !== undefined && purpose !== 'batch') throw wrongPurpose()
       const { file, filename } = part
       const owner = accessOf(request).key ?? null
-      return await files.add(file, { filename: filename.slice(0, 255), purpose: 'batch', owner }, () => {
+      const about = { filename: filename.slice(0, 255), purpose: 'batch' as const, owner }
+      let broken: Error | undefined
+      file.once('error', (error) => (broken = error))
+      const adding = files.add(file, about, () => {
         if (file.truncated)
           throw new ApiFailure(413, `the file has more than ${FILE_MAX} bytes`, { param: 'file' })
+      })
+      return await adding.catch((error: unknown) => {
+        throw broken !== undefined && error === broken ? brokenForm(broken) : error
       })
     }
     throw new ApiFailure(400, 'the form has no file', { param: 'file' })
@@ -233,6 +239,17 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
     return reply.type('application/octet-stream').header('content-length', bytes).send(files.read(id))
   })
 }
+
+/** The parts of a form. @throws {ApiFailure} 400 if it is none, or breaks off */
+async function* partsOf(request: FastifyRequest) {
+  try {
+    yield* request.parts()
+  } catch (error) {
+    throw (error as { statusCode?: number }).statusCode === undefined ? brokenForm(error as Error) : error
+  }
+}
+
+const brokenForm = ({ message }: Error) => new ApiFailure(400, `the form cannot be read: ${message}`)
 
 const wrongPurpose = () => new ApiFailure(400, 'the purpose of a file must be "batch"', { param: 'purpose' })
 
