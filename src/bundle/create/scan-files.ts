@@ -42,7 +42,10 @@ export async function scan(root: string, links: 'follow' | 'keep'): Promise<Scan
     const real = await realpath(source).catch(() => undefined)
     if (real === undefined) throw bad(source, 'it is a link to nothing; remove it')
     if (real !== top && !real.startsWith(top + path.sep)) {
-      throw bad(source, `it is a link that leads out of ${root}; copy what it points to into the folder`)
+      const advice = /^bin\/python[\d.]*$/.test(name)
+        ? 'name the interpreter itself if nodes see it, or pack the environment with conda-pack or venv-pack'
+        : 'copy what it points to into the folder'
+      throw bad(source, `it is a link that leads out of ${root}; ${advice}`)
     }
     if (link && links === 'keep') {
       found.links.push({ path: name, source, target: await readlink(source) })

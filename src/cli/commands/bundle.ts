@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import type { Command } from 'commander'
 import { pino } from 'pino'
 import { list as listTar } from 'tar'
@@ -47,8 +47,16 @@ async function recogniseEnvironment(paths: string[]): Promise<string | undefined
   const [given, ...others] = paths
   if (given === undefined || others.length > 0) return undefined
   const names = new Set<string>()
+  let interpreter: string | undefined
   if (isTarName(given)) {
-    await listTar({ file: given, onReadEntry: ({ path }) => void names.add(path.replace(/^\.\//, '')) })
+    await listTar({
+      file: given,
+      onReadEntry({ path, linkpath = '' }) {
+        const name = path.replace(/^\.\//, '')
+        names.add(name)
+        if (/^bin\/python/.test(name) && isAbsolute(linkpath)) interpreter = linkpath
+      },
+    })
   } else {
     const known = ['bin/python', 'bin/python3', 'bin/conda-unpack', 'pyvenv.cfg', 'conda-meta']
     for (const name of known) if (existsSync(join(given, name))) names.add(name)
@@ -56,7 +64,10 @@ async function recogniseEnvironment(paths: string[]): Promise<string | undefined
   if (!names.has('bin/python') && !names.has('bin/python3')) return undefined
   if (names.has('bin/conda-unpack'))
     return 'a Conda environment by conda-pack: nodes run its conda-unpack once'
-  if (names.has('pyvenv.cfg')) return 'a virtual environment: nodes need the Python that it was made with'
+  if (names.has('pyvenv.cfg')) {
+    const which = interpreter === undefined ? '' : `, ${interpreter}`
+    return `a virtual environment: nodes need the Python that it was made with${which}`
+  }
   return names.has('conda-meta') ? 'a Conda environment as it stands' : 'a folder with a Python of its own'
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { Header } from 'tar'
@@ -61,14 +61,35 @@ describe('an archive', () => {
     'a device': [{ path: 'disk', type: 'BlockDevice', devmaj: 8, devmin: 0 }],
     'a terminal': [{ path: 'tty', type: 'CharacterDevice', devmaj: 5, devmin: 0 }],
     'a pipe': [{ path: 'pipe', type: 'FIFO' }],
-    'a hard link': [
-      { path: 'a', content: 'x' },
+    'a hard link to a file that comes later': [
       { path: 'b', type: 'Link', linkpath: 'a' },
+      { path: 'a', content: 'x' },
+    ],
+    'a hard link to a link': [
+      { path: 'a', type: 'SymbolicLink', linkpath: 'b' },
+      { path: 'c', type: 'Link', linkpath: 'a' },
+    ],
+    'a hard link behind links that lead out together': [
+      { path: 'x', content: 'x' },
+      { path: 'a', type: 'Directory', mode: 0o755 },
+      { path: 'a/b', type: 'SymbolicLink', linkpath: '..' },
+      { path: 'c', type: 'SymbolicLink', linkpath: 'a/b/..' },
+      { path: 'c/out', type: 'Link', linkpath: 'x' },
+    ],
+    "links to the system's Python that is no virtual environment": [
+      { path: 'bin/python', type: 'SymbolicLink', linkpath: '/usr/bin/python3' },
+    ],
+    'a virtual environment whose Python is none': [
+      { path: 'pyvenv.cfg', content: 'x' },
+      { path: 'bin/python', type: 'SymbolicLink', linkpath: '/etc/passwd' },
+    ],
+    "a virtual environment with another link to the system's Python": [
+      { path: 'pyvenv.cfg', content: 'x' },
+      { path: 'lib/python', type: 'SymbolicLink', linkpath: '/usr/bin/python3' },
     ],
     'a hard link to a file outside': [{ path: 'b', type: 'Link', linkpath: '/etc/passwd' }],
     'a link to an absolute path': [{ path: 'b', type: 'SymbolicLink', linkpath: '/etc/passwd' }],
     'a link that climbs out': [{ path: 'b', type: 'SymbolicLink', linkpath: '../../out' }],
-    'a link to nothing': [{ path: 'b', type: 'SymbolicLink', linkpath: 'missing' }],
     'a file through a link': [
       { path: 'd', type: 'SymbolicLink', linkpath: '.' },
       { path: 'd/a', content: 'x' },
@@ -96,6 +117,31 @@ describe('an archive', () => {
       }
     })
   }
+
+  test('may have hard links to files before them, as packers make of equal files; links to nothing are left out', async () => {
+    await using temporary = await temporaryFolder()
+    const target = await unpackEntries(temporary.folder, [
+      { path: 'share/a', content: 'x' },
+      { path: 'more/b', type: 'Link', linkpath: 'share/a' },
+      { path: 'c', type: 'SymbolicLink', linkpath: 'more/b' },
+      { path: 'gone', type: 'SymbolicLink', linkpath: 'missing' },
+      { path: 'round', type: 'SymbolicLink', linkpath: 'round' },
+    ])
+    assert.equal(await readFile(path.join(target, 'more/b'), 'utf8'), 'x')
+    assert.equal(await readFile(path.join(target, 'c'), 'utf8'), 'x')
+    assert.deepEqual((await readdir(target)).sort(), ['c', 'more', 'share'])
+  })
+
+  test("that is a virtual environment keeps its links to the system's Python, also to one that is not here", async () => {
+    await using temporary = await temporaryFolder()
+    const target = await unpackEntries(temporary.folder, [
+      { path: 'bin/python', type: 'SymbolicLink', linkpath: 'python3' },
+      { path: 'bin/python3', type: 'SymbolicLink', linkpath: '/opt/absent/bin/python3.11' },
+      { path: 'pyvenv.cfg', content: 'home = /opt/absent/bin' },
+    ])
+    assert.equal(await readlink(path.join(target, 'bin/python')), 'python3')
+    assert.equal(await readlink(path.join(target, 'bin/python3')), '/opt/absent/bin/python3.11')
+  })
 
   test('that is cut off, or none at all, is refused', async () => {
     await using temporary = await temporaryFolder()

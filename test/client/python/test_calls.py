@@ -2,11 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import glob
 import json
 import math
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import unittest
@@ -223,6 +225,18 @@ class Calls(unittest.TestCase):
         self.assertEqual(read("a.txt").result(), "from the bundle")
         with self.assertRaisesRegex(LookupError, 'no bundle "data"; there is none'):
             self.factory.function(helpers.read)("a.txt").result()
+
+    def test_environment(self):
+        """a virtual environment, packed with its links to the system's Python, is one that calls run in"""
+        folder = os.path.join(FOLDER, "venv")
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        (packages,) = glob.glob(os.path.join(folder, "lib", "python*", "site-packages"))
+        with open(os.path.join(packages, "only_there.py"), "w", encoding="utf-8") as file:
+            file.write("NAME = 'packed'")
+        with tarfile.open(folder + ".tar.gz", "w:gz") as archive:
+            archive.add(folder, ".")
+        name = self.factory.function(lambda: __import__("only_there").NAME, environment=folder + ".tar.gz")
+        self.assertEqual(name().result(), "packed")
 
     def test_bad_arguments(self):
         """what cannot be pickled is an error of its call, here or there"""
