@@ -12,7 +12,7 @@ import {
 import { openTransports } from '../../../src/factory/transports/open-transports.ts'
 import { farSlurm } from '../../../test/factory/transports/ssh/far-slurm.ts'
 import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.ts'
-import { wideLink } from './wide-link.ts'
+import { startLink } from './wide-link-process.ts'
 
 export type SubmissionFigures = {
   pilots: number
@@ -34,7 +34,11 @@ export async function measureSubmission(
 ): Promise<SubmissionFigures> {
   const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-remote-'))
   await using sshd = await startSshd()
-  await using wide = await wideLink(sshd.port, link.delay, link.rate)
+  await using wide = await startLink({
+    to: { host: '127.0.0.1', port: sshd.port },
+    at: { host: '127.0.0.1', port: 0 },
+    ...link,
+  })
   await writeFile(sshd.knownHosts, knownHost(`[127.0.0.1]:${wide.port}`, sshd.hostKey))
   const transport = { ssh: `login:${wide.port}`, config: sshd.config, folder: join(folder, 'far') }
   try {

@@ -2,21 +2,32 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A link between here and a far end, made in this process: each byte takes a while, and they come no faster than its rate. */
+/** A link between here and a far end, made in this process: each byte takes a while, and all together come no faster than its rate. */
 export interface WideLink extends AsyncDisposable {
   port: number
+  /** Bytes that went to the far end, and that came from there. */
+  readonly carried: Readonly<{ out: number; back: number }>
 }
 
+type Address = { host: string; port: number }
+
 /**
- * @param to a port of this machine
+ * @param to what is at the far end
  * @param delay one way, milliseconds
  * @param rate bytes/s, each way
+ * @param at where it is dialled
  */
-export async function wideLink(to: number, delay: number, rate: number): Promise<WideLink> {
+export async function wideLink(
+  to: Address,
+  delay: number,
+  rate: number,
+  at: Address = { host: '127.0.0.1', port: 0 },
+): Promise<WideLink> {
   const sockets = new Set<Socket>()
-  const carry = (from: Socket, other: Socket) => {
+  const carried = { out: 0, back: 0 }
+  const free = { out: 0, back: 0 }
+  const carry = (from: Socket, other: Socket, way: 'out' | 'back') => {
     sockets.add(from)
-    let free = 0
     // One after the other: timers of different lengths do not go off in the order of their times.
     let before = Promise.resolve()
     const later = (work: () => void, due: number) => {
@@ -26,9 +37,18 @@ export async function wideLink(to: number, delay: number, rate: number): Promise
         work()
       })
     }
+    let waiting = 0
     from.on('data', (bytes: Buffer) => {
-      free = Math.max(free, performance.now()) + (bytes.length / rate) * 1000
-      later(() => other.write(bytes), free + delay)
+      carried[way] += bytes.length
+      free[way] = Math.max(free[way], performance.now()) + (bytes.length / rate) * 1000
+      // What TCP would not have sent yet.
+      waiting += bytes.length
+      if (waiting > WINDOW) from.pause()
+      later(() => {
+        waiting -= bytes.length
+        if (waiting <= WINDOW) from.resume()
+        other.write(bytes)
+      }, free[way] + delay)
     })
     from.on('error', () => {})
     from.on('close', () => {
@@ -37,15 +57,16 @@ export async function wideLink(to: number, delay: number, rate: number): Promise
     })
   }
   const server = createServer((client) => {
-    const behind = connect({ port: to, host: '127.0.0.1', noDelay: true })
+    const behind = connect({ ...to, noDelay: true })
     client.setNoDelay()
-    carry(client, behind)
-    carry(behind, client)
+    carry(client, behind, 'out')
+    carry(behind, client, 'back')
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(at.port, at.host)
   await once(server, 'listening')
   return {
     port: (server.address() as { port: number }).port,
+    carried,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
       server.close()
@@ -53,3 +74,6 @@ export async function wideLink(to: number, delay: number, rate: number): Promise
     },
   }
 }
+
+/** Most bytes of one connection that are on their way: those of 100 ms at 100 Mbit/s, and some. */
+const WINDOW = 2 << 20

@@ -168,6 +168,21 @@ describe('factory.yaml', () => {
       'sites: {}\nmanager:\n  lease: 0s',
       /:3: manager\.workerTimeout: at least 1s/,
     ],
+    [
+      'a relay to be started where there is no SSH',
+      'sites: { a: { kind: slurm, relay: true } }',
+      /sites\.a\.relay: a relay is started on a submit node that is reached over SSH: set transport/,
+    ],
+    [
+      'a bandwidth that nothing would keep to',
+      'sites: { a: { kind: local, bandwidth: 20MB } }',
+      /sites\.a\.bandwidth: it limits what goes over SSH/,
+    ],
+    [
+      'a rate that is none',
+      'sites: { a: { kind: slurm, transport: { ssh: l }, bandwidth: fast } }',
+      /sites\.a\.bandwidth: expected bytes a second like/,
+    ],
     ['something that is not YAML', 'sites: [', /factory\.yaml:\d+: /],
     ['something that is no configuration', 'hello', /expected keys and values/],
   ] as const)

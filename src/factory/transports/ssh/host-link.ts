@@ -11,7 +11,7 @@ const ASK_AGAIN = 7
 const ASK_AGAIN_MS = 30
 
 export type HostLinkOptions = {
-  /** Opens a connection. @param attempt counts up, so that of several hosts another one is tried each time */
+  /** Opens a connection. @param attempt counts those that failed, so that of several hosts another one is tried after each */
   open: (attempt: number) => Promise<Connection>
   /** Whether a person has logged in since the last attempt, so that there is no need to wait. */
   isInvited?: () => boolean
@@ -44,7 +44,7 @@ export function hostLink({ open, isInvited = () => false, chance = Math.random }
     if (current) return current
     const wait = nextAt - performance.now()
     if (last && wait > 0 && !isInvited()) return Promise.reject(postponed(last, wait))
-    const opening = open(attempts++)
+    const opening = open(attempts)
     current = opening
     opening.then(
       (connection) => {
@@ -56,6 +56,7 @@ export function hostLink({ open, isInvited = () => false, chance = Math.random }
         if (closed) connection.close()
       },
       (error: Error) => {
+        attempts++
         const refused = error instanceof LoginNeeded
         forget(opening, error, reconnectDelay(++failures, refused, chance()))
       },

@@ -42,8 +42,15 @@ export function makeKey(file: string, ...more: string[]): string {
   return file
 }
 
-/** @param settings lines of sshd_config that come first, and so take precedence */
-export async function startSshd(settings: string[] = [], clientSettings: string[] = []): Promise<Sshd> {
+/**
+ * @param settings lines of sshd_config that come first, and so take precedence
+ * @param place what goes before its command, and where it listens: in another network namespace, say
+ */
+export async function startSshd(
+  settings: string[] = [],
+  clientSettings: string[] = [],
+  { prefix, address }: { prefix: string[]; address: string } = { prefix: [], address: '127.0.0.1' },
+): Promise<Sshd> {
   const folder = mkdtempSync(join(tmpdir(), 'gleaner-sshd-'))
   const [hostKey, key] = [makeKey(join(folder, 'host_key')), makeKey(join(folder, 'key'))]
   const port = await freePort()
@@ -55,7 +62,7 @@ export async function startSshd(settings: string[] = [], clientSettings: string[
     ...settings,
     // What the user of this machine has in theirs is none of a test's business.
     `SetEnv "HOME=${home}"`,
-    'ListenAddress 127.0.0.1',
+    `ListenAddress ${address}`,
     `Port ${port}`,
     `HostKey ${hostKey}`,
     `PidFile ${file('pid')}`,
@@ -72,7 +79,7 @@ export async function startSshd(settings: string[] = [], clientSettings: string[
   const client = [
     'Host login',
     ...clientSettings,
-    'HostName 127.0.0.1',
+    `HostName ${address}`,
     `Port ${port}`,
     `User ${userInfo().username}`,
     `IdentityFile ${key}`,
@@ -81,7 +88,7 @@ export async function startSshd(settings: string[] = [], clientSettings: string[
     'GlobalKnownHostsFile none',
   ]
   writeFileSync(file('config'), `${client.join('\n')}\n`)
-  writeFileSync(file('known_hosts'), knownHost(`[127.0.0.1]:${port}`, hostKey))
+  writeFileSync(file('known_hosts'), knownHost(`[${address}]:${port}`, hostKey))
   // Where it runs as root, it separates its privileges in this folder.
   if (process.getuid!() === 0) mkdirSync('/run/sshd', { recursive: true, mode: 0o755 })
 
@@ -97,14 +104,15 @@ export async function startSshd(settings: string[] = [], clientSettings: string[
     log: () => readFileSync(file('log'), 'utf8'),
     async start() {
       appendFileSync(file('log'), '')
-      const started = spawn(SSHD, ['-D', '-f', file('sshd_config'), '-E', file('log')], {
+      const [program = '', ...args] = [...prefix, SSHD]
+      const started = spawn(program, [...args, '-D', '-f', file('sshd_config'), '-E', file('log')], {
         stdio: 'ignore',
         detached: true,
       })
       child = started
       await eventually('sshd answers', () => {
         if (started.exitCode !== null) throw new Error(`sshd has ended: ${sshd.log()}`)
-        return answers(port)
+        return answers(address, port)
       })
     },
     async stop() {
@@ -146,9 +154,9 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-function answers(port: number): Promise<boolean> {
+function answers(address: string, port: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  const socket = connect(port, '127.0.0.1')
+  const socket = connect(port, address)
   socket.once('data', () => resolve(true))
   socket.once('error', () => resolve(false))
   return promise.finally(() => socket.destroy())
