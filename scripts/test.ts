@@ -1,8 +1,8 @@
 /**
  * Runs the tests: npm test [-- PART OF A PATH...]
  *
- * Quick ones first and side by side, so that a plain mistake shows in seconds. Then those that run whole factories, fewer at once:
- * they would take each other's processors. Tests of rooms that need more than a machine with Node run only if a path names them.
+ * Quick ones first and side by side, so that a plain mistake shows in minutes. Then those that start processes or run models, and
+ * then, one at a time, those that run whole factories: they would take each other's processors. Tests of rooms that need more than a machine with Node run only if a path names them.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -22,6 +22,12 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Rooms of `test/` that run first. */
 const FIRST = ['core', 'protocol']
+/** What starts many processes, or runs models; decisions in its folders named `policy` do not. */
+const WITH_PROCESSES = [
+  ...['cli', 'client/python', 'faults', 'library', 'openai', 'pilot', 'relay', 'security', 'shells'],
+  ...['factory/factory.test', 'factory/pilot-sh', 'factory/relays', 'factory/sites', 'factory/transports'],
+  ...['bundle/download', 'manager/ledger', 'manager/metrics', 'report'],
+]
 /** Rooms whose tests run whole factories. */
 const WHOLE = ['end-to-end', 'package']
 /** Rooms of `test/` that need more than a machine with Node: they run one file at a time. */
@@ -34,6 +40,8 @@ const SLOWEST = 10
 const room = (file: string): string => file.split('/')[1] ?? ''
 const isApart = (file: string): boolean => APART.includes(room(file))
 const isWhole = (file: string): boolean => WHOLE.includes(room(file))
+const hasProcesses = (file: string): boolean =>
+  !file.includes('/policy/') && WITH_PROCESSES.some((part) => file.startsWith(`test/${part}`))
 const isFirst = (file: string): boolean => FIRST.includes(room(file))
 
 function find(parts: string[]): string[] {
@@ -52,8 +60,11 @@ async function* runAll(files: string[]): AsyncGenerator<Event, void, undefined> 
   const totals = new Map<string, number>()
   const times = new Map<string, number>()
   const startedAt = performance.now()
+  const beside = files.filter((file) => !isWhole(file) && !isApart(file))
+  const concurrency = availableParallelism()
   const parts = [
-    { files: files.filter((file) => !isWhole(file) && !isApart(file)), concurrency: availableParallelism() },
+    { files: beside.filter((file) => !hasProcesses(file)), concurrency },
+    { files: beside.filter(hasProcesses), concurrency },
     { files: files.filter(isWhole), concurrency: 1 },
     { files: files.filter(isApart), concurrency: 1 },
   ]

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Agent, errors, request } from 'undici'
 import type { z } from 'zod'
+import { toOwnListener } from '../common/own-listener.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
 import { requestUpgrade, UpgradeRefused } from '../common/upgrades/request-upgrade.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../protocol/primitives.ts'
@@ -152,7 +153,8 @@ function openAgent(ca: string | undefined): Agent {
   return new Agent({
     connections: 8,
     keepAliveTimeout: 10_000,
-    connect: { timeout: 5_000, ...(ca !== undefined && trustOnlyCertificate(ca)) },
+    connect:
+      ca === undefined ? toOwnListener({ timeout: 5_000 }) : { timeout: 5_000, ...trustOnlyCertificate(ca) },
     maxResponseSize: Math.max(limits.body, limits.blob),
   })
 }

@@ -45,7 +45,7 @@ function setup(fine: number) {
 
 const startsOf = async () => (await readFile(join(folder, 'starts'), 'utf8')).length
 
-describe('a server that answers 500 to everything', { timeout: 60_000 }, () => {
+describe('a server that answers 500 to everything', { timeout: 600_000 }, () => {
   test('is started anew when it does not look healthy either, and no task pays for it', async () => {
     await using library = await startLibrary(setup(4))
     await library.next('ready')

@@ -206,13 +206,13 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     )
     call.catch(() => {})
     const running = async () => (await here.status()).tasks
-    await until(async () => (await running()).leased > 0, 60_000)
+    await until(async () => (await running()).leased > 0)
     hanging.abort()
     await assert.rejects(call)
     await until(async () => {
       const { queued, leased } = await running()
       return queued + leased === 0
-    }, 60_000)
+    })
   })
 
   test('runs a batch to its end while a pilot is killed, with a result for each request', async () => {
@@ -235,13 +235,13 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
       metadata: { study: 'one' },
     })
     assert.deepEqual([batch.status, batch.metadata], ['validating', { study: 'one' }])
-    await until(async () => (await openai.batches.retrieve(batch.id)).request_counts!.completed > 0, 60_000)
+    await until(async () => (await openai.batches.retrieve(batch.id)).request_counts!.completed > 0)
     const [pid] = (await here.pilots()).values()
     kill(-pid!)
     await until(async () => {
       batch = await openai.batches.retrieve(batch.id)
       return batch.status === 'completed'
-    }, 120_000)
+    })
     assert.deepEqual(batch.request_counts, { total: count, completed: count, failed: 0 })
     const output = await (await openai.files.content(batch.output_file_id!)).text()
     const rows = output
@@ -273,7 +273,7 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
       endpoint: '/v1/chat/completions',
       completion_window: '24h',
     })
-    await until(async () => (await openai.batches.retrieve(id)).status === 'failed', 30_000)
+    await until(async () => (await openai.batches.retrieve(id)).status === 'failed')
     const { errors } = await openai.batches.retrieve(id)
     assert.deepEqual(
       errors!.data!.map(({ line, code }) => [line, code]),

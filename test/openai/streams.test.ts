@@ -241,11 +241,11 @@ describe('streams of the OpenAI API, read by the official client', () => {
         () => true,
         () => false,
       )
-    await until(closed, 30_000)
+    await until(closed)
     await until(async () => {
       const { queued, leased } = (await here.status()).tasks
       return queued + leased === 0
-    }, 30_000)
+    })
   })
 
   test('a stream goes on where it was when its worker is killed and another one begins again', async () => {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
  * @param ms a guard against a test that would hang, far beyond what a slow and busy machine needs: never a measure of speed
  * @throws after `ms`, naming the condition
  */
-export async function until(condition: () => boolean | Promise<boolean>, ms = 180_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, ms = 600_000): Promise<void> {
   const end = Date.now() + ms
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${condition.toString()}`)

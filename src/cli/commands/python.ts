@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { rename, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { makePrivateFolder } from '../../common/private-path.ts'
 import { makeWheel, wheelName } from '../../client/wheel.ts'
 import { version } from '../version.ts'
 
@@ -30,7 +31,8 @@ async function wheel(): Promise<string> {
   const bytes = makeWheel(FOLDER, version)
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache')
   const folder = join(cache, 'gleaner', `wheel-${hash('sha256', bytes).slice(0, 16)}`)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  // Pip runs what it finds there.
+  await makePrivateFolder(folder)
   const path = join(folder, wheelName(version))
   // Whole at any time, also for another who asks just now.
   await writeFile(`${path}.${process.pid}`, bytes)

@@ -79,9 +79,8 @@ export const htcondor: BatchKind<HtcondorSiteConfig> = {
   jobs(stdout) {
     const listing: Listing = { jobs: [], complete: true, oddities: [] }
     // An empty queue is an empty answer, not an empty list. Lines that a wrapper prints are around the list.
-    const [around = '', list] = /^\[[^]*^\]$/m.test(stdout) ? split(stdout) : [stdout]
+    const [around, list] = split(stdout)
     if (around.trim()) listing.oddities.push(`condor_q answered more than jobs: ${excerpt(around.trim())}`)
-    if (list === undefined && /[[{]/.test(around)) throw new Error(`condor_q answered ${excerpt(around)}`)
     for (const record of z.array(z.unknown()).parse(JSON.parse(list ?? '[]'))) {
       const ad = Ad.safeParse(record)
       const job = ad.success ? toJob(ad.data) : undefined
@@ -107,10 +106,17 @@ export const htcondor: BatchKind<HtcondorSiteConfig> = {
   gone: /couldn't find|no jobs|not found/i,
 }
 
-/** The list in an answer, and what stands around it. */
-function split(stdout: string): [around: string, list: string] {
-  const start = stdout.search(/^\[/m)
-  const end = stdout.lastIndexOf('\n]') + 2
+/** The list in an answer, if there is one, and what stands around it. @throws if the list, or what should be one, is cut short */
+function split(stdout: string): [around: string, list?: string] {
+  // A wrapper's own lines may begin with a bracket, too: [INFO] connected.
+  const start = stdout.search(/^\[[^\S\n]*(\{|\]|$)/m)
+  if (start === -1) {
+    if (/^\{|^\]$/m.test(stdout)) throw new Error(`condor_q answered ${excerpt(stdout)}`)
+    return [stdout]
+  }
+  const last = [...stdout.matchAll(/^(?:\[[^\S\n]*)?\][^\S\n]*$/gm)].at(-1)
+  const end = last ? last.index + last[0].length : 0
+  if (end <= start) throw new Error(`condor_q answered ${excerpt(stdout)}`)
   return [stdout.slice(0, start) + stdout.slice(end), stdout.slice(start, end)]
 }
 

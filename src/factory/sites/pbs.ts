@@ -89,8 +89,10 @@ export const pbs: BatchKind<PbsSiteConfig> = {
   jobs(stdout, submissions) {
     const listing: Listing = { jobs: [], complete: true, oddities: [] }
     if (!stdout.trim()) return listing
-    // A banner may stand before the answer.
-    const listed = Listed.safeParse(parseJson(stdout.slice(Math.max(0, stdout.indexOf('{')))))
+    // What a wrapper prints may stand around the answer, with braces of its own.
+    const start = Math.max(0, stdout.search(/^\s*\{/m))
+    const end = [...stdout.matchAll(/\}[^\S\n]*$/gm)].at(-1)?.index ?? stdout.length
+    const listed = Listed.safeParse(parseJson(stdout.slice(start, end + 1)))
     if (!listed.success) {
       const oddity = `qstat answered what is no JSON of jobs: ${excerpt(stdout)}`
       return { jobs: [], complete: false, oddities: [oddity] }

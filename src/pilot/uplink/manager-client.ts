@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
 import type { z } from 'zod'
 import type { Connect } from '../../bundle/sources/http-source.ts'
+import { toOwnListener } from '../../common/own-listener.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 import { requestUpgrade } from '../../common/upgrades/request-upgrade.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/primitives.ts'
@@ -86,11 +87,14 @@ export function createManagerClient({
   patienceMs,
   log,
 }: ManagerClientOptions): ManagerClient {
-  const dispatcher = createDispatcher(certificate, { connections: 4, keepAliveTimeout: KEEP_ALIVE_MS })
+  const dispatcher = createDispatcher(origins, certificate, {
+    connections: 4,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+  })
   // Connections of their own: if one breaks, that is not for the worker's end.
-  const carrier = createDispatcher(certificate, { connections: 4, maxResponseSize: limits.blob })
+  const carrier = createDispatcher(origins, certificate, { connections: 4, maxResponseSize: limits.blob })
   // A proxy that forwards requests would not let them become channels.
-  const upgrader = createDispatcher(certificate, { connections: UPGRADES_MOST, proxyTunnel: true })
+  const upgrader = createDispatcher(origins, certificate, { connections: UPGRADES_MOST, proxyTunnel: true })
   let current = 0
   let secret = ''
   const origin = () => origins[current % origins.length]!
@@ -143,7 +147,7 @@ export function createManagerClient({
     },
     connect: ({ kind, url }, options) =>
       kind === 'manager'
-        ? createDispatcher(certificate, { ...options, proxyTunnel: true })
+        ? createDispatcher(origins, certificate, { ...options, proxyTunnel: true })
         : new Pool(new URL(url).origin, options),
     get origin() {
       return origin()
@@ -221,11 +225,14 @@ function refusal(call: Sent, status: number, text: string): Error {
 }
 
 function createDispatcher(
+  origins: readonly string[],
   certificate: string | undefined,
   given: Pool.Options & { proxyTunnel?: boolean },
 ): Dispatcher {
-  const connect = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }
+  const pinned = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }
+  const connect =
+    certificate === undefined ? toOwnListener(pinned, (origin) => origins.includes(origin)) : pinned
   const options = { maxResponseSize: limits.body, ...given, connect }
   const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
-  return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: connect }) : new Agent(options)
+  return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: pinned }) : new Agent(options)
 }

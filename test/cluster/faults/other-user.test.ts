@@ -42,7 +42,7 @@ describe('another user of the submit node', () => {
     await writeTasks(join(here.folder, 'tasks.jsonl'), 2_000, { ms: 20 })
     await here.start()
     const run = here.begin('run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl')
-    await until(async () => (await here.status()).tasks.done > 20, 60_000)
+    await until(async () => (await here.status()).tasks.done > 20)
 
     const inState = execFileSync('find', [here.state, '-type', 'f'], { encoding: 'utf8' })
     const files = inState.split('\n').filter(Boolean)

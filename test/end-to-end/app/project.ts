@@ -32,7 +32,7 @@ export async function makeProject(folder: string, files: Record<string, string>)
 /** Runs a program of such a folder on the factory of this state folder. */
 export function runApp(folder: string, state: string, args: string[], input = ''): Promise<AppEnd> {
   return new Promise((resolve) => {
-    const options = { cwd: folder, env: { ...process.env, GLEANER_STATE: state }, timeout: 120_000 }
+    const options = { cwd: folder, env: { ...process.env, GLEANER_STATE: state }, timeout: 600_000 }
     const child = execFile(process.execPath, args, options, (error, stdout, stderr) =>
       resolve({ code: error ? ((error.code as number | undefined) ?? null) : 0, stdout, stderr }),
     )

@@ -44,7 +44,7 @@ test(
     t.after(() => run.child.kill('SIGKILL'))
     if (process.env['TEST_LOG'])
       t.after(() => console.log(readFileSync(join(here.state, 'factory.log'), 'utf8')))
-    await until(async () => (await readIds(out)).length > 20, 120_000)
+    await until(async () => (await readIds(out)).length > 20)
     const farEnd = join(here.folder, 'far end')
     const before = relayAt(farEnd)
     assert.ok(before)

@@ -17,7 +17,7 @@ import { localFiles } from '../../../src/factory/transports/local-files.ts'
 import type { CommandResult } from '../../../src/factory/transports/transport.ts'
 import { prepare } from '../support/submit.ts'
 
-const signal = AbortSignal.timeout(20_000)
+const signal = AbortSignal.timeout(600_000)
 const boot = { managerUrl: 'http://127.0.0.1:9', runtime: { path: '/nowhere', sha256: '0'.repeat(64) } }
 
 type Answer = Partial<CommandResult>
@@ -265,16 +265,27 @@ describe('an HTCondor queue', () => {
   test('is read beside what a wrapper prints', async (t) => {
     const { stdout } = answer(ad({}))
     const { list } = siteThat(t, 'htcondor', {
-      condor_q: { stdout: `Welcome [to] the pool!\n${stdout}bye\n` },
+      condor_q: { stdout: `Welcome [to] the pool!\n[INFO] connected\n${stdout}[INFO] bye {}\n` },
     })
     const { jobs, oddities } = await list()
     assert.equal(jobs.length, 1)
-    assert.match(oddities.join(), /Welcome/)
+    assert.match(oddities.join(), /Welcome .*INFO/)
+    for (const stdout of ['[WARN] {slow} schedd\n', '[WARN] slow\n[]\n', '[INFO]\n[\n]\n']) {
+      const empty = siteThat(t, 'htcondor', { condor_q: { stdout } })
+      assert.deepEqual((await empty.list()).jobs, [], stdout)
+    }
   })
 
   test('that is cut short is no answer', async (t) => {
-    const { list } = siteThat(t, 'htcondor', { condor_q: { stdout: '[\n{"ClusterId": 3,' } })
-    await assert.rejects(list())
+    for (const stdout of [
+      '[\n{"ClusterId": 3,',
+      '[\n',
+      '[INFO]\n[{"ClusterId": 3}',
+      '{"ClusterId": 3}\n]\n',
+    ]) {
+      const { list } = siteThat(t, 'htcondor', { condor_q: { stdout } })
+      await assert.rejects(list(), Error, stdout)
+    }
   })
 })
 

@@ -84,7 +84,10 @@ describe('answers of PBS', () => {
     const broken = pbs.jobs('{"Jobs": {"1.pbs": {"comment": "a \\q"}', [])
     assert.equal(broken.complete, false)
     assert.match(broken.oddities.join(), /no JSON/)
-    const odd = pbs.jobs('** banner **\n{"Jobs":{"1.pbs":{"job_state":null},"2.pbs":{"job_state":"?"}}}', [])
+    const odd = pbs.jobs(
+      '** {banner} **\n{"Jobs":{"1.pbs":{"job_state":null},"2.pbs":{"job_state":"?"}}}\n** bye {} **\n',
+      [],
+    )
     assert.equal(odd.complete, false)
     assert.deepEqual(
       odd.jobs.map(({ jobId, state }) => [jobId, state]),

@@ -50,7 +50,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       Array.from({ length: pilots }, () => `p${run}${count++}`),
     )
   const factory = (letter: string) => `suite-${run}-${letter}`
-  const signal = () => AbortSignal.timeout(60_000)
+  const signal = () => AbortSignal.timeout(600_000)
   const live = async (site: Site) => (await site.list(signal())).jobs.filter(({ state }) => state !== 'ended')
   const names = (jobs: Job[]) => jobs.map(({ pilot }) => pilot).toSorted()
   const marked = (pilot: string, mark: 'up' | 'left') => existsSync(join(harness().marks, `${pilot}.${mark}`))

@@ -84,7 +84,7 @@ export async function openWorks(options: Partial<ManagerOptions> = {}): Promise<
 }
 
 /** Waits until every task of the job has its result: exactly one each, in the order of the tasks. */
-export async function resultsOf(job: Job, ms = 60_000): Promise<ResultRow[]> {
+export async function resultsOf(job: Job, ms = 600_000): Promise<ResultRow[]> {
   const { tasks } = await job.info()
   const rows: (ResultRow | undefined)[] = Array.from({ length: tasks })
   for await (const row of job.results({ waitMs: 1_000, signal: AbortSignal.timeout(ms) })) {

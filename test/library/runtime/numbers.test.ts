@@ -48,7 +48,7 @@ async function call(spec: LibrarySpec, name: string, input: string): Promise<str
   return JSON.stringify(ended.value)
 }
 
-describe('numbers that JavaScript would change', { timeout: 60_000 }, () => {
+describe('numbers that JavaScript would change', { timeout: 600_000 }, () => {
   test('are bigints in a module, which may return them', async () => {
     const functions = { echo: { export: 'echo' }, kinds: { export: 'kinds' }, next: { export: 'next' } }
     const spec: LibrarySpec = {

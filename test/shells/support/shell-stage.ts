@@ -108,7 +108,7 @@ function attachedTerminal(env: NodeJS.ProcessEnv, args: string[]): AttachedTermi
         return at >= 0
       }
       try {
-        await until(find, 30_000)
+        await until(find)
       } catch (error) {
         throw new Error(`${String(text)} is not on the screen: ${JSON.stringify(screen)}`, { cause: error })
       }

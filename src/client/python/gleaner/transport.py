@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import re
 import socket
 import ssl
 import threading
@@ -167,6 +168,7 @@ class Transport:
         try:
             connection.connect()
             _check(connection, address)
+            _check_owner(connection)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise _unreachable(address, error) from error
@@ -209,6 +211,29 @@ def _check(connection, address):
         return
     if connection.sock.getpeercert(binary_form=True) != ssl.PEM_cert_to_DER_cert(address.ca.strip()):
         raise ValueError("it shows another certificate than that of the factory")
+
+
+# Local addresses of sockets that speak to this machine, as the kernel writes them.
+_LOOPBACK = re.compile(r"(?:[0-9A-F]{6}7F|0{8}|0{32}|0{24}01000000|0{16}FFFF0000(?:[0-9A-F]{6}7F|0{8}))\Z")
+
+
+def _check_owner(connection):
+    """Every user of a machine may listen at a port of 127.0.0.1 that a manager has left: without TLS it must be this user, or root."""
+    host, far = connection.sock.getpeername()[:2]
+    near = connection.sock.getsockname()[1]
+    if isinstance(connection, http.client.HTTPSConnection) or not (host.startswith("127.") or host == "::1"):
+        return
+    for name in ("tcp", "tcp6"):
+        try:
+            with open("/proc/self/net/" + name) as table:
+                lines = table.readlines()[1:]
+        except OSError:
+            continue  # Only Linux has these tables, and a machine without IPv6 lacks the second.
+        for fields in map(str.split, lines):
+            address, port = fields[1].rsplit(":", 1)
+            concerned = fields[3] == "0A" or int(fields[2].rsplit(":", 1)[1], 16) == near
+            if _LOOPBACK.match(address) and int(port, 16) == far and concerned and int(fields[7]) not in (0, os.getuid()):
+                raise ValueError("another user (uid %s) listens there, not the manager" % fields[7])
 
 
 def _unreachable(address, error):

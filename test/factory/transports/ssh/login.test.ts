@@ -14,7 +14,7 @@ import { knownHost, makeKey } from './sshd.ts'
 
 const BIN = fileURLToPath(new URL('../../../../bin/factory.js', import.meta.url))
 const CODE = '424242'
-const patient = () => AbortSignal.timeout(120_000)
+const patient = () => AbortSignal.timeout(600_000)
 const noSsh = existsSync('/usr/bin/ssh')
   ? false
   : 'there is no OpenSSH client (apt-get install openssh-client)'

@@ -15,7 +15,7 @@ import { TransportError } from '../../../../src/factory/transports/transport.ts'
 import { eventually } from '../../support/eventually.ts'
 import { knownHost, makeKey, noSshd, type Sshd, startSshd } from './sshd.ts'
 
-const patient = () => AbortSignal.timeout(60_000)
+const patient = () => AbortSignal.timeout(600_000)
 
 let sshd: Sshd
 before(async () => {
