@@ -35,9 +35,9 @@ await installPeers()
 const folder = await mkdtemp(join(tmpdir(), 'gleaner-bench-engine-'))
 try {
   await writeBenchModels(folder)
-  const plain = compare('claims', ['gleaner', 'transformers'])
-  const shared = compare('shared', ['gleaner', 'transformers'])
-  const large = compare('135m', ['gleaner', 'transformers', 'llama-f16', 'llama-q8'])
+  const plain = compare('claims', ['gleaner', 'gleaner-as-exported', 'transformers'])
+  const shared = compare('shared', ['gleaner', 'gleaner-as-exported', 'transformers'])
+  const large = compare('135m', ['gleaner', 'gleaner-as-exported', 'transformers', 'llama-f16', 'llama-q8'])
   const small = compare('135m-int4', ['gleaner'])
   const table = {
     '(a) claims': plain,

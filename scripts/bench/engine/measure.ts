@@ -26,7 +26,7 @@ const measure: Measure = engine.startsWith('llama')
   ? runLlama(peers, join(folder, `${engine.split('-')[1]}.gguf`))
   : engine === 'transformers'
     ? runTransformers(peers, isClaims ? 64 : 16)
-    : runGleaner
+    : runGleaner(engine === 'gleaner-as-exported')
 const { seconds, tokens } = await measure({ ...work, threads: Number(threads) })
 console.log(JSON.stringify({ count: isClaims ? work.prompts.length : tokens, seconds } satisfies Measured))
 process.exit(0)

@@ -215,7 +215,7 @@ describe('generation with choices', () => {
     assert.ok(model.passes.length <= 3)
   })
 
-  test('begins answers again that a first token does not settle, and learns where that is usual', async () => {
+  test('begins no answers again where a first token settles few', async () => {
     const yes = toyTokenizer.encode('yes', false)
     const score = (sequence: readonly number[]) =>
       Array.from({ length: vocabSize }, (_, token) => (token === yes[sequence.length - 1] ? 1 : 0))
@@ -223,7 +223,25 @@ describe('generation with choices', () => {
     const answers = await answer(Array<string>(60).fill('a'), { choices: ['yes', 'yet'] })
     assert.ok(answers.every(({ label, tokens }) => label === 'yes' && tokens.generated === 3))
     const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
-    assert.deepEqual(starts, [40, 40, 20], 'the first batch was begun twice, the second was not')
+    assert.deepEqual(starts, [40, 20])
+  })
+
+  test('begins the few answers again that a first token does not settle, where it settles most', async () => {
+    const [no, yes] = ['no', 'yes'].map((word) => toyTokenizer.encode(word, false))
+    const [b] = toyTokenizer.encode('b', false)
+    const score = (sequence: readonly number[]) => {
+      const word = sequence.includes(b as number) ? yes : no
+      return Array.from({ length: vocabSize }, (_, token) => (token === word![sequence.length - 1] ? 1 : 0))
+    }
+    const { model, answer } = plant({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
+    const prompts = Array.from({ length: 80 }, (_, i) => (i === 79 ? 'b' : 'a'))
+    const answers = await answer(prompts, { choices: ['no', 'yes', 'yet'] })
+    assert.deepEqual(
+      answers.map(({ label }) => label),
+      prompts.map((prompt) => (prompt === 'b' ? 'yes' : 'no')),
+    )
+    const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
+    assert.deepEqual(starts, [40, 40, 1])
   })
 
   test('has no label where it comes to none', async () => {

@@ -77,10 +77,13 @@ export function createToy(options: ToyOptions = {}): ToyModel {
     path: 'toy.onnx',
     level: 'memory',
     bytes: 0,
+    inPlace: false,
     passes,
     crossed: { passes: 0, there: 0, back: 0 },
     store: {
       room: () => undefined,
+      discard: () => {},
+      advance: () => assert.fail('its passes give whole states'),
       release: () => {},
       blank: (rows) =>
         toState(
@@ -170,7 +173,7 @@ function checkPass(pass: Pass, { abilities = able, longAfter = Infinity }: ToyOp
 
 function toState(rows: Column[][], columns: number): State {
   for (const row of rows) assert.equal(row.length, columns)
-  return { rows: rows.length, columns, tensors: [rows as unknown as Tensor] }
+  return { rows: rows.length, columns, capacity: columns, tensors: [rows as unknown as Tensor] }
 }
 
 function columnsOf(state: State): Column[][] {

@@ -73,7 +73,7 @@ async function openPass(
     side === 'end' ? Math.max(0, start.tokens.length - width) : start.tokens.length - unseen(start),
   )
   const before = greatest(kept)
-  const state = await takeStarts(model, side, starts, kept)
+  const state = await takeStarts(model, { side, starts, kept, width })
   const rows = starts.length
   const columns = before + width
   const tokens = new Int32Array(rows * width)
@@ -96,12 +96,18 @@ async function openPass(
   }
 }
 
+/** Columns of an answer that there is room for from the start, so that short ones are not moved. */
+const ROOM = 8
+
 /** What was seen of each prompt, as far as it is used: `kept` tokens. */
 async function takeStarts(
   model: Model,
-  side: Side,
-  starts: readonly Start[],
-  kept: readonly number[],
+  {
+    side,
+    starts,
+    kept,
+    width,
+  }: { side: Side; starts: readonly Start[]; kept: readonly number[]; width: number },
 ): Promise<State> {
   const known = starts.find(({ seen }) => seen)?.seen
   const columns = greatest(kept)
@@ -111,7 +117,7 @@ async function takeStarts(
     const to = side === 'end' ? columns - count : 0
     return { source: seen.state, row: 0, from: firstColumn(seen, 0), to, count }
   })
-  const taken = await model.store.arrange(picks, columns)
+  const taken = await model.store.arrange(picks, columns, { room: width + ROOM })
   for (const { seen, own } of starts) if (seen && own) model.store.release(seen.state)
   return taken
 }
@@ -183,7 +189,7 @@ export async function gatherRows(
       return { source: batch.state, row, from: firstColumn(batch, row), to, count }
     }),
   )
-  return { side, lengths, state: await model.store.arrange(picks, columns, base?.state) }
+  return { side, lengths, state: await model.store.arrange(picks, columns, { base: base?.state }) }
 }
 
 /** The rows that are left, in an order in which few change places: the last ones fill the gaps. */

@@ -35,6 +35,8 @@ export interface Lanes {
   readonly rows: number
   /** How many such rows can be remembered besides those that are. */
   roomFor(rows: readonly Row[]): number
+  /** Most tokens that an answer in them may have; 0 without any. */
+  readonly longest: number
   /** Takes over a batch: those of its rows that have something to go on with. */
   add(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void>
   /** Writes one more token of each answer. Returns the rows that could not go on; they have left. */
@@ -58,14 +60,26 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
     get rows() {
       return count()
     },
+    get longest() {
+      const limits = [...lanes].flatMap(({ writings }) => writings.map(({ row }) => row.limit))
+      return limits.reduce((most, limit) => Math.max(most, limit), 0)
+    },
     roomFor(rows) {
       const all = [...rows, ...[...lanes].flatMap(({ writings }) => writings.map(({ row }) => row))]
       const widest = all.reduce((most, { prompt, limit }) => Math.max(most, prompt.length + limit), 1)
       return Math.floor(limits.cached / widest) - count()
     },
     async add(batch, writings) {
-      await place(batch, writings)
-      model.store.release(batch.state)
+      const open = compact(writings.length, (row) => !writings[row])
+      const keys = new Set(open.map((row) => keyOf(batch.lengths[row] as number)))
+      const joined = [...keys].some((key) => laneOf(key))
+      if (keys.size !== 1 || joined) {
+        await place(batch, writings)
+        return model.store.release(batch.state)
+      }
+      const layout = layoutFor(batch.lengths[open[0] as number] as number, batch)
+      const alone = await gatherRows(model, layout, [{ batch, rows: open }], batch)
+      lanes.add({ batch: alone, writings: open.map((row) => writings[row] as Writing) })
     },
     async step(end) {
       const failures: Failure[] = []
@@ -84,13 +98,17 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
     },
   }
 
+  function laneOf(key: boolean): Lane | undefined {
+    return [...lanes].find((one) => joins && keyOf(one.batch.lengths[0] as number) === key)
+  }
+
   /** Puts rows of a batch into the lanes where they belong. */
   async function place(batch: Batch, writings: ReadonlyArray<Writing | undefined>): Promise<void> {
     const open = [...writings.keys()].filter((row) => writings[row])
     const keys = Map.groupBy(open, (row) => keyOf(batch.lengths[row] as number))
     for (const [key, rows] of keys) {
       const length = batch.lengths[rows[0] as number] as number
-      const lane = [...lanes].find((one) => joins && keyOf(one.batch.lengths[0] as number) === key)
+      const lane = laneOf(key)
       const parts = [
         ...(lane ? [{ batch: lane.batch, rows: [...lane.batch.lengths.keys()] }] : []),
         { batch, rows },

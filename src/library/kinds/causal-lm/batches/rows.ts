@@ -17,26 +17,26 @@ export interface RunnerOptions extends LaneOptions {
   /** Puts rows into groups, in the order in which they are to be begun. */
   plan: (rows: readonly Row[]) => Group[]
   /**
-   * Whether the first token may be all of an answer. As long as it usually is, no state is asked for to go on from, and
-   * the few rows that need it are begun again.
+   * Whether the first token may be all of an answer. Once it has shown to be that usually, no state is asked for to go on
+   * from, and the few rows that need it are begun again.
    */
   readonly brief: boolean
 }
 
 /** Rows join those that go on once there is room for this share of a batch: prompts are read best together. */
 const JOINING_SHARE = 1 / 8
-/** Looking at first tokens alone pays as long as no more rows than this share need others; a few are no proof. */
-const UNDECIDED_SHARE = 0.1
-const UNDECIDED_FEW = 16
+/** Rows whose answers have few tokens are answered before others join: to bring them together takes longer than that. */
+const BRIEF = 16
+/** Looking at first tokens alone pays where at least this share of them are all of an answer; a few are no proof. */
+const DECISIVE_SHARE = 0.9
+const PROOF = 16
 
 /** Makes a function that runs rows until each has its answer: rows join as others end. */
 export function createRunner(
   options: RunnerOptions,
 ): (rows: readonly Row[], reporter: Pick<CallReporter, 'begin' | 'end'>) => Promise<void> {
   const { model, limits, plan } = options
-  let peeking = options.brief
-  let peeked = 0
-  let undecided = 0
+  const first = { tokens: 0, decisive: 0 }
 
   return async (rows, reporter) => {
     const end: End = (row, outcome) => reporter.end(row.call, outcome)
@@ -69,7 +69,8 @@ export function createRunner(
     const { rows } = group
     const room = Math.min(limits.rows - lanes.rows, lanes.roomFor(rows))
     const enough = Math.min(rows.length, Math.ceil(limits.rows * JOINING_SHARE))
-    const joins = options.abilities.steps !== 'together' && room >= enough
+    const longest = rows.reduce((most, { limit }) => Math.max(most, limit), lanes.longest)
+    const joins = options.abilities.steps !== 'together' && longest > BRIEF && room >= enough
     if (lanes.rows > 0 && !joins) return undefined
     const count = Math.max(1, room)
     if (count >= rows.length) groups.shift()
@@ -84,21 +85,27 @@ export function createRunner(
       left.delete(row)
       end(row, outcome)
     }
+    const peeks = options.brief && oftenDecides(first) && rows.length > 0
     try {
-      if (peeking && left.size > 0) {
+      if (peeks) {
         startWriting(rows, await scorePrompts(model, side, await starts(rows)), endOne)
-        peeked += rows.length
-        undecided += left.size
-        peeking = undecided <= UNDECIDED_FEW + UNDECIDED_SHARE * peeked
+        note(rows.length, left.size)
       }
       if (left.size === 0) return []
       const open = [...left]
       const { batch, logits } = await readPrompts(model, side, await starts(open))
-      await lanes.add(batch, startWriting(open, logits, endOne))
+      const writings = startWriting(open, logits, endOne)
+      if (!peeks) note(open.length, left.size)
+      await lanes.add(batch, writings)
       return []
     } catch (error) {
       return [{ rows: [...left], error }]
     }
+  }
+
+  function note(rows: number, undecided: number): void {
+    first.tokens += rows
+    first.decisive += rows - undecided
   }
 
   /** Rows that a pass failed with, for want of memory perhaps, are tried again in halves, by themselves. */
@@ -109,4 +116,9 @@ export function createRunner(
       if (part.length > 0) await run(plan(part), end, (some) => Promise.resolve(some))
     }
   }
+}
+
+/** Whether first tokens have been answers of their own so often that nothing else need be asked for. */
+function oftenDecides({ tokens, decisive }: { tokens: number; decisive: number }): boolean {
+  return tokens >= PROOF && decisive >= DECISIVE_SHARE * tokens
 }

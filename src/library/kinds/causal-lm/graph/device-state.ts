@@ -42,8 +42,19 @@ export function createDeviceStore(
   return {
     room: () => undefined,
     release,
-    blank: (rows) => ({ rows, columns: 0, tensors: ports.map((port) => blankTensor(port, rows)) }),
-    async arrange(picks, columns, base) {
+    discard: () => undefined,
+    advance(state, width, tensors) {
+      release(state)
+      const columns = state.columns + width
+      return { rows: state.rows, columns, capacity: columns, tensors }
+    },
+    blank: (rows) => ({
+      rows,
+      columns: 0,
+      capacity: 0,
+      tensors: ports.map((port) => blankTensor(port, rows)),
+    }),
+    async arrange(picks, columns, { base }) {
       const parts = toParts(picks)
       const session = await sessionFor(parts.length)
       const feeds: Record<string, Tensor> = {}
@@ -69,6 +80,7 @@ export function createDeviceStore(
       return {
         rows: picks.length,
         columns,
+        capacity: columns,
         tensors: ports.map((port, i) => outputs[toName(port, i)] as Tensor),
       }
     },

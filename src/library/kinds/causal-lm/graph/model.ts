@@ -7,6 +7,7 @@ import type { ModelConfig } from '../files/config.ts'
 import { type Graph, readGraph } from './graph.ts'
 import type { Logits } from '../answers/sampling.ts'
 import { readOutputNames } from './onnx-outputs.ts'
+import { openRewritten } from './rewrite/open-rewritten.ts'
 import { createDeviceStore } from './device-state.ts'
 import { createMemoryStore, type State, type StateStore } from './state.ts'
 import { booleanTensor, integerTensor, makeTensor, type Numbers } from './tensors.ts'
@@ -44,6 +45,8 @@ export interface Model {
   /** Size of graph and weights on disk, bytes. */
   readonly bytes: number
   readonly store: StateStore
+  /** Whether the graph was rewritten so that what it remembers stays in place. */
+  readonly inPlace: boolean
   /** What has crossed between memory and the device so far. All stays in memory without one. */
   readonly crossed: Readonly<Crossed>
   forward: (pass: Pass) => Promise<Seen>
@@ -65,6 +68,8 @@ export interface ModelOptions {
   threads: number
   /** The slot's accelerator, or `cpu`. */
   device: string
+  /** Runs the graph as it was exported, though it may be known to run faster written otherwise. */
+  asExported?: boolean
 }
 
 /**
@@ -77,19 +82,25 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
   const path = join(folder, options.graph)
   const bytes = (await sizeOf(path)) + (await sizeOf(`${path}_data`, 0))
   const open = async (provider: Provider): Promise<Model> => {
-    const session = await openSession(runtime, path, provider, options)
-    const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
     const level = provider === 'cpu' ? 'memory' : 'device'
+    const rewritten =
+      provider === 'cpu' && !options.asExported
+        ? await openRewritten(runtime, path, config, sessionOptions(options))
+        : undefined
+    const session = rewritten ?? (await openSession(runtime, path, provider, options))
+    const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
+    const inPlace = rewritten !== undefined
     if (provider !== 'webgpu') {
-      const passes = createPasses(session, graph, createMemoryStore(graph.state), provider)
-      return { path, level, bytes, ...passes, close: () => session.release() }
+      const store = createMemoryStore(graph.state, { inPlace })
+      const passes = createPasses(session, graph, store, provider)
+      return { path, level, bytes, inPlace, ...passes, close: () => session.release() }
     }
     const onDevice = { ...sessionOptions(options), ...WEBGPU }
     const store = createDeviceStore(graph.state, (arrangement, kept) =>
       runtime.InferenceSession.create(arrangement, { ...onDevice, ...keptOnDevice(kept) }),
     )
     const close = () => store.close().then(() => session.release())
-    return { path, level, bytes, ...createPasses(session, graph, store, provider), close }
+    return { path, level, bytes, inPlace, ...createPasses(session, graph, store, provider), close }
   }
   return openFirst(open, options.device)
 }
@@ -156,21 +167,19 @@ function createPasses(session: InferenceSession, graph: Graph, store: StateStore
     for (const tensor of Object.values(outputs)) crossed.back += bytesInMemory(tensor)
   }
   const forward = async (pass: Pass): Promise<Seen> => {
-    const columns = pass.state.columns + pass.width
-    const tensors = store.room(pass.rows, columns)
+    const tensors = store.room(pass.state, pass.width)
     const fetches: Record<string, Tensor | null> = { logits: logitsTensor(pass) }
     graph.state.forEach(({ output }, i) => (fetches[output] = tensors?.[i] ?? null))
     const feeds = toFeeds(graph, pass)
     // Where the runtime makes the tensors, it must be given names alone.
     const wanted = tensors ? fetches : Object.keys(fetches)
     const outputs = await session.run(feeds, wanted, QUIET).catch((error: unknown) => {
-      if (tensors) store.release({ rows: pass.rows, columns, tensors })
+      if (tensors) store.discard(tensors)
       throw error
     })
     count(feeds, outputs)
-    store.release(pass.state)
     const given = tensors ?? graph.state.map(({ output }) => outputs[output] as Tensor)
-    return { logits: readLogits(pass, outputs), state: { rows: pass.rows, columns, tensors: given } }
+    return { logits: readLogits(pass, outputs), state: store.advance(pass.state, pass.width, given) }
   }
   const score = async (pass: Pass): Promise<Seen['logits']> => {
     const feeds = toFeeds(graph, pass)
@@ -247,7 +256,7 @@ function sessionOptions({ threads }: ModelOptions): InferenceSession.SessionOpti
     interOpNumThreads: 1,
     executionMode: 'sequential',
     // Passes differ in shape from one to the next: an arena and a plan for one shape only keep memory from the others.
-    enableCpuMemArena: false,
+    enableCpuMemArena: true,
     enableMemPattern: false,
     logSeverityLevel: 4,
   }
@@ -272,12 +281,26 @@ function toFeeds(graph: Graph, pass: Pass): Record<string, Tensor> {
     if (type) feeds[name] = integerTensor(type, values, dims)
   }
   integers('input_ids', pass.tokens, [rows, width])
-  integers('attention_mask', pass.mask, [rows, pass.mask.length / rows])
+  const mask = withRoom(pass)
+  integers('attention_mask', mask, [rows, mask.length / rows])
   integers('position_ids', pass.positions, [rows, width])
   if (graph.keepLogits) integers(graph.keepLogits.name, [pass.scored], graph.keepLogits.dims)
   if (graph.hasBranches) feeds['use_cache_branch'] = booleanTensor(state.columns > 0)
   graph.state.forEach(({ input }, i) => (feeds[input] = state.tensors[i] as Tensor))
   return feeds
+}
+
+/** A pass's mask with columns for the room that its state has, which hold nothing. */
+function withRoom({ rows, width, mask, state: { columns, capacity } }: Pass): ArrayLike<number> {
+  if (capacity === columns) return mask
+  const wide = new Uint8Array(rows * (capacity + width))
+  const from = columns + width
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < columns; i++) wide[row * (capacity + width) + i] = mask[row * from + i] as number
+    for (let i = 0; i < width; i++)
+      wide[row * (capacity + width) + capacity + i] = mask[row * from + columns + i] as number
+  }
+  return wide
 }
 
 function toLogits(graph: Graph, pass: Pass, { dims, data }: Tensor): Seen['logits'] {

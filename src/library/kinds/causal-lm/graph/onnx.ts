@@ -16,6 +16,11 @@ const TYPES = {
 } as const
 export type OnnxType = keyof typeof TYPES
 
+/** Name of an element type, given its number in onnx.proto; undefined for one that nothing here has to do with. */
+export function typeName(number: number | undefined): OnnxType | undefined {
+  return (Object.keys(TYPES) as OnnxType[]).find((name) => TYPES[name] === number)
+}
+
 /** A dimension: its size, or a name where it varies. */
 export type Dimension = number | string
 
@@ -68,22 +73,7 @@ export class GraphWriter {
     dims: readonly number[],
     data: ArrayBufferView | ExternalBytes,
   ): string {
-    const content = ArrayBuffer.isView(data)
-      ? [bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))]
-      : [
-          ...Object.entries({
-            location: data.location,
-            offset: `${data.offset}`,
-            length: `${data.length}`,
-          }).map(([key, value]) => bytes(13, concat([text(1, key), text(2, value)]))),
-          varint(14, 1),
-        ]
-    this.#weights.push(
-      bytes(
-        5,
-        concat([...dims.map((dim) => varint(1, dim)), varint(2, TYPES[type]), text(8, name), ...content]),
-      ),
-    )
+    this.#weights.push(bytes(5, encodeTensor(name, TYPES[type], dims, data)))
     return name
   }
 
@@ -204,15 +194,40 @@ function attributeContent(value: Attribute): [type: number, content: Uint8Array]
   return [7, concat(value.map((one) => varint(8, one)))]
 }
 
+/**
+ * A stored tensor as a message.
+ *
+ * @param type of its elements, by its number in onnx.proto
+ */
+export function encodeTensor(
+  name: string,
+  type: number,
+  dims: readonly number[],
+  data: ArrayBufferView | ExternalBytes,
+): Uint8Array {
+  const content = ArrayBuffer.isView(data)
+    ? [bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))]
+    : [
+        ...Object.entries({
+          location: data.location,
+          offset: `${data.offset}`,
+          length: `${data.length}`,
+        }).map(([key, value]) => bytes(13, concat([text(1, key), text(2, value)]))),
+        varint(14, 1),
+      ]
+  return concat([...dims.map((dim) => varint(1, dim)), varint(2, type), text(8, name), ...content])
+}
+
 function varint(field: number, value: number): Uint8Array {
   return concat([encodeVarint(field << 3), encodeVarint(value)])
 }
 
-function text(field: number, value: string): Uint8Array {
+export function text(field: number, value: string): Uint8Array {
   return bytes(field, Buffer.from(value))
 }
 
-function bytes(field: number, content: Uint8Array): Uint8Array {
+/** A field of bytes, or of a message. */
+export function bytes(field: number, content: Uint8Array): Uint8Array {
   return concat([encodeVarint((field << 3) | 2), encodeVarint(content.length), content])
 }
 

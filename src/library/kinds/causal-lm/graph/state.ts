@@ -12,6 +12,8 @@ export interface State {
   readonly rows: number
   /** Columns of the parts that grow. */
   readonly columns: number
+  /** Columns that their tensors have: those beyond are room for more. */
+  readonly capacity: number
   readonly tensors: readonly Tensor[]
 }
 
@@ -32,22 +34,44 @@ export interface StateStore {
    * A state of one row for each pick, `columns` wide, padding in zeros.
    *
    * @param base is used up: rows that stay where they were cost nothing
+   * @param room columns by which it is about to grow
    */
-  arrange(picks: readonly Pick[], columns: number, base?: State): Promise<State>
-  /** Tensors that a pass may write its state to; undefined where the runtime makes them. */
-  room(rows: number, columns: number): readonly Tensor[] | undefined
+  arrange(
+    picks: readonly Pick[],
+    columns: number,
+    options: { readonly base?: State | undefined; readonly room?: number },
+  ): Promise<State>
+  /** Tensors that a pass may write to what it gives of its state; undefined where the runtime makes them. */
+  room(state: State, width: number): readonly Tensor[] | undefined
+  /**
+   * The state after a pass of so many new columns.
+   *
+   * @param given by the pass: the whole state, or its new columns. Both states are used up.
+   */
+  advance(state: State, width: number, given: readonly Tensor[]): State
+  /** Lets go of tensors that a pass was to write to, and did not. */
+  discard(given: readonly Tensor[]): void
   release(state: State): void
 }
 
 /** Spare room of a buffer, so that a state that grows by a column at a time needs a new one now and then only. */
 const SPARE = 1.25
+/** A state that grows in place has columns in multiples of this: fewer would have it moved more often, more be read in vain. */
+const STRIDE = 32
+
+export interface MemoryOptions {
+  /** Whether passes give new columns alone, which are then written behind the others. */
+  readonly inPlace: boolean
+}
 
 /** Keeps states in memory, in buffers that are used again. */
-export function createMemoryStore(ports: readonly StatePort[]): StateStore {
+export function createMemoryStore(ports: readonly StatePort[], { inPlace }: MemoryOptions): StateStore {
   const pools = ports.map(createPool)
   const buffers = new WeakMap<Tensor, Numbers>()
+  const capacityFor = (columns: number, room = 1) =>
+    inPlace && columns > 0 ? Math.ceil((columns + room) / STRIDE) * STRIDE : columns
 
-  const room = (rows: number, columns: number) => ports.map((_, i) => tensorOf(i, rows, columns))
+  const make = (rows: number, columns: number) => ports.map((_, i) => tensorOf(i, rows, columns))
   const tensorOf = (i: number, rows: number, columns: number, buffer?: Numbers) => {
     const port = ports[i] as StatePort
     const length = rows * strides(port, columns).row
@@ -56,41 +80,85 @@ export function createMemoryStore(ports: readonly StatePort[]): StateStore {
     buffers.set(tensor, used)
     return tensor
   }
-  const release = (state: State) =>
-    state.tensors.forEach((tensor, i) => {
+  const discard = (tensors: readonly Tensor[], kept: readonly Tensor[] = []) =>
+    tensors.forEach((tensor, i) => {
+      if (kept[i] === tensor) return
       const buffer = buffers.get(tensor)
       if (buffer) (pools[i] as Pool).give(buffer)
       buffers.delete(tensor)
     })
+  const release = (state: State) => discard(state.tensors)
+  const copy = (picks: readonly Pick[], i: number, capacity: number) => {
+    const tensor = tensorOf(i, picks.length, capacity)
+    const target = buffers.get(tensor) as Numbers
+    picks.forEach((pick, row) => copyRow(ports[i] as StatePort, pick, i, target, row, capacity))
+    return tensor
+  }
+  /** Writes new columns behind the others, in place where there is room. */
+  const append = (state: State, width: number, given: readonly Tensor[]): State => {
+    const { rows, columns, capacity } = state
+    const whole = columns + width
+    const needed = whole <= capacity ? capacity : capacityFor(whole)
+    const all = Array.from({ length: rows }, (_, row) => ({
+      source: state,
+      row,
+      from: 0,
+      to: 0,
+      count: columns,
+    }))
+    const tensors = ports.map((port, i) => {
+      if (port.grows === undefined) return given[i] as Tensor
+      const tensor = needed === capacity ? (state.tensors[i] as Tensor) : copy(all, i, needed)
+      const { outer, inner } = strides(port, width)
+      const fresh = (given[i] as Tensor).data as Numbers
+      const target = buffers.get(tensor) as Numbers
+      writeColumns(target, fresh, {
+        lines: rows * outer,
+        length: width * inner,
+        step: needed * inner,
+        at: columns * inner,
+      })
+      return tensor
+    })
+    discard(given, tensors)
+    discard(state.tensors, tensors)
+    return { rows, columns: whole, capacity: needed, tensors }
+  }
 
   return {
-    room,
     release,
-    blank(rows) {
-      const tensors = room(rows, 0)
-      for (const tensor of tensors) (buffers.get(tensor) as Numbers).fill(0, 0, tensor.size)
-      return { rows, columns: 0, tensors }
+    discard: (given) => discard(given),
+    room: ({ rows, columns }, width) => make(rows, inPlace ? width : columns + width),
+    advance(state, width, given) {
+      if (inPlace) return append(state, width, given)
+      release(state)
+      const columns = state.columns + width
+      return { rows: state.rows, columns, capacity: columns, tensors: given }
     },
-    arrange(picks, columns, base) {
+    blank(rows) {
+      const tensors = make(rows, 0)
+      for (const tensor of tensors) (buffers.get(tensor) as Numbers).fill(0, 0, tensor.size)
+      return { rows, columns: 0, capacity: 0, tensors }
+    },
+    arrange(picks, columns, { base, room = 0 }) {
       const stays = (pick: Pick, row: number) => pick.source === base && pick.row === row
-      const inPlace =
+      const stayed =
         base?.columns === columns && picks.every((pick) => pick.source !== base || pick.from === pick.to)
+      const capacity = stayed ? base.capacity : capacityFor(columns, room)
       const tensors = ports.map((port, i) => {
-        const { row: stride } = strides(port, columns)
-        const held = inPlace ? buffers.get(base.tensors[i] as Tensor) : undefined
+        const { row: stride } = strides(port, capacity)
+        const held = stayed ? buffers.get(base.tensors[i] as Tensor) : undefined
         if (held && held.length >= picks.length * stride) {
           picks.forEach((pick, row) => {
-            if (!stays(pick, row)) copyRow(port, pick, i, held, row, columns)
+            if (!stays(pick, row)) copyRow(port, pick, i, held, row, capacity)
           })
           buffers.delete((base as State).tensors[i] as Tensor)
-          return tensorOf(i, picks.length, columns, held)
+          return tensorOf(i, picks.length, capacity, held)
         }
-        const tensor = tensorOf(i, picks.length, columns)
-        picks.forEach((pick, row) => copyRow(port, pick, i, buffers.get(tensor) as Numbers, row, columns))
-        return tensor
+        return copy(picks, i, capacity)
       })
       if (base) release(base)
-      return Promise.resolve({ rows: picks.length, columns, tensors })
+      return Promise.resolve({ rows: picks.length, columns, capacity, tensors })
     },
   }
 
@@ -101,7 +169,7 @@ export function createMemoryStore(ports: readonly StatePort[]): StateStore {
       target.set(from.subarray(pick.row * width, (pick.row + 1) * width), row * width)
       return
     }
-    const there = pick.source.columns * inner
+    const there = pick.source.capacity * inner
     const here = columns * inner
     for (let o = 0; o < outer; o++) {
       const start = (pick.row * outer + o) * there + pick.from * inner
@@ -114,6 +182,23 @@ export function createMemoryStore(ports: readonly StatePort[]): StateStore {
     }
   }
 }
+
+/** Writes stretches that lie one behind the other, each to its line: for stretches this short, quicker than copies. */
+function writeColumns(
+  target: Numbers,
+  source: Numbers,
+  { lines, length, step, at }: { lines: number; length: number; step: number; at: number },
+): void {
+  for (let line = 0; line < lines; line++) {
+    const from = line * length
+    const to = line * step + at
+    if (length > SHORT) target.set(source.subarray(from, from + length), to)
+    else for (let i = 0; i < length; i++) target[to + i] = source[from + i] as number
+  }
+}
+
+/** Numbers up to which a loop copies a stretch sooner than a call does. */
+const SHORT = 256
 
 function sizes({ dims, grows }: StatePort, rows: number, columns: number): number[] {
   return dims.map((size, axis) => (axis === 0 ? rows : axis === grows ? columns : size))
@@ -133,26 +218,25 @@ interface Pool {
   give(buffer: Numbers): void
 }
 
-/** Buffers of one part that are not in use. Those that turn out too small are let go. */
+/** Buffers of one part that are not in use, the one given back longest ago first. */
 function createPool({ type }: StatePort): Pool {
   const free: Numbers[] = []
   return {
     take(length) {
-      for (;;) {
-        const buffer = free.pop()
-        if (!buffer) break
-        if (buffer.length >= length) return buffer
-      }
+      const fits = free.findLastIndex((one) => one.length >= length && one.length <= WASTE * length)
+      if (fits >= 0) return free.splice(fits, 1)[0] as Numbers
       const size = Math.ceil(length * SPARE)
       return type === 'float16' ? new Uint16Array(size) : new Float32Array(size)
     },
     give(buffer) {
       free.push(buffer)
-      free.sort((a, b) => a.length - b.length)
       if (free.length > POOLED) free.shift()
     },
   }
 }
 
-/** Buffers of a part that are kept when none is in use: what goes into a pass, what comes out, and a prompt's. */
-const POOLED = 3
+/** A buffer this many times as large as is wanted is kept for something larger. */
+const WASTE = 4
+
+/** Buffers of a part that are kept when none is in use: what goes into a pass, what comes out, and those of a prompt's. */
+const POOLED = 5
