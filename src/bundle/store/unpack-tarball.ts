@@ -32,7 +32,6 @@ export type UnpackedFile = [path: string, size: number]
  */
 export async function unpack(archive: string, folder: string, limits: UnpackLimits): Promise<UnpackedFile[]> {
   const root = path.resolve(folder)
-  const files: UnpackedFile[] = []
   const seen = new Set<string>()
   const sizes = new Map<string, number>()
   const hardLinks: Deferred[] = []
@@ -45,7 +44,9 @@ export async function unpack(archive: string, folder: string, limits: UnpackLimi
     if (name === '.') return undefined
     if (!BundlePath.safeParse(name).success) return unsafe(entry.path, 'its path leads out of the folder')
     if (!TYPES.has(entry.type)) return unsafe(entry.path, `it is a ${entry.type}`)
-    if (seen.has(name)) return unsafe(entry.path, 'it comes twice')
+    const isFile = entry.type !== 'Directory' && entry.type !== 'SymbolicLink' && entry.type !== 'Link'
+    // venv-pack puts one file in twice; the last one counts, as for other programs. A link never takes a file's place.
+    if (seen.has(name) && !(isFile && sizes.has(name))) return unsafe(entry.path, 'it comes twice')
     if (entry.type === 'SymbolicLink') {
       const linkpath = entry.linkpath ?? ''
       const target = path.posix.join(path.posix.dirname(name), linkpath)
@@ -60,8 +61,6 @@ export async function unpack(archive: string, folder: string, limits: UnpackLimi
       const size = sizes.get(target)
       if (size === undefined) return unsafe(entry.path, 'it is a hard link to what is no file before it')
       hardLinks.push({ name, target })
-      files.push([name, size])
-      sizes.set(name, size)
       bytes += size
     }
     bytes += entry.size
@@ -70,10 +69,7 @@ export async function unpack(archive: string, folder: string, limits: UnpackLimi
     if (seen.size > limits.entries) return tooMuch(`more than ${limits.entries} entries`)
     // Neither set-user-id bits nor folders that their owner cannot clear away.
     entry.mode = ((entry.mode ?? 0o644) & 0o777) | (entry.type === 'Directory' ? 0o700 : 0o400)
-    if (entry.type !== 'Directory' && entry.type !== 'SymbolicLink' && entry.type !== 'Link') {
-      files.push([name, entry.size])
-      sizes.set(name, entry.size)
-    }
+    if (isFile) sizes.set(name, entry.size)
     return undefined
   }
 
@@ -110,7 +106,7 @@ export async function unpack(archive: string, folder: string, limits: UnpackLimi
     root,
     new Set(interpreters.length > 0 ? [...seen].filter((name) => INTERPRETER.test(name)) : []),
   )
-  return files
+  return [...sizes, ...hardLinks.map(({ name, target }): UnpackedFile => [name, sizes.get(target)!])]
 }
 
 /** A link that is made once all files are there; its target as it is in the archive. */

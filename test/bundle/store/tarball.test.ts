@@ -99,9 +99,14 @@ describe('an archive', () => {
       { path: 'a/b', type: 'SymbolicLink', linkpath: '..' },
       { path: 'c', type: 'SymbolicLink', linkpath: 'a/b/..' },
     ],
-    'a path twice': [
+    'a link in the place of a file': [
       { path: 'a', content: 'x' },
-      { path: './a', content: 'y' },
+      { path: './a', type: 'SymbolicLink', linkpath: 'b' },
+    ],
+    'a file in the place of a hard link': [
+      { path: 'a', content: 'x' },
+      { path: 'b', type: 'Link', linkpath: 'a' },
+      { path: 'b', content: 'y' },
     ],
     'more bytes than allowed': [{ path: 'a', content: 'x'.repeat(LIMITS.bytes + 1) }],
     'more entries than allowed': Array.from({ length: LIMITS.entries + 1 }, (_, n) => ({ path: `f${n}` })),
@@ -130,6 +135,15 @@ describe('an archive', () => {
     assert.equal(await readFile(path.join(target, 'more/b'), 'utf8'), 'x')
     assert.equal(await readFile(path.join(target, 'c'), 'utf8'), 'x')
     assert.deepEqual((await readdir(target)).sort(), ['c', 'more', 'share'])
+  })
+
+  test('may have a file twice, as venv-pack makes them: the last one counts', async () => {
+    await using temporary = await temporaryFolder()
+    const target = await unpackEntries(temporary.folder, [
+      { path: 'pyvenv.cfg', content: 'first' },
+      { path: './pyvenv.cfg', content: 'last' },
+    ])
+    assert.equal(await readFile(path.join(target, 'pyvenv.cfg'), 'utf8'), 'last')
   })
 
   test("that is a virtual environment keeps its links to the system's Python, also to one that is not here", async () => {
