@@ -123,7 +123,7 @@ case ${GLEANER_STEP:-} in
   "worker $$") command -v mkdir >/dev/null || fail 73 setup-failed "it left a PATH without the system's commands: $PATH" ;;
   *)
     # Those of a job that the factory itself may run in.
-    unset GLEANER_RUNTIME_SOURCES GLEANER_SHELL GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
+    unset GLEANER_PROGRAM GLEANER_RUNTIME_SOURCES GLEANER_SHELL GLEANER_CACHE GLEANER_SHARED GLEANER_MEMORY_MB GLEANER_WALLTIME GLEANER_SETUP_SHELL GLEANER_SETUP_NAMES
     [ -r "$here/pilot.env" ] || fail 64 settings "no pilot.env beside $0"
     set -a
     # shellcheck source=/dev/null
@@ -489,4 +489,4 @@ echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node 
 trap - TERM INT HUP
 export HOME="${HOME:-$scratch}"
 cd "$scratch" || fail 68 no-space "cannot enter $scratch"
-exec "$runtime/node" "$runtime/worker.js" 3>&-
+exec "$runtime/node" "$runtime/${GLEANER_PROGRAM:-worker}.js" 3>&-

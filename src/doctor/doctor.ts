@@ -1,4 +1,4 @@
-import type { Config, SiteConfig } from '../factory/config/config.ts'
+import type { Config } from '../factory/config/config.ts'
 import { ownCertificate } from '../manager/http/tls.ts'
 import { lookAtAddress, type ManagerAddress } from './checks/address.ts'
 import { askBatchSystem } from './checks/batch-system.ts'
@@ -7,6 +7,7 @@ import { lookAtMachine } from './checks/machine.ts'
 import { lookAtFolder } from './checks/state-folder.ts'
 import type { Finding } from './policy/finding.ts'
 import { judgeAddress } from './policy/judge-address.ts'
+import type { ProbeOptions } from './probe/probe-site.ts'
 import { judgeMachine } from './policy/judge-machine.ts'
 
 export type { Finding } from './policy/finding.ts'
@@ -17,14 +18,8 @@ export interface DoctorOptions {
   site: string | undefined
   /** Where the manager of a configuration listens. */
   addressOf: (config: Config) => ManagerAddress
-  /** Looks further, at what a site's compute nodes are like. */
-  probe?:
-    | ((
-        config: Config,
-        site: SiteConfig,
-        boot: { managerUrl: string; caFile?: string },
-      ) => AsyncIterable<Finding>)
-    | undefined
+  /** Looks at what a site's compute nodes are like, too, by pilots that say it. */
+  probe?: Pick<ProbeOptions, 'waitMs' | 'signal' | 'onDoing'> | undefined
 }
 
 /**
@@ -43,11 +38,17 @@ export async function* examine({ state, site, addressOf, probe }: DoctorOptions)
   yield* judgeAddress(address)
   const usable = folder.unsafe === undefined
   if (!usable) return
-  const own = address.tls && (await ownCertificate(state, [new URL(address.url).hostname]))
+  const own = address.tls ? await ownCertificate(state, [new URL(address.url).hostname]) : undefined
   const boot = { managerUrl: address.url, ...(own && { caFile: own.certFile }) }
   for (const each of sites) {
     yield* askBatchSystem(config, each, state, boot)
-    if (probe) yield* probe(config, each, boot)
+    if (!probe) continue
+    const { listening, running, host, port } = address
+    const isRunning = running !== 'no'
+    if (!isRunning && listening !== 'yes') continue
+    // It brings along what packs the runtime.
+    const { probeSite } = await import('./probe/probe-site.ts')
+    yield* probeSite({ ...probe, site: each, state, boot, listen: { host, port }, isRunning, tls: own })
   }
 }
 

@@ -33,7 +33,7 @@ const ARCHIVES = { gzip: 'runtime.tar.gz', zstd: 'runtime.tar.zst' }
 export type PackRuntimeOptions = {
   store: Store
   log: Logger
-  /** The programs, by the name of the file each becomes. Default: `worker.js`, `library.js`, `shell.js` and `relay.js`. */
+  /** The programs, by the name of the file each becomes. Default: `worker.js`, `library.js`, `shell.js`, `relay.js` and `probe.js`. */
   programs?: Record<string, string>
   /** The binary that becomes `node`. Default: the one that runs this. */
   node?: string
@@ -146,7 +146,7 @@ async function pythonParts(): Promise<Part[]> {
   return sources.map((file) => ({ path: path.join('python', file), source: path.join(folder, file) }))
 }
 
-/** The worker, the library, the process of a shell and the relay: sources beside this one, or what was built of them. */
+/** The worker, the library, the process of a shell, the relay and the doctor's probe: sources beside this one, or what was built of them. */
 function ownPrograms(): Record<string, string> {
   const main = `main${path.extname(import.meta.url)}`
   return {
@@ -154,6 +154,7 @@ function ownPrograms(): Record<string, string> {
     'library.js': ownFile('library', main),
     'shell.js': ownFile('pilot/shells', main),
     'relay.js': ownFile('relay', main),
+    'probe.js': ownFile('doctor/probe/node', main),
   }
 }
 

@@ -79,7 +79,7 @@ function judgeUrl({ url, resolved, loopback, remoteSites, port }: AddressFacts):
     ]
   return [
     ok(
-      `Pilots of ${sites} are told ${url} (${resolved.join(', ')}); "factory doctor --probe SITE" tries it from a node.`,
+      `Pilots of ${sites} are told ${url} (${resolved.join(', ')}); "factory doctor SITE --probe" tries it from a node.`,
     ),
   ]
 }

@@ -36,6 +36,8 @@ export type Boot = {
     /** What it takes on a node's disk, bytes. */
     unpackedBytes?: number
   }
+  /** What of the runtime is run. Default: `worker`. */
+  program?: 'probe'
   /** Where nodes see a copy of the runtime, if it was brought to them. */
   deliveredRuntime?: string
   /** URLs of a relay that has the runtime, too; several are separated by blanks and tried in order. */
@@ -127,7 +129,7 @@ export function setupFile(setup: string): string {
 
 /** Settings that pilot.sh sources. Nothing in them is secret. */
 function pilotSettings(site: SiteConfig, boot: Boot): string {
-  const { managerUrl, runtime, deliveredRuntime, runtimeSources } = boot
+  const { managerUrl, runtime, program, deliveredRuntime, runtimeSources } = boot
   const { path, sha256, unpackedBytes = 0 } = runtime
   // What was brought to the nodes is there in one form only.
   const zstd = deliveredRuntime === undefined ? runtime.zstd : undefined
@@ -143,6 +145,7 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_RUNTIME_ZSTD_SHA256', zstd && shellQuote(zstd.sha256)],
     ['GLEANER_RUNTIME_ZSTD_FILE', zstd && shellQuote(zstd.path)],
     ['GLEANER_RUNTIME_MB', Math.ceil(unpackedBytes / 2 ** 20).toString()],
+    ['GLEANER_PROGRAM', program],
     ['GLEANER_CACHE', site.cacheFolder && shellPath(site.cacheFolder)],
     ['GLEANER_SHARED', site.sharedFolder && shellPath(site.sharedFolder)],
     ['GLEANER_SETUP_SHELL', site.setupShell && shellQuote(site.setupShell)],
