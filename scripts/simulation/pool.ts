@@ -33,7 +33,7 @@ export const Scenario = z.strictObject({
     load: z.number().nonnegative(),
   }),
   /** Bytes per second into one node, and out of the submit node or shared filesystem. */
-  client: z.strictObject({ node: z.number().positive(), source: z.number().positive() }),
+  link: z.strictObject({ node: z.number().positive(), source: z.number().positive() }),
   gpus: z
     .array(
       z.strictObject({
@@ -250,10 +250,10 @@ class Pool {
 
   /** With peers, a node's own link is the limit; without, all share the source's. */
   #fetch(worker: PoolWorker, then: () => void): void {
-    const { context, client, job } = this.#scenario
+    const { context, link, job } = this.#scenario
     this.#fetching++
     const rate =
-      job.mode === 'pervasive' ? client.node : Math.min(client.node, client.source / this.#fetching)
+      job.mode === 'pervasive' ? link.node : Math.min(link.node, link.source / this.#fetching)
     this.#after(worker, context.bytes / rate, 'fetch', () => {
       this.#fetching--
       then()
