@@ -11,6 +11,14 @@ import {
   tick,
 } from '../../src/core/scheduler/events.ts'
 import type { Action, Reply } from '../../src/core/scheduler/state.ts'
+import {
+  moreTasks,
+  observeCalls,
+  oneTaskPerSlot,
+  rateOf,
+  tasksToStayBusy,
+  unmeasured,
+} from '../../src/pilot/policy/lease-sizing.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { Random } from '../claims/random.ts'
 import { Timeline } from './timeline.ts'
@@ -91,6 +99,8 @@ interface PoolWorker {
   seq: number
   queue: { task: number; lease: number }[]
   results: TaskResult[]
+  /** What it has measured of its tasks. */
+  meter: typeof unmeasured
   ready: boolean
   startedAt: number
   /** It asks for more when no more than so many tasks are left of what it had. */
@@ -225,6 +235,7 @@ class Pool {
       seq: 0,
       queue: [],
       results: [],
+      meter: unmeasured,
       ready: false,
       refillAt: 0,
       startedAt: this.#time.now,
@@ -252,8 +263,7 @@ class Pool {
   #fetch(worker: PoolWorker, then: () => void): void {
     const { context, link, job } = this.#scenario
     this.#fetching++
-    const rate =
-      job.mode === 'pervasive' ? link.node : Math.min(link.node, link.source / this.#fetching)
+    const rate = job.mode === 'pervasive' ? link.node : Math.min(link.node, link.source / this.#fetching)
     this.#after(worker, context.bytes / rate, 'fetch', () => {
       this.#fetching--
       then()
@@ -307,9 +317,6 @@ class Pool {
 
   #exchange(worker: PoolWorker): void {
     if (worker.gone) return
-    const { perTask } = this.#scenario.job
-    const tasksPerSecond = worker.gpu.rate / perTask
-    const room = Math.max(1, Math.round(tasksPerSecond * this.#scenario.leaseTarget) - worker.queue.length)
     const { results } = worker
     worker.results = []
     worker.waiting = true
@@ -322,8 +329,8 @@ class Pool {
           results,
           leases: [...new Set(worker.queue.map(({ lease }) => lease))],
           contexts: [{ context: CONTEXT, level: 'device', attempts: 1 }],
-          want: [{ context: CONTEXT, tasks: room }],
-          rate: tasksPerSecond,
+          want: [this.#wantOf(worker)],
+          rate: rateOf(worker.meter),
           waitMs: worker.queue.length === 0 ? 20_000 : 0,
         },
         this.#time.now,
@@ -331,6 +338,15 @@ class Pool {
       if (typeof actions === 'string') throw new Error(`exchange is ${actions}`)
       return actions
     })
+  }
+
+  /** What it asks for, as the supervisor of a node with one slot does. */
+  #wantOf({ meter, queue }: PoolWorker) {
+    const one = { slots: 1, batch: 1, inHand: queue.length }
+    const leaseTargetMs = this.#scenario.leaseTarget * 1000
+    return this.#scenario.job.mode === 'pervasive'
+      ? { context: CONTEXT, tasks: moreTasks({ ...one, meter, leaseTargetMs }), least: tasksToStayBusy(one) }
+      : { context: CONTEXT, tasks: oneTaskPerSlot(one), least: 1 }
   }
 
   #receive(worker: PoolWorker, reply: Reply): void {
@@ -346,9 +362,11 @@ class Pool {
     if (!next) return this.#time.after(0, () => this.#exchange(worker))
     const { perTask, varied } = this.#scenario.job
     const length = varied ? -Math.log(1 - this.#random.next()) : 1
+    const seconds = (length * perTask) / worker.gpu.rate
     const run = () =>
-      this.#after(worker, (length * perTask) / worker.gpu.rate, 'inference', () => {
+      this.#after(worker, seconds, 'inference', () => {
         worker.queue.shift()
+        worker.meter = observeCalls(worker.meter, 1, seconds * 1000, seconds * 1000)
         worker.endedAt = this.#time.now
         worker.results.push({ ...next, outcome: { status: 'done', value: 0 }, ms: 0 })
         if (worker.queue.length <= worker.refillAt) this.#exchange(worker)

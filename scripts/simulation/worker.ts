@@ -1,4 +1,12 @@
 import type { Reply } from '../../src/core/scheduler/state.ts'
+import {
+  moreTasks,
+  observeCalls,
+  rateOf,
+  tasksToStayBusy,
+  unmeasured,
+} from '../../src/pilot/policy/lease-sizing.ts'
+import { managerDefaults } from '../../src/core/defaults.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
@@ -13,8 +21,8 @@ const HEARTBEAT = 2_000
 /** It gives up after this long without an answer, and leaves after this long without work. */
 const PATIENCE = 600_000
 const IDLE = 60_000
-/** Tasks it wants in hand. */
-const ROOM = 8
+/** It has one slot, and runs one task at a time. */
+const SLOT = { slots: 1, batch: 1 }
 
 /** A task in hand. */
 interface Held {
@@ -52,6 +60,8 @@ export class SimWorker {
   #open: { request: ExchangeRequest; attempt: number } | undefined
   #taskQueue = new Map<number, Held>()
   #running: number | undefined
+  /** What it has measured of the tasks of each context. */
+  readonly #meters = new Map<string, typeof unmeasured>()
   #results: TaskResult[] = []
   /** The bundle of all contexts is on disk. */
   #held = false
@@ -131,7 +141,6 @@ export class SimWorker {
     const idle = this.#taskQueue.size === 0 && this.#results.length === 0 && !this.#leaving
     const leases = new Set([...this.#taskQueue.values()].map(({ lease }) => lease))
     const wanted = this.#wanted
-    const room = this.#isReady(wanted) && !this.#leaving ? ROOM - this.#taskQueue.size : 0
     this.#open = {
       attempt: 0,
       request: {
@@ -139,13 +148,38 @@ export class SimWorker {
         results: [...this.#results],
         leases: [...leases],
         contexts: this.#report(),
-        want: room > 0 ? [{ context: wanted!, tasks: room }] : [],
-        rate: this.#isReady(wanted) ? 1000 / this.#node.taskMs : 0,
+        want: this.#isReady(wanted) && !this.#leaving ? [this.#wantOf(wanted!)] : [],
+        rate: this.#isReady(wanted) ? rateOf(this.#meterOf(wanted!)) : 0,
         waitMs: idle ? LONG_POLL : 0,
         ...(this.#leaving ? { leaving: this.#leaving } : {}),
       },
     }
     this.#transmit()
+  }
+
+  #meterOf(context: string) {
+    return this.#meters.get(context) ?? unmeasured
+  }
+
+  /** Tasks of a context in hand. */
+  #inHand(context: string): number {
+    let tasks = 0
+    for (const held of this.#taskQueue.values()) if (held.context === context) tasks++
+    return tasks
+  }
+
+  /** What it asks for, as the supervisor of a node with one slot does. */
+  #wantOf(context: string) {
+    const { leaseTargetMs } = managerDefaults
+    const leftMs = this.#deadline === undefined ? undefined : Math.max(0, this.#deadline - 10_000 - this.#now)
+    const demand = {
+      ...SLOT,
+      meter: this.#meterOf(context),
+      inHand: this.#inHand(context),
+      leaseTargetMs,
+      leftMs,
+    }
+    return { context, tasks: moreTasks(demand), least: tasksToStayBusy(SLOT) }
   }
 
   #isReady(context: string | undefined): boolean {
@@ -214,7 +248,7 @@ export class SimWorker {
     if (
       this.#results.length > 0 ||
       this.#leaving ||
-      (this.#taskQueue.size < ROOM / 2 && this.#isReady(this.#wanted))
+      (this.#isReady(this.#wanted) && this.#inHand(this.#wanted!) <= SLOT.batch)
     )
       this.#exchange()
   }
@@ -331,7 +365,13 @@ export class SimWorker {
     this.#world.time.after(ms, () =>
       this.#whenAwake(() => {
         this.#running = undefined
-        if (this.#taskQueue.has(next)) this.#end(next, this.#outcome(next))
+        const held = this.#taskQueue.get(next)
+        if (held) {
+          const outcome = this.#outcome(next)
+          const done = outcome.status === 'done' ? 1 : 0
+          this.#meters.set(held.context, observeCalls(this.#meterOf(held.context), done, ms, ms))
+          this.#end(next, outcome)
+        }
         this.#bringUp()
         this.#run()
         this.#exchange()
