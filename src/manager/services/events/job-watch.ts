@@ -1,6 +1,7 @@
 import type { NewEvent } from '../../../protocol/events.ts'
 import type { Contexts } from '../contexts/contexts.ts'
-import type { Jobs, JobStand } from '../jobs/jobs.ts'
+import type { Jobs } from '../jobs/jobs.ts'
+import type { JobStand } from '../jobs/job-state.ts'
 
 /** Jobs whose progress is told of at one time; the others follow. */
 const AT_ONCE = 100

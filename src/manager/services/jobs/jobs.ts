@@ -12,8 +12,10 @@ import type {
 import type { BlobStore } from '../blob-store.ts'
 import type { Contexts } from '../contexts/contexts.ts'
 import type { Dispatcher } from '../dispatcher.ts'
-import { RequestError, conflict, notFound } from '../../http/api-errors.ts'
+import { notFound } from '../../http/api-errors.ts'
 import { ErrorTally } from './job-errors.ts'
+import { nameOfCancelled, nameTaken, noSuchJob, rewound, stillOpen, wasCancelled } from './job-refusals.ts'
+import { type Job, type JobStand, standOf, stateOf } from './job-state.ts'
 import type { JobRow } from '../../ledger/job-store.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import type { StoredResult } from '../../ledger/result-store.ts'
@@ -31,21 +33,6 @@ const FORGOTTEN_MS = 7 * 24 * 3_600_000
 
 /** A page of results, values as text. */
 export type ResultsPage = Omit<ResultsResponse, 'results'> & { results: StoredResult[] }
-
-/** How far a job is. */
-export type JobStand = Pick<JobInfo, 'name' | 'state' | 'tasks' | 'done' | 'failed'>
-
-interface Job {
-  row: JobRow
-  tasks: number
-  done: number
-  failed: number
-  /** When a client, or a result, last had to do with it; or else since when this manager runs. */
-  touchedAt: number
-  /** When a client last had to do with it; or else since when this manager runs. */
-  heardAt: number
-  errors: ErrorTally
-}
 
 /** Jobs as clients see them, kept in step between ledger and scheduler. */
 export class Jobs {
@@ -128,7 +115,7 @@ export class Jobs {
 
   #get(id: number): Job {
     const job = this.#jobs.get(id)
-    if (!job) throw notFound(`there is no job ${id}; \`factory jobs\` lists them`)
+    if (!job) throw noSuchJob(id)
     return job
   }
 
@@ -187,15 +174,9 @@ export class Jobs {
       this.#changed(found.id)
     }
     const { row } = this.#touch(found.id)
-    if (row.cancelled) throw conflict(`job "${row.name}" was cancelled: give the new one another name`)
-    if (row.context !== wanted.context || row.function !== wanted.function) {
-      const other = this.#contexts.byId(row.context)
-      throw conflict(
-        other.name === context.name && row.function === wanted.function
-          ? `context "${context.name}" has changed since job ${row.id} ("${row.name}"): use another name`
-          : `job ${row.id} ("${row.name}") was made for ${row.function} of context "${other.name}": use another name`,
-      )
-    }
+    if (row.cancelled) throw nameOfCancelled(row)
+    if (row.context !== wanted.context || row.function !== wanted.function)
+      throw nameTaken(row, this.#contexts.byId(row.context), { context: context.name, function: fn })
     this.#dispatcher.trustAgain(row.context)
     return this.info(row.id)
   }
@@ -208,11 +189,11 @@ export class Jobs {
    */
   async addTasks(id: number, tasks: ReceivedTasks['tasks'], replace = false): Promise<AddTasksResponse> {
     const job = this.#touch(id)
-    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    if (job.row.cancelled) throw wasCancelled(job.row)
     for (const { key, blobs = [] } of tasks) this.#blobs.assertAll(blobs, `task ${key}`)
     const rows = toNewTasks(tasks, replace)
     const { start, end, known, changed, replaced } = await this.#ledger.tasks.add(id, rows, replace)
-    if (job.row.cancelled) throw conflict(`job "${job.row.name}" was cancelled`)
+    if (job.row.cancelled) throw wasCancelled(job.row)
     if (replaced.length > 0) this.#takeBack(job, replaced)
     if (end > start) {
       if (job.row.closed) await this.#setClosed(job, false)
@@ -309,8 +290,7 @@ export class Jobs {
   async forget(id: number): Promise<JobInfo> {
     const job = this.#get(id)
     const info = this.info(id)
-    if (info.state === 'open')
-      throw conflict(`job ${id} has not ended: wait for it, or cancel it with \`factory cancel ${id}\``)
+    if (info.state === 'open') throw stillOpen(id)
     // Nothing is added to it from now on, also if we are killed half-way.
     job.row.cancelled = true
     await this.#ledger.jobs.cancel(id)
@@ -331,9 +311,7 @@ export class Jobs {
   /** How far a job is; undefined if it was forgotten. */
   stand(id: number): JobStand | undefined {
     const job = this.#jobs.get(id)
-    if (!job) return undefined
-    const { tasks, done, failed } = job
-    return { name: job.row.name, state: stateOf(job), tasks, done, failed }
+    return job && standOf(job)
   }
 
   info(id: number): JobInfo {
@@ -406,16 +384,4 @@ export class Jobs {
     }
     return { results, epoch: this.#ledger.epochs.of(id), job: this.info(id) }
   }
-}
-
-const rewound = ({ id, name }: JobRow) =>
-  new RequestError(
-    409,
-    'GLEANER_RESULTS_REWOUND',
-    `results of job ${id} ("${name}") were taken back, or the ledger was restored: read them from the first`,
-  )
-
-function stateOf({ row, tasks, done, failed }: Job): JobInfo['state'] {
-  if (row.cancelled) return 'cancelled'
-  return row.closed && done + failed === tasks ? 'finished' : 'open'
 }
