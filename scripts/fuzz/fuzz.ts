@@ -165,7 +165,7 @@ async function writeModel(folder: string): Promise<string> {
   return path
 }
 
-/** Sends the head of a request a byte at a time, for ever. */
+/** Sends the head of a request a byte at a time, without end. */
 async function sendSlowly(port: number, number: number): Promise<{ ms: number; answer: string }> {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => {})

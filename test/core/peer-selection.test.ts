@@ -99,7 +99,7 @@ describe('peers of a worker', () => {
     )
   })
 
-  test('property: all are named equally often, to whoever fetches at the time', () => {
+  test('property: all are named equally often, to those who fetch at the time', () => {
     fc.assert(
       fc.property(crowd, fc.integer({ min: 0, max: 60 }), ({ count, seed }, ended) => {
         const { known, names } = peerTableOf(count + 10)

@@ -11,7 +11,7 @@ const SLOW_MS = 8 * FAST_MS
 const TASKS = 900
 const LEASE_TARGET_MS = 1_000
 
-test('workers that differ eightfold in speed end within one lease of each other, whoever is asked nothing', async () => {
+test('workers that differ eightfold in speed end within one lease of each other', async () => {
   await using cleanup = new AsyncDisposableStack()
   const state = await makeState()
   cleanup.defer(() => removeState(state))

@@ -10,7 +10,7 @@ const MIB = 2 ** 20
 const growthSince = (before: Memory) => (memoryInUse().live - before.live) / MIB
 
 describe('the memory in use', () => {
-  test('has what is alive in it once, and not what nobody holds', () => {
+  test('has what is alive in it once, and not what is garbage', () => {
     const before = memoryInUse()
     const held = [Buffer.alloc(64 * MIB, 1), new Array<number>((16 * MIB) / 8).fill(0.5)]
     Buffer.alloc(64 * MIB, 1)

@@ -19,7 +19,7 @@ afterEach(async () => {
 
 const modeOf = async (path: string) => (await stat(path)).mode & 0o777
 
-test('what holds secrets is its owner’s alone, whatever the umask and whoever made the state folder', async () => {
+test('what holds secrets is its owner’s alone, whatever the umask and the owner of the state folder', async () => {
   process.umask(0)
   const state = join(parent, 'state')
   await mkdir(state)

@@ -254,7 +254,7 @@ describe('a worker', () => {
     here.manager = await startOn(here.folder)
   })
 
-  test('cannot make the manager remember contexts and bundles that nobody registered', async () => {
+  test('cannot make the manager remember contexts and bundles that were not registered', async () => {
     const worker = await HttpWorker.register(here.manager)
     const contexts = ['a', 'b'].map((id) => ({
       context: id.repeat(64),

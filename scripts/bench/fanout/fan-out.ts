@@ -35,7 +35,7 @@ export type FanOutResult = {
   peer_bytes: number
   /** Sources that workers left out. */
   faults: number
-  /** Share of this machine's processors that was in use, by whomever: close to 1, they were the limit and not the links. */
+  /** Share of this machine's processors that was in use by any process: close to 1, they were the limit and not the links. */
   busy: number
 }
 

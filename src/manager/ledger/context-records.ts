@@ -3,7 +3,7 @@ import type { Ledger } from './ledger.ts'
 
 /* The contexts that were ever added, as the ledger has them, and what is called by which name now. */
 
-/** @param keepMs how long it stays when no job needs it; absent: for ever */
+/** @param keepMs how long it stays when no job needs it; absent: it stays */
 export function addContext(
   ledger: Ledger,
   context: ContextSpec,
@@ -38,7 +38,7 @@ export function knownContexts(ledger: Ledger): { specs: ContextSpec[]; names: Ma
   }
 }
 
-/** A context that has a name and need not stay for ever. Times are milliseconds. */
+/** A context that has a name and may go in time. Times are milliseconds. */
 export interface TemporaryContext {
   name: string
   id: string

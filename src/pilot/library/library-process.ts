@@ -144,7 +144,7 @@ async function whenGone(child: ChildProcess): Promise<Omit<Exit, keyof Written>>
   } catch (error) {
     return { code: null, signal: null, error: error as Error }
   }
-  // What it had started goes with it, or would hold its output open for ever.
+  // What it had started goes with it, or would hold its output open.
   killGroup(child)
   await Promise.race([closed, delay(CLOSING_MS, undefined, { ref: false })])
   return { code: child.exitCode, signal: child.signalCode }

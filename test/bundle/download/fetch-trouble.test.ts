@@ -110,7 +110,7 @@ describe('a fetch in trouble', () => {
     })
   }
 
-  test('ends when nobody has the bundle any more', async (context) => {
+  test('ends when no source has the bundle any more', async (context) => {
     await using temporary = await temporaryFolder()
     const nobody = createServer((_request, response) => response.writeHead(404).end())
     context.after(() => nobody.close())

@@ -37,7 +37,7 @@ describe('finding a manifest', () => {
     assert.deepEqual(await find([bad, other, never, good]), MANIFEST)
   })
 
-  test('asks nobody else once one has answered, and lets go of those that have not', async () => {
+  test('asks no other source once one has answered, and lets go of those that have not', async () => {
     const letGo = Promise.withResolvers<void>()
     const waits: Answer = (signal) => {
       signal.addEventListener('abort', () => letGo.resolve())
@@ -50,7 +50,7 @@ describe('finding a manifest', () => {
     assert.equal(asked, 0)
   })
 
-  test('finds none where nobody has it, or when it is called off', async () => {
+  test('finds none where no source has it, or when it is called off', async () => {
     assert.equal(await find([]), undefined)
     assert.equal(await find([bad, other]), undefined)
     assert.equal(await find([never, never], AbortSignal.timeout(10)), undefined)

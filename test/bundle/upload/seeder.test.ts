@@ -72,7 +72,7 @@ describe('a source', () => {
     assert.equal(bytes, expected)
   })
 
-  test('has only so many answers in memory, and is busy for whoever asks for more', async () => {
+  test('has only so many answers in memory, and is busy for those who ask for more', async () => {
     await using temporary = await temporaryFolder()
     const folder = (name: string) => path.join(temporary.folder, name)
     await writeTree(folder('source'), { a: PIECE_MIN })

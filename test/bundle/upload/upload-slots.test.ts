@@ -42,7 +42,7 @@ describe('turns to upload', () => {
     assert.deepEqual(asked.begun, [0, 1, 2, 3, 4])
   })
 
-  test('one that is given up before it came, or ended twice, takes nobody else’s', () => {
+  test('one that is given up before it came, or ended twice, takes no other’s', () => {
     const asked = ask(createUploadSlots({ atOnce: 1 }), 4)
     asked.ends[1]!()
     asked.ends[0]!()

@@ -49,7 +49,7 @@ describe('a session', () => {
     assert.deepEqual(runs, ['a', 'b', 'a', 'c'])
   })
 
-  test('tells the factory of calls that are given up, and stops reading when nobody waits', async () => {
+  test('tells the factory of calls that are given up, and stops reading when no call is waited for', async () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     manager.run = () => 'held'

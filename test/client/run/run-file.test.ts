@@ -248,7 +248,7 @@ describe('an input that is not right', () => {
     )
   })
 
-  test('is refused with names that nobody knows', async () => {
+  test('is refused with names that are unknown', async () => {
     await using here = await desk(claims(1))
     const { run, input, manager } = here
     await assert.rejects(run({ context: 'ecco' }), /there is no context ecco: the factory knows echo/)

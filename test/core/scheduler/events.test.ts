@@ -254,7 +254,7 @@ test('a worker that failed many tasks in a row goes on at full speed once it fin
   assert.ok([worker, other].every(({ actions }) => !actions.some(({ type }) => type === 'black-hole')))
 })
 
-test('a node that fails everything waits for the pilots that are on their way, if nobody else failed', () => {
+test('a node that fails everything waits for the pilots that are on their way, if no other node failed', () => {
   const state = withJob()
   addTasks(state, 1, 0, 500, 0)
   state.coming = 1

@@ -212,7 +212,7 @@ describe('a job', () => {
     assert.deepEqual(codes(state, { info: finished }), ['finished', 'failures'])
   })
 
-  test('that nobody has closed says what it waits for', () => {
+  test('that is not closed says what it waits for', () => {
     const state = setup(0)
     assert.deepEqual(codes(state, { info: info(0, { closed: false }) }), ['not-closed'])
     closeJob(state, 1)

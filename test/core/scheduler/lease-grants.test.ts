@@ -192,7 +192,7 @@ function openIn(state: SchedulerState, { want }: Worker): string[] {
   return [...want].flatMap(([id, room]) => (room > 0 && state.contexts.get(id)!.queued > 0 ? [id] : []))
 }
 
-test('through any history, what is in hand is counted right, and nobody who has room waits for work that is queued', () => {
+test('through any history, what is in hand is counted right, and no worker with room waits for work that is queued', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80, size: 'max' }), (steps) => {
       const histories = new Histories()

@@ -126,7 +126,7 @@ describe('reconciling queue and ledger', () => {
     assert.deepEqual(looks(submitted('p1'), seen), ['ending', 'ending', 'ending', 'ending', 'gone'])
   })
 
-  test('takes a job in a state nobody knows for alive', () => {
+  test('takes a job in an unknown state for alive', () => {
     assert.deepEqual(looks(submitted('p1'), [[job('p1', 'pending')], [job('p1', 'unknown')]]), [
       'pending',
       'pending',

@@ -126,7 +126,7 @@ describe('the loop of a site', { concurrency: true }, () => {
     assert.equal(loop.status().paused, undefined)
   })
 
-  test('removes jobs of its own that nobody knows', async (t) => {
+  test('removes jobs of its own that are in no record', async (t) => {
     const { batch, loop } = startLoop(t, { count: 1 })
     batch.queue.set('p999', { jobId: 'stray', pilot: 'p999', state: 'pending' })
     await eventually('only its own is left', () => loop.status().pending === 1 && !batch.queue.has('p999'))

@@ -88,7 +88,7 @@ describe('a Slurm queue', () => {
     assert.equal(oddities.length, 2)
   })
 
-  test('has jobs in states that nobody here knows, which are alive', async (t) => {
+  test('takes jobs in unknown states for alive', async (t) => {
     let stdout = ''
     const { submission, list } = siteThat(t, 'slurm', { squeue: () => ({ stdout }) })
     const { folder } = await submission(pilots(4))

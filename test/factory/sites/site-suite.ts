@@ -83,7 +83,7 @@ export function siteSuite(name: string, harness: () => SiteHarness) {
       await removeAll(site)
     })
 
-    test('lists after a restart what was submitted before, and nobody else’s jobs', async () => {
+    test('lists after a restart what was submitted before, and no jobs of other users', async () => {
       const before = harness().open(factory('b'))
       const submission = await prepareSome(before, 2)
       await before.submit(submission, signal())

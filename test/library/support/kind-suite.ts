@@ -73,7 +73,7 @@ export function acceptKind(kind: string, prepare: () => Promise<KindSample>): vo
       assert.deepEqual(reporter.outcomes.get(3), { value: good[1]!.value })
     })
 
-    test('does not run a call that nobody wants any more', async () => {
+    test('does not run a call that is no longer wanted', async () => {
       const reporter = await run(window(sample.good.map(({ input }) => input)), new Set([2]))
       assert.ok(!reporter.outcomes.has(2))
       assert.equal(reporter.outcomes.size, sample.good.length - 1)

@@ -166,7 +166,7 @@ describe('a job', () => {
     assert.match(fn.body.error.message, /it has f/)
   })
 
-  test('is rid of single tasks that nobody needs any more, whose keys can be used again', async () => {
+  test('is rid of single tasks that are no longer needed, whose keys can be used again', async () => {
     const job = await submit(3)
     const cancelled = await user(`/v1/jobs/${job.id}/tasks/cancel`, { keys: ['k1', 'unknown'] })
     assert.deepEqual(cancelled.body, { cancelled: 1 })

@@ -54,7 +54,7 @@ describe('blobs over HTTP', () => {
   const own = () => `/v1/workers/${worker.id}/blobs/${ref.sha256}`
   const stored = () => readdir(join(folder, 'blobs'))
 
-  test('go in and out for users and workers, and for nobody else', async () => {
+  test('go in and out for users and workers, and for no others', async () => {
     const other = await HttpWorker.register(manager)
     for (const [where, token] of [
       [path, worker.session],
@@ -233,7 +233,7 @@ describe('the blobs of a manager', () => {
     assert.equal((await here.stored()).length, 0)
   })
 
-  test('stay while somebody puts them again', async () => {
+  test('stay while a client puts them again', async () => {
     await using here = await open()
     const { text, ref } = blob('put twice')
     await put(here.blobs, { text, ref })

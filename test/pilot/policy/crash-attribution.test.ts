@@ -75,7 +75,7 @@ describe('when a library has died', () => {
     assert.equal(fates({ ...SEGFAULT, phase: 'setup' }, waiting).end.how, 'unready')
   })
 
-  test('because the node is taken back, nobody is charged', () => {
+  test('because the node is taken back, no call is charged', () => {
     const { end, ended } = fates({ ...SEGFAULT, evicted: true }, running, waiting)
     assert.deepEqual(ended, [
       [1, 'returned'],

@@ -39,7 +39,7 @@ describe('which context each slot holds', () => {
     )
   })
 
-  test('a context that cannot be loaded yet drives nobody out', () => {
+  test('a context that cannot be loaded yet drives out no other', () => {
     assert.deepEqual(assignSlots([slot('x')], ['a'], never, never), ['x'])
   })
 

@@ -56,7 +56,7 @@ describe('the blobs of a worker', () => {
     assert.ok(here.has(a) && here.has(b))
   })
 
-  test('stay while somebody uses them, and as long as there is room', async () => {
+  test('stay while a call uses them, and as long as there is room', async () => {
     await using here = await begin(8)
     await here.blobs.bring([a.ref])
     await here.blobs.bring([b.ref])
@@ -88,7 +88,7 @@ describe('the blobs of a worker', () => {
     assert.ok(here.has(b))
   })
 
-  test('of results go to the manager, and are here for whoever needs them next', async () => {
+  test('of results go to the manager, and are here for the call that needs them next', async () => {
     await using here = await begin()
     const d = blob('dddd')
     writeBlobSync(here.blobs.folder, d.ref, Buffer.from(d.text))

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Gate } from '../../../scripts/bench/dispatch/gate.ts'
 
 test(
-  'a gate holds up whoever comes until it is opened, and again once it is shut',
+  'a gate holds up those who come until it is opened, and again once it is shut',
   { timeout: 180_000 },
   async () => {
     await using gate = await Gate.create()

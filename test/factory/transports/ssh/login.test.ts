@@ -122,7 +122,7 @@ describe('a site that asks for a second factor', { skip: noSsh }, () => {
     )
   })
 
-  test('lets nobody in with a wrong answer', async () => {
+  test('refuses a login with a wrong answer', async () => {
     const { said, code } = await logIn(folder, '111111')
     assert.notEqual(code, 0)
     assert.match(said, /there is no login at login: ssh has ended with 255/)

@@ -224,7 +224,7 @@ describe('a server among strangers', () => {
     await rm(folder, { recursive: true })
   })
 
-  test('is not asked once its port belongs to somebody else', time, async () => {
+  test('is not asked once its port belongs to another process', time, async () => {
     const context = await loadContext(
       serverSetup({
         exit: { path: '/exit' },

@@ -93,7 +93,7 @@ describe('a context with something strange in it is refused, saying what and whe
 })
 
 describe('a context that need not stay', () => {
-  test('goes when nobody has used it for so long, with the files of no other', async () => {
+  test('goes when it was not used for so long, with the files of no other', async () => {
     await using here = await begin()
     const old = await here.register('old', HOUR)
     here.pass(HOUR - 1)
@@ -131,7 +131,7 @@ describe('a context that need not stay', () => {
     assert.deepEqual(here.names(), [])
   })
 
-  test('comes back as it was when it is registered again, and stays if somebody asks for it', async () => {
+  test('comes back as it was when it is registered again, and stays if a worker asks for it', async () => {
     await using here = await begin()
     const { id, bundles } = await here.register('again', HOUR)
     here.pass(HOUR)

@@ -201,7 +201,7 @@ describe('a graph', () => {
     refuses(same, /100 vocab_size, but config\.json says 101/, { vocab_size: 101 })
   })
 
-  test('is refused if nobody knows its size', () => {
+  test('is refused if its size is not known', () => {
     const open = ports({ size: 'size' })
     assert.throws(() => read(open, { hidden_size: undefined }), /dimension 3 of .* open: state head_dim/)
   })
