@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -224,6 +224,18 @@ describe('other commands', () => {
       assert.match(help.stdout, new RegExp(`^  ${name}\\b`, 'm'))
     }
   })
+})
+
+test('factory python makes no wheel where others could change what pip then runs', async () => {
+  const cache = await mkdtemp(join(tmpdir(), 'gleaner-cache-'))
+  await chmod(cache, 0o777)
+  const { code, stdout, stderr } = await factory(['python'], {
+    state: '/nonexistent',
+    env: { XDG_CACHE_HOME: cache },
+  })
+  assert.deepEqual([code, stdout], [1, ''])
+  assert.match(stderr, /can be written by all users/)
+  await rm(cache, { recursive: true })
 })
 
 test('a command that is not there has no help, and fails', async () => {

@@ -14,12 +14,14 @@ const NONE = '00000000:0000'
 
 /** A process, perhaps another user's, that answers every request. */
 const SERVER = `
+  // Only now: another user may not be able to read this program.
+  process.setuid(Number(process.argv[1]))
   const server = require('node:http').createServer((_, answer) => answer.end('mine now'))
   server.listen(0, '127.0.0.1', () => console.log(server.address().port))
   process.stdin.resume().on('end', () => process.exit())
 `
 async function serveAs(uid: number) {
-  const child = spawn(process.execPath, ['-e', SERVER], { uid, cwd: '/', stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['-e', SERVER, String(uid)], { stdio: ['pipe', 'pipe', 'inherit'] })
   const [port] = (await once(child.stdout, 'data')) as [Buffer]
   return { url: `http://127.0.0.1:${Number(port)}`, [Symbol.dispose]: () => void child.kill() }
 }
