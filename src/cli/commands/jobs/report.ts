@@ -12,6 +12,7 @@ import { version } from '../../version.ts'
 interface Options {
   html?: string
   csv?: string
+  parquet?: string
   json?: boolean
 }
 
@@ -24,21 +25,30 @@ export function define(command: Command): void {
     .argument('<job>', "the job's number or its name")
     .option('--html <file>', 'write a page with charts, which needs nothing else')
     .option('--csv <file>', 'write the events of that time as CSV')
+    .option('--parquet <file>', 'write the events of that time as Parquet')
     .option('--json', 'print the report as JSON')
     .action(report)
 }
 
-async function report(wanted: string, { html, csv, json }: Options, command: Command): Promise<void> {
+async function report(
+  wanted: string,
+  { html, csv, parquet, json }: Options,
+  command: Command,
+): Promise<void> {
   await using records = await openRecords(command)
   const job = await findRecord(records, wanted)
   const events = await allEvents(records)
   const nodes = await timeNodes(records.timings(job.id), events)
   const made = makeReport({ job, events, errors: await records.errors(job.id), nodes })
   if (html !== undefined) await write(html, reportPage(made, version))
-  if (csv !== undefined)
-    await write(csv, eventsCsv(events.filter(({ at }) => at >= made.from && at <= made.to)))
+  const within = events.filter(({ at }) => at >= made.from && at <= made.to)
+  if (csv !== undefined) await write(csv, eventsCsv(within))
+  if (parquet !== undefined) {
+    const { eventsParquet } = await import('../../../report/parquet.ts')
+    await write(parquet, eventsParquet(within))
+  }
   console.log(json ? JSON.stringify(made, null, 2) : reportText(made))
-  for (const file of [html, csv]) if (file !== undefined && !json) console.log(`\nwrote ${file}`)
+  for (const file of [html, csv, parquet]) if (file !== undefined && !json) console.log(`\nwrote ${file}`)
 }
 
 async function allEvents(records: Records): Promise<FactoryEvent[]> {
@@ -51,7 +61,7 @@ async function allEvents(records: Records): Promise<FactoryEvent[]> {
   }
 }
 
-async function write(file: string, text: string): Promise<void> {
+async function write(file: string, text: string | Uint8Array): Promise<void> {
   await writeFile(file, text).catch((error: NodeJS.ErrnoException) => {
     throw new InputError(
       `${file} cannot be written: ${error.code === 'ENOENT' ? 'there is no such folder' : error.message}`,
