@@ -62,6 +62,15 @@ describe('a tunnel', () => {
   })
 })
 
+test('a tunnel ends with a session that is destroyed while its stream stays open', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const stuck = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(), destroy() {} })
+  const tunnel = openTunnel(stuck)
+  tunnel.close()
+  t.mock.timers.tick(20_000)
+  await tunnel.ended
+})
+
 describe('the first line of a stream', () => {
   test('is read without what follows it, however it is cut', async () => {
     for (const parts of [['hello\nrest'], ['hel', 'lo', '\nre', 'st'], ['hello\n', 'rest']]) {

@@ -160,6 +160,7 @@ async function echo({ client }: Far, { delay }: Link): Promise<PilotFigures['ech
       return true
     },
   })
+  shell.ended.catch(() => {})
   const times: number[] = []
   for (let key = 0; key < 21; key++) {
     heard = Promise.withResolvers()

@@ -31,10 +31,10 @@ const OPTIONS: SessionOptions & { streamResetBurst: number; streamResetRate: num
 /** The end of a tunnel that dials. */
 export interface Tunnel {
   /** A new connection to what is at the other end. It is destroyed with an error if the other end refuses it or goes. */
-  dial(): Duplex
+  readonly dial: () => Duplex
   /** Resolves once the tunnel has ended, whatever ended it. */
   readonly ended: Promise<void>
-  close(): void
+  readonly close: () => void
 }
 
 /** @param stream what the other end has given to {@link serveTunnel} */
@@ -77,13 +77,16 @@ function watch(session: Http2Session): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   let heardAt = performance.now()
   const timer = setInterval(() => {
-    if (performance.now() - heardAt > SILENT_MS) session.destroy()
+    // A session whose stream does not close never says that it has ended.
+    if (session.destroyed) end()
+    else if (performance.now() - heardAt > SILENT_MS) session.destroy()
     else session.ping((error) => (heardAt = error ? heardAt : performance.now()))
   }, ASK_MS)
   session.on('error', () => {})
-  session.once('close', () => {
+  const end = () => {
     clearInterval(timer)
     resolve()
-  })
+  }
+  session.once('close', end)
   return promise
 }
