@@ -45,7 +45,12 @@ export class StatusBoard {
   /** Tasks finished in each of the last seconds, newest last. */
   readonly #finished: { second: number; tasks: number }[] = []
   /** Set once the factory runs. */
-  sites: SiteControl = { status: () => [], pilots: () => [], order: () => undefined, explain: () => undefined }
+  sites: SiteControl = {
+    status: () => [],
+    pilots: () => [],
+    order: () => undefined,
+    explain: () => undefined,
+  }
 
   constructor(parts: {
     version: string

@@ -143,7 +143,9 @@ export class Contexts {
     const jobs = this.#dispatcher.view.context(context.id)?.jobs ?? []
     if (jobs.length > 0) {
       const numbers = jobs.join(', ')
-      throw conflict(`context "${name}" is needed by job ${numbers}: wait for it, or cancel it first, as --cancel of "factory context drop" does`)
+      throw conflict(
+        `context "${name}" is needed by job ${numbers}: wait for it, or cancel it first, as --cancel of "factory context drop" does`,
+      )
     }
     this.#names.delete(name)
     await forgetName(this.#ledger, name)
