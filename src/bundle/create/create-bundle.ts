@@ -146,7 +146,13 @@ async function stage(
   await copyFile(file.source, target, constants.COPYFILE_FICLONE)
   await assertUnchanged(file)
   const { path, size, executable } = file
-  return { path, size, executable, pieceSize, pieces: await hashPieces(target, size, pieceSize, onHashed, signal) }
+  return {
+    path,
+    size,
+    executable,
+    pieceSize,
+    pieces: await hashPieces(target, size, pieceSize, onHashed, signal),
+  }
 }
 
 async function hashPieces(

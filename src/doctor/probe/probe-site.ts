@@ -63,12 +63,14 @@ const LOG_BYTES = 128 << 10
 export async function* probeSite(options: ProbeOptions): AsyncGenerator<Finding> {
   const { site, onDoing } = options
   const { error, warning } = findingsOf('probe', site.name)
-  if (site.relay !== undefined)
-    return yield warning(
+  if (site.relay !== undefined) {
+    yield warning(
       'The site is not probed: its pilots reach the manager through a relay, which carries them to a factory only.',
       'What its nodes are like is not known.',
       `"factory start", and "factory explain ${site.name}" if its pilots do not come up`,
     )
+    return
+  }
   await using stack = new AsyncDisposableStack()
   try {
     onDoing('packing what pilots boot from')
@@ -156,7 +158,7 @@ async function watchProbes(
     return (await batch.list(AbortSignal.timeout(COMMAND_MS))).jobs.filter(({ state }) => state !== 'ended')
   }
   const logs = new Map<string, string>()
-  let jobs: Job[] = []
+  let jobs: Job[]
   let startedAt: number | undefined
   let wait: string | undefined
   for (;;) {

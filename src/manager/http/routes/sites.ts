@@ -25,7 +25,7 @@ export function siteRoutes(server: FastifyInstance, { explanations, board, autho
   server.get('/v1/jobs/:job/explanation', ({ params, query }) =>
     explanations.job(parse(JobParams, params).job, parse(KeyQuery, query).key),
   )
-  server.get('/v1/pilots', () => (board.pilots()))
+  server.get('/v1/pilots', () => board.pilots())
   server.get('/v1/sites/:site/explanation', ({ params }) => explanations.site(parse(SiteParams, params).site))
   server.post('/v1/reload', { bodyLimit: limits.smallBody }, async () => {
     if (!board.sites.reload) throw conflict('this manager has no configuration to read again')
