@@ -40,7 +40,10 @@ export interface Tunnel {
 /** @param stream what the other end has given to {@link serveTunnel} */
 export function openTunnel(stream: Duplex): Tunnel {
   const session = connect('http://manager', { ...OPTIONS, createConnection: () => stream })
-  session.once('connect', () => session.setLocalWindowSize(TUNNEL_WINDOW))
+  // A session that is destroyed at once says that it is connected all the same.
+  session.once('connect', () => {
+    if (!session.destroyed) session.setLocalWindowSize(TUNNEL_WINDOW)
+  })
   return {
     dial() {
       if (session.closed || session.destroyed)
