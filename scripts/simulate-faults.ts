@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { plants, realCore } from './simulation/core.ts'
+import { plants, realCore } from './simulation/planted-bugs.ts'
 import { Violation, World } from './simulation/world.ts'
 
 /*

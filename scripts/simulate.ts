@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { explain } from '../src/protocol/primitives.ts'
-import { type PoolResult, runPool, Scenario } from './simulation/pool.ts'
+import { type PoolResult, runPool, Scenario } from './simulation/run-pool.ts'
 import { writeChart } from './support/chart.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Job } from '../../src/client/index.ts'
-import { Gate } from './dispatch/gate.ts'
+import { Gate } from './dispatch/start-barrier.ts'
 import { runFactory } from '../support/running-factory.ts'
 
 /*

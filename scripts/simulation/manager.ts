@@ -8,14 +8,14 @@ import {
   drain,
   excuseSilence,
   join,
-} from '../../src/core/scheduler/events.ts'
+} from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler/state.ts'
 import type { PilotRecord } from '../../src/core/pilot-registry.ts'
 import type { AnyTaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { toOwnClock } from '../../src/manager/services/pilots.ts'
-import type { Core } from './core.ts'
+import type { Core } from './planted-bugs.ts'
 import type { TaskKind } from './plan.ts'
 import type { SimRun } from './sim-run.ts'
 

@@ -1,5 +1,5 @@
 import type { Plan } from './plan.ts'
-import type { Timeline } from './timeline.ts'
+import type { Timeline } from './virtual-clock.ts'
 
 /** What every part of one simulated run shares: its plan, its clock, and how a broken rule ends it. */
 export interface SimRun {

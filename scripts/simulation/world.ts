@@ -1,10 +1,10 @@
 import type { SchedulerState } from '../../src/core/scheduler/state.ts'
-import { type Core, realCore } from './core.ts'
+import { type Core, realCore } from './planted-bugs.ts'
 import { SimManager } from './manager.ts'
 import { SimNetwork } from './network.ts'
 import { makePlan, type Plan } from './plan.ts'
 import { SimSite } from './site.ts'
-import { Timeline } from './timeline.ts'
+import { Timeline } from './virtual-clock.ts'
 
 /** After the faults have stopped, everything must be done within this, milliseconds. */
 const RECOVERY = 3 * 3_600_000

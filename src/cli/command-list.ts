@@ -75,7 +75,7 @@ export const commandList: Entry[] = [
     load: () => import('./commands/sites/sites.ts'),
   },
   { name: 'pilots', summary: 'list the pilots', load: () => import('./commands/pilots/pilots.ts') },
-  { name: 'workers', summary: 'list the workers', load: () => import('./commands/sites/workers.ts') },
+  { name: 'workers', summary: 'list the workers', load: () => import('./commands/pilots/workers.ts') },
   {
     name: 'events',
     summary: 'show what happened: pilots, workers, contexts, jobs, sites',

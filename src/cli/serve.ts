@@ -16,7 +16,7 @@ import type { ReloadResponse } from '../protocol/client.ts'
 import { startManager } from '../manager/manager.ts'
 import { isWildcard } from '../manager/http/tls.ts'
 import { plural } from './views/format.ts'
-import { bareHost, listenAddress, unreachable } from './manager-address.ts'
+import { bareHost, listenAddress, unreachable } from './expected-address.ts'
 
 /** A start may be silent for so long, milliseconds. */
 const QUIET_MS = 1_000

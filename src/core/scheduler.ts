@@ -23,7 +23,7 @@ import {
   tick,
   trustAgain,
   warmAhead,
-} from './scheduler/events.ts'
+} from './scheduler/transitions.ts'
 import { explainJob } from './scheduler/job-explanation.ts'
 import type { JobSnapshot } from './scheduler/job-snapshot.ts'
 import {
@@ -36,7 +36,7 @@ import {
 import { isAnyQueued } from './scheduler/task-queues.ts'
 import { busySince, inHand, standingOf } from './scheduler/worker-view.ts'
 
-export type { NewJob } from './scheduler/events.ts'
+export type { NewJob } from './scheduler/transitions.ts'
 export type { Action, Grant, Reply, SchedulerConfig, WorkerGone, WorkerInfo } from './scheduler/state.ts'
 
 /** A worker as others see it. Times are milliseconds on the manager's clock. */

@@ -7,7 +7,7 @@ import { type Logger, pino } from 'pino'
 import { openStore, type Store } from '../bundle/store/store.ts'
 import { PROTOCOL_VERSION } from '../protocol/primitives.ts'
 import { stringifyExactly } from '../protocol/json/exact-numbers.ts'
-import type { PilotEnvironment } from '../protocol/pilot.ts'
+import type { PilotEnvironment } from '../protocol/pilot-environment.ts'
 import {
   ExchangeResponse,
   PartsResponse,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { plants, realCore } from '../../scripts/simulation/core.ts'
+import { plants, realCore } from '../../scripts/simulation/planted-bugs.ts'
 import { Violation, World } from '../../scripts/simulation/world.ts'
 
 test('under 500 seeds of faults every task gets exactly one result and no limit is broken', () => {

@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { runPool, Scenario } from '../../scripts/simulation/pool.ts'
+import { runPool, Scenario } from '../../scripts/simulation/run-pool.ts'
 
 test('in any pool whose GPUs differ up to eightfold in speed, the first idle one waits no longer than a lease', () => {
   const pools = fc.record({

@@ -1,4 +1,4 @@
-import { writeText } from '../../../src/library/kinds/causal-lm/answers/answer.ts'
+import { writeText } from '../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { readConfig } from '../../../src/library/kinds/causal-lm/files/config.ts'
 import { bytesPerToken, scoresPerToken } from '../../../src/library/kinds/causal-lm/graph/graph.ts'
 import { createPlanner } from '../../../src/library/kinds/causal-lm/batches/groups.ts'

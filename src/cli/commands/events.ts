@@ -4,7 +4,7 @@ import { EVENT_TYPES, EVENTS_AT_ONCE, type EventType, type FactoryEvent } from '
 import { eventLine } from '../views/events-view.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor, wholeNumber } from '../options.ts'
-import { findRecord, openRecords, type Records } from '../records.ts'
+import { findRecord, openRecords, type Records } from '../open-records.ts'
 
 interface Options {
   follow?: boolean

@@ -10,7 +10,7 @@ import type { Dialect, OpenDialect } from './dialect.ts'
 import type { StopReason } from './failures.ts'
 import { checkInput, type Input, type InputSummary } from './input.ts'
 import { formerRun, latestRun, runName } from './job-name.ts'
-import { copyFailures } from './journal-errors.ts'
+import { copyFailures } from './errors-file.ts'
 import { createMapper, type RowMapping } from './mapping.ts'
 import {
   findPosition,

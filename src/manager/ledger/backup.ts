@@ -2,7 +2,7 @@ import { open, rm, stat } from 'node:fs/promises'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { isDiskTrouble } from './database.ts'
 import { RequestError, conflict, invalid } from '../http/api-errors.ts'
-import { newMark } from './epochs.ts'
+import { newMark } from './cursor-epochs.ts'
 import type { Ledger } from './ledger.ts'
 
 /** Pages copied at a time: between two portions the manager goes on with its work. */

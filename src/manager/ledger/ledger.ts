@@ -1,11 +1,11 @@
 import type { Logger } from 'pino'
-import { Epochs } from './epochs.ts'
+import { Epochs } from './cursor-epochs.ts'
 import { EventLog } from './event-log.ts'
 import { JobStore } from './job-store.ts'
 import { KeyStore } from './key-store.ts'
 import { PilotStore } from './pilot-store.ts'
 import { ResultStore } from './result-store.ts'
-import { Tables } from './tables.ts'
+import { Tables } from './store-base.ts'
 import { TaskStore } from './task-store.ts'
 
 /**

@@ -4,9 +4,9 @@ import type { ResultRow, TaskLog, TaskRow } from '../../protocol/client.ts'
 import { JsonText, textOf } from '../../protocol/json/json-text.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { addBlobReferences } from './blob-references.ts'
-import { newMark } from './epochs.ts'
+import { newMark } from './cursor-epochs.ts'
 import { nodeOf } from './pilot-store.ts'
-import type { Tables } from './tables.ts'
+import type { Tables } from './store-base.ts'
 
 /** A result, its value as the text that is in the ledger. */
 export type StoredResult = Omit<ResultRow, 'value'> & { value?: JsonText }

@@ -2,8 +2,8 @@ import type { BlobRef } from '../../protocol/blob.ts'
 import { limits } from '../../protocol/primitives.ts'
 import { losesNothing, parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { addBlobReferences } from './blob-references.ts'
-import { newMark } from './epochs.ts'
-import type { Tables } from './tables.ts'
+import { newMark } from './cursor-epochs.ts'
+import type { Tables } from './store-base.ts'
 
 export interface NewTask {
   key: string

@@ -13,7 +13,7 @@ import {
   type LibraryPhase,
   timeLimitOutcome,
 } from '../policy/crash-attribution.ts'
-import { nameBundles } from '../policy/bundle-names.ts'
+import { nameBundles } from '../policy/name-bundles-in-errors.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import os from 'node:os'
 import { promisify } from 'node:util'
-import type { PilotEnvironment } from '../../protocol/pilot.ts'
+import type { PilotEnvironment } from '../../protocol/pilot-environment.ts'
 import type { Slot } from '../../protocol/worker.ts'
 
 /** What the pilot's environment says of one slot. */

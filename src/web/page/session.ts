@@ -1,5 +1,5 @@
 import type { DashboardRole, LoginResponse } from '../../protocol/dashboard.ts'
-import { KEY_HEADER } from '../key-header.ts'
+import { KEY_HEADER } from '../session-header.ts'
 
 /** Where the page's half of the session is kept: other origins, other ports of this host included, cannot read it. */
 const KEPT = 'gleaner-key'

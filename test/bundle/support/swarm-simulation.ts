@@ -1,4 +1,4 @@
-import { Timeline } from '../../../scripts/simulation/timeline.ts'
+import { Timeline } from '../../../scripts/simulation/virtual-clock.ts'
 import { bitmap, has } from '../../../src/bundle/format/bitmap.ts'
 import { isHaveDue, HAVE_INTERVAL_MS } from '../../../src/bundle/upload/have-broadcast.ts'
 import {

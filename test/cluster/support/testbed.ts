@@ -3,7 +3,7 @@ import { chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { localFiles } from '../../../src/factory/transports/local-files.ts'
+import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
 import { shellTransport } from '../../../src/factory/transports/shell.ts'
 import type { Transport } from '../../../src/factory/transports/transport.ts'
 

@@ -10,7 +10,7 @@ import {
   join,
   tick,
   warmAhead,
-} from '../../../src/core/scheduler/events.ts'
+} from '../../../src/core/scheduler/transitions.ts'
 import type { Level } from '../../../src/protocol/contexts/context.ts'
 import { driver, replyOf, request, withJob } from './support/scheduler-driver.ts'
 import { CONTEXT } from './support/scheduler-world.ts'

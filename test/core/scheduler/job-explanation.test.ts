@@ -9,7 +9,7 @@ import {
   closeJob,
   disconnected,
   drain,
-} from '../../../src/core/scheduler/events.ts'
+} from '../../../src/core/scheduler/transitions.ts'
 import type { SchedulerState } from '../../../src/core/scheduler/state.ts'
 import type { JobInfo, TaskLog } from '../../../src/protocol/client.ts'
 import { driver, withJob } from './support/scheduler-driver.ts'

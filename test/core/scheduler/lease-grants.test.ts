@@ -17,7 +17,7 @@ import {
   lost,
   type SchedulerState,
   tick,
-} from '../../../src/core/scheduler/events.ts'
+} from '../../../src/core/scheduler/transitions.ts'
 import type { Worker } from '../../../src/core/scheduler/state.ts'
 import { inHandOf, takesWork } from '../../../src/core/scheduler/worker-view.ts'
 import type { Outcome, TaskResult } from '../../../src/protocol/task.ts'

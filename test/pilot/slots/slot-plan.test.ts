@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { PilotEnvironment } from '../../../src/protocol/pilot.ts'
+import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { managerOrigins, readEnvironment } from '../../../src/pilot/boot/environment.ts'
 import { gpuIds, planSlots } from '../../../src/pilot/slots/slot-plan.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Gate } from '../../../scripts/bench/dispatch/gate.ts'
+import { Gate } from '../../../scripts/bench/dispatch/start-barrier.ts'
 
 test(
   'a gate holds up those who come until it is opened, and again once it is shut',

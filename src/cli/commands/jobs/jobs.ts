@@ -4,7 +4,7 @@ import { errorLines } from '../../views/errors-view.ts'
 import { exitCodes } from '../../exit-codes.ts'
 import { count, duration, plural } from '../../views/format.ts'
 import { onInterrupt } from '../../interrupt.ts'
-import { findRecord, openRecords, type Records } from '../../records.ts'
+import { findRecord, openRecords, type Records } from '../../open-records.ts'
 import { jobsTable } from '../../views/status-view.ts'
 import type { JobErrors, JobInfo } from '../../../client/index.ts'
 

@@ -13,7 +13,7 @@ import { duration } from '../../views/format.ts'
 import { onInterrupt } from '../../interrupt.ts'
 import { clientFor, stateOf } from '../../options.ts'
 import { findPilot } from '../../pilot-names.ts'
-import { findRecord, openRecords } from '../../records.ts'
+import { findRecord, openRecords } from '../../open-records.ts'
 
 /** Most of a log that is brought from a submit node, bytes, and how long that may take, milliseconds. */
 const FAR_LOG_MAX = 16 << 20

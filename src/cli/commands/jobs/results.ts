@@ -7,7 +7,7 @@ import { STDOUT } from '../../../client/formats/write-bytes.ts'
 import { outputSize, toLine } from '../../../client/run/output.ts'
 import { errorsPath, writeTable, type EndedTask } from '../../../client/run/table-output.ts'
 import { count } from '../../views/format.ts'
-import { findRecord, openRecords, type Records } from '../../records.ts'
+import { findRecord, openRecords, type Records } from '../../open-records.ts'
 
 interface Options {
   out?: string

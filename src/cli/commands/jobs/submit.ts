@@ -7,7 +7,7 @@ import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
-import { expectedUrl, unreachable } from '../../manager-address.ts'
+import { expectedUrl, unreachable } from '../../expected-address.ts'
 import { stateOf, wholeNumber } from '../../options.ts'
 
 interface Options {

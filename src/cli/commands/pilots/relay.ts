@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import { z } from 'zod'
 import { makePrivateFolder } from '../../../common/private-path.ts'
 import { onInterrupt } from '../../interrupt.ts'
-import { bareHost } from '../../manager-address.ts'
+import { bareHost } from '../../expected-address.ts'
 import { stateOf } from '../../options.ts'
 
 interface Options {

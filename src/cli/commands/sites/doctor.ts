@@ -4,7 +4,7 @@ import type { Finding } from '../../../doctor/doctor.ts'
 import { exitCodes } from '../../exit-codes.ts'
 import { findingText } from '../../views/findings-view.ts'
 import { plural } from '../../views/format.ts'
-import { expectedUrl, listenAddress } from '../../manager-address.ts'
+import { expectedUrl, listenAddress } from '../../expected-address.ts'
 import { onInterrupt } from '../../interrupt.ts'
 import { stateOf, wholeNumber } from '../../options.ts'
 

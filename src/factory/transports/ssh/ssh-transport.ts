@@ -1,4 +1,4 @@
-import { KEPT_VARIABLES } from '../environment.ts'
+import { KEPT_VARIABLES } from '../command-environment.ts'
 import type { Transport } from '../transport.ts'
 import type { HostLink } from './host-link.ts'
 import { commandScript } from './remote-script.ts'

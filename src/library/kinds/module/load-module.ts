@@ -13,7 +13,7 @@ import {
   type Setup,
 } from '../../runtime/library-kind.ts'
 import { logOf, type CapturedOutput, captureOutput, shareOf } from '../../runtime/captured-output.ts'
-import { type Report, reportProgressTo, installProgressReports } from '../../runtime/progress-reports.ts'
+import { type Report, reportProgressTo, installProgressReports } from '../../runtime/user-progress.ts'
 import { inAdaptiveBatches } from '../../runtime/adaptive-batching.ts'
 
 type ModuleSpec = Extract<LibrarySpec, { library: 'module' }>

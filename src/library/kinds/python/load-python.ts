@@ -13,7 +13,7 @@ import { openJsonLines } from '../../../common/json-lines.ts'
 import { startContextProcess } from '../../runtime/context-process.ts'
 import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { logOf, shareOf } from '../../runtime/captured-output.ts'
-import type { Report } from '../../runtime/progress-reports.ts'
+import type { Report } from '../../runtime/user-progress.ts'
 import { inAdaptiveBatches } from '../../runtime/adaptive-batching.ts'
 import { ForeignError } from '../../../common/task-errors.ts'
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { addJob, createScheduler, exchange, join } from '../../../../src/core/scheduler/events.ts'
+import { addJob, createScheduler, exchange, join } from '../../../../src/core/scheduler/transitions.ts'
 import type { Action, Reply, SchedulerConfig, SchedulerState } from '../../../../src/core/scheduler/state.ts'
 import type { Outcome, TaskResult } from '../../../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../../../src/protocol/worker.ts'

@@ -10,7 +10,7 @@ import {
   join,
   tick,
   type SchedulerState,
-} from '../../../../src/core/scheduler/events.ts'
+} from '../../../../src/core/scheduler/transitions.ts'
 import type { Action, Reply, SchedulerConfig } from '../../../../src/core/scheduler/state.ts'
 import type { AnyTaskResult, Outcome, TaskResult } from '../../../../src/protocol/task.ts'
 import type { ExchangeRequest } from '../../../../src/protocol/worker.ts'

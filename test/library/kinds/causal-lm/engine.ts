@@ -1,4 +1,4 @@
-import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer.ts'
+import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { readConfig } from '../../../../src/library/kinds/causal-lm/files/config.ts'
 import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
 import { loadModel } from '../../../../src/library/kinds/causal-lm/graph/model.ts'

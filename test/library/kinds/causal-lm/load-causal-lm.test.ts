@@ -9,7 +9,7 @@ import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { writeModelFolder } from '../../../support/models/folder.ts'
 import { runAll, valuesOf } from '../../support/recorder.ts'
 import { toSetup } from '../../support/setup.ts'
-import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer.ts'
+import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 
 const sample = fileURLToPath(new URL('../../../fixtures/models/grouped-query', import.meta.url))
 

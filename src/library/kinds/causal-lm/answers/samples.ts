@@ -1,5 +1,5 @@
 import type { Call, CallOutcome, CallReporter } from '../../../runtime/library-kind.ts'
-import type { Answer } from './answer.ts'
+import type { Answer } from './answer-writer.ts'
 
 /** The value of a call that asked for several answers. */
 export interface Answers {

@@ -1,5 +1,5 @@
 import type { Call, CallOutcome } from '../../../runtime/library-kind.ts'
-import type { Writer } from './answer.ts'
+import type { Writer } from './answer-writer.ts'
 import type { RowLogits } from '../batches/batch.ts'
 
 /** A call that is ready to run. */

@@ -1,7 +1,7 @@
 import { withdraw } from '../../src/core/scheduler/task-queues.ts'
 import { noteAccusation, peersFor } from '../../src/core/peer-selection.ts'
 import { decide } from '../../src/core/pilot-scaling.ts'
-import { exchange, lost, tick } from '../../src/core/scheduler/events.ts'
+import { exchange, lost, tick } from '../../src/core/scheduler/transitions.ts'
 import type { SchedulerState } from '../../src/core/scheduler/state.ts'
 
 /** The decisions under test. A planted bug is a wrong version of one of them. */

@@ -12,7 +12,7 @@ import {
   join,
   tick,
   trustAgain,
-} from '../../../src/core/scheduler/events.ts'
+} from '../../../src/core/scheduler/transitions.ts'
 import type { Action } from '../../../src/core/scheduler/state.ts'
 import type { ContextReport } from '../../../src/protocol/worker.ts'
 import type { Outcome } from '../../../src/protocol/task.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { nameBundles } from '../../../src/pilot/policy/bundle-names.ts'
+import { nameBundles } from '../../../src/pilot/policy/name-bundles-in-errors.ts'
 
 const folders = { model: '/cache/bundles/ab', app: '/cache/bundles/abc' }
 

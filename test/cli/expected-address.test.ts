@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { test } from 'node:test'
-import { expectedUrl, unreachable } from '../../src/cli/manager-address.ts'
+import { expectedUrl, unreachable } from '../../src/cli/expected-address.ts'
 import { ConfigFile, resolveConfig } from '../../src/factory/config/config.ts'
 
 const config = (manager: object) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { foreignFormat } from '../../../src/client/formats/foreign.ts'
+import { foreignFormat } from '../../../src/client/formats/unreadable-files.ts'
 
 describe('an input that is not lines of JSON', () => {
   const files: [string, Buffer, RegExp][] = [

@@ -9,7 +9,7 @@ import {
   join,
   lost,
   tick,
-} from '../../src/core/scheduler/events.ts'
+} from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply } from '../../src/core/scheduler/state.ts'
 import {
   moreTasks,
@@ -21,7 +21,7 @@ import {
 } from '../../src/pilot/policy/lease-sizing.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import { Random } from '../claims/random.ts'
-import { Timeline } from './timeline.ts'
+import { Timeline } from './virtual-clock.ts'
 
 /** A pool and a job, as a file describes them. Times in seconds, sizes in bytes. */
 export const Scenario = z.strictObject({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { siteChanges } from '../../src/core/site-changes.ts'
+import { siteChanges } from '../../src/core/site-events.ts'
 
 const none = new Map<string, { name: string; paused?: string; retryAt?: number }>()
 const seen = (paused?: string, retryAt?: number) =>
