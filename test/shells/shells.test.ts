@@ -55,9 +55,12 @@ describe('a shell in a pilot', () => {
   test('lets Ctrl-C end a command that reads none of its input, and says by which signal', async () => {
     const child = stage.exec(pilot.name, 'sh', '-c', 'echo begun; exec sleep 1000')
     child.stdin!.on('error', () => {}).write(Buffer.alloc(4 << 20))
+    let said = ''
+    child.stderr!.on('data', (bytes: Buffer) => (said += bytes.toString()))
     await once(child.stdout!, 'data')
     child.kill('SIGINT')
-    assert.deepEqual(await once(child, 'exit'), [130, null])
+    const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
+    assert.deepEqual({ code, signal, said }, { code: 130, signal: null, said: '' })
   })
 
   test('is a terminal: it echoes, knows its size and that it changes, hears Ctrl-C, and exits as its shell does', async () => {
