@@ -19,7 +19,15 @@ import { SiteExplanation } from '../protocol/explanation.ts'
 import type { Client, ConnectOptions } from './client-types.ts'
 import { createApps } from './functions/app.ts'
 
-import { isGone, notRunning, readCertificate, readEndpoint, stateFolder, type Address } from './endpoint.ts'
+import {
+  endpointOwner,
+  isGone,
+  notRunning,
+  readCertificate,
+  readEndpoint,
+  stateFolder,
+  type Address,
+} from './endpoint.ts'
 import { UnreachableError } from './errors.ts'
 import { jobHandle } from './job.ts'
 import { openShell } from './shell.ts'
@@ -194,7 +202,7 @@ function inState(state: string) {
     const endpoint = readEndpoint(state)
     if (endpoint && !isGone(endpoint)) {
       const ca = endpoint.url.startsWith('https:') ? await readCertificate(state) : undefined
-      return { ...endpoint, ca }
+      return { ...endpoint, ca, owner: endpointOwner(state) }
     }
     if (lost)
       throw new UnreachableError(`the factory on ${state} is gone: start it again with "factory start"`)

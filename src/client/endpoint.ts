@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { lstatSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -13,6 +13,8 @@ export interface Address {
   token: string
   /** Its certificate (PEM), if it speaks TLS and made the certificate itself. */
   ca?: string | undefined
+  /** The user whose it is, if that is known: the owner of its folder. */
+  owner?: number | undefined
 }
 
 /** The folder a factory keeps everything in: the one given, or `$GLEANER_STATE`, or `~/.gleaner`. */
@@ -46,6 +48,11 @@ export function readEndpoint(state: string): Endpoint | undefined {
     )
   }
   return parsed.data
+}
+
+/** The user whose factory runs on a state folder; undefined if none does. Root reads folders of others. */
+export function endpointOwner(state: string): number | undefined {
+  return lstatSync(endpointFile(state), { throwIfNoEntry: false })?.uid
 }
 
 /** The certificate that a factory which listens beyond this machine made for itself; it is trusted, and no other is. */

@@ -76,15 +76,16 @@ const LONGEST_DELAY_MS = 3_000
 
 /** HTTP over kept-alive connections, made patient: a manager that restarts costs its clients nothing but time. */
 export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOptions): HttpClient {
-  const agents = new Map<string | undefined, Agent>()
+  const agents = new Map<string, Agent>()
   let address: Address | undefined
   let reached = false
   const closing = new AbortController()
 
   /** Connections that trust an address's certificate and no other. */
-  function agentFor({ ca }: Address): Agent {
-    const agent = agents.get(ca) ?? openAgent(ca)
-    agents.set(ca, agent)
+  function agentFor({ ca, owner }: Address): Agent {
+    const key = ca ?? `user ${owner}`
+    const agent = agents.get(key) ?? openAgent({ ca, owner })
+    agents.set(key, agent)
     return agent
   }
 
@@ -132,10 +133,11 @@ export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOpti
     },
     get: (path, { signal } = {}) => patiently({ method: 'GET', path, signal }),
     async upgrade(path, protocol, { signal } = {}) {
-      const { url, token, ca } = await locate(reached)
+      const found = await locate(reached)
+      const { url, token } = found
       const request = { origin: new URL(url).origin, path, headers: { authorization: `Bearer ${token}` } }
       try {
-        return await requestUpgrade(agentFor({ url, token, ca }), protocol, request, signal)
+        return await requestUpgrade(agentFor(found), protocol, request, signal)
       } catch (error) {
         signal?.throwIfAborted()
         if (error instanceof UpgradeRefused) throw refusal({ method: 'GET', path }, error.status, error.body)
@@ -149,12 +151,14 @@ export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOpti
   }
 }
 
-function openAgent(ca: string | undefined): Agent {
+function openAgent({ ca, owner }: Pick<Address, 'ca' | 'owner'>): Agent {
   return new Agent({
     connections: 8,
     keepAliveTimeout: 10_000,
     connect:
-      ca === undefined ? toOwnListener({ timeout: 5_000 }) : { timeout: 5_000, ...trustOnlyCertificate(ca) },
+      ca === undefined
+        ? toOwnListener({ timeout: 5_000 }, { owner })
+        : { timeout: 5_000, ...trustOnlyCertificate(ca) },
     maxResponseSize: Math.max(limits.body, limits.blob),
   })
 }

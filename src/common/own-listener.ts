@@ -4,7 +4,7 @@ import { buildConnector } from 'undici'
 
 /*
  * Every user of a machine may listen at a port of 127.0.0.1, also at one that a manager has left. Without TLS, which tells managers
- * apart, only what listens there for this user, or for root, is spoken to.
+ * apart, only what listens there for this user, for root, or for the owner of the factory's folder, is spoken to.
  */
 
 /** Local addresses of sockets that speak to this machine, as the kernel writes them: 127.0.0.0/8, ::1, and any address. */
@@ -37,11 +37,11 @@ export function foreignUser(
   return undefined
 }
 
-/** @throws if another user listens at the far end of a connection to this very machine */
-async function refuseForeign({ localPort = 0, remotePort = 0 }: Socket): Promise<void> {
+/** @throws if another user than that listens at the far end of a connection to this very machine */
+async function refuseForeign({ localPort = 0, remotePort = 0 }: Socket, owner: number): Promise<void> {
   // Only Linux has these tables, and a machine without IPv6 lacks the second.
   const read = (name: string) => readFile(`/proc/self/net/${name}`, 'utf8').catch(() => '')
-  const trusted = new Set([0, process.getuid!()])
+  const trusted = new Set([0, process.getuid!(), owner])
   for (const table of [await read('tcp'), await read('tcp6')]) {
     const uid = foreignUser(table, { local: localPort, remote: remotePort }, trusted)
     if (uid !== undefined)
@@ -53,13 +53,17 @@ async function refuseForeign({ localPort = 0, remotePort = 0 }: Socket): Promise
 
 const isLoopback = (host: string) => /^(127\.|\[?::1\]?$|localhost$)/.test(host)
 
-/**
- * How to connect to a manager: one that speaks no TLS, on this machine, must be this user's.
- * @param isManager told of what is connected to, which may be a proxy
- */
+export interface OwnListenerOptions {
+  /** Told of what is connected to, which may be a proxy. */
+  isManager?: (origin: string) => boolean
+  /** The user whose manager it is. Root may speak to that of others. Default: this one. */
+  owner?: number | undefined
+}
+
+/** How to connect to a manager: one that speaks no TLS, on this machine, must be its owner's. */
 export function toOwnListener(
   options: buildConnector.BuildOptions,
-  isManager: (origin: string) => boolean = () => true,
+  { isManager = () => true, owner = process.getuid!() }: OwnListenerOptions = {},
 ): buildConnector.connector {
   const connect = buildConnector(options)
   return (target, callback) => {
@@ -68,7 +72,7 @@ export function toOwnListener(
     if (!isChecked) return connect(target, callback)
     connect(target, (error, socket) => {
       if (error) return callback(error, null)
-      refuseForeign(socket).then(
+      refuseForeign(socket, owner).then(
         () => callback(null, socket),
         (reason: Error) => {
           socket.destroy()

@@ -68,6 +68,10 @@ describe('who listens at a port of this machine', () => {
     if (own !== 0) return
     using theirs = await serveAs(65_534)
     await assert.rejects(request(theirs.url, { dispatcher: agent }), /another user \(uid 65534\) listens/)
+    const asked = new Agent({ connect: toOwnListener({ timeout: 600_000 }, { owner: 65_534 }) })
+    t.after(() => asked.close())
+    const answer = await request(theirs.url, { dispatcher: asked })
+    assert.equal(await answer.body.text(), 'mine now', 'root asks for the manager of that user')
     const script =
       'import http.client, sys; from gleaner.transport import _check_owner; ' +
       'c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1])); c.connect(); _check_owner(c)'
@@ -78,7 +82,7 @@ describe('who listens at a port of this machine', () => {
       })
     assert.equal(python(mine.url).status, 0)
     assert.match(python(theirs.url).stderr, /another user \(uid 65534\) listens/)
-    const proxied = new Agent({ connect: toOwnListener({ timeout: 600_000 }, () => false) })
+    const proxied = new Agent({ connect: toOwnListener({ timeout: 600_000 }, { isManager: () => false }) })
     t.after(() => proxied.close())
     assert.equal((await request(theirs.url, { dispatcher: proxied })).statusCode, 200)
   })

@@ -231,7 +231,9 @@ function createDispatcher(
 ): Dispatcher {
   const pinned = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }
   const connect =
-    certificate === undefined ? toOwnListener(pinned, (origin) => origins.includes(origin)) : pinned
+    certificate === undefined
+      ? toOwnListener(pinned, { isManager: (origin) => origins.includes(origin) })
+      : pinned
   const options = { maxResponseSize: limits.body, ...given, connect }
   const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
   return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: pinned }) : new Agent(options)

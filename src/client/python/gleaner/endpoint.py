@@ -8,14 +8,15 @@ from .errors import InputError, NotRunningError
 
 
 class Address:
-    """`url` and `token` of a manager; `ca`: its certificate (PEM) if it speaks TLS and made the certificate itself."""
+    """`url` and `token` of a manager; `ca`: its certificate (PEM) if it speaks TLS and made the certificate itself; `owner`: its user (uid)."""
 
-    __slots__ = ("url", "token", "ca")
+    __slots__ = ("url", "token", "ca", "owner")
 
-    def __init__(self, url, token, ca=None):
+    def __init__(self, url, token, ca=None, owner=None):
         self.url = url
         self.token = token
         self.ca = ca
+        self.owner = owner
 
 
 def state_folder(given=None):
@@ -40,7 +41,7 @@ def find_address(state, lost):
                     ca = file.read()
             except FileNotFoundError:
                 pass
-        return Address(endpoint["url"], endpoint["token"], ca)
+        return Address(endpoint["url"], endpoint["token"], ca, _owner(os.path.join(state, "endpoint.json")))
     if lost:
         raise UnreachableError('the factory on %s is gone: start it again with "factory start"' % state)
     raise NotRunningError('no factory is running on %s: start one with "factory start"' % state)
@@ -58,6 +59,13 @@ def _read(path):
     if not isinstance(endpoint, dict) or not all(isinstance(endpoint.get(name), kind) for name, kind in fields):
         raise InputError("%s is damaged: stop the factory, delete it and start again" % path)
     return endpoint
+
+
+def _owner(path):
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None  # The factory ends just now.
 
 
 def _is_gone(endpoint):

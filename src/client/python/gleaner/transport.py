@@ -168,7 +168,7 @@ class Transport:
         try:
             connection.connect()
             _check(connection, address)
-            _check_owner(connection)
+            _check_owner(connection, address.owner)
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise _unreachable(address, error) from error
@@ -217,8 +217,8 @@ def _check(connection, address):
 _LOOPBACK = re.compile(r"(?:[0-9A-F]{6}7F|0{8}|0{32}|0{24}01000000|0{16}FFFF0000(?:[0-9A-F]{6}7F|0{8}))\Z")
 
 
-def _check_owner(connection):
-    """Every user of a machine may listen at a port of 127.0.0.1 that a manager has left: without TLS it must be this user, or root."""
+def _check_owner(connection, owner):
+    """Every user of a machine may listen at a port of 127.0.0.1 that a manager has left: without TLS it must be its owner, or root."""
     host, far = connection.sock.getpeername()[:2]
     near = connection.sock.getsockname()[1]
     if isinstance(connection, http.client.HTTPSConnection) or not (host.startswith("127.") or host == "::1"):
@@ -232,7 +232,7 @@ def _check_owner(connection):
         for fields in map(str.split, lines):
             address, port = fields[1].rsplit(":", 1)
             concerned = fields[3] == "0A" or int(fields[2].rsplit(":", 1)[1], 16) == near
-            if _LOOPBACK.match(address) and int(port, 16) == far and concerned and int(fields[7]) not in (0, os.getuid()):
+            if _LOOPBACK.match(address) and int(port, 16) == far and concerned and int(fields[7]) not in (0, os.getuid(), owner):
                 raise ValueError("another user (uid %s) listens there, not the manager" % fields[7])
 
 
