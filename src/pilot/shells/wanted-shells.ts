@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { openShellConnection } from '../../common/shells/shell-connection.ts'
@@ -51,10 +50,7 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
     processes.add(child)
     const channel = child.stdio[SHELL_FD] as Duplex
     const gone = once(child, 'exit')
-    // One that ends takes the other along, whatever became of it.
-    await Promise.allSettled([pipeline(socket, channel), pipeline(channel, socket)])
-    socket.destroy()
-    channel.destroy()
+    await join(socket, channel)
     await gone
     processes.delete(child)
     log.info({ shell }, 'a shell was closed')
@@ -78,6 +74,27 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
       await Promise.allSettled(left.filter(isRunning).map((child) => once(child, 'exit', { signal })))
     },
   }
+}
+
+/**
+ * Joins a connection and the channel of a shell until both are closed. What the user still sends when the shell has ended is read and
+ * dropped: a connection that is closed with something unread loses what was said last, how the shell ended.
+ */
+function join(socket: Duplex, channel: Duplex): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  channel.on('error', () => {})
+  channel.pipe(socket)
+  socket.pipe(channel)
+  channel.once('close', () => socket.resume().end())
+  socket.once('close', () => {
+    channel.destroy()
+    resolve()
+  })
+  if (socket.destroyed) {
+    channel.destroy()
+    resolve()
+  }
+  return promise
 }
 
 /** Says no to all that comes. */
