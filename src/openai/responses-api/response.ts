@@ -13,7 +13,7 @@ const Usage = z.object({
 })
 export type Usage = z.output<typeof Usage>
 
-/** An answer to a chat, whoever gave it, as far as responses have a place for it. */
+/** An answer of any context to a chat, as far as responses have a place for it. */
 const ChatAnswer = z.object({
   choices: z
     .array(

@@ -2,7 +2,7 @@ import type { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { StatePort } from './graph.ts'
 import { GraphWriter } from './onnx.ts'
 import type { Pick, State, StateStore } from './state.ts'
-import { integerTensor, makeTensor } from './tensors.ts'
+import { blankPort, integerTensor } from './tensors.ts'
 
 /*
  * Keeps states on a device. Rows and columns are taken by small graphs of Gather, so that nothing of a state comes back:
@@ -52,7 +52,7 @@ export function createDeviceStore(
       rows,
       columns: 0,
       capacity: 0,
-      tensors: ports.map((port) => blankTensor(port, rows)),
+      tensors: ports.map((port) => blankPort(port, rows)),
     }),
     async arrange(picks, columns, { base }) {
       const parts = toParts(picks)
@@ -128,11 +128,4 @@ function writeArrangement(ports: readonly StatePort[], parts: number): Uint8Arra
     else g.op('Gather', [g.op('Concat', taken, { axis: 0 }), order], { axis: 0 }, name)
   })
   return g.toModel()
-}
-
-/** Zeros, of no columns where the port grows. They are few, and come from memory. */
-function blankTensor({ type, dims, grows }: StatePort, rows: number): Tensor {
-  const sizes = dims.map((size, axis) => (axis === 0 ? rows : axis === grows ? 0 : size))
-  const length = sizes.reduce((product, size) => product * size, 1)
-  return makeTensor(type, type === 'float16' ? new Uint16Array(length) : new Float32Array(length), sizes)
 }

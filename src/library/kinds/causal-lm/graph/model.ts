@@ -10,7 +10,7 @@ import { readOutputNames } from './onnx-outputs.ts'
 import { openRewritten } from './rewrite/open-rewritten.ts'
 import { createDeviceStore } from './device-state.ts'
 import { createMemoryStore, type State, type StateStore } from './state.ts'
-import { booleanTensor, integerTensor, makeTensor, type Numbers } from './tensors.ts'
+import { booleanTensor, floatsOf, integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
 /* The one place that calls onnxruntime: a graph loaded from disk, and its forward pass. */
 
@@ -303,14 +303,11 @@ function withRoom({ rows, width, mask, state: { columns, capacity } }: Pass): Ar
   return wide
 }
 
-function toLogits(graph: Graph, pass: Pass, { dims, data }: Tensor): Seen['logits'] {
+function toLogits(graph: Graph, pass: Pass, logits: Tensor): Seen['logits'] {
+  const { dims } = logits
   const vocabulary = graph.vocabSize
   const columns = dims.length === 3 ? (dims[1] as number) : 1
-  const { buffer, byteOffset, length } = data as Numbers
-  const scores =
-    graph.logitsType === 'float16'
-      ? new Float16Array(buffer as ArrayBuffer, byteOffset, length)
-      : (data as Float32Array)
+  const scores = floatsOf(logits)
   // A graph may give the last columns only.
   const missing = pass.width - columns
   return (row, column) => {

@@ -1,6 +1,6 @@
 import { Tensor } from 'onnxruntime-node'
 import type { Logits } from '../answers/sampling.ts'
-import { makeTensor } from './tensors.ts'
+import { floatsOf, makeTensor } from './tensors.ts'
 
 type Numbers = Float32Array | Uint16Array | BigInt64Array | Int32Array
 
@@ -29,11 +29,7 @@ function bitsOf(tensor: Tensor): Numbers {
 export function toScores(logits: Tensor, rows: number): (row: number) => Logits {
   const [given, positions, size] = logits.dims as [number, number, number]
   if (given !== rows) throw new Error(`the graph gave logits of ${given} rows for ${rows}`)
-  const { buffer, byteOffset, length } = logits.data as Float32Array
-  const scores =
-    logits.type === 'float16'
-      ? new Float16Array(buffer as ArrayBuffer, byteOffset, length)
-      : new Float32Array(buffer, byteOffset, length)
+  const scores = floatsOf(logits)
   return (row) => {
     const end = (row + 1) * positions * size
     return scores.subarray(end - size, end)

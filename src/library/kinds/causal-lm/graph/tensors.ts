@@ -1,5 +1,5 @@
 import { Tensor } from 'onnxruntime-node'
-import type { FloatType, IntegerType } from './graph.ts'
+import type { FloatType, IntegerType, StatePort } from './graph.ts'
 
 /* Tensors over memory of ours, which the runtime reads from and writes to without a copy. */
 
@@ -33,6 +33,20 @@ export function makeTensor(type: FloatType, numbers: Numbers, dims: readonly num
   return type === 'float16'
     ? new HalfTensor(numbers as Uint16Array, dims)
     : new Tensor('float32', numbers as Float32Array, dims)
+}
+
+/** Numbers of a tensor of either precision, as numbers: those of half precision lie in memory as bits. */
+export function floatsOf({ type, data }: Tensor): Float32Array | Float16Array {
+  if (type !== 'float16') return data as Float32Array
+  const { buffer, byteOffset, length } = data as unknown as Uint16Array
+  return new Float16Array(buffer as ArrayBuffer, byteOffset, length)
+}
+
+/** Zeros: a part of the state of so many rows, of no columns where it grows. */
+export function blankPort({ type, dims, grows }: StatePort, rows: number): Tensor {
+  const sizes = dims.map((size, axis) => (axis === 0 ? rows : axis === grows ? 0 : size))
+  const length = sizes.reduce((product, size) => product * size, 1)
+  return makeTensor(type, type === 'float16' ? new Uint16Array(length) : new Float32Array(length), sizes)
 }
 
 export function integerTensor(type: IntegerType, values: ArrayLike<number>, dims: readonly number[]): Tensor {

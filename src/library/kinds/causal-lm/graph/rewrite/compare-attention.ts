@@ -1,7 +1,7 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { ModelConfig } from '../../files/config.ts'
 import type { FloatType } from '../graph.ts'
-import { integerTensor, makeTensor } from '../tensors.ts'
+import { floatsOf, integerTensor, makeTensor } from '../tensors.ts'
 import { encodeModel } from './onnx-model.ts'
 import type { Rewritten } from './rewrite.ts'
 
@@ -108,7 +108,7 @@ function isSame(
   { rows, past, width, mask }: Trial,
   { type, valueSize }: Blocks[number]['sizes'],
 ): boolean {
-  const [expected, given] = [numbersOf(was), numbersOf(is)]
+  const [expected, given] = [floatsOf(was), floatsOf(is)]
   if (expected.length !== given.length || was.dims.join() !== is.dims.join()) return false
   const perRow = expected.length / rows
   for (let i = 0; i < expected.length; i++) {
@@ -118,12 +118,6 @@ function isSame(
     if (!(Math.abs((expected[i] as number) - (given[i] as number)) <= ROUNDING[type])) return false
   }
   return true
-}
-
-function numbersOf({ type, data }: Tensor): Float32Array | Float16Array {
-  if (type !== 'float16') return data as Float32Array
-  const { buffer, byteOffset, length } = data as unknown as Uint16Array
-  return new Float16Array(buffer as ArrayBuffer, byteOffset, length)
 }
 
 function randomTensor(type: FloatType, dims: readonly number[], draw: () => number): Tensor {

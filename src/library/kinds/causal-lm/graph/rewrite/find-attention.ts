@@ -2,7 +2,7 @@ import { consumersOf, type OnnxModel, type OnnxNode, producersOf } from './onnx-
 
 /*
  * Finds attention in a graph that spells it out in plain operators: which values are its queries, keys and values, and
- * which is its result. What exactly lies between is not told here; whoever replaces it compares.
+ * which is its result. What lies between is not told here: compare-attention.ts runs both.
  */
 
 /** Keys or values of a layer: `present`, which the graph gives, is `past`, which it takes, and new columns. */

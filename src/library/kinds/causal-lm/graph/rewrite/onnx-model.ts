@@ -6,13 +6,12 @@ import { contentOf, fieldsOf, numbersOf, textOf } from '../protobuf.ts'
 
 /** Fields of onnx.proto. */
 const MODEL = { graph: 7, opset: 8, functions: 25 }
-const GRAPH = { node: 1, weight: 5, input: 11, output: 12, valueInfo: 13 }
-const NODE = { input: 1, output: 2, kind: 4, attribute: 5, domain: 7 }
+const GRAPH = { node: 1, name: 2, weight: 5, input: 11, output: 12, valueInfo: 13 }
+const NODE = { input: 1, output: 2, kind: 4, attribute: 5 }
 const ATTRIBUTE = { name: 1, integer: 3, graph: 6, integers: 8, graphs: 11 }
 
 export interface OnnxNode {
   readonly kind: string
-  readonly domain: string
   /** An empty name stands for one that is left out. */
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
@@ -103,17 +102,12 @@ export function describePorts({ graphRest, weights }: OnnxModel): {
 export function extend(model: OnnxModel, nodes: readonly OnnxNode[], writer: GraphWriter): OnnxModel {
   const fragment = parseModel(writer.toModel()) as OnnxModel
   const all = sortNodes([...nodes, ...fragment.nodes], model.outputs)
-  const added = fragment.graphRest.filter((field) => {
-    const [{ number } = { number: 0 }] = fieldsOf(field)
-    return number === GRAPH.weight || number === GRAPH.input || number === GRAPH.output
-  })
   return {
     ...model,
     nodes: all,
     weights: new Set([...model.weights, ...fragment.weights]),
     inputs: [...model.inputs, ...fragment.inputs],
-    outputs: [...model.outputs, ...fragment.outputs],
-    graphRest: [...model.graphRest, ...added],
+    graphRest: [...model.graphRest, ...withoutName(fragment)],
   }
 }
 
@@ -129,18 +123,23 @@ export function extract(model: OnnxModel, writer: GraphWriter): OnnxModel {
   const open = model.inputs.filter((name) => needed.has(name) && !given.has(name) && !model.weights.has(name))
   const graphRest = model.graphRest.filter((field) => {
     const [only] = fieldsOf(field)
-    if (!only || (only.number !== GRAPH.weight && only.number !== GRAPH.input)) return only?.number === 2
+    if (!only || (only.number !== GRAPH.weight && only.number !== GRAPH.input))
+      return only?.number === GRAPH.name
     const name = nameIn(contentOf(field, only), only.number === GRAPH.weight ? 8 : 1)
     return needed.has(name) && !given.has(name)
   })
-  const added = ports.graphRest.filter((field) => [...fieldsOf(field)][0]?.number !== 2)
   return {
     ...model,
     nodes: used,
     inputs: [...ports.inputs, ...open],
     outputs: ports.outputs,
-    graphRest: [...graphRest, ...added],
+    graphRest: [...graphRest, ...withoutName(ports)],
   }
+}
+
+/** A graph that becomes part of another has no name of its own. */
+function withoutName({ graphRest }: OnnxModel): Uint8Array[] {
+  return graphRest.filter((whole) => [...fieldsOf(whole)][0]?.number !== GRAPH.name)
 }
 
 /** Operators that the values named need, each after those whose outputs it takes. */
@@ -208,7 +207,6 @@ function parseNode(node: Uint8Array): OnnxNode | undefined {
   const all = (number: number) => texts.get(number) ?? []
   return {
     kind: all(NODE.kind)[0] ?? '',
-    domain: all(NODE.domain)[0] ?? '',
     inputs: all(NODE.input),
     outputs: all(NODE.output),
     integers,

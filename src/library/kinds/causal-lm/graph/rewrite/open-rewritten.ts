@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import type { ModelConfig } from '../../files/config.ts'
 import { type Graph, readGraph } from '../graph.ts'
 import { toScores } from '../tensor-rows.ts'
-import { integerTensor, makeTensor } from '../tensors.ts'
+import { blankPort, integerTensor } from '../tensors.ts'
 import { compareAttention, ROUNDING } from './compare-attention.ts'
 import { KEPT_COLUMNS } from './last-columns.ts'
 import { describePorts, encodeModel, parseModel } from './onnx-model.ts'
@@ -62,15 +62,7 @@ async function givesLastColumns(session: InferenceSession, graph: Graph): Promis
       tokens.map((_, i) => i % WIDTH),
     ),
   }
-  for (const { input, type, dims, grows } of graph.state) {
-    const sizes = dims.map((size, axis) => (axis === 0 ? ROWS : axis === grows ? 0 : size))
-    const length = sizes.reduce((a, b) => a * b, 1)
-    feeds[input] = makeTensor(
-      type,
-      type === 'float16' ? new Uint16Array(length) : new Float32Array(length),
-      sizes,
-    )
-  }
+  for (const port of graph.state) feeds[port.input] = blankPort(port, ROWS)
   const score = async (columns: number) => {
     const kept = integerTensor('int64', [columns], [1])
     const { logits } = await session.run({ ...feeds, [KEPT_COLUMNS]: kept }, ['logits'], {

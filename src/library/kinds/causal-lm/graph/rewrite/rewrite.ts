@@ -55,11 +55,12 @@ export function rewriteGraph(
   const whole = extend(model, kept, g)
   const before = graph.state.filter(({ grows }) => grows !== undefined).map(({ input }) => input)
   if (usesElsewhere(whole, kept, [...cached, ...before, MASK])) return undefined
+  const around = openBlocks(blocks)
   return {
     model: whole,
     narrowed: graph.keepLogits ? undefined : narrowed(whole),
-    before: extract(model, openBlocks(blocks)),
-    after: extract(whole, openBlocks(blocks)),
+    before: extract(model, around),
+    after: extract(whole, around),
     blocks,
   }
 }
