@@ -30,6 +30,8 @@ const FACTORY = fileURLToPath(new URL('../../bin/factory.js', import.meta.url))
 /** Tasks that the worker takes at once. */
 const ROOM = 5_000
 const SAMPLE_MS = 200
+/** How many rows lie between two lines that say what the command's memory is by then. */
+const SAY_EVERY = 1_000_000
 
 const runs = []
 for (const rows of values.rows.split(',').map(Number)) {
@@ -52,7 +54,8 @@ async function measure(rows: number) {
     const [pilot] = await manager.pilots(1)
     const worker = await HttpWorker.join(url, pilot!.token, registration())
     const over = new AbortController()
-    const working = work(worker, over.signal)
+    let ran = 0
+    const working = work(worker, over.signal, (tasks) => (ran += tasks))
 
     const startedAt = performance.now()
     const args = ['--state', state, 'run', 'in.csv', '--context', CONTEXT.name, '--out', values.out]
@@ -63,9 +66,16 @@ async function measure(rows: number) {
     const ended = once(child, 'exit')
     let peak = 0
     let managerPeak = 0
+    let said = 0
     const timer = setInterval(() => {
       peak = Math.max(peak, memoryOf(child.pid!))
       managerPeak = Math.max(managerPeak, memoryOf(manager.pid))
+      if (ran < said + SAY_EVERY) return
+      said = ran - (ran % SAY_EVERY)
+      const seconds = Math.round((performance.now() - startedAt) / 1000)
+      console.log(
+        `${said} rows after ${seconds} s: ${megabytes(peak)} MB (manager ${megabytes(managerPeak)} MB)`,
+      )
     }, SAMPLE_MS)
     const [code] = (await ended) as [number]
     clearInterval(timer)
@@ -99,8 +109,8 @@ function* table(rows: number) {
   }
 }
 
-async function work(worker: HttpWorker, over: AbortSignal): Promise<void> {
-  while (!over.aborted) if ((await worker.workUntilIdle(ROOM)) === 0) await delay(20)
+async function work(worker: HttpWorker, over: AbortSignal, ranMore: (tasks: number) => void): Promise<void> {
+  while (!over.aborted) if ((await worker.workUntilIdle(ROOM, ranMore)) === 0) await delay(20)
   await worker.die()
 }
 

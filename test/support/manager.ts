@@ -145,7 +145,7 @@ export class HttpWorker {
   }
 
   /** Runs what it is given until there is nothing left; returns how many tasks that were. */
-  async workUntilIdle(room = 100): Promise<number> {
+  async workUntilIdle(room = 100, ranMore: (tasks: number) => void = () => {}): Promise<number> {
     let ran = 0
     let results: ExchangeRequest['results'] = []
     for (;;) {
@@ -160,6 +160,7 @@ export class HttpWorker {
       )
       if (results.length === 0) return ran
       ran += results.length
+      ranMore(results.length)
     }
   }
 
