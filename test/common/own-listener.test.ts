@@ -73,7 +73,7 @@ describe('who listens at a port of this machine', () => {
     const answer = await request(theirs.url, { dispatcher: asked })
     assert.equal(await answer.body.text(), 'mine now', 'root asks for the manager of that user')
     const script =
-      'import http.client, sys; from gleaner.transport import _check_owner; ' +
+      'import http.client, sys; from gleaner.connection.transport import _check_owner; ' +
       'c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1])); c.connect(); _check_owner(c, None)'
     const python = (url: string) =>
       spawnSync('python3', ['-B', '-c', script, new URL(url).port], {

@@ -67,7 +67,7 @@ describe('the package, installed into an empty folder', () => {
       'bin/factory.js',
       'dist/cli/main.js',
       'dist/pilot/main.js',
-      'dist/client/python/gleaner/library.py',
+      'dist/client/python/gleaner/worker/library.py',
       'dist/client/python/gleaner-0.1.0-py3-none-any.whl',
       'templates/pilot.sh',
       'README.md',

@@ -9,7 +9,8 @@ import unittest
 import unittest.mock
 
 import gleaner
-from gleaner import contexts, functions, modules, values
+from gleaner import contexts, functions
+from gleaner.packing import modules, values
 from gleaner.errors import InputError
 
 FILES = {

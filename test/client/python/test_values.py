@@ -6,7 +6,7 @@ import pickle
 import tempfile
 import unittest
 
-from gleaner import values
+from gleaner.packing import values
 
 
 class Lone:

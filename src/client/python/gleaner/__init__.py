@@ -18,7 +18,7 @@ In a program:
 Needs Python 3.8 and nothing but its standard library; with cloudpickle installed, functions of any kind travel.
 """
 
-from .variables import bundle_folder, load_variable, report_progress
+from .worker.variables import bundle_folder, load_variable, report_progress
 
 __version__ = "0.1.0"
 

@@ -9,11 +9,11 @@ import weakref
 
 from . import contexts, functions
 from . import rows as rows_module
-from .blobs import Blobs
-from .endpoint import Address, find_address, state_folder
+from .connection.blobs import Blobs
+from .connection.endpoint import Address, find_address, state_folder
+from .connection.session import Session
+from .connection.transport import Transport
 from .errors import InputError
-from .session import Session
-from .transport import Transport
 
 # Calls that only this start of the program can ask for: they need not be kept beyond it, nor run on for long when it was
 # killed. While it waits for any it is heard of once a minute.

@@ -5,8 +5,8 @@ import json
 import os
 import re
 
-from . import modules, values
 from .errors import InputError
+from .packing import modules, values
 
 CODE_BUNDLE = "gleaner.code"
 ENVIRONMENT_BUNDLE = "gleaner.environment"
@@ -20,8 +20,8 @@ _FORMAT = 1
 _FILE = """import json
 import os
 
-from gleaner import calls
-from gleaner.calls import call
+from gleaner.worker import calls
+from gleaner.worker.calls import call
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 

@@ -9,10 +9,11 @@ import queue
 import sys
 import types
 
-from . import library, modules, values
 from .contexts import Context, Registration, unwrapped
 from .errors import GleanerError, InputError
 from .futures import Future, find_futures, replace_futures, run_in_turn, when_all_done
+from .packing import modules, values
+from .worker import library
 
 # A function's pickle of more bytes travels as a blob, once, instead of with each call.
 _INLINE_FUNCTION = 1 << 10

@@ -5,8 +5,8 @@ import collections
 import concurrent.futures
 import threading
 
-from . import values
 from .errors import DependencyError, ProtocolError, Remote, RemoteError, RemoteTraceback
+from .packing import values
 
 
 class Future(concurrent.futures.Future):

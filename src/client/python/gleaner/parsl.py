@@ -25,12 +25,12 @@ from parsl.jobs.states import JobState, JobStatus
 from parsl.monitoring.message_type import MessageType
 from parsl.utils import RepresentationMixin
 
-from . import serverless
 from .client import connect
 from .contexts import Context
 from .errors import GleanerError
 from .functions import key_of
-from .variables import load_variable
+from .worker import serverless
+from .worker.variables import load_variable
 
 __all__ = ["GleanerExecutor", "load_variable_from_serverless"]
 

@@ -16,7 +16,8 @@ import tempfile
 import types
 import zlib
 
-from . import library, values, variables
+from ..packing import values
+from . import library, variables
 
 # Functions that were unpickled, by what they came as; the last that many.
 _FUNCTIONS_MAX = 1000

@@ -5,8 +5,8 @@ import json
 import threading
 import time
 
-from . import values
-from .errors import ProtocolError
+from ..errors import ProtocolError
+from ..packing import values
 
 # What the factory has, it has for this long at least, seconds; it promises more.
 _KNOWN_S = 300

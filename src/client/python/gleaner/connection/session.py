@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 
-from .errors import GleanerError, InputError, JobStuckError
+from ..errors import GleanerError, InputError, JobStuckError
 from .transport import Closed
 
 # Bounds on one request that adds tasks. Small enough that the manager's other callers need not wait for long.

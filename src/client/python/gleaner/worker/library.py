@@ -22,7 +22,7 @@ _VALUE_MAX = 8 << 20
 _DEPTH_MAX = 5
 _GROUP_MAX = 10
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class BundleError(Exception):
@@ -217,4 +217,4 @@ def _describe(error, depth):
 
 
 def _is_ours(file):
-    return file.startswith((_HERE + os.sep, "<frozen importlib"))
+    return file.startswith((_PACKAGE + os.sep, "<frozen importlib"))

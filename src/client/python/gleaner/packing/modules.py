@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import zlib
 
-from .errors import InputError
+from ..errors import InputError
 
 # What may go along with every context, files and bytes.
 _FILES_MAX = 5_000
@@ -203,7 +203,7 @@ def _is_own(path):
 def _installed():
     if not _folders:
         names = ("stdlib", "platstdlib", "purelib", "platlib")
-        own = os.path.dirname(os.path.abspath(__file__))
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         folders = [sysconfig.get_paths()[name] for name in names] + [site.getusersitepackages(), own]
         _folders.extend(os.path.realpath(folder) for folder in folders)
     return _folders

@@ -11,7 +11,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from .errors import ApiError, GleanerError, ProtocolError, UnreachableError
+from ..errors import ApiError, GleanerError, ProtocolError, UnreachableError
 
 # Seconds to connect, and for an answer unless a request says otherwise.
 _CONNECT_S = 5

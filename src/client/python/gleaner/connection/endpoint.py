@@ -4,7 +4,7 @@ import json
 import os
 import socket
 
-from .errors import InputError, NotRunningError
+from ..errors import InputError, NotRunningError
 
 
 class Address:
@@ -30,7 +30,7 @@ def find_address(state, lost):
 
     Raises NotRunningError, or UnreachableError if it is lost, which is worth trying again; InputError if its file is damaged.
     """
-    from .errors import UnreachableError
+    from ..errors import UnreachableError
 
     endpoint = _read(os.path.join(state, "endpoint.json"))
     if endpoint is not None and not _is_gone(endpoint):

@@ -1,0 +1,1 @@
+"""Functions, arguments and results as they travel, and the modules that go along with them."""
