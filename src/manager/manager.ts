@@ -32,12 +32,15 @@ import { Pilots } from './services/pilots.ts'
 import { TaskParts } from './services/jobs/task-parts.ts'
 import { TaskProgress } from './services/jobs/task-progress.ts'
 import { TaskRows } from './services/jobs/task-rows.ts'
-import { blobRoutes } from './http/routes/blobs.ts'
-import { clientRoutes, userOnly } from './http/routes/clients.ts'
-import { eventRoutes } from './http/routes/events.ts'
-import { metricRoutes } from './http/routes/metrics.ts'
-import { type BootedRuntime, ownOnly, workerRoutes } from './http/routes/workers.ts'
-import { siteRoutes } from './http/routes/sites.ts'
+import { managerRoutes } from '../protocol/routes/manager-routes.ts'
+import { managerAccess } from './http/access.ts'
+import { blobHandlers } from './http/routes/blobs.ts'
+import { clientHandlers } from './http/routes/clients.ts'
+import { eventHandlers } from './http/routes/events.ts'
+import { metricHandlers } from './http/routes/metrics.ts'
+import { type BootedRuntime, workerHandlers } from './http/routes/workers.ts'
+import { siteHandlers } from './http/routes/sites.ts'
+import { serveRoutes } from './http/serve-routes.ts'
 import { shellRoutes } from './http/routes/shells.ts'
 import { createServer } from './http/server.ts'
 import { Shells } from './services/shells.ts'
@@ -206,57 +209,29 @@ async function startOn(
   opened.defer(() => server.close())
   // Before the server, which waits for its open requests.
   opened.defer(() => dispatcher.close())
-  // Each group of routes is a plugin of its own, so that one's check of tokens is not the other's.
-  await server.register((scope, _options, done) => {
-    clientRoutes(scope, {
-      user,
-      jobs,
-      contexts,
-      blobs,
-      keys,
-      progress,
-      rows: new TaskRows(ledger),
-      board,
+  const terms = {
+    ticketKey: tickets.publicText,
+    workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? managerDefaults.workerTimeoutMs,
+    leaseTargetMs: options.leaseTargetMs ?? managerDefaults.leaseTargetMs,
+    idleMs: options.idleMs ?? managerDefaults.idleMs,
+    contextMode: options.contextMode ?? managerDefaults.contextMode,
+  }
+  const { activity, feed } = events
+  const heard = { board, progress, parts, peers, activity, exchanges: metrics.exchanges }
+  const rows = new TaskRows(ledger)
+  const handlers = {
+    ...clientHandlers({
+      ...{ jobs, contexts, blobs, keys, progress, rows, board },
       backUp: (file) => backUp(ledger, file, dispatcher.now),
       onStop: options.onStop,
-    })
-    done()
-  })
-  await server.register((scope, _options, done) => {
-    siteRoutes(scope, { explanations, board, authorise: userOnly(user) })
-    done()
-  })
-  await server.register((scope, _options, done) => {
-    const terms = {
-      ticketKey: tickets.publicText,
-      workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? managerDefaults.workerTimeoutMs,
-      leaseTargetMs: options.leaseTargetMs ?? managerDefaults.leaseTargetMs,
-      idleMs: options.idleMs ?? managerDefaults.idleMs,
-      contextMode: options.contextMode ?? managerDefaults.contextMode,
-    }
-    const { activity } = events
-    const { exchanges } = metrics
-    const heard = { board, progress, parts, peers, activity, exchanges }
-    workerRoutes(scope, { dispatcher, pilots, contexts, ...heard, runtime, terms })
-    done()
-  })
-
-  await server.register((scope, _options, done) => {
-    eventRoutes(scope, { feed: events.feed, authorise: userOnly(user) })
-    done()
-  })
-  await server.register((scope, _options, done) => {
-    metricRoutes(scope, { metrics, tokens: [user, hashToken(metricsToken)] })
-    done()
-  })
-  await server.register((scope, _options, done) => {
-    blobRoutes(scope, { blobs, path: '/v1/blobs', authorise: userOnly(user) })
-    done()
-  })
-  await server.register((scope, _options, done) => {
-    blobRoutes(scope, { blobs, path: '/v1/workers/:worker/blobs', authorise: ownOnly(pilots) })
-    done()
-  })
+    }),
+    ...siteHandlers({ explanations, board }),
+    ...workerHandlers({ dispatcher, pilots, contexts, ...heard, runtime, terms }),
+    ...eventHandlers(feed),
+    ...metricHandlers(metrics),
+    ...blobHandlers(blobs),
+  }
+  serveRoutes(server, managerRoutes, handlers, managerAccess(pilots, user, hashToken(metricsToken)))
 
   const shells = new Shells({
     pilots,

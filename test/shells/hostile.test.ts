@@ -102,7 +102,7 @@ describe('the manager between a user and a pilot', () => {
       await status('/v1/pilots/../shell', here.manager.token),
     ]
     await other.die()
-    assert.deepEqual(asked, [401, 401, 404, 404, 401, 404, 404])
+    assert.deepEqual(asked, [401, 401, 404, 404, 401, 404, 400])
   })
 
   test('cuts off a user that sends what no user sends', async () => {

@@ -1,9 +1,8 @@
 import cookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { limits } from '../../protocol/primitives.ts'
-import { type EndedSessions, LoginCodeRequest, type LoginCode } from '../../protocol/dashboard.ts'
-import { userOnly } from '../../manager/http/routes/clients.ts'
-import { parse } from '../../manager/http/server.ts'
+import { dashboardRoutes as routes } from '../../protocol/routes/user-routes.ts'
+import { tokenOnly } from '../../manager/http/access.ts'
+import { type Handlers, serveRoutes } from '../../manager/http/serve-routes.ts'
 import { type Asset, acceptsGzip, loadAssets } from './assets.ts'
 import { PAGE_FILES } from './build-page.ts'
 import type { DashboardServices } from './services.ts'
@@ -43,10 +42,10 @@ export async function dashboardRoutes(server: FastifyInstance, services: Dashboa
     done()
   })
   pageRoutes(server)
-  for (const routes of [codeRoutes, sessionRoutes]) {
+  for (const group of [codeRoutes, sessionRoutes]) {
     // Each group is a plugin of its own, so that one's check is not the other's.
     await server.register((scope, _options, done) => {
-      routes(scope, services, sessions)
+      group(scope, services, sessions)
       done()
     })
   }
@@ -54,12 +53,11 @@ export async function dashboardRoutes(server: FastifyInstance, services: Dashboa
 
 /** What `factory dashboard` asks, with the user's token. */
 function codeRoutes(server: FastifyInstance, { user }: DashboardServices, sessions: Sessions): void {
-  server.addHook('onRequest', userOnly(user))
-  const small = { bodyLimit: limits.smallBody }
-  server.post('/v1/dashboard/codes', small, ({ body = {} }): LoginCode =>
-    sessions.issue(parse(LoginCodeRequest, body).role),
-  )
-  server.post('/v1/dashboard/end', small, (): EndedSessions => ({ ended: sessions.endAll() }))
+  const handlers: Handlers<typeof routes> = {
+    dashboardCode: ({ body }) => sessions.issue(body.role),
+    endDashboardSessions: () => ({ ended: sessions.endAll() }),
+  }
+  serveRoutes(server, routes, handlers, { user: tokenOnly(user) })
 }
 
 /** The page itself is no secret: it shows nothing to those who have not signed in. */

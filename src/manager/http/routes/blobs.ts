@@ -1,37 +1,28 @@
 import type { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
-import { z } from 'zod'
-import { limits, Sha256 } from '../../../protocol/primitives.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { limits } from '../../../protocol/primitives.ts'
 import type { BlobStore } from '../../services/blob-store.ts'
 import { RequestError } from '../api-errors.ts'
-import { parse } from '../server.ts'
+import type { ManagerHandlers } from './handlers.ts'
 
-const BlobParams = z.object({ sha256: Sha256 })
 const BINARY = 'application/octet-stream'
 
-export interface BlobRoutes {
-  blobs: BlobStore
-  /** Below what they are. */
-  path: string
-  /** Who may; asked before the body is read. */
-  authorise: onRequestHookHandler
-}
-
-/** The bytes of blobs, in and out. In a scope of their own: nothing else takes bodies that are not JSON. */
-export function blobRoutes(scope: FastifyInstance, { blobs, path, authorise }: BlobRoutes): void {
-  scope.addHook('onRequest', authorise)
-  scope.addContentTypeParser(BINARY, (_request, payload, done) => done(null, payload))
-
-  scope.put(`${path}/:sha256`, async (request: FastifyRequest) => {
-    const { sha256 } = parse(BlobParams, request.params)
+/** The bytes of blobs, in and out, for users and for workers. */
+export function blobHandlers(blobs: BlobStore) {
+  const put = async (sha256: string, request: FastifyRequest, reply: FastifyReply) => {
     await blobs.put({ sha256, bytes: lengthOf(request) }, request.body as Readable)
-    return {}
-  })
-
-  scope.get(`${path}/:sha256`, async ({ params }, reply) => {
-    const { bytes, stream } = await blobs.read(parse(BlobParams, params).sha256)
+    return reply.send({})
+  }
+  const get = async (sha256: string, reply: FastifyReply) => {
+    const { bytes, stream } = await blobs.read(sha256)
     return reply.type(BINARY).header('content-length', bytes).send(stream)
-  })
+  }
+  return {
+    blob: ({ params, reply }) => get(params.sha256, reply),
+    workerBlob: ({ params, reply }) => get(params.sha256, reply),
+    putBlob: ({ params, request, reply }) => put(params.sha256, request, reply),
+    putWorkerBlob: ({ params, request, reply }) => put(params.sha256, request, reply),
+  } satisfies Partial<ManagerHandlers>
 }
 
 /** The size of a body, before it comes. @throws {RequestError} 411, 413 or 415 */

@@ -1,27 +1,10 @@
 import type { ServerResponse } from 'node:http'
-import type { FastifyInstance, onRequestHookHandler } from 'fastify'
-import { z } from 'zod'
-import { Digits, limits, Name } from '../../../protocol/primitives.ts'
-import { EVENTS_AT_ONCE, EVENT_TYPES } from '../../../protocol/events.ts'
+import { Digits } from '../../../protocol/primitives.ts'
 import type { EventPage, EventQuery } from '../../ledger/event-log.ts'
 import type { EventFeed } from '../../services/events/event-feed.ts'
 import { busy } from '../api-errors.ts'
 import { parse } from '../server.ts'
-
-const EventsQuery = z.object({
-  after: Digits.optional(),
-  last: Digits.pipe(z.int().max(EVENTS_AT_ONCE)).optional(),
-  limit: Digits.pipe(z.int().min(1).max(EVENTS_AT_ONCE)).default(1000),
-  waitMs: Digits.pipe(z.int().max(limits.wait)).default(0),
-  job: Digits.optional(),
-  site: Name.optional(),
-  type: z
-    .string()
-    .max(1000)
-    .transform((text) => text.split(','))
-    .pipe(z.array(z.enum(EVENT_TYPES)))
-    .optional(),
-})
+import type { ManagerHandlers } from './handlers.ts'
 
 /** Most readers that may follow at once. */
 const MAX_FOLLOWERS = 200
@@ -32,30 +15,26 @@ const HEARTBEAT_MS = 15_000
 /** One that takes nothing for this long is cut off, milliseconds; it can come back to where it was. */
 const STUCK_MS = 60_000
 
-export interface EventRoutes {
-  feed: EventFeed
-  authorise: onRequestHookHandler
-}
-
 /** What happened, a page at a time or as a stream. */
-export function eventRoutes(server: FastifyInstance, { feed, authorise }: EventRoutes): void {
-  server.addHook('onRequest', authorise)
-  server.get('/v1/events', async (request, reply) => {
-    const { after, last, limit, waitMs, job, site, type } = parse(EventsQuery, request.query)
-    const resumed = parse(Digits.optional(), request.headers['last-event-id'])
-    const filter = { job, site, types: type }
-    const start = resumed ?? after ?? (last === undefined ? 0 : feed.before(last, filter))
-    const query = { ...filter, after: start }
-    const isStream = request.headers.accept?.includes('text/event-stream') ?? false
-    if ((isStream || waitMs > 0) && feed.followers >= MAX_FOLLOWERS)
-      throw busy('too many readers follow events: ask again soon')
-    if (isStream) {
-      reply.hijack()
-      return streamEvents(reply.raw, feed, query)
-    }
-    const page = await nextPage(feed, { ...query, limit }, waitMs, reply.raw)
-    return reply.type('application/json').send(pageText(page))
-  })
+export function eventHandlers(feed: EventFeed) {
+  return {
+    async events({ query: { after, last, limit, waitMs, job, site, type }, request, reply }) {
+      const resumed = parse(Digits.optional(), request.headers['last-event-id'])
+      const filter = { job, site, types: type }
+      const start = resumed ?? after ?? (last === undefined ? 0 : feed.before(last, filter))
+      const query = { ...filter, after: start }
+      const isStream = request.headers.accept?.includes('text/event-stream') ?? false
+      if ((isStream || waitMs > 0) && feed.followers >= MAX_FOLLOWERS)
+        throw busy('too many readers follow events: ask again soon')
+      if (isStream) {
+        reply.hijack()
+        streamEvents(reply.raw, feed, query)
+        return undefined
+      }
+      const page = await nextPage(feed, { ...query, limit }, waitMs, reply.raw)
+      return reply.type('application/json').send(pageText(page))
+    },
+  } satisfies Partial<ManagerHandlers>
 }
 
 /** Events after the cursor; with none yet, waits until there are some, the time is over or the reader is gone. */

@@ -2,10 +2,15 @@ import { STATUS_CODES } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { accept, serveUpgrades, turnAway } from '../../../common/upgrades/serve-upgrades.ts'
 import { SHELL } from '../../../protocol/channels/shell-frames.ts'
+import { paramsOf } from '../../../protocol/routes/route.ts'
+import { managerRoutes } from '../../../protocol/routes/manager-routes.ts'
 import { notFound, RequestError, unauthorised } from '../api-errors.ts'
 import type { Pilots } from '../../services/pilots.ts'
 import type { Shells } from '../../services/shells.ts'
 import { bearer, matches } from '../../services/tokens.ts'
+import { parse } from '../server.ts'
+
+const { openShell, joinShell } = managerRoutes
 
 export interface ShellRoutes {
   shells: Shells
@@ -14,23 +19,21 @@ export interface ShellRoutes {
   user: Uint8Array
 }
 
-const OF_USER = /^\/v1\/pilots\/(p\d{1,15})\/shell$/
-const OF_PILOT = /^\/v1\/workers\/(w\d{1,15})\/shells\/([0-9a-f]{32})$/
-
 /** Channels of shells, from users and from pilots (see `protocol/channels/shell-frames.ts`). */
 export function shellRoutes(scope: FastifyInstance, { shells, pilots, user }: ShellRoutes): void {
   serveUpgrades(scope, SHELL, async ({ method, url = '', headers }, socket) => {
     const token = bearer(headers.authorization)
-    const [, pilot] = OF_USER.exec(url) ?? []
-    const [, worker, shell] = OF_PILOT.exec(url) ?? []
+    const ofUser = paramsOf(openShell, url)
+    const ofPilot = paramsOf(joinShell, url)
     try {
       if (method !== 'GET') throw notFound('there is no such channel')
-      if (pilot !== undefined) {
+      if (ofUser) {
         if (token === undefined || !matches(token, user)) throw unauthorised()
-        const session = shells.admit(pilot)
+        const session = shells.admit(parse(openShell.params, ofUser).pilot)
         accept(socket, SHELL)
         shells.open(session, socket, socket.remoteAddress)
-      } else if (worker !== undefined && shell !== undefined) {
+      } else if (ofPilot) {
+        const { worker, shell } = parse(joinShell.params, ofPilot)
         if (pilots.authenticate(token).worker !== worker) throw unauthorised()
         const wanted = shells.find(worker, shell)
         accept(socket, SHELL)
