@@ -3,12 +3,11 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
-import { Duplex } from 'node:stream'
 import { pino } from 'pino'
 import { openStore } from '../bundle/store/store.ts'
 import { makePrivateFolder } from '../common/private-path.ts'
 import { readFirstLine } from '../common/tunnel/first-line.ts'
-import { openTunnel, type Tunnel } from '../common/tunnel/tunnel.ts'
+import { brokenConnection, openTunnel, type Tunnel } from '../common/tunnel/tunnel.ts'
 import { RELAY_LINE_MOST, type RelayPlace, RelaySettings } from '../protocol/relay.ts'
 import { listenAddresses } from './policy/listen-addresses.ts'
 import { startRelay } from './relay.ts'
@@ -48,7 +47,7 @@ async function run(settings: RelaySettings): Promise<void> {
   const start = (port: number) =>
     startRelay({
       listen: { hosts: addresses, port },
-      dial: () => opened.tunnel!.dial(),
+      dial: () => opened.tunnel?.dial() ?? brokenConnection('the relay is only starting'),
       ...{ protocol: 'https:', certificate, store, runtimes, log },
     })
   await using relay = await start(port).catch((error: NodeJS.ErrnoException) => {
@@ -57,7 +56,7 @@ async function run(settings: RelaySettings): Promise<void> {
   })
   const place: RelayPlace = { addresses, port: relay.port }
   output.write(`${JSON.stringify(place)}\n`)
-  opened.tunnel = openTunnel(Duplex.from({ readable: input, writable: output }))
+  opened.tunnel = await openTunnel({ readable: input, writable: output })
   await opened.tunnel.ended
 }
 

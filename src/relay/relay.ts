@@ -54,7 +54,9 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
   await using opened = new AsyncDisposableStack()
 
   // The cache's own connections go the same way, so that they are counted and limited with the others.
-  const inner = opened.use(await open(createServer({ pauseOnConnect: true }, pass), '127.0.0.1', 0))
+  const inner = opened.use(
+    await open(createServer({ allowHalfOpen: true, pauseOnConnect: true }, pass), '127.0.0.1', 0),
+  )
   const origin = `${protocol}//127.0.0.1:${inner.port}`
   const cache = opened.use(await openPieceCache({ store, runtimes, origin, certificate, log }))
   const take = (socket: Socket) =>
@@ -72,7 +74,7 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
   for (const host of listen.hosts) {
     const outer = opened.use(
       await open(
-        createServer((socket) => void take(socket)),
+        createServer({ allowHalfOpen: true }, (socket) => void take(socket)),
         host,
         port,
       ),

@@ -7,27 +7,28 @@ import { readFirstLine } from '../../src/common/tunnel/first-line.ts'
 import { openTunnel, serveTunnel } from '../../src/common/tunnel/tunnel.ts'
 
 /** Two ends of one stream of bytes each way. */
-function wire(): [Duplex, Duplex] {
+function wire() {
   const [there, back] = [new PassThrough(), new PassThrough()]
-  for (const way of [there, back]) way.on('error', () => {})
-  return [Duplex.from({ readable: back, writable: there }), Duplex.from({ readable: there, writable: back })]
+  return [
+    { readable: back, writable: there },
+    { readable: there, writable: back },
+  ] as const
 }
 
 /** A tunnel to what answers each connection with the length of what it got. */
-function tunnel() {
+async function tunnel() {
   const [near, far] = wire()
-  for (const end of [near, far]) end.on('error', () => {})
   const served = serveTunnel(far, (connection) => {
     let length = 0
     connection.on('data', (bytes: Buffer) => (length += bytes.length))
     connection.on('end', () => connection.end(String(length)))
   })
-  return { ...openTunnel(near), near, served }
+  return { ...(await openTunnel(near)), near, served }
 }
 
 describe('a tunnel', () => {
   test('carries many connections at once, each to its end, over one stream', async () => {
-    const { dial, close, served } = tunnel()
+    const { dial, close, served } = await tunnel()
     const sizes = Array.from({ length: 200 }, (_, i) => i * 500)
     const answers = sizes.map((size) => {
       const connection = dial()
@@ -40,7 +41,7 @@ describe('a tunnel', () => {
   })
 
   test('lets others pass a connection that is not read', async () => {
-    const { dial, close } = tunnel()
+    const { dial, close } = await tunnel()
     const stuck = dial()
     stuck.write(Buffer.alloc(1 << 20))
     const other = dial()
@@ -50,25 +51,47 @@ describe('a tunnel', () => {
   })
 
   test('breaks its connections with it, and those that are dialled later', async () => {
-    const { dial, near, ended, served } = tunnel()
+    const { dial, near, ended, served } = await tunnel()
     const connection = dial()
     connection.on('error', () => {})
     const closed = new Promise((resolve) => connection.once('close', resolve))
-    near.destroy()
+    near.readable.destroy()
     await Promise.all([closed, ended, served])
     const late = dial()
     const [error] = (await once(late, 'error')) as [Error]
     assert.equal(error.message, 'the tunnel has ended')
   })
-})
 
-test('a tunnel ends with a session that is destroyed while its stream stays open', async (t) => {
-  t.mock.timers.enable({ apis: ['setInterval'] })
-  const stuck = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(), destroy() {} })
-  const tunnel = openTunnel(stuck)
-  tunnel.close()
-  t.mock.timers.tick(20_000)
-  await tunnel.ended
+  test('ends when the other side has, which takes no more while something is still said', async () => {
+    const [near, far] = wire()
+    /** What is still on its way when the other side has ended never gets there. */
+    const stuck = new Duplex({
+      read() {},
+      write: (chunk, encoding, done) => void near.writable.write(chunk, encoding, done),
+      final() {},
+    })
+    near.readable.on('data', (bytes) => stuck.push(bytes)).on('end', () => stuck.push(null))
+    const talks: NodeJS.Timeout[] = []
+    const served = serveTunnel({ readable: stuck, writable: stuck }, (connection) => {
+      talks.push(setInterval(() => connection.write('y')))
+    })
+    const { dial } = await openTunnel(far)
+    const connection = dial().on('error', () => {})
+    connection.write('x')
+    await once(connection, 'data')
+    near.readable.end()
+    await served
+    for (const talk of talks) clearInterval(talk)
+  })
+
+  test('ends with its own closing, though the wire stays open', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] })
+    const stuck = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done(), destroy() {} })
+    const { close, ended } = await openTunnel({ readable: stuck, writable: stuck })
+    close()
+    t.mock.timers.tick(20_000)
+    await ended
+  })
 })
 
 describe('the first line of a stream', () => {

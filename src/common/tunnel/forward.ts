@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { joinConnections } from '../join-connections.ts'
 import type { Throttle } from './throttle.ts'
 
 /** Longest wait for the far end to be reached, milliseconds. */
@@ -16,7 +16,7 @@ export interface Crossed {
 
 /** A connection to an address; given up by itself if there is no answer. */
 export function dialAddress(address: { host: string; port: number }): Socket {
-  const socket = connect(address)
+  const socket = connect({ ...address, allowHalfOpen: true })
   const late = setTimeout(
     () => socket.destroy(new Error(`${address.host} was not reached in time`)),
     CONNECT_MS,
@@ -31,7 +31,7 @@ export function keptAlive(socket: Socket): Socket {
 }
 
 /**
- * Carries one connection on over another, both ways, as it is: what is encrypted stays so. It ends when either side does.
+ * Carries one connection on over another, both ways, as it is: what is encrypted stays so.
  * @param client must not have been read from
  * @param upstream leads to the manager; what comes from there is what the throttle limits
  */
@@ -41,12 +41,7 @@ export async function forward(
   throttle: Throttle,
   crossed: Crossed,
 ): Promise<void> {
-  // What breaks one breaks the other.
-  for (const stream of [client, upstream]) stream.on('error', () => {})
   upstream.on('data', (bytes: Buffer) => (crossed.fromManager += bytes.length)).pause()
   client.on('data', (bytes: Buffer) => (crossed.toManager += bytes.length)).pause()
-  const down = throttle.limited ? pipeline(upstream, throttle.stream(), client) : pipeline(upstream, client)
-  await Promise.allSettled([down, pipeline(client, upstream)])
-  client.destroy()
-  upstream.destroy()
+  await joinConnections(upstream, client, { through: throttle.limited ? throttle.stream() : undefined })
 }

@@ -1,5 +1,7 @@
 import { connect, type Http2Session, performServerHandshake, type SessionOptions } from 'node:http2'
-import { type Duplex, PassThrough } from 'node:stream'
+import type { Socket } from 'node:net'
+import { type Duplex, PassThrough, type Readable, type Writable } from 'node:stream'
+import { socketPair } from './socket-pair.ts'
 
 /*
  * Many connections over one stream of bytes in each direction: each is a CONNECT of HTTP/2. One end dials, the other takes what is
@@ -28,6 +30,12 @@ const OPTIONS: SessionOptions & { streamResetBurst: number; streamResetRate: num
   streamResetRate: CONNECTIONS_MOST,
 }
 
+/** What a tunnel goes over. */
+export interface Wire {
+  readonly readable: Readable
+  readonly writable: Writable
+}
+
 /** The end of a tunnel that dials. */
 export interface Tunnel {
   /** A new connection to what is at the other end. It is destroyed with an error if the other end refuses it or goes. */
@@ -37,17 +45,17 @@ export interface Tunnel {
   readonly close: () => void
 }
 
-/** @param stream what the other end has given to {@link serveTunnel} */
-export function openTunnel(stream: Duplex): Tunnel {
-  const session = connect('http://manager', { ...OPTIONS, createConnection: () => stream })
+/** @param wire leads to where it is given to {@link serveTunnel} */
+export async function openTunnel(wire: Wire): Promise<Tunnel> {
+  const socket = await socketOver(wire)
+  const session = connect('http://manager', { ...OPTIONS, createConnection: () => socket })
   // A session that is destroyed at once says that it is connected all the same.
   session.once('connect', () => {
     if (!session.destroyed) session.setLocalWindowSize(TUNNEL_WINDOW)
   })
   return {
     dial() {
-      if (session.closed || session.destroyed)
-        return new PassThrough().destroy(new Error('the tunnel has ended'))
+      if (session.closed || session.destroyed) return brokenConnection('the tunnel has ended')
       const connection = session.request({ ':method': 'CONNECT', ':authority': 'manager' })
       connection.once('response', ({ ':status': status }) => {
         if (status !== 200) connection.destroy(new Error('the other end of the tunnel refuses a connection'))
@@ -59,12 +67,15 @@ export function openTunnel(stream: Duplex): Tunnel {
   }
 }
 
+/** What is dialled where there is no tunnel. */
+export const brokenConnection = (why: string): Duplex => new PassThrough().destroy(new Error(why))
+
 /**
  * Takes the connections that are dialled at the other end.
  * @returns resolves once the tunnel has ended
  */
-export function serveTunnel(stream: Duplex, onConnection: (connection: Duplex) => void): Promise<void> {
-  const session = performServerHandshake(stream, OPTIONS)
+export async function serveTunnel(wire: Wire, onConnection: (connection: Duplex) => void): Promise<void> {
+  const session = performServerHandshake(await socketOver(wire), OPTIONS)
   session.setLocalWindowSize(TUNNEL_WINDOW)
   session.on('stream', (connection, { ':method': method }) => {
     connection.on('error', () => {})
@@ -72,7 +83,24 @@ export function serveTunnel(stream: Duplex, onConnection: (connection: Duplex) =
     if (method === 'CONNECT') onConnection(connection)
     else connection.end()
   })
-  return watch(session)
+  await watch(session)
+}
+
+/**
+ * A socket of this process for what goes over a wire. Node can have HTTP/2 over other streams, too, but then what is still said after
+ * the other side's end fails an assertion, which ends the process; and each write waits for a turn of the event loop.
+ */
+async function socketOver({ readable, writable }: Wire): Promise<Socket> {
+  const [near, far] = await socketPair()
+  for (const stream of [near, far, readable, writable]) stream.on('error', () => {})
+  readable.pipe(far)
+  far.pipe(writable)
+  // However the wire ends, the tunnel does.
+  readable.once('close', () => far.end())
+  writable.once('close', () => far.destroy())
+  far.once('close', () => writable.end())
+  if (readable.destroyed || writable.destroyed) far.destroy()
+  return near
 }
 
 /** Ends a session when the other end falls silent. @returns resolves once it has ended */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { posix } from 'node:path'
 import { createInterface } from 'node:readline'
-import { Duplex, type Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { z } from 'zod'
 import { readFirstLine } from '../../common/tunnel/first-line.ts'
 import { serveTunnel } from '../../common/tunnel/tunnel.ts'
@@ -63,9 +63,8 @@ export async function startRelayProcess(options: RelayProcessOptions): Promise<R
   try {
     channel.stdin.write(`${text}${JSON.stringify(settings)}\n`)
     const place = RelayPlace.parse(parseJson(await answer(channel.stdout, mark)))
-    const stream = Duplex.from({ readable: channel.stdout, writable: channel.stdin })
-    stream.on('error', () => {})
-    const ended = serveTunnel(stream, onConnection).then(() => {
+    const wire = { readable: channel.stdout, writable: channel.stdin }
+    const ended = serveTunnel(wire, onConnection).then(() => {
       channel.kill()
       return said || 'it has ended'
     })

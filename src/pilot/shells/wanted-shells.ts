@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { joinConnections } from '../../common/join-connections.ts'
 import { openShellConnection } from '../../common/shells/shell-connection.ts'
 import { failedFrame, SHELL_FD } from '../../protocol/channels/shell-frames.ts'
 import { publicEnvironment } from '../policy/public-environment.ts'
@@ -29,6 +30,8 @@ const REFUSED =
   'pilot submitted since'
 /** Time that the process of a shell has to end what it runs, when the worker leaves, milliseconds. */
 const LEAVING_MS = 1_500
+/** Time for either side of a shell to hear the last of the other, milliseconds. */
+const LAST_MS = 5_000
 
 export function createWantedShells({ allowed, dial, folder, log }: WantedShellsOptions): WantedShells {
   const open = new Set<string>()
@@ -40,7 +43,6 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
       log.warn({ shell }, 'a shell was refused: the submission of this pilot does not allow it')
       return refuse(socket)
     }
-    socket.on('error', () => {})
     log.info({ shell }, 'a shell was opened')
     const child = spawn(process.execPath, [shellProgram()], {
       cwd: folder,
@@ -50,7 +52,7 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
     processes.add(child)
     const channel = child.stdio[SHELL_FD] as Duplex
     const gone = once(child, 'exit')
-    await join(socket, channel)
+    await joinConnections(socket, channel, { lingerMs: LAST_MS })
     await gone
     processes.delete(child)
     log.info({ shell }, 'a shell was closed')
@@ -74,27 +76,6 @@ export function createWantedShells({ allowed, dial, folder, log }: WantedShellsO
       await Promise.allSettled(left.filter(isRunning).map((child) => once(child, 'exit', { signal })))
     },
   }
-}
-
-/**
- * Joins a connection and the channel of a shell until both are closed. What the user still sends when the shell has ended is read and
- * dropped: a connection that is closed with something unread loses what was said last, how the shell ended.
- */
-function join(socket: Duplex, channel: Duplex): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  channel.on('error', () => {})
-  channel.pipe(socket)
-  socket.pipe(channel)
-  channel.once('close', () => socket.resume().end())
-  socket.once('close', () => {
-    channel.destroy()
-    resolve()
-  })
-  if (socket.destroyed) {
-    channel.destroy()
-    resolve()
-  }
-  return promise
 }
 
 /** Says no to all that comes. */
