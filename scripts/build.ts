@@ -6,6 +6,7 @@
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 import ts from 'typescript'
 import { makeWheel, wheelName } from '../src/client/wheel.ts'
 import { buildPage } from '../src/web/server/build-page.ts'
@@ -44,6 +45,22 @@ if (diagnostics.length > 0) {
   process.stderr.write(ts.formatDiagnostics(ts.sortAndDeduplicateDiagnostics(diagnostics), host))
   process.exitCode = 1
 } else {
+  // OpenTelemetry's packages are built in: few need them, and they are many.
+  const otlp = `${target}/manager/services/tracing/otlp-export.js`
+  await build({
+    entryPoints: [otlp],
+    outfile: otlp,
+    allowOverwrite: true,
+    bundle: true,
+    minify: true,
+    platform: 'node',
+    format: 'esm',
+    legalComments: 'inline',
+    // Some of what is bundled requires modules of Node.
+    banner: {
+      js: "import { createRequire } from 'node:module';const require = createRequire(import.meta.url);",
+    },
+  })
   const isSource = (path: string) => !path.includes('__pycache__')
   const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8')) as { version: string }
   await cp(`${root}src/client/python`, `${target}/client/python`, { recursive: true, filter: isSource })

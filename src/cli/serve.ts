@@ -14,6 +14,7 @@ import { bootedRuntimes } from '../factory/submissions/submission.ts'
 import type { ContextMode } from '../protocol/contexts/context.ts'
 import type { ReloadResponse } from '../protocol/client.ts'
 import { startManager } from '../manager/manager.ts'
+import { openSpanExport } from '../manager/services/tracing/open-span-export.ts'
 import { isWildcard } from '../manager/http/tls.ts'
 import { plural } from './views/format.ts'
 import { bareHost, listenAddress, unreachable } from './expected-address.ts'
@@ -87,6 +88,7 @@ export async function serve(
           openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
         dashboardRoutes,
       ],
+      spans: await openSpanExport({ version, log }),
       notify: config.notify,
       encrypt: config.sites.some(({ relay }) => relay !== undefined && typeof relay !== 'string'),
       hasRelay: (site) => siteInForce(site)?.relay !== undefined,

@@ -49,6 +49,14 @@ export interface EventsOptions extends CallOptions {
   waitMs?: number
 }
 
+export interface CreateJobOptions extends CallOptions {
+  /**
+   * The span that the job is part of, as in the header `traceparent` of W3C's Trace Context. Default: what the environment variable
+   * TRACEPARENT says; without it, or if it is none, the job is a trace of its own.
+   */
+  traceparent?: string | undefined
+}
+
 export interface AddContextOptions extends CallOptions {
   /** It goes, with its files, when no job has needed it for so long, milliseconds. Default: it stays. */
   keepMs?: number
@@ -60,7 +68,7 @@ export interface AddContextOptions extends CallOptions {
  */
 export interface Client extends AsyncDisposable {
   /** Makes a job, or finds the one of that name that was made for the same context and function. */
-  createJob(request: CreateJobRequest, options?: CallOptions): Promise<Job>
+  createJob(request: CreateJobRequest, options?: CreateJobOptions): Promise<Job>
   /** The job of that number. Asks the manager nothing until it is used. */
   job(id: number): Job
   jobs(options?: CallOptions): Promise<JobInfo[]>

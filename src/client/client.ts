@@ -68,9 +68,11 @@ export function connect({
   }
 
   const client: Client = {
-    async createJob(request, { signal } = {}) {
+    async createJob(request, { signal, traceparent = process.env['TRACEPARENT'] } = {}) {
       const body = JSON.stringify(request)
-      const { id } = await transport.call({ method: 'POST', path: '/v1/jobs', body, answer: JobInfo, signal })
+      const trace = traceparent === '' ? {} : { traceparent }
+      const call = { method: 'POST', path: '/v1/jobs', body, answer: JobInfo, signal, ...trace } as const
+      const { id } = await transport.call(call)
       return jobHandle(transport, id)
     },
     job: (id) => jobHandle(transport, id),

@@ -30,6 +30,8 @@ export interface ApiRequest<Schema extends z.ZodType> extends CallOptions {
   timeoutMs?: number
   /** Only requests that change nothing when they arrive twice may be sent again. Default: true. */
   repeatable?: boolean
+  /** The span that it is part of, as in the header of that name. */
+  traceparent?: string | undefined
 }
 
 /** A request as it is sent. */
@@ -178,6 +180,7 @@ async function exchange(agent: Agent, { url, token }: Address, call: Sent) {
       headers: {
         authorization: `Bearer ${token}`,
         ...(call.body !== undefined && { 'content-type': typeOf(call.body) }),
+        ...(call.traceparent !== undefined && { traceparent: call.traceparent }),
       },
       body: call.body ?? null,
       signal: call.signal ?? null,

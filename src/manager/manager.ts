@@ -32,6 +32,8 @@ import { Pilots } from './services/pilots.ts'
 import { TaskParts } from './services/jobs/task-parts.ts'
 import { TaskProgress } from './services/jobs/task-progress.ts'
 import { TaskRows } from './services/jobs/task-rows.ts'
+import { JobSpans } from './services/tracing/job-spans.ts'
+import type { SpanExport } from './services/tracing/span-record.ts'
 import { managerRoutes } from '../protocol/routes/manager-routes.ts'
 import { managerAccess } from './http/access.ts'
 import { blobHandlers } from './http/routes/blobs.ts'
@@ -85,6 +87,8 @@ export interface ManagerOptions {
   hasRelay?: (site: string) => boolean
   /** Whether the owner may open shells in the pilots of a site. Default: in none. */
   mayOpenShells?: (site: string) => boolean
+  /** Where spans of jobs go. Default: nowhere. It is closed with the manager. */
+  spans?: SpanExport | undefined
   /** What is told of events as they come. Default: nothing. */
   notify?: readonly NotifyTarget[]
   /** Called when a user asks the factory to stop. */
@@ -199,12 +203,15 @@ async function startOn(
     version: options.version,
     log,
   })
+  const spans =
+    options.spans && new JobSpans({ ledger, dispatcher, jobs, pilots, feed: events.feed, log }, options.spans)
   const metrics = createMetrics({ ledger, dispatcher, board, peers, events, version: options.version })
   const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
   const metricsToken = ledger.metaOrNew('metrics-token', () => makeToken('m').token)
 
   const server = createServer(log, tls)
+  opened.defer(() => options.spans?.close())
   opened.defer(() => events.close())
   opened.defer(() => server.close())
   // Before the server, which waits for its open requests.
@@ -217,7 +224,7 @@ async function startOn(
     contextMode: options.contextMode ?? managerDefaults.contextMode,
   }
   const { activity, feed } = events
-  const heard = { board, progress, parts, peers, activity, exchanges: metrics.exchanges }
+  const heard = { board, progress, parts, peers, activity, spans, exchanges: metrics.exchanges }
   const rows = new TaskRows(ledger)
   const handlers = {
     ...clientHandlers({

@@ -4,6 +4,7 @@ import { BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { ContextSpec } from './contexts/context.ts'
 import { KeptJson } from './json/json-text.ts'
+import { Traceparent } from './trace.ts'
 import { Progress, TaskError } from './task.ts'
 
 /** How long something stays that is not needed, milliseconds. */
@@ -64,6 +65,8 @@ export const JobInfo = z.object({
   /** Why it may turn out that nothing of it can run: its context's setup failed everywhere before, and is tried once more. */
   doubt: z.string().optional(),
   createdAt: Timestamp,
+  /** Its trace, with its own span: the header `traceparent` of requests that belong to it. */
+  traceparent: Traceparent.optional(),
 })
 export type JobInfo = z.infer<typeof JobInfo>
 
@@ -81,7 +84,12 @@ export const JobErrors = z.object({
     z.object({
       tasks: z.int(),
       error: TaskError,
-      example: z.object({ key: z.string(), worker: z.string(), node: z.string().optional() }),
+      example: z.object({
+        key: z.string(),
+        worker: z.string(),
+        node: z.string().optional(),
+        traceparent: Traceparent.optional(),
+      }),
     }),
   ),
 })
@@ -244,6 +252,8 @@ export const TaskLog = z.object({
   ms: z.number().optional(),
   /** The end of what it printed, if it did. */
   log: z.string().optional(),
+  /** Its job's trace, with a span of its own. */
+  traceparent: Traceparent.optional(),
 })
 export type TaskLog = z.infer<typeof TaskLog>
 

@@ -3,6 +3,7 @@ import { ShellId } from './channels/shell-frames.ts'
 import { HostName, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { JobState } from './client.ts'
 import { Level } from './contexts/context.ts'
+import { Traceparent } from './trace.ts'
 import { WorkerId } from './worker.ts'
 
 /*
@@ -27,6 +28,7 @@ const worker = {
 }
 const context = { context: Name, contextId: Sha256 }
 const job = { job: Serial }
+const trace = { traceparent: Traceparent.optional() }
 const shell = { shell: ShellId, pilot: PilotId, site: Name }
 /** Tasks that went back to the queue, and slot time whose work came to nothing, milliseconds: what its slots did since its last results. */
 const loss = { requeued: Count, lostMs: Milliseconds }
@@ -157,6 +159,7 @@ const variants = [
     name: z.string().max(200),
     ...context,
     function: Name,
+    ...trace,
   }),
   /** Tasks it has, and how many of them have ended. */
   z.object({ ...base, type: z.literal('job-progress'), ...job, tasks: Count, done: Count, failed: Count }),
@@ -169,9 +172,10 @@ const variants = [
     tasks: Count,
     done: Count,
     failed: Count,
+    ...trace,
   }),
   /** One that had ended goes on: it got more tasks, or those that failed are run again. */
-  z.object({ ...base, type: z.literal('job-reopened'), ...job, name: z.string().max(200) }),
+  z.object({ ...base, type: z.literal('job-reopened'), ...job, name: z.string().max(200), ...trace }),
   /** A worker is gone that had tasks of the job in hand: they are queued again. */
   z.object({ ...base, type: z.literal('attempts-lost'), ...job, ...worker, tasks: Count }),
 

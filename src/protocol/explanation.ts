@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Traceparent } from './trace.ts'
 
 /** One reason why something is as it is. */
 export const Reason = z.object({
@@ -15,6 +16,8 @@ export type Reason = z.infer<typeof Reason>
 export const JobExplanation = z.object({
   job: z.int(),
   key: z.string().optional(),
+  /** The trace of the job or task. */
+  traceparent: Traceparent.optional(),
   /** How it stands, in a sentence. */
   summary: z.string(),
   reasons: z.array(Reason),

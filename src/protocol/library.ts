@@ -3,6 +3,7 @@ import { BlobRefs } from './blob.ts'
 import { ContextSpec } from './contexts/context.ts'
 import { Json, limits, Serial } from './primitives.ts'
 import { Progress, TaskError } from './task.ts'
+import { Traceparent } from './trace.ts'
 
 /*
  * Worker and library talk in lines of JSON over one socket pair, the library's file descriptor 3, so that a library can
@@ -29,7 +30,14 @@ export const ToLibrary = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('call'),
     function: z.string(),
-    calls: z.array(z.object({ id: z.int(), input: Json })),
+    calls: z.array(
+      z.object({
+        id: z.int(),
+        input: Json,
+        /** The task's span, for kinds that pass it on. */
+        traceparent: Traceparent.optional(),
+      }),
+    ),
   }),
   /** Calls that are still queued are forgotten; one that runs may end early, or finish. */
   z.object({ type: z.literal('cancel'), ids: z.array(z.int()) }),

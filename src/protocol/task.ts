@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
 import { KeptJson } from './json/json-text.ts'
 import { Json, limits, Milliseconds, Name, Serial } from './primitives.ts'
+import { Traceparent } from './trace.ts'
 
 /** What went wrong with a task, as the user sees it. */
 export interface TaskError {
@@ -101,6 +102,9 @@ export type Progress = z.infer<typeof Progress>
 /** Tasks leased together: one fencing number, one context, one function. */
 export const Lease = z.object({
   lease: Serial,
+  /** The job that they are of, and its trace. */
+  job: Serial.optional(),
+  traceparent: Traceparent.optional(),
   context: z.string(),
   function: Name,
   tasks: z.array(

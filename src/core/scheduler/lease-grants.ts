@@ -91,10 +91,12 @@ export function openLease(
 export function toGrant({ id, job, tasks }: LeaseRecord): Grant {
   return {
     lease: id,
+    job: job.id,
     context: job.context,
     function: job.function,
     tasks: tasks.map((task) => (job.faults.get(task)?.crashes ? { task, alone: true } : { task })),
     ...(job.timeLimitMs === undefined ? {} : { timeLimitMs: job.timeLimitMs }),
+    ...(job.traceparent === undefined ? {} : { traceparent: job.traceparent }),
   }
 }
 

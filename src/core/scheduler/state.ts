@@ -53,6 +53,8 @@ export interface Job {
   priority: number
   retries: number
   timeLimitMs?: number
+  /** Its trace, which those who run its tasks are told. */
+  traceparent?: string
   /** Numbers of the tasks that wait. The lowest go first, so what was given back goes to the front. */
   queue: RangeSet
   leased: number
@@ -167,6 +169,8 @@ export type Leaving = NonNullable<ExchangeRequest['leaving']>
 /** A lease on its way out: the shell adds the tasks' inputs. */
 export interface Grant {
   lease: number
+  job: number
+  traceparent?: string
   context: string
   function: string
   tasks: { task: number; alone?: boolean }[]

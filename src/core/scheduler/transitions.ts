@@ -36,6 +36,7 @@ export { createScheduler, type SchedulerState } from './state.ts'
 /** What makes a job; its tasks come with {@link addTasks}. */
 export type NewJob = Pick<Job, 'id' | 'context' | 'function' | 'priority' | 'retries'> & {
   timeLimitMs?: number
+  traceparent?: string
 }
 
 /** Adds a job, or one found in the ledger at start with `counts` of what was finished before. */

@@ -14,6 +14,8 @@ export type Setup = Extract<ToLibrary, { type: 'setup' }>
 export interface Call {
   readonly id: number
   readonly input: JsonValue
+  /** Its span, if the kind passes traces on. */
+  readonly traceparent?: string | undefined
 }
 
 /** What became of a call: what its function returned, or threw. */

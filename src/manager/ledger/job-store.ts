@@ -15,6 +15,10 @@ export interface JobRow {
   /** How many failed tasks were run again. */
   retried: number
   createdAt: number
+  /** Its trace, with a span of its own. */
+  traceparent: string
+  /** The span of the client that asked for it. */
+  parentSpan?: string
 }
 
 /** How many tasks a job has, how they ended, and how long their calls took, milliseconds. */
@@ -40,6 +44,11 @@ export class JobStore {
     return this.#tables.sql('SELECT * FROM jobs ORDER BY id').all().map(toJob)
   }
 
+  /** The trace of a job that there is. */
+  traceparent(job: number): string {
+    return this.#tables.sql('SELECT traceparent FROM jobs WHERE id = ?').get(job)!.traceparent as string
+  }
+
   /**
    * Adds a job, unless there is one of that name; returns the one there is then.
    * @param passing its clients are gone when this process ends: its tasks and results need not survive a loss of power
@@ -48,14 +57,17 @@ export class JobStore {
     job: Omit<JobRow, 'id' | 'closed' | 'cancelled' | 'retried'>,
     { passing = false } = {},
   ): Promise<JobRow> {
-    const { name, context, function: fn, options, createdAt } = job
+    const { name, context, function: fn, options, createdAt, traceparent, parentSpan = null } = job
     const row = await this.#tables.commits.write(() => {
       this.#tables
         .sql(
-          `INSERT OR IGNORE INTO jobs (id, name, context, function, options, created_at)
-           VALUES ((SELECT max(coalesce(max(id), 0), ?) + 1 FROM jobs), ?, ?, ?, ?, ?)`,
+          `INSERT OR IGNORE INTO jobs (id, name, context, function, options, created_at, traceparent, parent_span)
+           VALUES ((SELECT max(coalesce(max(id), 0), ?) + 1 FROM jobs), ?, ?, ?, ?, ?, ?, ?)`,
         )
-        .run(this.#tables.counters.used('jobs'), name, context, fn, JSON.stringify(options), createdAt)
+        .run(
+          this.#tables.counters.used('jobs'),
+          ...[name, context, fn, JSON.stringify(options), createdAt, traceparent, parentSpan],
+        )
       return toJob(this.#tables.sql('SELECT * FROM jobs WHERE name = ?').get(name)!)
     })
     if (passing) this.#tables.passingJobs.add(row.id)
@@ -136,5 +148,7 @@ function toJob(row: Record<string, SQLOutputValue>): JobRow {
     cancelled: row.cancelled === 1,
     retried: row.retried as number,
     createdAt: row.created_at as number,
+    traceparent: row.traceparent as string,
+    ...(row.parent_span !== null && { parentSpan: row.parent_span as string }),
   }
 }

@@ -135,4 +135,10 @@ export const migrations: string[] = [
     revoked_at INTEGER
   ) STRICT;
   `,
+  `
+  -- The trace of the job, as a traceparent with the job's own span; and the span of the client that asked for it, if it had one.
+  ALTER TABLE jobs ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';
+  ALTER TABLE jobs ADD COLUMN parent_span TEXT;
+  UPDATE jobs SET traceparent = '00-' || lower(hex(randomblob(16))) || '-' || lower(hex(randomblob(8))) || '-01';
+  `,
 ]

@@ -31,7 +31,7 @@ export function readLedger(file: string, log: Logger): LedgerReader {
   const ledger = new Ledger(file, log)
   const names = new Map(knownContexts(ledger).specs.map(({ id, name }) => [id, name]))
   const info = (row: JobRow): JobInfo => {
-    const { id, name, context, function: fn, closed, cancelled, retried, createdAt } = row
+    const { id, name, context, function: fn, closed, cancelled, retried, createdAt, traceparent } = row
     const { tasks, done, failed } = ledger.jobs.counts(id)
     const state = cancelled ? 'cancelled' : closed && done + failed === tasks ? 'finished' : 'open'
     const called = names.get(context) ?? context.slice(0, 12)
@@ -48,6 +48,7 @@ export function readLedger(file: string, log: Logger): LedgerReader {
       failed,
       retried,
       createdAt,
+      traceparent,
     }
   }
   return {
@@ -72,7 +73,7 @@ export function readLedger(file: string, log: Logger): LedgerReader {
         after = page.next
       }
     },
-    errors: (job) => new ErrorTally(ledger, job).read(),
+    errors: (job) => new ErrorTally(ledger, job, ledger.jobs.traceparent(job)).read(),
     log(job, key) {
       const found = ledger.results.log(job, key)
       return found ? Promise.resolve(found) : Promise.reject(new Error(`job ${job} has no task "${key}"`))

@@ -3,6 +3,7 @@ import type { BlobRef } from '../../protocol/blob.ts'
 import type { ResultRow, TaskLog, TaskRow } from '../../protocol/client.ts'
 import { JsonText, textOf } from '../../protocol/json/json-text.ts'
 import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
+import { taskTraceparent } from '../../protocol/trace.ts'
 import { addBlobReferences } from './blob-references.ts'
 import { newMark } from './cursor-epochs.ts'
 import { nodeOf } from './pilot-store.ts'
@@ -173,12 +174,14 @@ export class ResultStore {
   log(job: number, key: string): TaskLog | undefined {
     const row = this.#tables
       .sql(
-        `SELECT id AS task, status, body, worker, ms FROM tasks LEFT JOIN results ON results.task = tasks.id
-         WHERE tasks.job = ? AND key = ?`,
+        `SELECT tasks.id AS task, status, body, worker, ms, traceparent FROM tasks JOIN jobs ON jobs.id = tasks.job
+         LEFT JOIN results ON results.task = tasks.id WHERE tasks.job = ? AND key = ?`,
       )
       .get(job, key)
     if (!row) return undefined
-    return row.status === null ? { key, status: 'queued' } : { key, ...this.#ending(row) }
+    const traceparent = taskTraceparent(row.traceparent as string, row.task as number)
+    const trace = traceparent === undefined ? {} : { traceparent }
+    return row.status === null ? { key, status: 'queued', ...trace } : { key, ...this.#ending(row), ...trace }
   }
 
   /** How and where a task ended, and the last that it printed. */

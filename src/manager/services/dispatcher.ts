@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { AnyExchangeRequest } from '../../protocol/worker.ts'
 import {
   type Action,
+  type Grant,
   type NewJob,
   type Reply,
   Scheduler,
@@ -12,7 +13,7 @@ import {
   type WorkerInfo,
 } from '../../core/scheduler.ts'
 import { limits } from '../../protocol/primitives.ts'
-import type { TaskError } from '../../protocol/task.ts'
+import type { AnyTaskResult, TaskError } from '../../protocol/task.ts'
 import { conflict } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { TakenBack } from '../ledger/task-store.ts'
@@ -43,13 +44,25 @@ export interface WantedShells {
   tell(worker: string): string[]
 }
 
+/** Tasks that a worker was given together. */
+export interface GrantedLease extends Pick<Grant, 'lease' | 'job' | 'context' | 'function'> {
+  worker: string
+}
+
+/** How a task ended that failed. */
+export type FailedResult = Pick<AnyTaskResult, 'task' | 'ms'> & {
+  outcome: Extract<AnyTaskResult['outcome'], { error: TaskError }>
+}
+
 interface DispatcherEvents {
   /** Tasks up to this number, without those that were there before, wait from now on. */
   queued: [end: number]
   /** A worker gets these tasks. */
-  granted: [tasks: readonly number[]]
+  granted: [tasks: readonly number[], lease: GrantedLease]
   /** A task has ended that took its worker so long, milliseconds. */
   ran: [ms: number]
+  /** A task has failed for good, with this worker. */
+  failed: [job: number, result: FailedResult, worker: string]
   /** Results of these jobs are on disk. */
   results: [jobs: Map<number, Progress>]
   'worker-gone': [worker: string, reason: 'lost' | 'left', gone: WorkerGone]
@@ -247,7 +260,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
   #record(records: Extract<Action, { type: 'record' }>[]): void {
     this.#written = this.#ledger.results.add(records).then((dropped) => {
       const jobs = new Map<number, Progress>()
-      for (const { job, result } of records) {
+      for (const { job, result, worker } of records) {
         if (dropped.has(result.task)) {
           this.takeBack(job, [
             { task: result.task, ended: result.outcome.status === 'done' ? 'done' : 'failed' },
@@ -257,6 +270,8 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
         const progress = jobs.get(job) ?? { done: 0, failed: 0, ms: 0 }
         if (result.outcome.status === 'done') progress.done++
         else progress.failed++
+        if ('error' in result.outcome)
+          this.emit('failed', job, { ...result, outcome: result.outcome }, worker)
         progress.ms += result.ms
         this.emit('ran', result.ms)
         jobs.set(job, progress)
@@ -285,6 +300,7 @@ export class Dispatcher extends EventEmitter<DispatcherEvents> {
       this.emit(
         'granted',
         inputs.map(({ task }) => task),
+        { worker, ...lease },
       )
       const isAlone = new Set(tasks.filter(({ alone }) => alone).map(({ task }) => task))
       const items = inputs.map(({ task, text, blobs }) => {

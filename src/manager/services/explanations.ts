@@ -34,7 +34,7 @@ export class Explanations {
     const info = this.#jobs.info(id)
     const task = key === undefined ? undefined : this.#task(id, key)
     const { sites } = this.#board
-    return view.explain({
+    const explanation = view.explain({
       info,
       now,
       reports: this.#board.reports,
@@ -42,6 +42,8 @@ export class Explanations {
       sites: sites.status().flatMap(({ name }) => sites.explain(name) ?? []),
       ...(task && { task }),
     })
+    const traceparent = task ? task.log.traceparent : info.traceparent
+    return { ...explanation, ...(traceparent !== undefined && { traceparent }) }
   }
 
   #task(id: number, key: string) {

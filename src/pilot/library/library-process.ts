@@ -8,6 +8,8 @@ import type { Logger } from 'pino'
 import { openJsonLines, chunkTexts } from '../../common/json-lines.ts'
 import { limits } from '../../protocol/primitives.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../../protocol/library.ts'
+import { passesTraces } from '../../protocol/contexts/library-kinds.ts'
+import { taskTraceparent } from '../../protocol/trace.ts'
 import type { DeviceMemory } from './device-memory.ts'
 import type { InFlightCall } from '../tasks/in-flight-calls.ts'
 import { deviceMemoryOf, memoryOf } from './process-memory.ts'
@@ -95,6 +97,7 @@ export function startLibrary(options: LibraryOptions): LibraryProcess {
   const channel = openJsonLines<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
   const written = watchOutput(child, log.child({ library: child.pid }))
   const exited = whenGone(child).then((end) => ({ ...end, ...written() }))
+  const isTraced = passesTraces(setup.context.spec)
   const kill = () => killGroup(child)
   const close = () => {
     channel.close()
@@ -106,7 +109,9 @@ export function startLibrary(options: LibraryOptions): LibraryProcess {
     messages: channel.messages,
     exited,
     call(name, calls) {
-      const texts = calls.map(({ id, task }) => JSON.stringify({ id, input: task.input }))
+      const texts = calls.map(({ id, task: { task, input, traceparent } }) =>
+        JSON.stringify({ id, input, ...(isTraced && { traceparent: taskTraceparent(traceparent, task) }) }),
+      )
       for (const stretch of chunkTexts(texts)) {
         const head = `{"type":"call","function":${JSON.stringify(name)},"calls":[`
         void channel.sendJson(head + stretch.join(',') + ']}')

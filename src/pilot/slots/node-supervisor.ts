@@ -4,6 +4,7 @@ import { callsTogether } from '../../protocol/contexts/library-kinds.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import { assignSlots } from '../policy/slot-assignment.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
+import { createFailureLog } from '../tasks/failure-log.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import { canLoad, type ContextEvent, isWarming, isLoadedIn, loadedIn } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../library/device-memory.ts'
@@ -13,6 +14,7 @@ import {
   addLease,
   closeTask,
   emptyTaskQueue,
+  type EndedTask,
   finishTask,
   forgetTasks,
   matching,
@@ -91,6 +93,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
   const { fetch, slots: plans, onUnreported, log, contextMode, ...rest } = options
   const taskQueue = emptyTaskQueue()
   const oneTask = contextMode !== 'pervasive'
+  const logFailures = createFailureLog(log)
   const meters = new Map<string, RateMeter>()
   let wanted: readonly string[] = []
   let ahead: readonly string[] = []
@@ -114,12 +117,12 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
       case 'measured':
         return
       case 'calls-ended':
-        for (const task of event.tasks) finishTask(taskQueue, task)
+        finish(event.tasks)
         meters.set(context, observeCalls(meterOf(context), event.done, event.busyMs, event.longestMs))
         onTaskChange(context)
         return feed(slots[slot]!)
       case 'task-ended':
-        finishTask(taskQueue, event.task)
+        finish([event.task])
         return onTaskChange(context)
       case 'progress-begun':
         // The next exchange may be far away; it is not while there is progress.
@@ -128,11 +131,16 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
         for (const task of event.tasks) closeTask(taskQueue, task)
         return
       case 'process-ended':
-        for (const task of event.tasks) finishTask(taskQueue, task)
+        finish(event.tasks)
         return putBack(taskQueue, event.spared)
       default:
         return contextCache.note(context, { ...event, slot })
     }
+  }
+
+  function finish(ended: readonly EndedTask[]) {
+    for (const task of ended) finishTask(taskQueue, task)
+    logFailures(ended)
   }
 
   function onTaskChange(context: string) {

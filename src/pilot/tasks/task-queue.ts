@@ -13,6 +13,9 @@ import { fitOutcome } from './fit-outcome.ts'
 export interface LeasedTask {
   readonly task: number
   readonly lease: number
+  readonly job?: number | undefined
+  /** The trace of its job. */
+  readonly traceparent?: string | undefined
   readonly context: string
   readonly function: string
   readonly input: Lease['tasks'][number]['input']
@@ -65,8 +68,8 @@ export function emptyTaskQueue(): TaskQueue {
 export function addLease(taskQueue: TaskQueue, lease: Lease): void {
   const queue = queueOf(taskQueue, lease.context)
   for (const { task, input, blobs, alone = false } of lease.tasks) {
-    const { context, function: name, timeLimitMs } = lease
-    const held = { task, lease: lease.lease, context, function: name, input, blobs, alone, timeLimitMs }
+    const { lease: id, tasks: _, function: name, ...shared } = lease
+    const held = { timeLimitMs: undefined, ...shared, task, lease: id, function: name, input, blobs, alone }
     ;(alone ? queue.alone : queue.together).push(held)
   }
   taskQueue.open.set(lease.lease, lease.tasks.length)

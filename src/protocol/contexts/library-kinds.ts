@@ -12,6 +12,8 @@ interface LibraryKind<Kind extends LibraryKindName> {
   together(spec: SpecOf<Kind>): number
   /** Whether it ends calls that run within a step when they are cancelled, and need not be ended itself. */
   endsCalls: boolean
+  /** Whether it tells others, whom it has do its calls, of their traces. */
+  passesTraces?: boolean
 }
 
 /** Calls for a server before it is known how many it is good for. */
@@ -38,6 +40,7 @@ const kinds: { [Kind in LibraryKindName]: LibraryKind<Kind> } = {
     bundles: ({ command }) => pathsIn(command).flatMap((path) => /^bundles\.(.*)$/.exec(path)?.[1] ?? []),
     together: ({ setup }) => setup.concurrency ?? SERVER_CALLS,
     endsCalls: true,
+    passesTraces: true,
   },
 }
 
@@ -52,6 +55,9 @@ export const callsTogether = (spec: LibrarySpec): number => kindOf(spec).togethe
 
 /** Whether a context's library ends calls that run within a step when they are cancelled. */
 export const endsCalls = (spec: LibrarySpec): boolean => kindOf(spec).endsCalls
+
+/** Whether a context's library has a use for the traces of its calls. */
+export const passesTraces = (spec: LibrarySpec): boolean => kindOf(spec).passesTraces ?? false
 
 function largestBatch(functions: readonly { batch?: number | undefined }[]): number {
   return Math.max(...functions.map(({ batch = 1 }) => batch))

@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import { pino } from 'pino'
 import { jobsWithBlobs } from '../../../src/manager/ledger/blob-references.ts'
 import { addContext } from '../../../src/manager/ledger/context-records.ts'
+import { newTrace } from '../../../src/manager/services/jobs/new-trace.ts'
 import { LedgerWriteError } from '../../../src/manager/ledger/committer.ts'
 import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../../src/manager/ledger/database.ts'
 import { Ledger } from '../../../src/manager/ledger/ledger.ts'
@@ -39,7 +40,10 @@ const context = {
 async function withJob(ledger: Ledger, name = 'job', how = {}) {
   await addContext(ledger, context, 1)
   const options = JobOptions.parse({})
-  return ledger.jobs.add({ name, context: context.id, function: 'f', options, createdAt: 1 }, how)
+  return ledger.jobs.add(
+    { name, context: context.id, function: 'f', options, createdAt: 1, ...newTrace(undefined) },
+    how,
+  )
 }
 
 function done(task: number, value: string | number): TaskResult {

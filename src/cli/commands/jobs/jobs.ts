@@ -5,6 +5,7 @@ import { exitCodes } from '../../exit-codes.ts'
 import { count, duration, plural } from '../../views/format.ts'
 import { onInterrupt } from '../../interrupt.ts'
 import { findRecord, openRecords, type Records } from '../../open-records.ts'
+import { traceText } from '../../views/trace-view.ts'
 import { jobsTable } from '../../views/status-view.ts'
 import type { JobErrors, JobInfo } from '../../../client/index.ts'
 
@@ -74,6 +75,7 @@ function text({ job, errors }: { job: JobInfo; errors: JobErrors }): string {
     problem,
     doubt,
     createdAt,
+    traceparent,
   } = job
   const left = tasks - done - failed
   const lines = [
@@ -81,6 +83,7 @@ function text({ job, errors }: { job: JobInfo; errors: JobErrors }): string {
     `  runs      ${fn} of context ${context}`,
     `  tasks     ${count(tasks)}: ${count(done)} done, ${count(failed)} failed, ${count(left)} without a result`,
     `  made      ${new Date(createdAt).toLocaleString('sv-SE')}, ${duration(Math.max(0, Date.now() - createdAt))} ago`,
+    ...traceText(traceparent).map((text) => `  trace     ${text}`),
     ...(retried > 0 ? [`  retried   ${plural(retried, 'task')}`] : []),
     ...[problem, doubt].flatMap((trouble) => (trouble === undefined ? [] : [`  ${trouble}`])),
     ...(state === 'open' && left > 0 ? [`  "factory explain ${id}" says why it is not finished`] : []),

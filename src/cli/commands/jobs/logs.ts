@@ -11,6 +11,7 @@ import { openTransports } from '../../../factory/transports/open-transports.ts'
 import type { TaskLog } from '../../../protocol/client.ts'
 import { duration } from '../../views/format.ts'
 import { onInterrupt } from '../../interrupt.ts'
+import { traceText } from '../../views/trace-view.ts'
 import { clientFor, stateOf } from '../../options.ts'
 import { findPilot } from '../../pilot-names.ts'
 import { findRecord, openRecords } from '../../open-records.ts'
@@ -55,7 +56,11 @@ export function define(command: Command): void {
     )
 }
 
-function summary({ status, error, worker, node, ms, log }: TaskLog): string {
+function summary(task: TaskLog): string {
+  return [ending(task), ...traceText(task.traceparent).map((text) => `trace ${text}`)].join('\n')
+}
+
+function ending({ status, error, worker, node, ms, log }: TaskLog): string {
   if (status === 'queued') return 'it has no result yet'
   const printed = log === undefined ? ', and printed nothing' : ''
   const where = `on worker ${worker}${node === undefined ? '' : ` (${node})`}, after ${duration(ms ?? 0)}`

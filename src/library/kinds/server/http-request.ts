@@ -44,6 +44,8 @@ export interface Asking {
   signal: AbortSignal
   /** Hears of each event of an answer that is a stream of them, as it comes. */
   onEvent: (event: JsonValue) => void
+  /** The span that the request is part of. */
+  traceparent?: string | undefined
 }
 
 /**
@@ -85,17 +87,18 @@ async function exchange(
   server: Dispatcher,
   { method, path, what }: { method: ServerFunction['method']; path: string; what: string },
   sent: JsonValue | undefined,
-  { signal, onEvent }: Asking,
+  { signal, onEvent, traceparent }: Asking,
 ): Promise<{ statusCode: number; text: string } | { events: JsonValue[] }> {
   try {
     const { statusCode, headers, body } = await server.request({
       method,
       path,
       signal,
-      ...(sent !== undefined && {
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(sent),
-      }),
+      headers: {
+        ...(sent !== undefined && { 'content-type': 'application/json' }),
+        ...(traceparent !== undefined && { traceparent }),
+      },
+      ...(sent !== undefined && { body: JSON.stringify(sent) }),
     })
     const isStream = statusCode === 200 && /^text\/event-stream\b/i.test(String(headers['content-type']))
     if (!isStream) return { statusCode, text: await body.text() }

@@ -96,7 +96,9 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
     for (let attempt = 1; ; attempt++) {
       const used = running
       try {
-        return { value: await ask(used.server, how, call.input, { signal, onEvent }) }
+        return {
+          value: await ask(used.server, how, call.input, { signal, onEvent, traceparent: call.traceparent }),
+        }
       } catch (error) {
         if (error instanceof CancelledError) return { error }
         if (error instanceof ConnectionError && !mending && used === running) await throwIfGone(used.child)

@@ -50,7 +50,8 @@ export function clientHandlers(services: ClientRoutes) {
 function jobHandlers({ jobs, progress, rows }: Pick<ClientRoutes, 'jobs' | 'progress' | 'rows'>) {
   return {
     jobs: () => ({ jobs: jobs.list() }),
-    createJob: ({ body }) => jobs.create(body),
+    createJob: ({ body, request: { headers } }) =>
+      jobs.create(body, { traceparent: String(headers.traceparent ?? '') }),
     job: ({ params }) => jobs.info(params.job),
     addTasks: ({ params, query, body }) => jobs.addTasks(params.job, body.tasks, query.replace !== undefined),
     cancelTasks: ({ params, body }) => jobs.cancelTasks(params.job, body.keys),

@@ -12,6 +12,7 @@ import type { Peers } from '../../services/peers.ts'
 import type { Pilots } from '../../services/pilots.ts'
 import type { TaskParts } from '../../services/jobs/task-parts.ts'
 import type { TaskProgress } from '../../services/jobs/task-progress.ts'
+import type { JobSpans } from '../../services/tracing/job-spans.ts'
 import type { StatusBoard } from '../../services/status-board.ts'
 import { bearer } from '../../services/tokens.ts'
 import type { ManagerHandlers } from './handlers.ts'
@@ -35,6 +36,8 @@ export interface WorkerRoutes {
   parts: TaskParts
   peers: Peers
   activity: WorkerActivity
+  /** Tells of what workers do, where traces are collected. */
+  spans: JobSpans | undefined
   /** How long exchanges keep the manager busy. */
   exchanges: Durations
   runtime: BootedRuntime
@@ -43,8 +46,8 @@ export interface WorkerRoutes {
 
 /** What pilots and their workers ask. */
 export function workerHandlers(options: WorkerRoutes) {
-  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, exchanges, runtime, terms } =
-    options
+  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, spans, exchanges } = options
+  const { runtime, terms } = options
   const watch = connectionWatch(dispatcher)
   return {
     runtime({ params: { sha256 }, reply }) {
@@ -78,6 +81,7 @@ export function workerHandlers(options: WorkerRoutes) {
         progress.note(worker, exchange.progress ?? [])
         peers.note(worker, exchange.contexts)
         activity.note(worker, exchange)
+        spans?.note(worker, exchange)
         exchanges.add(performance.now() - begunAt)
       })
       return reply.header('content-type', 'application/json').send(answer)

@@ -1,3 +1,4 @@
+import type { JobInfo } from '../../../protocol/client.ts'
 import type { NewEvent } from '../../../protocol/events.ts'
 import type { Contexts } from '../contexts/contexts.ts'
 import type { Jobs } from '../jobs/jobs.ts'
@@ -37,13 +38,16 @@ export class JobWatch {
     }
     const { name, state, tasks, done, failed } = now
     this.#changed.delete(job)
-    if (state === 'open') this.#note({ type: 'job-reopened', job, name })
-    else this.#note({ type: 'job-ended', job, name, state, tasks, done, failed })
+    const trace = traceOf(this.#jobs.info(job))
+    if (state === 'open') this.#note({ type: 'job-reopened', job, name, ...trace })
+    else this.#note({ type: 'job-ended', job, name, state, tasks, done, failed, ...trace })
   }
 
   #begins(job: number): void {
-    const { name, context, contextId, function: fn } = this.#jobs.info(job)
-    this.#note({ type: 'job-submitted', job, name, context, contextId: contextId!, function: fn })
+    const info = this.#jobs.info(job)
+    const { name, context, contextId, function: fn } = info
+    const trace = traceOf(info)
+    this.#note({ type: 'job-submitted', job, name, context, contextId: contextId!, function: fn, ...trace })
   }
 
   /** Tells how far those jobs are that have changed. */
@@ -57,3 +61,5 @@ export class JobWatch {
     }
   }
 }
+
+const traceOf = ({ traceparent }: JobInfo) => (traceparent === undefined ? {} : { traceparent })

@@ -8,6 +8,7 @@ import type { Dispatcher } from '../dispatcher.ts'
 import type { Jobs } from '../jobs/jobs.ts'
 import type { Pilots } from '../pilots.ts'
 import { EventFeed } from './event-feed.ts'
+import { logJobs } from './job-log.ts'
 import { JobWatch } from './job-events.ts'
 import { WorkerActivity } from './worker-activity.ts'
 import { notifier, type NotifyTarget } from './notifications.ts'
@@ -47,6 +48,7 @@ export function recordEvents(sources: EventSources): EventRecord {
   const feed = new EventFeed(ledger, sources.log, () => dispatcher.now)
   if (sources.notify.length > 0) feed.onEvent(notifier(sources.notify, sources.log))
   const { note } = feed
+  logJobs({ ...sources, feed })
   note({ type: 'factory-started', version: sources.version })
   const activity = new WorkerActivity(sources, note, before?.pools ?? [])
   const jobWatch = new JobWatch(sources, note)

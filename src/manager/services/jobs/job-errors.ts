@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { commonest, type ErrorCounts, noErrors, noteError } from '../../../core/error-kinds.ts'
 import type { JobErrors } from '../../../protocol/client.ts'
+import { taskTraceparent } from '../../../protocol/trace.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import { nodeOf } from '../../ledger/pilot-store.ts'
 import type { StoredFailure } from '../../ledger/result-store.ts'
@@ -20,12 +21,15 @@ interface Seen {
 export class ErrorTally {
   readonly #ledger: Ledger
   readonly #job: number
+  readonly #traceparent: string
   #seen: Seen = { cursor: 0, counts: noErrors() }
   #reading: Promise<unknown> = Promise.resolve()
 
-  constructor(ledger: Ledger, job: number) {
+  /** @param traceparent the job's */
+  constructor(ledger: Ledger, job: number, traceparent: string) {
     this.#ledger = ledger
     this.#job = job
+    this.#traceparent = traceparent
   }
 
   /** Starts over, because failures were taken back. */
@@ -48,7 +52,9 @@ export class ErrorTally {
     const errors = commonest(seen.counts, TOLD).map(({ tasks, first: { task, worker, error } }) => {
       const node = nodeOf(this.#ledger, worker)
       const key = this.#ledger.tasks.keyOf(task)
-      return { tasks, error, example: { key, worker, ...(node !== undefined && { node }) } }
+      const traceparent = taskTraceparent(this.#traceparent, task)
+      const where = { ...(node !== undefined && { node }), ...(traceparent !== undefined && { traceparent }) }
+      return { tasks, error, example: { key, worker, ...where } }
     })
     return { failed, kinds: kinds.size, errors }
   }

@@ -21,6 +21,7 @@ import type { Ledger } from '../../ledger/ledger.ts'
 import type { StoredResult } from '../../ledger/result-store.ts'
 import type { TakenBack } from '../../ledger/task-store.ts'
 import { JobReaders } from './job-readers.ts'
+import { newTrace } from './new-trace.ts'
 import { changedTasks, toNewTasks } from './new-tasks.ts'
 
 /** Most characters of results in one answer, unless a single one is larger. */
@@ -93,15 +94,18 @@ export class Jobs {
 
   #track(row: JobRow): Job {
     const { now } = this.#dispatcher
-    const errors = new ErrorTally(this.#ledger, row.id)
+    const errors = new ErrorTally(this.#ledger, row.id, row.traceparent)
     return { row, tasks: 0, done: 0, failed: 0, touchedAt: now, heardAt: now, errors }
   }
 
   #schedule({ row, done, failed }: Job): void {
-    const { id, context, function: fn, options } = row
+    const { id, context, function: fn, options, traceparent } = row
     const { retries, timeLimitMs, priority } = options
     const limit = timeLimitMs === undefined ? {} : { timeLimitMs }
-    this.#dispatcher.addJob({ id, context, function: fn, retries, priority, ...limit }, { done, failed })
+    this.#dispatcher.addJob(
+      { id, context, function: fn, retries, priority, traceparent, ...limit },
+      { done, failed },
+    )
   }
 
   #queue({ row }: Job, start: number, end: number): void {
@@ -155,18 +159,20 @@ export class Jobs {
   /**
    * Makes a job, or returns the one of that name.
    * @param passing its clients are gone when this process ends, and its tasks with them
+   * @param traceparent the span that it is part of, for a new job. Default: it is a trace of its own
    * @throws {RequestError} 404 for an unknown context or function, 409 if the name is taken by a job that does something else,
    * or the files of the context are gone
    */
   async create(
     request: CreateJobRequest & { options: JobOptions },
-    { passing = false } = {},
+    { passing = false, traceparent }: { passing?: boolean; traceparent?: string | undefined } = {},
   ): Promise<JobInfo> {
     const context = this.#contexts.named(request.context)
     const fn = this.#contexts.functionOf(context, request.function)
     await this.#contexts.requireFiles(context)
     const wanted = { name: request.name, context: context.id, function: fn, options: request.options }
-    const found = await this.#ledger.jobs.add({ ...wanted, createdAt: this.#dispatcher.now }, { passing })
+    const made = { ...wanted, ...newTrace(traceparent), createdAt: this.#dispatcher.now }
+    const found = await this.#ledger.jobs.add(made, { passing })
     if (!this.#jobs.has(found.id)) {
       const job = this.#track(found)
       this.#jobs.set(found.id, job)
@@ -335,6 +341,7 @@ export class Jobs {
       ...(problem !== undefined && state === 'open' ? { problem } : {}),
       ...(doubt !== undefined && state === 'open' ? { doubt } : {}),
       createdAt: row.createdAt,
+      traceparent: row.traceparent,
     }
   }
 
@@ -344,6 +351,11 @@ export class Jobs {
     const found = this.#ledger.results.log(id, key)
     if (!found) throw notFound(`job ${id} ("${row.name}") has no task "${key}"`)
     return found
+  }
+
+  /** The span of the client that asked for a job; undefined if it had none. */
+  parentSpanOf(id: number): string | undefined {
+    return this.#get(id).row.parentSpan
   }
 
   /** The identity of the context that a job runs in. */

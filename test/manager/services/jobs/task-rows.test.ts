@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { connect } from '../../../../src/client/index.ts'
 import { Ledger } from '../../../../src/manager/ledger/ledger.ts'
 import type { StoredRows } from '../../../../src/manager/ledger/result-store.ts'
+import { newTrace } from '../../../../src/manager/services/jobs/new-trace.ts'
 import { JobOptions } from '../../../../src/protocol/client.ts'
 import { parseExactly, stringifyExactly } from '../../../../src/protocol/json/exact-numbers.ts'
 import { CONTEXT, HttpWorker, makeState, removeState, startOn } from '../../../support/manager.ts'
@@ -66,7 +67,13 @@ describe('the rows of a job', () => {
     const state = await makeState()
     const ledger = new Ledger(join(state, 'ledger.db'), pino({ level: 'silent' }))
     try {
-      const job = { context: CONTEXT.id, function: 'f', options: JobOptions.parse({}), createdAt: 1 }
+      const job = {
+        context: CONTEXT.id,
+        function: 'f',
+        options: JobOptions.parse({}),
+        createdAt: 1,
+        ...newTrace(''),
+      }
       const [{ id }, other] = [
         await ledger.jobs.add({ ...job, name: 'long' }),
         await ledger.jobs.add({ ...job, name: 'other' }),

@@ -20,6 +20,8 @@ _TIMEOUT_S = 30
 _PASSING = (408, 429, 502, 503, 504)
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 3.0
+# As the header of W3C's Trace Context has it.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 # A connection that was idle for longer may be closed at the other end just now.
 _IDLE_S = 300
 
@@ -120,6 +122,10 @@ class Transport:
         if address is None:
             address = self._address = self._locate(self._reached)
         headers = {"Authorization": "Bearer " + address.token}
+        trace = os.environ.get("TRACEPARENT", "").strip()
+        # What is made of a job is part of the trace in which this program runs.
+        if _TRACEPARENT.match(trace):
+            headers["traceparent"] = trace
         if data is not None:
             headers["Content-Type"] = kind
         status, answer = self._exchange(address, method, path, data, headers, timeout)
