@@ -38,12 +38,12 @@ describe('on a device, the engine', () => {
       const { batch } = await readPrompts(model, 'end', [{ tokens: [5, 6, 7] }])
       const both = await gatherRows(model, { side: 'end', widest: 100 }, [{ batch, rows: [0, 0] }])
       const before = { ...model.crossed }
-      const next = await step(model, both, [8, 9])
+      const next = await step(model, both, [[8], [9]])
       const bytes = model.graph.logitsType === 'float16' ? 2 : 4
       assert.equal(model.crossed.back - before.back, 2 * model.graph.vocabSize * bytes, 'scores come back')
       const columns = model.graph.hasMask ? 4 : 0
       assert.equal(model.crossed.there - before.there, 2 * 8 * (1 + 1 + columns), 'token, position and mask')
-      model.store.release(next.batch.state)
+      model.store.release(next.keep([1, 1]).state)
       model.store.release(batch.state)
     })
   }

@@ -26,9 +26,12 @@ export const runGleaner =
       asExported,
     })
     const free = process.availableMemory()
+    const areClaims = limits.every((limit) => limit === 6)
+    const abilities = await probe(model)
     const options = {
       model,
-      abilities: await probe(model),
+      // Random weights repeat themselves, as no model in use does: drafts would be right too often.
+      abilities: { ...abilities, drafts: abilities.drafts && areClaims },
       limits: {
         rows: 64,
         tokens: tokenBudget(model.level, model.bytes, { scores: scoresPerToken(model.graph), free }),
@@ -40,7 +43,7 @@ export const runGleaner =
     const run = createRunner({
       ...options,
       plan: createPlanner(options),
-      brief: limits.every((limit) => limit === 6),
+      brief: areClaims,
     })
     let tokens = 0
     const rows = prompts.map((prompt, id): Row => {

@@ -10,6 +10,7 @@ import type { JsonValue } from '../../../../src/protocol/primitives.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import type { z } from 'zod'
 import { createRecorder } from '../../support/recorder.ts'
+import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
 import { able, createToy, letters, scramble, type ToyModel, type ToyOptions, toyTokenizer } from './toy.ts'
 
 const END = 0
@@ -87,11 +88,14 @@ describe('greedy generation', () => {
       tokens: fc.integer({ min: 1, max: 300 }),
       cached: fc.integer({ min: 1, max: 2000 }),
     })
-    const abilities = fc.record({
-      prompts: fc.constantFrom('end', 'start', 'equal', 'one'),
-      steps: fc.constantFrom('end', 'start', 'together'),
-      starts: fc.constantFrom('end', 'equal', 'one', undefined),
-    })
+    const abilities = fc
+      .record({
+        prompts: fc.constantFrom('end', 'start', 'equal', 'one'),
+        steps: fc.constantFrom('end', 'start', 'together'),
+        starts: fc.constantFrom('end', 'equal', 'one', undefined),
+        drafts: fc.boolean(),
+      })
+      .map((all): Abilities => ({ ...all, drafts: all.drafts && all.steps === 'end' }))
     const longAfter = fc.constantFrom(20, 30, Infinity)
     await fc.assert(
       fc.asyncProperty(prompts, limits, abilities, longAfter, async (all, limits, abilities, longAfter) => {
@@ -123,6 +127,20 @@ describe('greedy generation', () => {
     ])
   })
 
+  test('writes several tokens at a time where answers go on as earlier ones did', async () => {
+    const said = [9, 8, 7, 6, 5, 4, 3, END]
+    const score = ({ length }: readonly number[]) =>
+      Array.from({ length: vocabSize }, (_, token) => (token === said[length - 2] ? 1 : 0))
+    const steps = async (drafts: boolean) => {
+      const { model, answer } = plant({ abilities: { ...able, drafts } }, { score })
+      const answers = await answer([...letters.slice(2, 34)].map((letter) => `${letter}y`))
+      for (const { text } of answers) assert.equal(text, toyTokenizer.decode(said))
+      return model.passes.filter(({ cached }) => cached > 0).length
+    }
+    assert.equal(await steps(false), 4 * 7)
+    assert.ok((await steps(true)) <= 7 + 3 * 2)
+  })
+
   test('leaves rows that have ended out of its batch', async () => {
     const lengths = [1, 1, 2, 9]
     const score = (sequence: readonly number[]) => {
@@ -132,7 +150,7 @@ describe('greedy generation', () => {
         token === (generated < lengths[first - 2]! ? 5 : END) ? 1 : 0,
       )
     }
-    const { model, answer } = plant({}, { score })
+    const { model, answer } = plant({ abilities: { ...able, drafts: false } }, { score })
     const answers = await answer(['a', 'b', 'c', 'd'])
     assert.deepEqual(
       answers.map(({ text }) => text.length),

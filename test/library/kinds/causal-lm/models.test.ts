@@ -37,9 +37,9 @@ const ways: { what: string; limits: Partial<Engine['limits']> }[] = [
 
 const shapes: [name: string, abilities: Abilities][] = [
   // It counts columns as positions: rows are right as long as they stay in theirs.
-  ['multi-head', { prompts: 'end', steps: 'together', starts: 'equal' }],
-  ['grouped-query', { prompts: 'end', steps: 'end', starts: 'end' }],
-  ['half-precision', { prompts: 'end', steps: 'end', starts: 'end' }],
+  ['multi-head', { prompts: 'end', steps: 'together', starts: 'equal', drafts: false }],
+  ['grouped-query', { prompts: 'end', steps: 'end', starts: 'end', drafts: true }],
+  ['half-precision', { prompts: 'end', steps: 'end', starts: 'end', drafts: true }],
 ]
 
 for (const [name, abilities] of shapes) {

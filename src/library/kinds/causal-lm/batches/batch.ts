@@ -15,6 +15,8 @@ export interface Batch {
   readonly side: Side
   /** Tokens of each row so far. */
   readonly lengths: readonly number[]
+  /** The column behind each row's last, where rows do not all end with the last column. Only at the side `end`. */
+  readonly ends?: readonly number[] | undefined
   readonly state: State
 }
 
@@ -140,18 +142,47 @@ export async function readAhead(
   return readAhead(model, { tokens, seen: batch, own: true }, most)
 }
 
-/** Appends one token to each row. */
-export async function step(model: Model, { side, lengths, state }: Batch, tokens: readonly number[]) {
+/** What a pass made of tokens that were appended to rows. */
+export interface Step {
+  /** Scores for what follows one of the tokens that were appended to a row. */
+  readonly logits: (row: number, added: number) => Logits
+  /** The batch with so many of each row's tokens, at least one: the others are forgotten. Used once. */
+  readonly keep: (counts: readonly number[]) => Batch
+}
+
+/**
+ * Appends tokens to each row: one, or more where the model has shown that some may be taken back.
+ *
+ * @param batch of rows that all end with the last column, if any is to have more than one
+ */
+export async function step(
+  model: Model,
+  { side, lengths, state }: Batch,
+  added: ReadonlyArray<readonly number[]>,
+): Promise<Step> {
   const rows = lengths.length
-  const columns = state.columns + 1
+  const width = greatest(added.map((tokens) => tokens.length))
+  const columns = state.columns + width
+  const tokens = new Int32Array(rows * width)
+  const positions = new Int32Array(rows * width)
   const mask = new Uint8Array(rows * columns)
   lengths.forEach((length, row) => {
-    const end = row * columns + (side === 'end' ? columns : length + 1)
-    mask.fill(1, end - length - 1, end)
+    const own = added[row] as readonly number[]
+    for (let i = 0; i < width; i++) positions[row * width + i] = length + Math.min(i, own.length - 1)
+    tokens.set(own, row * width)
+    const from = row * columns + (side === 'end' ? state.columns - length : 0)
+    mask.fill(1, from, from + length + own.length)
   })
-  const seen = await model.forward({ rows, width: 1, tokens, positions: lengths, mask, state, scored: 1 })
-  const batch: Batch = { side, lengths: lengths.map((length) => length + 1), state: seen.state }
-  return { batch, logits: ((row) => seen.logits(row, 0)) as RowLogits }
+  const seen = await model.forward({ rows, width, tokens, positions, mask, state, scored: width })
+  return {
+    logits: seen.logits,
+    keep(counts) {
+      const longer = lengths.map((length, row) => length + (counts[row] as number))
+      if (width === 1) return { side, lengths: longer, state: seen.state }
+      const ends = counts.map((count) => state.columns + count)
+      return { side, lengths: longer, ends, state: { ...seen.state, columns: greatest(ends) } }
+    },
+  }
 }
 
 /** Columns that are nothing but padding are left out once they are this share, for that takes a copy of the rest. */
@@ -202,8 +233,13 @@ export function compact(rows: number, ended: (row: number) => boolean): number[]
   return order
 }
 
-function firstColumn({ side, lengths, state }: Batch, row: number): number {
-  return side === 'end' ? state.columns - (lengths[row] as number) : 0
+/** Whether a row lies where passes expect it. */
+export function isAligned({ ends, state }: Batch, row: number): boolean {
+  return (ends?.[row] ?? state.columns) === state.columns
+}
+
+function firstColumn({ side, lengths, ends, state }: Batch, row: number): number {
+  return side === 'end' ? (ends?.[row] ?? state.columns) - (lengths[row] as number) : 0
 }
 
 function greatest(values: readonly number[]): number {

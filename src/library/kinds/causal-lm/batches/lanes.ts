@@ -1,6 +1,7 @@
-import { type Batch, compact, gatherRows, type Layout, step } from './batch.ts'
+import { type Batch, compact, gatherRows, isAligned, type Layout, step } from './batch.ts'
+import { type Draft, type Drafter, NO_DRAFT } from './drafts.ts'
 import type { Model } from '../graph/model.ts'
-import type { BatchLimits } from './plan.ts'
+import { type BatchLimits, draftWidth } from './plan.ts'
 import type { Abilities } from '../graph/probe.ts'
 import { type End, type Row, type Writing, writeTokens } from '../answers/writing.ts'
 
@@ -11,7 +12,7 @@ import { type End, type Row, type Writing, writeTokens } from '../answers/writin
 
 export interface LaneOptions {
   readonly model: Model
-  readonly abilities: Pick<Abilities, 'steps'>
+  readonly abilities: Pick<Abilities, 'steps' | 'drafts'>
   readonly limits: Pick<BatchLimits, 'cached'>
   /** Most tokens of a sequence. */
   readonly maxPositions: number
@@ -43,7 +44,10 @@ export interface Lanes {
   step(end: End): Promise<Failure[]>
 }
 
-export function createLanes({ model, abilities, limits, maxPositions, longAfter }: LaneOptions): Lanes {
+export function createLanes(
+  { model, abilities, limits, maxPositions, longAfter }: LaneOptions,
+  drafter: Drafter,
+): Lanes {
   const lanes = new Set<Lane>()
   const side = abilities.steps === 'start' ? 'start' : 'end'
   const count = () => [...lanes].reduce((sum, { writings }) => sum + writings.length, 0)
@@ -124,10 +128,19 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
 
   async function stepLane(lane: Lane, end: End): Promise<void> {
     const key = keyOf((lane.batch.lengths[0] as number) + 1)
-    const tokens = lane.writings.map(({ token }) => token)
+    const { drafts, width } = draftAll(lane)
     lanes.delete(lane)
-    const { batch, logits } = await step(model, lane.batch, tokens)
-    const written = writeTokens(lane.writings, logits, end)
+    const before = lane.writings.map(({ tokens }) => tokens.length)
+    const guesses = drafts.map(({ tokens }) => tokens.slice(0, width - 1))
+    const added = lane.writings.map(({ tokens }, row) => [tokens.at(-1) as number, ...(guesses[row] ?? [])])
+    const { logits, keep } = await step(model, lane.batch, added)
+    const written = lane.writings.map((writing, row) => {
+      const goesOn = writeTokens(writing, (drafted) => logits(row, drafted), guesses[row] ?? [], end)
+      drafter.note(drafts[row] as Draft, writing.tokens[before[row] as number])
+      if (!goesOn) drafter.learn(writing.tokens)
+      return goesOn ? writing : undefined
+    })
+    const batch = keep(written.map((one, row) => (one ? one.tokens.length - (before[row] as number) : 0)))
     const stays = (row: number) => written[row] !== undefined && keyOf(batch.lengths[row] as number) === key
     const order = compact(written.length, (row) => !stays(row))
     // What is too long for this lane by now goes on in another.
@@ -137,9 +150,33 @@ export function createLanes({ model, abilities, limits, maxPositions, longAfter 
     )
     if (order.length === 0) return model.store.release(batch.state)
     const layout = layoutFor(batch.lengths[order[0] as number] as number, batch)
-    const settled = order.length === written.length && batch.state.columns < layout.widest
+    const settled =
+      order.length === written.length &&
+      batch.state.columns < layout.widest &&
+      order.every((row) => isAligned(batch, row))
     lane.batch = settled ? batch : await gatherRows(model, layout, [{ batch, rows: order }], batch)
     lane.writings = order.map((row) => written[row] as Writing)
     lanes.add(lane)
   }
+
+  /** Tokens that may follow each row's, and how many the next pass should append, the known one included. */
+  function draftAll({ batch, writings }: Lane): { drafts: Draft[]; width: number } {
+    if (!abilities.drafts) return { drafts: writings.map(() => NO_DRAFT), width: 1 }
+    const { columns } = batch.state
+    const widest = columns < longAfter ? Math.min(longAfter, maxPositions) : maxPositions
+    const drafts = writings.map(({ row, tokens }) =>
+      drafter.draft(row.prompt, tokens, Math.min(row.limit - tokens.length - 1, widest - columns - 1)),
+    )
+    const most = Math.floor(DRAFT_SCORES / (writings.length * model.graph.vocabSize))
+    return {
+      drafts,
+      width: draftWidth(
+        drafts.map(({ chances }) => chances),
+        most,
+      ),
+    }
+  }
 }
+
+/** Most scores of a pass that writes several tokens of each row. */
+const DRAFT_SCORES = 16 << 20

@@ -55,6 +55,30 @@ export function planBatches(lengths: readonly number[], limits: PassLimits, extr
 export const PASS_TOKENS = 64
 
 /**
+ * How many tokens a pass should append to each of some rows, of which the first is known and the others are drafts:
+ * so many that the most tokens are written for what the pass costs.
+ *
+ * @param chances for each row, how likely it is that its draft is right up to each of its tokens
+ * @param most tokens that there is room for
+ */
+export function draftWidth(chances: ReadonlyArray<readonly number[]>, most: number): number {
+  const rows = chances.length
+  const cost = (width: number) => PASS_TOKENS + rows * width
+  let best = 1
+  let written = rows
+  let rate = written / cost(1)
+  for (let width = 2; width <= most; width++) {
+    const right = chances.reduce((sum, chances) => sum + (chances[width - 2] ?? 0), 0)
+    if (right === 0) break
+    written += right
+    if (written / cost(width) <= rate) continue
+    best = width
+    rate = written / cost(width)
+  }
+  return best
+}
+
+/**
  * Starts that are worth computing once: a prompt shares one with others, as a system prompt, and within those perhaps a
  * longer one with fewer, as a document.
  *

@@ -1,5 +1,6 @@
 import type { CallReporter } from '../../../runtime/library-kind.ts'
 import { readPrompts, scorePrompts, type Side, type Start } from './batch.ts'
+import { createDrafter } from './drafts.ts'
 import { createLanes, type Failure, type LaneOptions, type Lanes } from './lanes.ts'
 import type { BatchLimits } from './plan.ts'
 import { type End, type Row, startWriting } from '../answers/writing.ts'
@@ -37,6 +38,7 @@ export function createRunner(
 ): (rows: readonly Row[], reporter: Pick<CallReporter, 'begin' | 'end'>) => Promise<void> {
   const { model, limits, plan } = options
   const first = { tokens: 0, decisive: 0 }
+  const drafter = createDrafter()
 
   return async (rows, reporter) => {
     const end: End = (row, outcome) => reporter.end(row.call, outcome)
@@ -51,7 +53,7 @@ export function createRunner(
     end: End,
     begin: (rows: readonly Row[]) => Promise<readonly Row[]>,
   ): Promise<void> {
-    const lanes = createLanes(options)
+    const lanes = createLanes(options, drafter)
     for (;;) {
       const group = takeGroup(groups, lanes)
       let failures: Failure[]

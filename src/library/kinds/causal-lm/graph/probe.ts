@@ -22,6 +22,8 @@ export interface Abilities {
    * or not at all.
    */
   starts: 'end' | 'equal' | 'one' | undefined
+  /** Whether rows can go on by several tokens at once, of which some are taken back. */
+  drafts: boolean
 }
 
 /** Differences in scores, relative to their spread, that are rounding; and one that is surely more. */
@@ -84,7 +86,9 @@ export async function probe(model: Model, maxPositions = Infinity): Promise<Abil
   const few = { end: trials.slice(0, 3), equal, one: trials.slice(1, 2) }
   const starts = await first(['end', 'equal', 'one'] as const, (way) => read('end', few[way], seen))
   model.store.release(seen.state)
-  return { prompts, steps, starts }
+  // Without room behind its columns, a state would have to be copied for that at each step.
+  const drafts = model.inPlace && steps === 'end' && (await works(tryDrafts(model, few.end)))
+  return { prompts, steps, starts, drafts }
 }
 
 /** What the user should know of a graph that needs more passes than others; undefined where it can all that helps. */
@@ -110,9 +114,9 @@ function sampleTokens({ graph }: Model, length: number, row: number): number[] {
 async function tryAlone(model: Model, tokens: readonly number[]): Promise<Trial> {
   const { batch, logits } = await readPrompts(model, 'end', [{ tokens: tokens.slice(0, -1) }])
   const before = Array.from(logits(0))
-  const next = await step(model, batch, tokens.slice(-1))
-  model.store.release(next.batch.state)
-  return { tokens, before, after: Array.from(next.logits(0)) }
+  const next = await step(model, batch, [tokens.slice(-1)])
+  model.store.release(next.keep([1]).state)
+  return { tokens, before, after: Array.from(next.logits(0, 0)) }
 }
 
 async function checkState(model: Model, { tokens, after }: Trial): Promise<void> {
@@ -155,10 +159,39 @@ async function trySteps(model: Model, side: Side, trials: readonly Trial[]): Pro
 }
 
 async function goOn(model: Model, batch: Batch, trials: readonly Trial[]): Promise<number> {
-  const tokens = trials.map(({ tokens }) => tokens.at(-1) as number)
-  const { batch: ended, logits } = await step(model, batch, tokens)
-  model.store.release(ended.state)
-  return farthest(trials.map(({ after }, row) => distance(after, logits(row))))
+  const { keep, logits } = await step(
+    model,
+    batch,
+    trials.map(({ tokens }) => tokens.slice(-1)),
+  )
+  model.store.release(keep(trials.map(() => 1)).state)
+  return farthest(trials.map(({ after }, row) => distance(after, logits(row, 0))))
+}
+
+/** Goes on by two tokens at a time: with a wrong one, which is taken back, first in every other row, then in the others. */
+async function tryDrafts(model: Model, trials: readonly Trial[]): Promise<number> {
+  const rows = [...trials.keys()]
+  const read = trials.map(({ tokens }) => ({ tokens: tokens.slice(0, -3) }))
+  let { batch } = await readPrompts(model, 'end', read)
+  let off = 0
+  for (const wrong of [1, 0]) {
+    const isWrong = (row: number) => row % 2 === wrong
+    const drafts = trials.map(({ tokens }, row) => {
+      const next = tokens.slice(batch.lengths[row])
+      return isWrong(row) ? [next[0]!, (next[0]! + 1) % model.graph.vocabSize] : next.slice(0, 2)
+    })
+    const { keep, logits } = await step(model, batch, drafts)
+    for (const [row, { tokens, before, after }] of trials.entries()) {
+      const last = isWrong(row) ? 0 : 1
+      const seen = (batch.lengths[row] as number) + last + 1
+      if (seen === tokens.length) off = farthest([off, distance(after, logits(row, last))])
+      if (seen === tokens.length - 1) off = farthest([off, distance(before, logits(row, last))])
+    }
+    const kept = keep(rows.map((row) => (isWrong(row) ? 1 : 2)))
+    batch = await gatherRows(model, { side: 'end', widest: Infinity }, [{ batch: kept, rows }], kept)
+  }
+  model.store.release(batch.state)
+  return off
 }
 
 function toStart({ tokens }: Trial): Start {

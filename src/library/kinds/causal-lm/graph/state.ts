@@ -10,7 +10,7 @@ import { makeTensor, type Numbers } from './tensors.ts'
 /** What is remembered of some rows. A state has one owner, who hands it on or releases it. */
 export interface State {
   readonly rows: number
-  /** Columns of the parts that grow. */
+  /** Columns of the parts that grow. A state that has room beyond them may be given fewer: they become room. */
   readonly columns: number
   /** Columns that their tensors have: those beyond are room for more. */
   readonly capacity: number
