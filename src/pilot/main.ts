@@ -23,6 +23,7 @@ import { checkNode } from './boot/node-check.ts'
 import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
 import { type PieceServer, startPieceServer } from './uplink/piece-server.ts'
 import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slots/slot-plan.ts'
+import { meterEnergy } from './slots/energy-meter.ts'
 import { publicEnvironment } from './policy/public-environment.ts'
 import { createWantedShells } from './shells/wanted-shells.ts'
 import { SHELL } from '../protocol/channels/shell-frames.ts'
@@ -102,6 +103,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     shells,
     blobs,
     slots,
+    energy: cleanup.use(meterEnergy(gpus)),
     devices: gpus.length > 0 ? watchDevices() : () => Promise.resolve(new Map()),
     evicted,
     log,

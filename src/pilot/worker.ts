@@ -19,6 +19,7 @@ import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdow
 import type { ExchangeMoment } from './policy/exchange-pacing.ts'
 import type { FetchContext } from './contexts/context-cache.ts'
 import type { WantedShells } from './shells/wanted-shells.ts'
+import type { EnergyMeter } from './slots/energy-meter.ts'
 import type { SlotPlan } from './slots/slot-plan.ts'
 
 export interface WorkerOptions {
@@ -37,6 +38,8 @@ export interface WorkerOptions {
   scratch: string
   /** What the node's GPUs are used for. */
   devices: () => Promise<DeviceMemory>
+  /** What the pilot's GPUs draw. */
+  energy: Pick<EnergyMeter, 'joules'>
   /** Warning the batch system gives before it kills, milliseconds. */
   graceMs: number
   /** When it must stop at the latest, on the process's monotonic clock; absent if it need not. */
@@ -172,7 +175,7 @@ function momentOf({
 }
 
 function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq'> {
-  const { supervisor, terms, shutdown } = state
+  const { supervisor, terms, shutdown, energy } = state
   const now = performance.now()
   const { results, leases } = supervisor.report()
   state.unreportedSince = results.length < supervisor.tasks.results.length ? now : undefined
@@ -185,6 +188,7 @@ function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq
     want: supervisor.wants(terms.leaseTargetMs, leftMs(state, now)),
     rate: supervisor.rate(),
     waitMs,
+    ...(energy.joules !== undefined && { energyJ: Math.round(energy.joules) }),
     ...(shutdown && { leaving: shutdown.reason }),
   }
 }

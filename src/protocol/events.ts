@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ShellId } from './channels/shell-frames.ts'
-import { HostName, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './primitives.ts'
+import { HostName, Joules, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { JobState } from './client.ts'
 import { Level } from './contexts/context.ts'
 import { Traceparent } from './trace.ts'
@@ -31,7 +31,12 @@ const job = { job: Serial }
 const trace = { traceparent: Traceparent.optional() }
 const shell = { shell: ShellId, pilot: PilotId, site: Name }
 /** Tasks that went back to the queue, and slot time whose work came to nothing, milliseconds: what its slots did since its last results. */
-const loss = { requeued: Count, lostMs: Milliseconds }
+const loss = {
+  requeued: Count,
+  lostMs: Milliseconds,
+  /** What its GPUs have drawn in all, joules; absent where their driver does not tell. */
+  energyJ: Joules.optional(),
+}
 
 /** Slot time by what it went into, milliseconds: elapsed time times slots. */
 export const SlotTime = z.object({
@@ -62,6 +67,8 @@ export const Pool = z.object({
   idle: Count,
   /** Since the ledger was made. */
   spentMs: SlotTime,
+  /** What their GPUs have drawn since the ledger was made, joules; absent where no driver tells. */
+  energyJ: Joules.optional(),
 })
 export type Pool = z.infer<typeof Pool>
 

@@ -40,6 +40,9 @@ export const Timestamp = z.int().nonnegative()
 /** Time that something took, fractions included; sums of it must stay numbers. */
 export const Milliseconds = z.number().nonnegative().max(1e12)
 
+/** Energy; sums of it must stay numbers. */
+export const Joules = z.number().nonnegative().max(1e15)
+
 /** A number handed out by the ledger: task, lease, job, cursor. */
 export const Serial = z.int().nonnegative()
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ShellId } from './channels/shell-frames.ts'
 import { ContextMode, Level } from './contexts/context.ts'
-import { HostName, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './primitives.ts'
+import { HostName, Joules, Json, limits, Milliseconds, Serial, Sha256, Timestamp } from './primitives.ts'
 import { KeptJson } from './json/json-text.ts'
 import { type AnyTaskResult, Lease, Progress, ReceivedResult, TaskError, TaskResult } from './task.ts'
 
@@ -122,6 +122,8 @@ export const ExchangeRequest = z.object({
     .max(1000),
   /** Tasks it finishes per second, measured over the last while; 0 if unknown. */
   rate: z.number().nonnegative().max(1e9),
+  /** What its GPUs have drawn since it began, joules; absent where their driver does not tell. */
+  energyJ: Joules.optional(),
   /** How long the manager may hold the answer back while there is nothing to say, milliseconds. */
   waitMs: z.int().nonnegative().max(limits.wait),
   /** It takes no more work and will be gone soon; why. */

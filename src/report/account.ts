@@ -42,6 +42,8 @@ export interface PoolTime {
   site: string
   device: string
   spentMs: SlotTime
+  /** What their GPUs drew, joules; absent where no driver told. */
+  energyJ?: number
 }
 
 export interface Report {
@@ -219,13 +221,13 @@ function poolTimes(events: readonly FactoryEvent[], from: number, to: number): P
   const samples = events.filter((event) => event.type === 'sample')
   const before = samples.findLast(({ at }) => at <= from)?.pools ?? []
   const after = (samples.find(({ at }) => at >= to) ?? samples.at(-1))?.pools ?? []
-  const start = new Map(before.map((pool) => [poolName(pool), pool.spentMs]))
+  const start = new Map(before.map((pool) => [poolName(pool), pool]))
   return after
-    .map(({ site, device, spentMs }) => ({
-      site,
-      device,
-      spentMs: difference(spentMs, start.get(poolName({ site, device }))),
-    }))
+    .map(({ site, device, spentMs, energyJ }) => {
+      const then = start.get(poolName({ site, device }))
+      const energy = energyJ === undefined ? {} : { energyJ: Math.max(0, energyJ - (then?.energyJ ?? 0)) }
+      return { site, device, spentMs: difference(spentMs, then?.spentMs), ...energy }
+    })
     .filter(({ spentMs }) => totalOf(spentMs) > 0)
 }
 

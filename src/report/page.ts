@@ -2,7 +2,17 @@ import { count, duration } from '../common/plain/quantity-text.ts'
 import { poolName, type Report, totalOf } from './account.ts'
 import { barChart, lineChart, stackedChart } from './charts.ts'
 import { escapeHtml } from './escape.ts'
-import { evictionLines, headline, PHASES, savingLines, share, siteHours, slotHours } from './statements.ts'
+import {
+  energyLines,
+  evictionLines,
+  headline,
+  PHASES,
+  savingLines,
+  share,
+  siteHours,
+  slotHours,
+  wattHours,
+} from './statements.ts'
 
 /** Rows of a table; the rest is left out. */
 const MOST_ROWS = 20
@@ -37,7 +47,7 @@ ${section('What slots did', stackedChart({ title: 'Slots', unit: 'slots by what 
 ${section('Where slot time went', slotTime(report))}
 ${section('Evictions, and what they cost', paragraphs(evictionLines(report)))}
 ${section('What keeping the context saved', paragraphs(savingLines(report)))}
-${section('Hours by site', hours(report))}
+${section('Hours by site', paragraphs(energyLines(report)) + hours(report))}
 ${section('Slowest nodes', nodes(report))}
 ${section('Failures', failures(report))}
 <footer>Made by Gleaner ${escapeHtml(version)} from the events in its ledger. Slot time is elapsed time times slots; it counts as inference
@@ -101,14 +111,14 @@ function slotTime({ pools, spent }: Report): string {
 }
 
 function hours({ pools }: Report): string {
-  const rows = siteHours(pools).map(({ site, kind, ms, usefulMs }) => [
-    site,
-    kind,
-    slotHours(ms),
-    slotHours(usefulMs),
-    share(usefulMs, ms),
+  const sites = siteHours(pools)
+  const isTold = sites.some(({ energyJ }) => energyJ !== undefined)
+  const rows = sites.map(({ site, kind, ms, usefulMs, energyJ }) => [
+    ...[site, kind, slotHours(ms), slotHours(usefulMs), share(usefulMs, ms)],
+    ...(isTold ? [wattHours(energyJ)] : []),
   ])
-  return table(['site', 'slots', 'time held', 'inference', 'share'], rows, 'No slot time was measured.')
+  const headings = ['site', 'slots', 'time held', 'inference', 'share', ...(isTold ? ['energy'] : [])]
+  return table(headings, rows, 'No slot time was measured.')
 }
 
 function nodes(report: Report): string {

@@ -80,17 +80,46 @@ export function savingLines(report: Report): string[] {
   ]
 }
 
-/** Slot time by site, GPUs apart from processors. */
-export function siteHours(
-  pools: readonly PoolTime[],
-): { site: string; kind: string; ms: number; usefulMs: number }[] {
-  const sums = new Map<string, { site: string; kind: string; ms: number; usefulMs: number }>()
-  for (const { site, device, spentMs } of pools) {
+/** Energy in watt-hours, as people speak of it; `not told` where no driver tells. */
+export function wattHours(joules: number | undefined): string {
+  if (joules === undefined) return 'not told'
+  const hours = joules / 3_600
+  const [value, unit] = hours >= 1_000 ? [hours / 1_000, 'kWh'] : [hours, 'Wh']
+  return `${Number(value.toPrecision(3)).toLocaleString('en-US')} ${unit}`
+}
+
+/** What the GPUs drew; nothing if no driver told. */
+export function energyLines({ pools, job }: Report): string[] {
+  const told = pools.flatMap(({ energyJ }) => (energyJ === undefined ? [] : [energyJ]))
+  if (told.length === 0) return []
+  const joules = told.reduce((sum, each) => sum + each, 0)
+  const ended = job.done + job.failed
+  const each = ended > 0 ? `: ${wattHours((joules / ended) * 1_000)} for each 1,000 tasks` : ''
+  const partly = pools.some(({ device, energyJ }) => device !== 'cpu' && energyJ === undefined)
+  return [
+    `GPUs drew ${wattHours(joules)}${each}.`,
+    ...(partly ? ['Some GPUs are missing in it, as their driver does not tell.'] : []),
+  ]
+}
+
+interface SiteHours {
+  site: string
+  kind: string
+  ms: number
+  usefulMs: number
+  energyJ?: number
+}
+
+/** Slot time by site, GPUs apart from processors; and what the GPUs drew, where a driver told. */
+export function siteHours(pools: readonly PoolTime[]): SiteHours[] {
+  const sums = new Map<string, SiteHours>()
+  for (const { site, device, spentMs, energyJ } of pools) {
     const kind = device === 'cpu' ? 'CPU slots' : 'GPUs'
-    const sum = sums.get(`${site} ${kind}`) ?? { site, kind, ms: 0, usefulMs: 0 }
+    const sum: SiteHours = sums.get(`${site} ${kind}`) ?? { site, kind, ms: 0, usefulMs: 0 }
     sums.set(`${site} ${kind}`, sum)
     sum.ms += totalOf(spentMs)
     sum.usefulMs += spentMs.inference
+    if (energyJ !== undefined) sum.energyJ = (sum.energyJ ?? 0) + energyJ
   }
   return [...sums.values()]
 }

@@ -6,6 +6,7 @@ import { niceMost, timeTicks } from '../../src/report/charts.ts'
 import { eventsCsv } from '../../src/report/csv.ts'
 import { escapeHtml } from '../../src/report/escape.ts'
 import { reportPage } from '../../src/report/page.ts'
+import { energyLines, wattHours } from '../../src/report/statements.ts'
 import type { FactoryEvent } from '../../src/protocol/events.ts'
 import { reportText } from '../../src/cli/views/report-view.ts'
 import { makeHistory } from './support/history.ts'
@@ -31,6 +32,31 @@ test('a report sums up what the events of a job tell', () => {
   )
   assert.deepEqual(report.progress.at(-1)!.values, { done: job.done, failed: 12 })
   assert.equal(savingOf(report, 1), (job.done + 12 - report.context.loads) * 14_000)
+})
+
+test('a report says what the GPUs drew where their driver tells, by site and for each 1,000 tasks', () => {
+  const { job, events, errors } = makeHistory()
+  const report = makeReport({ job, events, errors, nodes: [] })
+  const { energyJ } = events.findLast((event) => event.type === 'sample')!.pools[0]!
+  assert.deepEqual(
+    report.pools.map((pool) => pool.energyJ),
+    [energyJ, undefined, undefined],
+  )
+  const [drew, missing] = energyLines(report)
+  assert.equal(
+    drew,
+    `GPUs drew ${wattHours(energyJ)}: ${wattHours((energyJ! * 1000) / (job.done + 12))} for each 1,000 tasks.`,
+  )
+  assert.match(missing!, /missing/)
+  assert.equal(wattHours(3_600_000), '1 kWh')
+  assert.equal(wattHours(1_800), '0.5 Wh')
+  for (const text of [reportText(report), reportPage(report, '0.0.0')]) assert.ok(text.includes(drew))
+  const untold = events.map((event) =>
+    event.type === 'sample' ? { ...event, pools: event.pools.map(({ energyJ: _, ...pool }) => pool) } : event,
+  )
+  const silent = makeReport({ job, events: untold, errors, nodes: [] })
+  assert.deepEqual(energyLines(silent), [])
+  assert.doesNotMatch(reportText(silent), /Wh|ENERGY/)
 })
 
 test('slot time of before the job, and of after its end, is not the job’s', () => {

@@ -1,5 +1,6 @@
 import { type Report, totalOf } from '../../report/account.ts'
 import {
+  energyLines,
   evictionLines,
   headline,
   PHASES,
@@ -7,6 +8,7 @@ import {
   share,
   siteHours,
   slotHours,
+  wattHours,
 } from '../../report/statements.ts'
 import { errorLines } from './errors-view.ts'
 import { count, duration, table } from './format.ts'
@@ -25,11 +27,13 @@ export function reportText(report: Report): string {
     ['SPENT', ([phase]) => slotHours(spent[phase])],
     ['SHARE', ([phase]) => share(spent[phase], total)],
   ])
+  const isTold = pools.some(({ energyJ }) => energyJ !== undefined)
   const sites = table(siteHours(pools), [
     ['SITE', ({ site }) => site],
     ['SLOTS', ({ kind }) => kind],
     ['TIME HELD', ({ ms }) => slotHours(ms)],
     ['INFERENCE', ({ usefulMs }) => slotHours(usefulMs)],
+    ...(isTold ? [['ENERGY', ({ energyJ }: { energyJ?: number }) => wattHours(energyJ)] as const] : []),
   ])
   const slowest = table(nodes.slice(0, NODES), [
     ['SLOWEST NODE', ({ node }) => node],
@@ -43,6 +47,7 @@ export function reportText(report: Report): string {
     total > 0 ? [times] : ['No slot time was measured.'],
     evictionLines(report),
     savingLines(report),
+    energyLines(report),
     pools.length > 0 ? [sites] : [],
     nodes.length > 0 ? [slowest] : [],
     errors.failed > 0 ? errorLines(errors, job.id, ERRORS) : [],

@@ -27,6 +27,8 @@ export function makeHistory(
     { site: 'department', device: 'cpu' },
   ]
   const spent: SlotTime[] = kinds.map(() => ({ boot: 0, fetch: 0, load: 0, inference: 0, idle: 0, lost: 0 }))
+  /** The first kind's driver tells that each of its GPUs draws 200 W. */
+  let energyJ = 0
   const alive = new Map<
     number,
     { kind: number; since: number; gone: number; how: 'evicted' | 'lost' | 'stays' }
@@ -97,6 +99,7 @@ export function makeHistory(
       spent[kind]!.idle += working * 300
       done = Math.min(150_000, done + working * [210, 90, 25][kind]!)
       const spentMs = { ...spent[kind]! }
+      if (kind === 0) energyJ += mine.length * 200 * 5
       return {
         ...pool,
         workers: mine.length,
@@ -106,6 +109,7 @@ export function makeHistory(
         working,
         idle: 0,
         spentMs,
+        ...(kind === 0 && { energyJ }),
       }
     })
     note(second, { type: 'job-progress', ...job, done, failed: 12 })

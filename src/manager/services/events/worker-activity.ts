@@ -34,12 +34,17 @@ interface Activity {
   account: SlotAccount
   contexts: Map<string, Told>
   reports: readonly ContextReport[]
+  /** This manager knows it from its registration on. */
+  isNew: boolean
+  /** What its GPUs have drawn, as it said last, joules. */
+  energyJ?: number | undefined
 }
 
 interface PoolTotals {
   site: string
   device: string
   spentMs: SlotTime
+  energyJ?: number | undefined
 }
 
 /** What workers do, by what they say: tells events of it, and keeps the account of where the time of slots goes. */
@@ -61,8 +66,8 @@ export class WorkerActivity {
     this.#pilots = parts.pilots
     this.#contexts = parts.contexts
     this.#note = note
-    for (const { site, device, spentMs } of before)
-      this.#pools.set(poolKey(site, device), { site, device, spentMs: { ...spentMs } })
+    for (const { site, device, spentMs, energyJ } of before)
+      this.#pools.set(poolKey(site, device), { site, device, spentMs: { ...spentMs }, energyJ })
     parts.pilots.on('registered', (session, queuedMs) => this.#registered(session, queuedMs))
     parts.dispatcher.on('worker-gone', (_worker, _reason, gone) => this.#gone(gone))
     parts.dispatcher.on('black-hole', (worker, node, failures) => {
@@ -95,6 +100,7 @@ export class WorkerActivity {
       account: openAccount(slots, this.#pools.get(pool)!.spentMs, bootMs, this.#dispatcher.now),
       contexts: new Map(),
       reports: [],
+      isNew: true,
     }
     this.#workers.set(worker, activity)
     return activity
@@ -109,20 +115,33 @@ export class WorkerActivity {
   }
 
   /** Takes in what a worker says. */
-  note(worker: string, { contexts, results }: Pick<AnyExchangeRequest, 'contexts' | 'results'>): void {
+  note(
+    worker: string,
+    { contexts, results, energyJ }: Pick<AnyExchangeRequest, 'contexts' | 'results' | 'energyJ'>,
+  ): void {
     const activity = this.#workers.get(worker) ?? this.#returned(worker)
     if (!activity) return
     activity.reports = contexts
     for (const report of contexts) this.#noteContext(activity, report)
     this.#noteUnlisted(activity, contexts)
+    if (energyJ !== undefined) this.#noteEnergy(activity, energyJ)
     this.#enter(activity)
     if (results.some(({ outcome }) => outcome.status !== 'returned')) settle(activity.account)
+  }
+
+  /** What a worker that returned had drawn when it was last heard of is not known: only what it draws from then on is counted. */
+  #noteEnergy(activity: Activity, energyJ: number): void {
+    const before = activity.energyJ ?? (activity.isNew ? 0 : energyJ)
+    const pool = this.#pools.get(activity.pool)!
+    pool.energyJ = (pool.energyJ ?? 0) + Math.max(0, energyJ - before)
+    activity.energyJ = energyJ
   }
 
   #returned(worker: string): Activity | undefined {
     const session = this.#pilots.session(worker)
     if (!session) return undefined
     const activity = this.#open(session, 0)
+    activity.isNew = false
     this.#note({ type: 'worker-returned', ...activity.where })
     return activity
   }
@@ -176,7 +195,8 @@ export class WorkerActivity {
     const { where } = activity
     const lostMs = closeAccount(activity.account, Math.min(goneAt, this.#dispatcher.now))
     const handedBack = attempts.reduce((sum, { tasks }) => sum + tasks, 0)
-    const loss = { requeued: Math.max(requeued, handedBack), lostMs }
+    const energy = activity.energyJ === undefined ? {} : { energyJ: activity.energyJ }
+    const loss = { requeued: Math.max(requeued, handedBack), lostMs, ...energy }
     if (reason === 'lost') this.#note({ type: 'worker-lost', ...where, ...loss })
     else if (leaving === 'eviction' || leaving === 'walltime')
       this.#note({ type: 'worker-evicted', ...where, ...loss, reason: leaving })
@@ -201,11 +221,12 @@ export class WorkerActivity {
         idle: added.idle + use.idle,
       })
     }
-    return [...this.#pools].map(([key, { site, device, spentMs }]) => ({
+    return [...this.#pools].map(([key, { site, device, spentMs, energyJ }]) => ({
       site,
       device,
       ...(counts.get(key) ?? none),
       spentMs: { ...spentMs },
+      ...(energyJ !== undefined && { energyJ }),
     }))
   }
 

@@ -86,6 +86,30 @@ test('a worker that is told to leave its node hands its tasks back, which is tol
   await worker.die()
 })
 
+test('what the GPUs of a worker drew is told when it leaves, and summed up where it was', async () => {
+  await addJob(1)
+  const worker = await HttpWorker.register(here.manager)
+  await worker.exchange({ energyJ: 1_000 })
+  await worker.exchange({ energyJ: 2_500 })
+  // A pilot of a driver that does not tell says nothing.
+  const silent = await HttpWorker.register(here.manager)
+  await silent.exchange()
+  await worker.exchange({ energyJ: 2_600, leaving: 'eviction' })
+  await silent.exchange({ leaving: 'eviction' })
+  const left = () => events('type=worker-evicted')
+  await until(async () => (await left()).length === 2)
+  assert.deepEqual(
+    (await left()).map((event) => (event as { energyJ?: number }).energyJ),
+    [2_600, undefined],
+  )
+  await here.manager.close()
+  here.manager = await startOn(here.folder)
+  await until(async () => (await events('type=sample')).length > 0)
+  const pools = (await events('type=sample')).flatMap((event) => (event.type === 'sample' ? event.pools : []))
+  assert.equal(pools.at(-1)?.energyJ, 2_600)
+  await Promise.all([worker.die(), silent.die()])
+})
+
 test('events are there after a restart, and totals go on', async () => {
   const job = await addJob(3)
   const worker = await HttpWorker.register(here.manager)
