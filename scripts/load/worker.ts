@@ -14,7 +14,8 @@ import {
 } from '../../src/pilot/tasks/task-queue.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
 import { moreTasks, observeCalls, rateOf, unmeasured } from '../../src/pilot/policy/lease-sizing.ts'
-import { ExchangeResponse, RegisterResponse } from '../../src/protocol/worker.ts'
+import { workerRoutes } from '../../src/protocol/routes/worker-routes.ts'
+import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { CONTEXT, registration } from '../../test/support/manager.ts'
 
 export interface SimulatedWorker {
@@ -88,20 +89,13 @@ export async function simulateWorker(options: SimulatedWorker): Promise<void> {
   }
 
   client.authorise(token)
-  const body = JSON.stringify(registration())
-  const register = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal } as const
-  const terms = await client.call(register)
+  const terms = await client.call(workerRoutes.register, { body: registration(), signal })
   client.authorise(terms.session)
-  const send = async (request: { waitMs: number }, given: AbortSignal) => {
+  const params = { worker: terms.worker }
+  const send = async (request: ExchangeRequest, given: AbortSignal) => {
     const startedAt = performance.now()
-    const answer = await client.call({
-      method: 'POST',
-      path: `/v1/workers/${terms.worker}/exchange`,
-      body: JSON.stringify(request),
-      answer: ExchangeResponse,
-      waitMs: request.waitMs,
-      signal: given,
-    })
+    const asked = { params, body: request, waitMs: request.waitMs, signal: given }
+    const answer = await client.call(workerRoutes.exchange, asked)
     if (request.waitMs === 0) onExchange(performance.now() - startedAt)
     return answer
   }

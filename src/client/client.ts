@@ -1,21 +1,4 @@
-import { z } from 'zod'
-import {
-  BackupResponse,
-  ContextsResponse,
-  CreateKeyResponse,
-  JobInfo,
-  JobsResponse,
-  KeyInfo,
-  KeysResponse,
-  type AddContextRequest,
-  type BackupRequest,
-  ReloadResponse,
-} from '../protocol/client.ts'
-import { PilotsResponse, SiteStatus, Status } from '../protocol/status.ts'
-import { EventsResponse } from '../protocol/events.ts'
-import { ContextSpec } from '../protocol/contexts/context.ts'
-import { EndedSessions, LoginCode, type LoginCodeRequest } from '../protocol/dashboard.ts'
-import { SiteExplanation } from '../protocol/explanation.ts'
+import { dashboardRoutes, userRoutes as routes } from '../protocol/routes/user-routes.ts'
 import type { Client, ConnectOptions } from './client-types.ts'
 import { createApps } from './functions/app.ts'
 
@@ -31,7 +14,7 @@ import {
 import { UnreachableError } from './errors.ts'
 import { jobHandle } from './job.ts'
 import { openShell } from './shell.ts'
-import { createHttpClient, type CallOptions } from './http-client.ts'
+import { createHttpClient } from './http-client.ts'
 
 export type { AddContextOptions, Client, ConnectOptions } from './client-types.ts'
 
@@ -62,130 +45,41 @@ export function connect({
   const locate =
     url !== undefined && token !== undefined ? fixed({ url, token, ca }) : inState(stateFolder(state))
   const transport = createHttpClient({ locate, patienceMs, onRetry })
-  const tellOf = (name: string, what: 'warm' | 'drop', { signal }: CallOptions = {}) => {
-    const path = `/v1/contexts/${encodeURIComponent(name)}/${what}`
-    return transport.call({ method: 'POST', path, body: '{}', answer: ContextSpec, signal })
-  }
+  const { call } = transport
 
   const client: Client = {
-    async createJob(request, { signal, traceparent = process.env['TRACEPARENT'] } = {}) {
-      const body = JSON.stringify(request)
+    async createJob(body, { signal, traceparent = process.env['TRACEPARENT'] } = {}) {
       const trace = traceparent === '' ? {} : { traceparent }
-      const call = { method: 'POST', path: '/v1/jobs', body, answer: JobInfo, signal, ...trace } as const
-      const { id } = await transport.call(call)
+      const { id } = await call(routes.createJob, { body, signal, ...trace })
       return jobHandle(transport, id)
     },
     job: (id) => jobHandle(transport, id),
     app: (module, options) => apps.open(module, options),
-    async jobs({ signal } = {}) {
-      return (await transport.call({ method: 'GET', path: '/v1/jobs', answer: JobsResponse, signal })).jobs
-    },
-    status: ({ signal } = {}) =>
-      transport.call({ method: 'GET', path: '/v1/status', answer: Status, signal }),
+    jobs: async ({ signal } = {}) => (await call(routes.jobs, { signal })).jobs,
+    status: ({ signal } = {}) => call(routes.status, { signal }),
     events({ signal, types, ...options } = {}) {
-      const query = new URLSearchParams()
-      for (const [key, value] of Object.entries({ ...options, type: types?.join() }))
-        if (value !== undefined) query.set(key, String(value))
-      const timeoutMs = EVENTS_MS + (options.waitMs ?? 0)
-      return transport.call({
-        method: 'GET',
-        path: `/v1/events?${query.toString()}`,
-        answer: EventsResponse,
-        timeoutMs,
-        signal,
-      })
+      const query = { ...options, type: types?.join() }
+      return call(routes.events, { query, timeoutMs: EVENTS_MS + (options.waitMs ?? 0), signal })
     },
-    async contexts({ signal } = {}) {
-      const answer = ContextsResponse
-      return (await transport.call({ method: 'GET', path: '/v1/contexts', answer, signal })).contexts
-    },
-    addContext(path, { keepMs, signal } = {}) {
-      const body = JSON.stringify({ path, keepMs } satisfies AddContextRequest)
-      const timeoutMs = PACKING_MS
-      return transport.call({
-        method: 'POST',
-        path: '/v1/contexts',
-        body,
-        answer: ContextSpec,
-        timeoutMs,
-        signal,
-      })
-    },
-    warmContext: (name, options) => tellOf(name, 'warm', options),
-    dropContext: (name, options) => tellOf(name, 'drop', options),
-    orderSite: (site, order, { signal } = {}) =>
-      transport.call({
-        method: 'POST',
-        path: `/v1/sites/${encodeURIComponent(site)}/${order}`,
-        body: '{}',
-        answer: SiteStatus,
-        signal,
-      }),
-    pilots: ({ signal } = {}) =>
-      transport.call({ method: 'GET', path: '/v1/pilots', answer: PilotsResponse, signal }),
-    explainSite: (site, { signal } = {}) =>
-      transport.call({
-        method: 'GET',
-        path: `/v1/sites/${encodeURIComponent(site)}/explanation`,
-        answer: SiteExplanation,
-        signal,
-      }),
+    contexts: async ({ signal } = {}) => (await call(routes.contexts, { signal })).contexts,
+    addContext: (path, { keepMs, signal } = {}) =>
+      call(routes.addContext, { body: { path, keepMs }, timeoutMs: PACKING_MS, signal }),
+    warmContext: (name, { signal } = {}) => call(routes.warmContext, { params: { name }, signal }),
+    dropContext: (name, { signal } = {}) => call(routes.dropContext, { params: { name }, signal }),
+    orderSite: (site, order, { signal } = {}) => call(routes.orderSite, { params: { site, order }, signal }),
+    pilots: ({ signal } = {}) => call(routes.pilots, { signal }),
+    explainSite: (site, { signal } = {}) => call(routes.explainSite, { params: { site }, signal }),
     openShell: (pilot, options) => openShell(transport, pilot, options),
-    async backup(file, { signal } = {}) {
-      return await transport.call({
-        method: 'POST',
-        path: '/v1/backup',
-        body: JSON.stringify({ file } satisfies BackupRequest),
-        answer: BackupResponse,
-        timeoutMs: PACKING_MS,
-        // Not repeated: it would be refused, since the file is there.
-        repeatable: false,
-        signal,
-      })
-    },
-    createKey: (key, { signal } = {}) =>
-      transport.call({
-        method: 'POST',
-        path: '/v1/keys',
-        body: JSON.stringify(key),
-        answer: CreateKeyResponse,
-        // Not repeated: it would be told that there is a key of that name.
-        repeatable: false,
-        signal,
-      }),
-    async keys({ signal } = {}) {
-      return (await transport.call({ method: 'GET', path: '/v1/keys', answer: KeysResponse, signal })).keys
-    },
-    revokeKey: (name, { signal } = {}) =>
-      transport.call({
-        method: 'POST',
-        path: `/v1/keys/${encodeURIComponent(name)}/revoke`,
-        body: '{}',
-        answer: KeyInfo,
-        signal,
-      }),
-    dashboardCode(role, { signal } = {}) {
-      const body = JSON.stringify({ role } satisfies LoginCodeRequest)
-      return transport.call({ method: 'POST', path: '/v1/dashboard/codes', body, answer: LoginCode, signal })
-    },
-    async endDashboardSessions({ signal } = {}) {
-      const path = '/v1/dashboard/end'
-      return (await transport.call({ method: 'POST', path, body: '{}', answer: EndedSessions, signal })).ended
-    },
-    reload: ({ signal } = {}) =>
-      transport.call({ method: 'POST', path: '/v1/reload', body: '{}', answer: ReloadResponse, signal }),
+    backup: (file, { signal } = {}) => call(routes.backup, { body: { file }, timeoutMs: PACKING_MS, signal }),
+    createKey: (body, { signal } = {}) => call(routes.createKey, { body, signal }),
+    keys: async ({ signal } = {}) => (await call(routes.keys, { signal })).keys,
+    revokeKey: (name, { signal } = {}) => call(routes.revokeKey, { params: { name }, signal }),
+    dashboardCode: (role, { signal } = {}) => call(dashboardRoutes.dashboardCode, { body: { role }, signal }),
+    endDashboardSessions: async ({ signal } = {}) =>
+      (await call(dashboardRoutes.endDashboardSessions, { signal })).ended,
+    reload: ({ signal } = {}) => call(routes.reload, { signal }),
     async stop({ drain = false, signal } = {}) {
-      const body = JSON.stringify({ drain })
-      // Not repeated: the next factory on this state folder would be stopped by an echo.
-      const repeatable = false
-      await transport.call({
-        method: 'POST',
-        path: '/v1/stop',
-        body,
-        answer: z.unknown(),
-        repeatable,
-        signal,
-      })
+      await call(routes.stop, { body: { drain }, signal })
     },
     async close() {
       await apps.close()

@@ -5,7 +5,9 @@ import type { z } from 'zod'
 import { toOwnListener } from '../common/own-listener.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
 import { requestUpgrade, UpgradeRefused } from '../common/upgrades/request-upgrade.ts'
+import { textOf } from '../protocol/json/json-text.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../protocol/primitives.ts'
+import { type Asked, type JsonRoute, pathOf, type Place, type Route } from '../protocol/routes/route.ts'
 import { parseExactly } from '../protocol/json/exact-numbers.ts'
 import type { Address } from './endpoint.ts'
 import { ApiError, ProtocolError, UnreachableError } from './errors.ts'
@@ -16,44 +18,41 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
 }
 
-export interface ApiRequest<Schema extends z.ZodType> extends CallOptions {
-  method: 'GET' | 'POST'
-  /** Path and query. */
-  path: string
-  /** JSON text. */
-  body?: string
-  /** What the answer must look like. */
-  answer: Schema
-  /** The answer has values of users, whose numbers keep their texts. Default: false. */
-  exact?: boolean
+export interface CallSettings extends CallOptions {
   /** Longest wait for the answer's first byte, milliseconds. */
-  timeoutMs?: number
-  /** Only requests that change nothing when they arrive twice may be sent again. Default: true. */
-  repeatable?: boolean
+  timeoutMs?: number | undefined
   /** The span that it is part of, as in the header of that name. */
   traceparent?: string | undefined
 }
 
 /** A request as it is sent. */
-type Sent = Omit<ApiRequest<z.ZodType>, 'answer' | 'exact' | 'method' | 'body'> & {
-  method: 'GET' | 'POST' | 'PUT'
+interface Sent extends CallSettings {
+  method: Route['method']
+  /** Path and query. */
+  path: string
   /** JSON text, or bytes. */
   body?: string | Uint8Array
+  repeatable?: boolean | undefined
 }
 
 export interface HttpClient {
   /**
-   * Sends one request, again and again if need be.
+   * Asks a route, again and again if need be and if the route allows it.
    *
    * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
    */
-  call<Schema extends z.ZodType>(call: ApiRequest<Schema>): Promise<z.output<Schema>>
+  call<R extends JsonRoute>(route: R, asked: Asked<R> & CallSettings): Promise<z.output<R['answer']>>
   /** Sends bytes. Throws as `call` does. */
-  put(path: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  put<R extends Route>(route: R, place: Place<R>, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /** Gets bytes. Throws as `call` does. */
-  get(path: string, options?: CallOptions): Promise<Buffer>
+  get<R extends Route>(route: R, place: Place<R>, options?: CallOptions): Promise<Buffer>
   /** Has a connection of its own become what `protocol` names. One attempt. Throws as `call` does. */
-  upgrade(path: string, protocol: string, options?: CallOptions): Promise<Duplex>
+  upgrade<R extends Route>(
+    route: R,
+    place: Place<R>,
+    protocol: string,
+    options?: CallOptions,
+  ): Promise<Duplex>
   /** Ends what is under way, also what waits to try again. */
   close(): Promise<void>
 }
@@ -129,12 +128,20 @@ export function createHttpClient({ locate, patienceMs, onRetry }: HttpClientOpti
   }
 
   return {
-    call: async (call) => checked(call, (await patiently(call)).toString()),
-    async put(path, body, { signal } = {}) {
-      await patiently({ method: 'PUT', path, body, signal })
+    async call(route, asked) {
+      const { timeoutMs, traceparent, signal } = asked
+      const { method, repeatable } = route
+      // A request that says nothing is an empty one: its type is JSON all the same.
+      const body = method === 'GET' ? {} : { body: textOf(asked.body ?? {}) }
+      const sent = { method, path: pathOf(route, asked), ...body, repeatable, timeoutMs, traceparent, signal }
+      return checked(route, sent, (await patiently(sent)).toString())
     },
-    get: (path, { signal } = {}) => patiently({ method: 'GET', path, signal }),
-    async upgrade(path, protocol, { signal } = {}) {
+    async put(route, place, body, { signal } = {}) {
+      await patiently({ method: 'PUT', path: pathOf(route, place), body, signal })
+    },
+    get: (route, place, { signal } = {}) => patiently({ method: 'GET', path: pathOf(route, place), signal }),
+    async upgrade(route, place, protocol, { signal } = {}) {
+      const path = pathOf(route, place)
       const found = await locate(reached)
       const { url, token } = found
       const request = { origin: new URL(url).origin, path, headers: { authorization: `Bearer ${token}` } }
@@ -204,9 +211,9 @@ function unreachable(url: string, error: unknown): UnreachableError {
 const typeOf = (body: string | Uint8Array) =>
   typeof body === 'string' ? 'application/json' : 'application/octet-stream'
 
-function checked<Schema extends z.ZodType>(call: ApiRequest<Schema>, text: string): z.output<Schema> {
-  const parsed = call.answer.safeParse(parseJson(text, call.exact ? parseExactly : JSON.parse))
-  if (parsed.success) return parsed.data
+function checked<R extends JsonRoute>(route: R, call: Sent, text: string): z.output<R['answer']> {
+  const parsed = route.answer.safeParse(parseJson(text, route.exact ? parseExactly : JSON.parse))
+  if (parsed.success) return parsed.data as z.output<R['answer']>
   throw new ProtocolError(
     `the answer to ${call.method} ${call.path} is not understood (${explain(parsed.error)}): ` +
       'client and factory must be of the same version',

@@ -1,24 +1,20 @@
-import {
-  AddTasksResponse,
-  CancelTasksResponse,
-  FindRowsResponse,
+import type {
+  AddTasksResponse as Added,
   JobErrors,
   JobInfo,
   ProgressResponse,
+  ResultRow,
   ResultsResponse,
-  RowsResponse,
   RetryResponse,
+  RowsResponse,
   TaskLog,
-  type AddTasksResponse as Added,
-  type CancelTasksRequest,
-  type FindRowsRequest,
-  type ProgressRequest,
-  type ResultRow,
-  type TaskRow,
+  TaskRow,
 } from '../protocol/client.ts'
-import { JobExplanation } from '../protocol/explanation.ts'
+import type { JobExplanation } from '../protocol/explanation.ts'
+import { JsonText } from '../protocol/json/json-text.ts'
 import { limits } from '../protocol/primitives.ts'
 import { toNative } from '../protocol/json/exact-numbers.ts'
+import { userRoutes as routes } from '../protocol/routes/user-routes.ts'
 import { toBatches, type TaskInput } from './task-batches.ts'
 import { JobStuckError } from './errors.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'
@@ -115,9 +111,8 @@ const FORGETTING_MS = 30 * 60_000
 
 /** The job of that number. Asks the manager nothing until it is used. */
 export function jobHandle(transport: HttpClient, id: number): Job {
-  const path = `/v1/jobs/${id}`
-  const post = (verb: string, { signal }: CallOptions) =>
-    transport.call({ method: 'POST', path: `${path}/${verb}`, body: '{}', answer: JobInfo, signal })
+  const { call } = transport
+  const params = { job: id }
 
   async function add(
     tasks: Iterable<TaskInput> | AsyncIterable<TaskInput>,
@@ -125,13 +120,8 @@ export function jobHandle(transport: HttpClient, id: number): Job {
   ): Promise<Added> {
     const total = { added: 0, known: 0, changed: 0 }
     for await (const body of toBatches(tasks)) {
-      const batch = await transport.call({
-        method: 'POST',
-        path: `${path}/tasks${replace ? '?replace=true' : ''}`,
-        body,
-        answer: AddTasksResponse,
-        signal,
-      })
+      const query = replace ? { replace } : {}
+      const batch = await call(routes.addTasks, { params, query, body: new JsonText(body), signal })
       total.added += batch.added
       total.known += batch.known
       total.changed += batch.changed
@@ -150,20 +140,14 @@ export function jobHandle(transport: HttpClient, id: number): Job {
     signal,
   }: ResultOptions = {}) {
     for (let open = true; ;) {
-      const page: ResultsResponse = await transport.call({
-        method: 'GET',
-        path: `${path}/results?${new URLSearchParams({
-          after: String(after),
-          ...(epoch && { epoch }),
-          limit: String(limit),
-          waitMs: String(open ? waitMs : 0),
-          ...(!values && { values: 'false' }),
-        }).toString()}`,
-        answer: ResultsResponse,
-        exact: true,
-        timeoutMs: waitMs + SLACK_MS,
-        signal,
-      })
+      const query = {
+        ...{ after, limit },
+        epoch: epoch || undefined,
+        waitMs: open ? waitMs : 0,
+        ...(!values && { values }),
+      }
+      const timeoutMs = waitMs + SLACK_MS
+      const page: ResultsResponse = await call(routes.results, { params, query, timeoutMs, signal })
       // The counts of a page may be younger than its rows: a job is read out only when it has ended and nothing is left.
       if (!open && page.results.length === 0) return
       open = page.job.state === 'open'
@@ -178,9 +162,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
 
   async function* rows({ signal }: CallOptions = {}) {
     for (let after: number | undefined = 0; after !== undefined;) {
-      const query = new URLSearchParams({ after: String(after), limit: '1000' }).toString()
-      const request = { method: 'GET', path: `${path}/rows?${query}`, exact: true, signal } as const
-      const page: RowsResponse = await transport.call({ ...request, answer: RowsResponse })
+      const page: RowsResponse = await call(routes.rows, { params, query: { after, limit: 1000 }, signal })
       yield* page.rows
       after = page.next
     }
@@ -189,10 +171,8 @@ export function jobHandle(transport: HttpClient, id: number): Job {
   async function findResults(keys: readonly string[], { signal }: CallOptions = {}) {
     const found: TaskRow[] = []
     for (let at = 0; at < keys.length;) {
-      const wanted = { keys: keys.slice(at, at + FOUND_AT_ONCE), resultsOnly: true }
-      const body = JSON.stringify(wanted satisfies FindRowsRequest)
-      const request = { method: 'POST', path: `${path}/rows`, body, exact: true, signal } as const
-      const { rows, looked } = await transport.call({ ...request, answer: FindRowsResponse })
+      const body = { keys: keys.slice(at, at + FOUND_AT_ONCE), resultsOnly: true }
+      const { rows, looked } = await call(routes.findRows, { params, body, signal })
       found.push(...rows)
       at += looked
     }
@@ -205,60 +185,25 @@ export function jobHandle(transport: HttpClient, id: number): Job {
 
   return {
     id,
-    info: ({ signal } = {}) => transport.call({ method: 'GET', path, answer: JobInfo, signal }),
+    info: ({ signal } = {}) => call(routes.job, { params, signal }),
     add,
-    close: (options = {}) => post('close', options),
-    cancel: (options = {}) => post('cancel', options),
-    retry: ({ signal } = {}) =>
-      transport.call({
-        method: 'POST',
-        path: `${path}/retry`,
-        body: '{}',
-        answer: RetryResponse,
-        timeoutMs: FORGETTING_MS,
-        signal,
-      }),
-    errors: ({ signal } = {}) =>
-      transport.call({ method: 'GET', path: `${path}/errors`, answer: JobErrors, signal }),
-    explain({ key, signal } = {}) {
-      const query = key === undefined ? '' : `?${new URLSearchParams({ key }).toString()}`
-      return transport.call({
-        method: 'GET',
-        path: `${path}/explanation${query}`,
-        answer: JobExplanation,
-        signal,
-      })
-    },
-    forget: ({ signal } = {}) =>
-      transport.call({
-        method: 'POST',
-        path: `${path}/forget`,
-        body: '{}',
-        answer: JobInfo,
-        timeoutMs: FORGETTING_MS,
-        // Not repeated: it would be told that there is no such job.
-        repeatable: false,
-        signal,
-      }),
+    close: ({ signal } = {}) => call(routes.closeJob, { params, signal }),
+    cancel: ({ signal } = {}) => call(routes.cancelJob, { params, signal }),
+    retry: ({ signal } = {}) => call(routes.retryJob, { params, timeoutMs: FORGETTING_MS, signal }),
+    errors: ({ signal } = {}) => call(routes.jobErrors, { params, signal }),
+    explain: ({ key, signal } = {}) => call(routes.explainJob, { params, query: { key }, signal }),
+    forget: ({ signal } = {}) => call(routes.forgetJob, { params, timeoutMs: FORGETTING_MS, signal }),
     async cancelTasks(keys, { signal } = {}) {
       let total = 0
       for (let at = 0; at < keys.length; at += limits.batch) {
-        const body = JSON.stringify({ keys: keys.slice(at, at + limits.batch) } satisfies CancelTasksRequest)
-        const answer = CancelTasksResponse
-        const request = { method: 'POST', path: `${path}/tasks/cancel`, body, answer, signal } as const
-        total += (await transport.call(request)).cancelled
+        const body = { keys: keys.slice(at, at + limits.batch) }
+        total += (await call(routes.cancelTasks, { params, body, signal })).cancelled
       }
       return total
     },
-    async progress(keys, { signal } = {}) {
-      const body = JSON.stringify({ keys } satisfies ProgressRequest)
-      const request = { method: 'POST', path: `${path}/tasks/progress`, body, signal } as const
-      return (await transport.call({ ...request, answer: ProgressResponse })).tasks
-    },
-    log(key, { signal } = {}) {
-      const query = new URLSearchParams({ key }).toString()
-      return transport.call({ method: 'GET', path: `${path}/log?${query}`, answer: TaskLog, signal })
-    },
+    progress: async (keys, { signal } = {}) =>
+      (await call(routes.taskProgress, { params, body: { keys }, signal })).tasks,
+    log: (key, { signal } = {}) => call(routes.taskLog, { params, query: { key }, signal }),
     results,
     pages,
     rows,

@@ -10,6 +10,7 @@ import {
   type ShellRequest,
 } from '../protocol/channels/shell-frames.ts'
 import { InputError, ShellError } from './errors.ts'
+import { userRoutes } from '../protocol/routes/user-routes.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'
 
 /** How a command ended: by its exit code, or by a signal's number, which is 0 otherwise. */
@@ -55,7 +56,7 @@ export async function openShell(transport: HttpClient, pilot: string, options: S
   const request = requestOf(options)
   const opening = Buffer.from(JSON.stringify(request))
   if (opening.length > SHELL_BYTES) throw new InputError(`the command is longer than ${SHELL_BYTES} bytes`)
-  const socket = await transport.upgrade(`/v1/pilots/${pilot}/shell`, SHELL, options)
+  const socket = await transport.upgrade(userRoutes.openShell, { params: { pilot } }, SHELL, options)
   const { promise: ended, resolve, reject } = Promise.withResolvers<ShellEnd>()
   /** Input that the window has no room for yet. */
   let waiting: Buffer[] = []

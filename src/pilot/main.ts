@@ -8,12 +8,9 @@ import { openStore, type Store } from '../bundle/store/store.ts'
 import { PROTOCOL_VERSION } from '../protocol/primitives.ts'
 import { stringifyExactly } from '../protocol/json/exact-numbers.ts'
 import type { PilotEnvironment } from '../protocol/pilot-environment.ts'
-import {
-  ExchangeResponse,
-  PartsResponse,
-  type RegisterRequest,
-  RegisterResponse,
-} from '../protocol/worker.ts'
+import { JsonText } from '../protocol/json/json-text.ts'
+import { workerRoutes } from '../protocol/routes/worker-routes.ts'
+import type { RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
 import { createBlobCache } from './tasks/blob-cache.ts'
 import { watchDevices } from './library/device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
@@ -83,17 +80,18 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   log.info({ worker, slots: slots.map(({ slot }) => slot) }, 'registered')
   setTimeout(flushCompileCache, SETTLED_MS).unref()
 
-  const blobsPath = `/v1/workers/${worker}/blobs`
+  const params = { worker }
+  const blobPlace = (sha256: string) => ({ params: { worker, sha256 } })
   const blobs = createBlobCache({
     folder: path.join(env.GLEANER_SCRATCH, 'blobs'),
     maxBytes: BLOBS_BYTES,
-    get: (sha256, take) => client.get(`${blobsPath}/${sha256}`, take),
-    put: ({ sha256, bytes }, open) => client.put(`${blobsPath}/${sha256}`, bytes, open),
+    get: (sha256, take) => client.get(workerRoutes.workerBlob, blobPlace(sha256), take),
+    put: ({ sha256, bytes }, open) => client.put(workerRoutes.putWorkerBlob, blobPlace(sha256), bytes, open),
   })
   const shells = cleanup.use(
     createWantedShells({
       allowed: env.GLEANER_SHELL === 'yes',
-      dial: (shell) => client.upgrade(`/v1/workers/${worker}/shells/${shell}`, SHELL),
+      dial: (shell) => client.upgrade(workerRoutes.joinShell, { params: { worker, shell } }, SHELL),
       folder: env.GLEANER_SCRATCH,
       log,
     }),
@@ -112,23 +110,9 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     lastMoment: lastMoment(env),
     setupLimitMs: SETUP_LIMIT_MS,
     fetch: fetchContexts({ client, store, worker, shared: env.GLEANER_SHARED, mode: terms.contextMode, log }),
-    send: (request, signal) =>
-      client.call({
-        method: 'POST',
-        path: `/v1/workers/${worker}/exchange`,
-        body: JSON.stringify(request),
-        answer: ExchangeResponse,
-        waitMs: request.waitMs,
-        signal,
-      }),
+    send: (body, signal) => client.call(workerRoutes.exchange, { params, body, waitMs: body.waitMs, signal }),
     sendParts: (request, signal) =>
-      client.call({
-        method: 'POST',
-        path: `/v1/workers/${worker}/parts`,
-        body: stringifyExactly(request)!,
-        answer: PartsResponse,
-        signal,
-      }),
+      client.call(workerRoutes.parts, { params, body: new JsonText(stringifyExactly(request)!), signal }),
   })
   log.info({ reason }, 'left')
 }
@@ -173,9 +157,7 @@ async function register(
   request: RegisterRequest,
   signal: AbortSignal,
 ): Promise<RegisterResponse> {
-  const body = JSON.stringify(request)
-  const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse, signal } as const
-  return client.call({ ...call, conflictIsFinal: true })
+  return client.call(workerRoutes.register, { body: request, conflictIsFinal: true, signal })
 }
 
 /** When the worker must stop, on the monotonic clock: the wall clock may be set while it runs. */

@@ -12,7 +12,7 @@ import { connect } from '../../src/client/index.ts'
 import type { Manager } from '../../src/manager/manager.ts'
 import { isLoopback, ownCertificate } from '../../src/manager/http/tls.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
-import { RegisterResponse } from '../../src/protocol/worker.ts'
+import { workerRoutes } from '../../src/protocol/routes/worker-routes.ts'
 import { makeState, registration, removeState, startOn } from '../support/manager.ts'
 
 let folder: string
@@ -78,9 +78,7 @@ describe('a manager that listens beyond loopback', () => {
       const log = pino({ level: 'silent' })
       const link = createManagerClient({ origins: [url], certificate, patienceMs: 0, log })
       link.authorise(pilot)
-      const body = JSON.stringify(registration())
-      const call = { method: 'POST', path: '/v1/workers', body, answer: RegisterResponse } as const
-      return link.call(call).finally(() => link.close())
+      return link.call(workerRoutes.register, { body: registration() }).finally(() => link.close())
     }
     await assert.rejects(register(foreign), /cannot be reached/)
     // The token was not shown to the stranger, nor spent.

@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import PQueue from 'p-queue'
 import { assertBlob } from '../../blobs/blob-folder.ts'
-import { type BlobRef, type WantedBlobsRequest, WantedBlobsResponse } from '../../protocol/blob.ts'
+import type { BlobRef } from '../../protocol/blob.ts'
 import { limits } from '../../protocol/primitives.ts'
+import { userRoutes } from '../../protocol/routes/user-routes.ts'
 import { ProtocolError } from '../errors.ts'
 import type { CallOptions, HttpClient } from '../http-client.ts'
 import type { Part } from './value-codec.ts'
@@ -47,17 +48,12 @@ export function createBlobTransfer(transport: Pick<HttpClient, 'call' | 'put' | 
   }
 
   async function ask(blobs: BlobRef[]): Promise<Set<string>> {
-    const body = JSON.stringify({ blobs } satisfies WantedBlobsRequest)
-    const { wanted } = await transport.call({
-      method: 'POST',
-      path: '/v1/blobs',
-      body,
-      answer: WantedBlobsResponse,
-    })
+    const { wanted } = await transport.call(userRoutes.wantedBlobs, { body: { blobs } })
     return new Set(wanted)
   }
 
-  const upload = ({ ref, bytes }: Part) => transport.put(`/v1/blobs/${ref.sha256}`, bytes!)
+  const placeOf = ({ sha256 }: BlobRef) => ({ params: { sha256 } })
+  const upload = ({ ref, bytes }: Part) => transport.put(userRoutes.putBlob, placeOf(ref), bytes!)
 
   function putOne({ ref, bytes }: Part): Promise<void> {
     const now = performance.now()
@@ -81,7 +77,7 @@ export function createBlobTransfer(transport: Pick<HttpClient, 'call' | 'put' | 
   }
 
   async function getOne(ref: BlobRef, options?: CallOptions): Promise<Buffer> {
-    const bytes = await transport.get(`/v1/blobs/${ref.sha256}`, options)
+    const bytes = await transport.get(userRoutes.blob, placeOf(ref), options)
     try {
       assertBlob(bytes, ref)
     } catch (error) {

@@ -1,6 +1,6 @@
 import { refOf } from '../../blobs/blob-folder.ts'
 import type { UploadContextRequest } from '../../protocol/client.ts'
-import { ContextSpec } from '../../protocol/contexts/context.ts'
+import { userRoutes } from '../../protocol/routes/user-routes.ts'
 import type { CallOptions, HttpClient } from '../http-client.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 
@@ -30,7 +30,6 @@ export async function uploadContext(
     }))
     return [bundle, list] as const
   })
-  const body = JSON.stringify({ ...rest, files: Object.fromEntries(entries) } satisfies UploadContextRequest)
-  const path = '/v1/contexts/upload'
-  await transport.call({ method: 'POST', path, body, answer: ContextSpec, timeoutMs: PACKING_MS, signal })
+  const body = { ...rest, files: Object.fromEntries(entries) }
+  await transport.call(userRoutes.uploadContext, { body, timeoutMs: PACKING_MS, signal })
 }

@@ -4,8 +4,9 @@ import { BundleError } from '../../bundle/format/errors.ts'
 import { type FetchReport, fetchBundle } from '../../bundle/download/fetch-bundle.ts'
 import { totalBytes } from '../../bundle/format/manifest.ts'
 import { type PinnedBundle, openStore, type Store } from '../../bundle/store/store.ts'
-import { type ContextMode, ContextSpec } from '../../protocol/contexts/context.ts'
-import { SourcesResponse } from '../../protocol/sources.ts'
+import type { ContextMode, ContextSpec } from '../../protocol/contexts/context.ts'
+import { workerRoutes } from '../../protocol/routes/worker-routes.ts'
+import { PilotError } from '../errors.ts'
 import type { ManagerClient } from '../uplink/manager-client.ts'
 import type { FetchContext } from './context-cache.ts'
 import type { BundleFolders } from '../library/library-supervisor.ts'
@@ -32,13 +33,14 @@ export function fetchContexts({
   mode,
   log,
 }: FetchContextsOptions): FetchContext {
-  const describe = (context: string, signal: AbortSignal) =>
-    client.call({
-      method: 'GET',
-      path: `/v1/contexts/${context}`,
-      answer: ContextSpec.refine(({ id }) => id === context, 'it is of another context'),
-      signal,
-    })
+  const describe = async (context: string, signal: AbortSignal) => {
+    const spec = await client.call(workerRoutes.context, { params: { context }, signal })
+    if (spec.id === context) return spec
+    throw new PilotError(
+      'GLEANER_PROTOCOL',
+      `the manager described the context ${spec.id} in place of ${context}`,
+    )
+  }
 
   const fetchTo =
     (store: Store): FetchBundle =>
@@ -52,10 +54,8 @@ export function fetchContexts({
         onProgress,
         ...(shared !== undefined && { shared }),
         sources: async (request) => {
-          const path = `/v1/workers/${worker}/sources`
-          const body = JSON.stringify(request)
-          const call = { method: 'POST', path, body, answer: SourcesResponse, signal } as const
-          const { sources } = await client.call(call)
+          const asked = { params: { worker }, body: request, signal }
+          const { sources } = await client.call(workerRoutes.sources, asked)
           // By which address the manager is reached from here, only we know: a proxy may stand between.
           const own = sources.map((each) =>
             each.kind === 'manager' ? { ...each, url: client.origin } : each,

@@ -7,43 +7,38 @@ import type { Connect } from '../../bundle/sources/http-source.ts'
 import { toOwnListener } from '../../common/own-listener.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 import { requestUpgrade } from '../../common/upgrades/request-upgrade.ts'
+import { textOf } from '../../protocol/json/json-text.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/primitives.ts'
+import { type Asked, type JsonRoute, pathOf, type Place, type Route } from '../../protocol/routes/route.ts'
 import { parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { PilotError } from '../errors.ts'
 
-/** One request to the manager. */
-export interface ManagerRequest<Answer extends z.ZodType> {
-  method: 'GET' | 'POST'
-  path: string
-  /** JSON text; sent unchanged each time, so that a repeated request is the very same. */
-  body?: string
-  /** What the answer must look like. */
-  answer: Answer
+export interface CallSettings {
   /** How long the manager may take besides what an answer needs, milliseconds. */
-  waitMs?: number
+  waitMs?: number | undefined
   /** A conflict is final here. Else it means that the request was overtaken by another one or by a restart. */
-  conflictIsFinal?: boolean
+  conflictIsFinal?: boolean | undefined
   signal?: AbortSignal | undefined
 }
 
 /** The way to the manager. */
 export interface ManagerClient {
   /**
-   * Sends a request, again and again while the manager cannot be reached or is not well.
+   * Asks a route, again and again while the manager cannot be reached or is not well: the very same each time.
    *
    * @throws PilotError `refused`, `protocol`, or `unreachable` when patience is at its end; the signal's reason if aborted
    */
-  call<Answer extends z.ZodType>(call: ManagerRequest<Answer>): Promise<z.output<Answer>>
+  call<R extends JsonRoute>(route: R, asked: Asked<R> & CallSettings): Promise<z.output<R['answer']>>
   /**
    * Hands the bytes of an answer to `take`, from their start again when the connection breaks.
    *
    * @throws as `call` does, and what `take` throws
    */
-  get(path: string, take: (bytes: Readable) => Promise<void>): Promise<void>
+  get<R extends Route>(route: R, place: Place<R>, take: (bytes: Readable) => Promise<void>): Promise<void>
   /** Sends so many bytes, which `open` reads from their start. @throws as `call` does */
-  put(path: string, bytes: number, open: () => Readable): Promise<void>
+  put<R extends Route>(route: R, place: Place<R>, bytes: number, open: () => Readable): Promise<void>
   /** Has a connection of its own become what `protocol` names. One attempt. @throws UpgradeRefused, or what breaks it */
-  upgrade(path: string, protocol: string): Promise<Duplex>
+  upgrade<R extends Route>(route: R, place: Place<R>, protocol: string): Promise<Duplex>
   /** Says who asks, from here on. */
   authorise(secret: string): void
   /** Makes connections to sources of pieces: to the manager as here, to peers directly. */
@@ -99,13 +94,13 @@ export function createManagerClient({
   let secret = ''
   const origin = () => origins[current % origins.length]!
 
-  async function once<Answer extends z.ZodType>(call: ManagerRequest<Answer>): Promise<z.output<Answer>> {
-    const text = await send({ dispatcher, origin: origin(), secret }, call, (body) => body.text())
-    const parsed = call.answer.safeParse(parseJson(text, parseExactly))
-    if (parsed.success) return parsed.data
+  async function once<R extends JsonRoute>(route: R, sent: Sent): Promise<z.output<R['answer']>> {
+    const text = await send({ dispatcher, origin: origin(), secret }, sent, (body) => body.text())
+    const parsed = route.answer.safeParse(parseJson(text, parseExactly))
+    if (parsed.success) return parsed.data as z.output<R['answer']>
     throw new PilotError(
       'GLEANER_PROTOCOL',
-      `the answer to ${call.path} is not understood: ${explain(parsed.error)}`,
+      `the answer to ${sent.path} is not understood: ${explain(parsed.error)}`,
     )
   }
 
@@ -128,18 +123,26 @@ export function createManagerClient({
   }
 
   return {
-    call: (call) => patiently(() => once(call), call.signal),
-    get: (path, take) =>
-      patiently(() => send({ dispatcher: carrier, origin: origin(), secret }, { method: 'GET', path }, take)),
-    put: (path, bytes, open) =>
+    call(route, asked) {
+      const { waitMs, conflictIsFinal, signal } = asked
+      const { method } = route
+      const body = method === 'GET' ? {} : { body: textOf(asked.body ?? {}) }
+      const sent = { method, path: pathOf(route, asked), ...body, waitMs, conflictIsFinal, signal }
+      return patiently(() => once(route, sent), signal)
+    },
+    get(route, place, take) {
+      const sent = { method: 'GET' as const, path: pathOf(route, place) }
+      return patiently(() => send({ dispatcher: carrier, origin: origin(), secret }, sent, take))
+    },
+    put: (route, place, bytes, open) =>
       patiently(async () => {
-        const call = { method: 'PUT' as const, path, bytes, body: open() }
-        await send({ dispatcher: carrier, origin: origin(), secret }, call, (body) => body.text())
+        const sent = { method: 'PUT' as const, path: pathOf(route, place), bytes, body: open() }
+        await send({ dispatcher: carrier, origin: origin(), secret }, sent, (body) => body.text())
       }),
-    upgrade: (path, protocol) =>
+    upgrade: (route, place, protocol) =>
       requestUpgrade(upgrader, protocol, {
         origin: origin(),
-        path,
+        path: pathOf(route, place),
         headers: { authorization: `Bearer ${secret}` },
       }),
     authorise(bearer) {
@@ -170,8 +173,9 @@ interface Way {
   secret: string
 }
 
-type Sent = Pick<ManagerRequest<z.ZodType>, 'path' | 'waitMs' | 'conflictIsFinal' | 'signal'> & {
-  method: 'GET' | 'POST' | 'PUT'
+interface Sent extends CallSettings {
+  method: Route['method']
+  path: string
   /** JSON text, or so many bytes. */
   body?: string | Readable
   bytes?: number

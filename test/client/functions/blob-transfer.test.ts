@@ -3,7 +3,10 @@ import { describe, test } from 'node:test'
 import { refOf } from '../../../src/blobs/blob-folder.ts'
 import { createBlobTransfer } from '../../../src/client/functions/blob-transfer.ts'
 import type { WantedBlobsRequest } from '../../../src/protocol/blob.ts'
+import { pathOf } from '../../../src/protocol/routes/route.ts'
 import type { HttpClient } from '../../../src/client/http-client.ts'
+
+const nameOf = (place: object) => (place as { params: { sha256: string } }).params.sha256
 
 /** A manager that keeps what it is given. */
 function keeper() {
@@ -12,19 +15,19 @@ function keeper() {
   const sent: string[] = []
   let trouble: Error | undefined
   const transport: Pick<HttpClient, 'call' | 'put' | 'get'> = {
-    call({ body, answer }) {
-      const { blobs } = JSON.parse(body!) as WantedBlobsRequest
+    call(route, request) {
+      const { blobs } = request.body as unknown as WantedBlobsRequest
       asked.push(blobs.length)
       const wanted = blobs.map(({ sha256 }) => sha256).filter((sha256) => !kept.has(sha256))
-      return Promise.resolve(answer.parse({ wanted }))
+      return Promise.resolve(route.answer.parse({ wanted }) as never)
     },
-    async put(path, bytes) {
+    async put(route, place, bytes) {
       await Promise.resolve()
       if (trouble) throw trouble
-      sent.push(path)
-      kept.set(path.split('/').at(-1)!, Buffer.from(bytes))
+      sent.push(pathOf(route, place))
+      kept.set(nameOf(place), Buffer.from(bytes))
     },
-    get: (path) => Promise.resolve(kept.get(path.split('/').at(-1)!)!),
+    get: (_route, place) => Promise.resolve(kept.get(nameOf(place))!),
   }
   const fail = (error?: Error) => (trouble = error)
   return { kept, asked, sent, fail, blobs: createBlobTransfer(transport) }

@@ -10,10 +10,17 @@ import { generate } from 'selfsigned'
 import { z } from 'zod'
 import { createManagerClient, type ManagerClientOptions } from '../../../src/pilot/uplink/manager-client.ts'
 import { PilotError } from '../../../src/pilot/errors.ts'
+import type { JsonRoute } from '../../../src/protocol/routes/route.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
-const Answer = z.object({ n: z.int() })
-const call = { method: 'POST', path: '/v1/x', body: '{"a":1}', answer: Answer } as const
+const route = {
+  method: 'POST',
+  path: '/v1/x',
+  access: 'user',
+  body: z.object({ a: z.int() }),
+  answer: z.object({ n: z.int() }),
+} as const satisfies JsonRoute
+const asked = { body: { a: 1 } }
 
 async function serve(listener: RequestListener) {
   const server = createServer(listener).listen(0, '127.0.0.1')
@@ -54,21 +61,21 @@ describe('the way to the manager', () => {
     }
     await using client = linkTo(server.url)
     client.authorise('secret')
-    assert.deepEqual(await client.call(call), { n: 5 })
+    assert.deepEqual(await client.call(route, asked), { n: 5 })
     assert.deepEqual(seen, Array(4).fill('Bearer secret {"a":1}'))
   })
 
   test('tries the other addresses of the manager', async () => {
     using server = await serve((_request, response) => response.end('{"n":5}'))
     await using client = linkTo('', { origins: ['http://127.0.0.1:1', server.url] })
-    assert.deepEqual(await client.call(call), { n: 5 })
+    assert.deepEqual(await client.call(route, asked), { n: 5 })
     assert.equal(client.origin, server.url)
   })
 
   test('gives up when its patience is at its end, and says what is wrong', async () => {
     await using client = linkTo('http://127.0.0.1:1', { patienceMs: 300 })
     await assert.rejects(
-      client.call(call),
+      client.call(route, asked),
       isError('GLEANER_PILOT_UNREACHABLE', /127\.0\.0\.1:1 .*ECONNREFUSED/),
     )
   })
@@ -80,7 +87,10 @@ describe('the way to the manager', () => {
       response.writeHead(410).end('{"error":{"code":"revoked","message":"this session has ended"}}')
     })
     await using client = linkTo(server.url)
-    await assert.rejects(client.call(call), isError('GLEANER_PILOT_REFUSED', /this session has ended/))
+    await assert.rejects(
+      client.call(route, asked),
+      isError('GLEANER_PILOT_REFUSED', /this session has ended/),
+    )
     assert.equal(requests, 1)
   })
 
@@ -90,7 +100,7 @@ describe('the way to the manager', () => {
     })
     await using client = linkTo(server.url)
     await assert.rejects(
-      client.call({ ...call, conflictIsFinal: true }),
+      client.call(route, { ...asked, conflictIsFinal: true }),
       isError('GLEANER_PILOT_REFUSED', /token is spent/),
     )
   })
@@ -98,13 +108,13 @@ describe('the way to the manager', () => {
   test('does not go on with a manager that it does not understand', async () => {
     using server = await serve((_request, response) => response.end('{"m":5}'))
     await using client = linkTo(server.url)
-    await assert.rejects(client.call(call), isError('GLEANER_PROTOCOL', /n: /))
+    await assert.rejects(client.call(route, asked), isError('GLEANER_PROTOCOL', /n: /))
   })
 
   test('stops when it is told to, also between two tries', async () => {
     await using client = linkTo('http://127.0.0.1:1')
     const stop = new AbortController()
-    const calling = client.call({ ...call, signal: stop.signal })
+    const calling = client.call(route, { ...asked, signal: stop.signal })
     stop.abort(new Error('evicted'))
     await assert.rejects(calling, /evicted/)
   })
@@ -120,11 +130,11 @@ describe('the way to the manager', () => {
     const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
     try {
       await using client = linkTo(url, { certificate: mine.cert })
-      assert.deepEqual(await client.call(call), { n: 5 })
+      assert.deepEqual(await client.call(route, asked), { n: 5 })
       await using wrong = linkTo(url, { certificate: other.cert, patienceMs: 0 })
-      await assert.rejects(wrong.call(call), isError('GLEANER_PILOT_UNREACHABLE'))
+      await assert.rejects(wrong.call(route, asked), isError('GLEANER_PILOT_UNREACHABLE'))
       await using none = linkTo(url, { patienceMs: 0 })
-      await assert.rejects(none.call(call), isError('GLEANER_PILOT_UNREACHABLE'))
+      await assert.rejects(none.call(route, asked), isError('GLEANER_PILOT_UNREACHABLE'))
     } finally {
       server.closeAllConnections()
       server.close()
