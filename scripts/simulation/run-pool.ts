@@ -11,6 +11,8 @@ import {
   tick,
 } from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply } from '../../src/core/scheduler/state.ts'
+import { managerDefaults } from '../../src/core/defaults.ts'
+import { nextExchange, paceAfter } from '../../src/pilot/policy/exchange-pacing.ts'
 import {
   moreTasks,
   observeCalls,
@@ -103,10 +105,17 @@ interface PoolWorker {
   meter: typeof unmeasured
   ready: boolean
   startedAt: number
-  /** It asks for more when no more than so many tasks are left of what it had. */
-  refillAt: number
+  /** Its first task runs. */
+  running: boolean
   /** A request is open. */
-  waiting: boolean
+  open: boolean
+  /** When it sent its last request, and how close it came to others; see the pacing of a worker. */
+  sentAt: number
+  pace: number
+  /** Since when it has results that the manager does not have. */
+  unreportedSince?: number | undefined
+  /** How often it has looked whether to exchange: what an earlier look has planned is void. */
+  looks: number
   /** When its last task ended. */
   endedAt: number
   /** Since when it does what it does now; what is cut short by an eviction is lost. */
@@ -114,7 +123,10 @@ interface PoolWorker {
   gone: boolean
 }
 
-/** Runs one scenario with the real scheduler and scaling policy on a virtual clock. */
+/** It could work, and has nothing to do. */
+const isIdle = ({ ready, queue }: PoolWorker) => ready && queue.length === 0
+
+/** Runs one scenario with the real scheduler, scaling policy, lease sizing and pacing on a virtual clock. */
 export function runPool(scenario: Scenario): PoolResult {
   return new Pool(scenario).run()
 }
@@ -165,7 +177,7 @@ class Pool {
       if (!this.#time.step()) throw new Error('the job cannot end: nothing happens any more')
     for (const worker of this.#workers.values()) {
       this.#account(worker)
-      const idle = worker.waiting ? (this.#finishedAt - worker.endedAt) / 1000 : 0
+      const idle = isIdle(worker) ? (this.#finishedAt - worker.endedAt) / 1000 : 0
       if (idle < Infinity) this.#result.tail = Math.max(this.#result.tail, idle)
     }
     const { spent } = this.#result
@@ -195,7 +207,7 @@ class Pool {
   /** The factory's turn. */
   #scale(): void {
     const views: PilotView[] = [
-      ...[...this.#workers.values()].map((worker) => this.#view(worker.id, 'running', !worker.waiting)),
+      ...[...this.#workers.values()].map((worker) => this.#view(worker.id, 'running', !isIdle(worker))),
       ...Array.from({ length: this.#pending }, (_, i) => this.#view(`pending${i}`, 'pending', true)),
     ]
     const { pilots } = this.#scenario
@@ -237,9 +249,12 @@ class Pool {
       results: [],
       meter: unmeasured,
       ready: false,
-      refillAt: 0,
+      running: false,
+      open: false,
+      sentAt: -Infinity,
+      pace: -Infinity,
+      looks: 0,
       startedAt: this.#time.now,
-      waiting: false,
       endedAt: -Infinity,
       gone: false,
     }
@@ -252,7 +267,7 @@ class Pool {
       })
       const up = () => {
         worker.ready = true
-        this.#exchange(worker)
+        this.#exchangeInTime(worker)
       }
       if (this.#scenario.job.mode === 'none') up()
       else this.#fetch(worker, () => (this.#scenario.job.mode === 'disk' ? up() : this.#load(worker, up)))
@@ -315,11 +330,29 @@ class Pool {
 
   // --- the worker
 
-  #exchange(worker: PoolWorker): void {
+  /** Exchanges when a worker would; to be called whenever something has changed that bears on it. */
+  #exchangeInTime(worker: PoolWorker): void {
     if (worker.gone) return
+    const look = ++worker.looks
+    const { now } = this.#time
+    const { queue, meter, unreportedSince, sentAt, pace } = worker
+    // A request that is held open is given up for news only.
+    if (worker.open && unreportedSince === undefined) return
+    const moment = { unreportedSince, sentAt, pace, rate: rateOf(meter), starving: queue.length <= 1 }
+    const { at, waitMs } = nextExchange({ now, ...moment, warming: false }, managerDefaults.workerTimeoutMs)
+    if (at <= now) return this.#exchange(worker, waitMs)
+    this.#time.after(at - now, () => {
+      if (worker.looks === look) this.#exchangeInTime(worker)
+    })
+  }
+
+  #exchange(worker: PoolWorker, waitMs: number): void {
     const { results } = worker
     worker.results = []
-    worker.waiting = true
+    delete worker.unreportedSince
+    worker.open = true
+    worker.sentAt = this.#time.now
+    worker.pace = paceAfter(worker.pace, worker.sentAt)
     this.#core(() => {
       const actions = exchange(
         this.#state,
@@ -331,7 +364,7 @@ class Pool {
           contexts: [{ context: CONTEXT, level: 'device', attempts: 1 }],
           want: [this.#wantOf(worker)],
           rate: rateOf(worker.meter),
-          waitMs: worker.queue.length === 0 ? 20_000 : 0,
+          waitMs,
         },
         this.#time.now,
       )
@@ -350,27 +383,30 @@ class Pool {
   }
 
   #receive(worker: PoolWorker, reply: Reply): void {
-    worker.waiting = false
+    worker.open = false
     for (const { lease, tasks } of reply.leases)
       for (const { task } of tasks) worker.queue.push({ task, lease })
-    worker.refillAt = Math.floor(worker.queue.length / 2)
     this.#work(worker)
+    this.#exchangeInTime(worker)
   }
 
   #work(worker: PoolWorker): void {
     const next = worker.queue[0]
-    if (!next) return this.#time.after(0, () => this.#exchange(worker))
+    if (!next || worker.running) return
+    worker.running = true
     const { perTask, varied } = this.#scenario.job
     const length = varied ? -Math.log(1 - this.#random.next()) : 1
     const seconds = (length * perTask) / worker.gpu.rate
     const run = () =>
       this.#after(worker, seconds, 'inference', () => {
+        worker.running = false
         worker.queue.shift()
         worker.meter = observeCalls(worker.meter, 1, seconds * 1000, seconds * 1000)
         worker.endedAt = this.#time.now
         worker.results.push({ ...next, outcome: { status: 'done', value: 0 }, ms: 0 })
-        if (worker.queue.length <= worker.refillAt) this.#exchange(worker)
-        else this.#work(worker)
+        worker.unreportedSince ??= this.#time.now
+        this.#work(worker)
+        this.#exchangeInTime(worker)
       })
     const { mode } = this.#scenario.job
     if (mode === 'none') this.#fetch(worker, () => this.#load(worker, run))

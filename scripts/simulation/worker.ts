@@ -1,4 +1,5 @@
 import type { Reply } from '../../src/core/scheduler/state.ts'
+import { type ExchangeMoment, nextExchange, paceAfter } from '../../src/pilot/policy/exchange-pacing.ts'
 import {
   moreTasks,
   observeCalls,
@@ -16,7 +17,6 @@ import type { SimNetwork } from './network.ts'
 import type { SimRun } from './sim-run.ts'
 
 const REQUEST_TIMEOUT = 5_000
-const LONG_POLL = 10_000
 const HEARTBEAT = 2_000
 /** It gives up after this long without an answer, and leaves after this long without work. */
 const PATIENCE = 600_000
@@ -63,6 +63,13 @@ export class SimWorker {
   /** What it has measured of the tasks of each context. */
   readonly #meters = new Map<string, typeof unmeasured>()
   #results: TaskResult[] = []
+  /** When it sent its last request, and how close it came to others; see the pacing of a worker. */
+  #sentAt = -Infinity
+  #pace = -Infinity
+  /** Since when it has something to say that it has not said yet. */
+  #unreportedSince: number | undefined
+  /** How often it has looked whether to exchange: what an earlier look has planned is void. */
+  #looks = 0
   /** The bundle of all contexts is on disk. */
   #held = false
   #fetching = false
@@ -89,7 +96,7 @@ export class SimWorker {
     this.#onExit = onExit
     this.#heardAt = world.time.now
     this.#busyAt = world.time.now
-    this.#exchange()
+    this.#exchangeInTime()
     world.time.every(HEARTBEAT, () => {
       if (!this.alive) return false
       this.#look()
@@ -117,7 +124,7 @@ export class SimWorker {
     this.#leaving = reason
     for (const task of this.#taskQueue.keys())
       if (task !== this.#running) this.#end(task, { status: 'returned' })
-    this.#exchange()
+    this.#tell()
   }
 
   #look(): void {
@@ -125,7 +132,7 @@ export class SimWorker {
     if (this.#taskQueue.size > 0 || this.#results.length > 0) this.#busyAt = this.#now
     if (this.#now - this.#busyAt > IDLE) this.terminate('idle')
     if (this.#deadline !== undefined && this.#now > this.#deadline - 10_000) this.terminate('walltime')
-    this.#exchange()
+    this.#exchangeInTime()
   }
 
   #exit(): void {
@@ -136,9 +143,46 @@ export class SimWorker {
 
   // --- the exchange: one request at a time, sent again with the same number until it is answered
 
-  #exchange(): void {
-    if (!this.alive || this.#open) return
-    const idle = this.#taskQueue.size === 0 && this.#results.length === 0 && !this.#leaving
+  /** Exchanges when a worker would; to be called whenever something has changed that bears on it. */
+  #exchangeInTime(): void {
+    if (!this.alive) return
+    const look = ++this.#looks
+    // A request that is held open is given up for news only, and no other.
+    if (this.#open && (this.#open.request.waitMs === 0 || this.#unreportedSince === undefined)) return
+    const { at, waitMs } = nextExchange(this.#moment(), managerDefaults.workerTimeoutMs)
+    if (at <= this.#now) return this.#exchange(waitMs)
+    this.#world.time.after(at - this.#now, () =>
+      this.#whenAwake(() => {
+        if (this.#looks === look) this.#exchangeInTime()
+      }),
+    )
+  }
+
+  #moment(): ExchangeMoment {
+    const wanted = this.#wanted
+    const isReady = this.#isReady(wanted)
+    const isShort = this.#taskQueue.size === 0 || (isReady && this.#inHand(wanted!) <= SLOT.batch)
+    return {
+      now: this.#now,
+      sentAt: this.#sentAt,
+      pace: this.#pace,
+      unreportedSince: this.#unreportedSince,
+      rate: isReady ? rateOf(this.#meterOf(wanted!)) : 0,
+      starving: this.#leaving === undefined && isShort,
+      warming: this.#fetching,
+    }
+  }
+
+  /** From now on there is something to say. */
+  #tell(): void {
+    this.#unreportedSince ??= this.#now
+    this.#exchangeInTime()
+  }
+
+  #exchange(waitMs: number): void {
+    this.#sentAt = this.#now
+    this.#pace = paceAfter(this.#pace, this.#now)
+    this.#unreportedSince = undefined
     const leases = new Set([...this.#taskQueue.values()].map(({ lease }) => lease))
     const wanted = this.#wanted
     this.#open = {
@@ -150,7 +194,7 @@ export class SimWorker {
         contexts: this.#report(),
         want: this.#isReady(wanted) && !this.#leaving ? [this.#wantOf(wanted!)] : [],
         rate: this.#isReady(wanted) ? rateOf(this.#meterOf(wanted!)) : 0,
-        waitMs: idle ? LONG_POLL : 0,
+        waitMs,
         ...(this.#leaving ? { leaving: this.#leaving } : {}),
       },
     }
@@ -245,12 +289,7 @@ export class SimWorker {
     this.#bringUp()
     this.#run()
     if (open.request.leaving && this.#taskQueue.size === 0 && this.#results.length === 0) return this.#exit()
-    if (
-      this.#results.length > 0 ||
-      this.#leaving ||
-      (this.#isReady(this.#wanted) && this.#inHand(this.#wanted!) <= SLOT.batch)
-    )
-      this.#exchange()
+    this.#exchangeInTime()
   }
 
   #take(task: number, held: Held): void {
@@ -311,7 +350,7 @@ export class SimWorker {
     this.#held = true
     this.#fetching = false
     this.#bringUp()
-    this.#exchange()
+    this.#tell()
   }
 
   /** Starts a library, once those in its way that have nothing to do have gone, the least recently used first. */
@@ -344,7 +383,7 @@ export class SimWorker {
           this.#node.name !== 'n0' && time.now < plan.calmAt && plan.random.chance(plan.setupFailure)
         library.ready = !library.setupFailed
         this.#run()
-        this.#exchange()
+        this.#tell()
       }),
     )
   }
@@ -374,7 +413,7 @@ export class SimWorker {
         }
         this.#bringUp()
         this.#run()
-        this.#exchange()
+        this.#exchangeInTime()
       }),
     )
   }
@@ -391,5 +430,6 @@ export class SimWorker {
     const { lease } = this.#taskQueue.get(task)!
     this.#taskQueue.delete(task)
     this.#results.push({ task, lease, outcome, ms: 1 })
+    this.#unreportedSince ??= this.#now
   }
 }
