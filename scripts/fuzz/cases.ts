@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import { limits } from '../../src/protocol/primitives.ts'
+import { managerRoutes } from '../../src/protocol/routes/manager-routes.ts'
+import { pathOf } from '../../src/protocol/routes/route.ts'
 import type { Random } from '../claims/random.ts'
 import { mutated } from './mutate.ts'
 import type { Known, Route } from './routes.ts'
@@ -226,21 +228,22 @@ export const kinds: Record<string, Make> = {
 
   unknown(route, _all, known) {
     const none = 99_999_999
-    const change: Record<string, { path?: string; body?: object }> = {
-      '/v1/jobs': { body: { ...route.body, context: 'no-such-context' } },
-      '/v1/contexts': { body: { path: '/proc/self/mem' } },
-      '/v1/chat/completions': { body: { ...route.body, model: 'no-such-model' } },
-      '/v1/responses': { body: { ...route.body, previous_response_id: 'resp_1' } },
-      '/v1/backup': { body: { file: '/proc/no-such-folder/backup' } },
-      '/v1/workers': { body: { ...route.body, protocol: 99 } },
-      [`/v1/jobs/${known.job}/tasks`]: { path: `/v1/jobs/${none}/tasks` },
-      [`/v1/workers/${known.worker}/exchange`]: { body: { ...route.body, seq: 0 } },
-      [`/v1/workers/${known.worker}/sources`]: { body: { ...route.body, bundle: '1'.repeat(64) } },
+    const { body } = route
+    const change: Partial<Record<string, { path?: string; body?: object }>> = {
+      createJob: { body: { ...body, context: 'no-such-context' } },
+      addContext: { body: { path: '/proc/self/mem' } },
+      '/v1/chat/completions': { body: { ...body, model: 'no-such-model' } },
+      '/v1/responses': { body: { ...body, previous_response_id: 'resp_1' } },
+      backup: { body: { file: '/proc/no-such-folder/backup' } },
+      register: { body: { ...body, protocol: 99 } },
+      addTasks: { path: pathOf(managerRoutes.addTasks, { params: { job: none } }) },
+      exchange: { body: { ...body, seq: 0 } },
+      sources: { body: { ...body, bundle: '1'.repeat(64) } },
     }
-    const changed = route.method === 'POST' ? change[route.path] : undefined
+    const changed = change[route.name]
     if (!changed) return undefined
-    const body = changed.body && JSON.stringify(changed.body)
-    return request(route, known, { ...changed, ...(body === undefined ? {} : { body }) } as Parts)
+    const { path, body: wrong } = changed
+    return request(route, known, { ...(path && { path }), ...(wrong && { body: JSON.stringify(wrong) }) })
   },
 }
 

@@ -1,26 +1,21 @@
 import type { z } from 'zod'
 import { refOf } from '../../src/blobs/blob-folder.ts'
-import { WantedBlobsRequest } from '../../src/protocol/blob.ts'
-import {
-  AddContextRequest,
-  AddTasksRequest,
-  BackupRequest,
-  CancelTasksRequest,
-  CreateKeyRequest,
-  CreateJobRequest,
-  FindRowsRequest,
-  ProgressRequest,
-  StopRequest,
-  UploadContextRequest,
-} from '../../src/protocol/client.ts'
 import { CreateBatch } from '../../src/openai/batches.ts'
 import { ChatRequest, CompletionRequest, EmbeddingRequest } from '../../src/openai/requests.ts'
 import { ResponseRequest } from '../../src/openai/responses-api/request.ts'
 import { CHANNEL } from '../../src/protocol/channels/piece-frames.ts'
 import { SHELL } from '../../src/protocol/channels/shell-frames.ts'
-import { LoginCodeRequest, LoginRequest } from '../../src/protocol/dashboard.ts'
-import { SourcesRequest } from '../../src/protocol/sources.ts'
-import { ExchangeRequest, PartsRequest, RegisterRequest } from '../../src/protocol/worker.ts'
+import { LoginRequest } from '../../src/protocol/dashboard.ts'
+import { managerRoutes } from '../../src/protocol/routes/manager-routes.ts'
+import { pieceRoutes } from '../../src/protocol/routes/piece-routes.ts'
+import {
+  type Access,
+  type Asked,
+  pathOf,
+  type Place,
+  type Route as TableRoute,
+} from '../../src/protocol/routes/route.ts'
+import { dashboardRoutes } from '../../src/protocol/routes/user-routes.ts'
 import { registration } from '../../test/support/manager.ts'
 
 /** Secrets and numbers that are valid at the manager under test. */
@@ -44,7 +39,9 @@ export interface Known {
 /** What the manager under test keeps as a blob. */
 export const BLOB = Buffer.from('a blob that is there')
 
+/** A route of a server, and a request to it that is right. */
 export interface Route {
+  name: string
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   path: string
   token: keyof Known
@@ -66,111 +63,127 @@ export interface Route {
 
 /** Every route of a manager with the OpenAI API and the dashboard. */
 export function routes(known: Known): Route[] {
-  return [...managerRoutes(known), ...openAiRoutes(known), ...dashboardRoutes(known)]
+  return [...tableRoutes(known), ...openAiRoutes(known), ...pageRoutes(known)]
 }
 
-function managerRoutes(known: Known): Route[] {
-  const { worker, job, context, bundle } = known
-  const pieces = `/v1/pieces/${bundle}`
-  const task = { task: 1, lease: 2, outcome: { status: 'done', value: 1 }, ms: 1 }
+const table = { ...managerRoutes, ...dashboardRoutes, ...pieceRoutes }
+
+/** What is right on a route of the table, and query strings that are not; the bytes that it takes, or what its connection becomes. */
+type Example<R extends TableRoute> = Omit<Asked<R>, 'query'> & {
+  badQueries?: string[]
+  bytes?: Buffer
+  upgrade?: string
+}
+type AnyExample = { params?: object; body?: object | undefined } & Pick<
+  Example<TableRoute>,
+  'badQueries' | 'bytes' | 'upgrade'
+>
+type Examples = { [Name in keyof typeof table]: Example<(typeof table)[Name]> }
+
+const tokens = {
+  user: 'user',
+  metrics: 'user',
+  pilot: 'pilot',
+  ownWorker: 'session',
+  anyWorker: 'session',
+  ticket: 'ticket',
+} as const satisfies Record<Access, keyof Known>
+
+/** The routes of the table: one that has no example here does not compile. */
+function tableRoutes(known: Known): Route[] {
+  const all: Partial<Record<string, AnyExample>> = examples(known)
+  return Object.entries<TableRoute>(table).map(([name, route]) => {
+    const { params, body, bytes, badQueries, upgrade } = all[name]!
+    return {
+      name,
+      method: route.method,
+      path: pathOf(route, { params } as Place<TableRoute>),
+      token: tokens[route.access],
+      named: route.path.includes(':'),
+      ...(route.body && body && { schema: route.body, body }),
+      ...(bytes && { binary: true, bytes }),
+      ...(badQueries && { badQueries }),
+      ...(upgrade !== undefined && { headers: { connection: 'upgrade', upgrade } }),
+    }
+  })
+}
+
+function examples(known: Known): Examples {
+  const { worker, context, bundle } = known
   const { sha256 } = refOf(BLOB)
+  const job = { params: { job: known.job } }
+  const name = { params: { name: 'name1' } }
+  const own = { params: { worker } }
+  const task = { task: 1, lease: 2, outcome: { status: 'done', value: 1 }, ms: 1 } as const
   const error = { name: 'Error', message: 'm', stack: 's', cause: { name: 'Error', message: 'c' } }
-  return [
-    { method: 'GET', path: '/v1/status', token: 'user' },
-    {
-      method: 'GET',
-      path: '/v1/events',
-      token: 'user',
-      badQueries: [
-        'after=-1',
-        'limit=0',
-        'limit=10001',
-        'type=',
-        'type=sample,x',
-        'job=x',
-        'site=%2f',
-        'waitMs=60001',
-      ],
+  const badPages = ['limit=0', 'limit=1e9', 'after=-1', 'after=x', 'limit=1&limit=2']
+  const badKeys = ['key=', 'key=a&key=b', `key=${'a'.repeat(201)}`]
+  const badEvents = ['after=-1', 'limit=0', 'limit=10001', 'type=', 'type=sample,x', 'job=x', 'site=%2f']
+  return {
+    status: {},
+    events: { badQueries: [...badEvents, 'waitMs=60001'] },
+    metrics: {},
+    pilots: {},
+    reload: {},
+    contexts: {},
+    addContext: { body: { path: '/nowhere/context.yaml' } },
+    uploadContext: {
+      body: {
+        context: { name: 'uploaded' },
+        files: { app: [{ path: 'a/b.js', blob: refOf(BLOB) }, { path: 'empty' }] },
+        keepMs: 1,
+      },
     },
-    { method: 'GET', path: '/v1/contexts', token: 'user' },
-    post('/v1/contexts', AddContextRequest, { path: '/nowhere/context.yaml' }),
-    post('/v1/contexts/upload', UploadContextRequest, {
-      context: { name: 'uploaded' },
-      files: { app: [{ path: 'a/b.js', blob: refOf(BLOB) }, { path: 'empty' }] },
-      keepMs: 1,
-    }),
-    { method: 'GET', path: '/v1/jobs', token: 'user' },
-    post('/v1/jobs', CreateJobRequest, {
-      name: 'job',
-      context: 'ctx',
-      function: 'f',
-      options: { retries: 1, timeLimitMs: 1000, priority: 1 },
-    }),
-    { method: 'GET', path: `/v1/jobs/${job}`, token: 'user', named: true },
-    post(`/v1/jobs/${job}/tasks`, AddTasksRequest, {
-      tasks: [
-        { key: 'a', input: { n: 1 } },
-        { key: 'b', input: null, blobs: [refOf(BLOB)] },
-      ],
-    }),
-    post(`/v1/jobs/${job}/tasks/cancel`, CancelTasksRequest, { keys: ['unknown'] }),
-    post(`/v1/jobs/${job}/tasks/progress`, ProgressRequest, { keys: ['unknown'] }),
-    {
-      method: 'GET',
-      path: `/v1/jobs/${job}/log`,
-      token: 'user',
-      named: true,
-      badQueries: ['', 'key=', 'key=a&key=b', `key=${'a'.repeat(201)}`],
+    warmContext: name,
+    dropContext: name,
+    jobs: {},
+    createJob: {
+      body: {
+        ...{ name: 'job', context: 'ctx', function: 'f' },
+        options: { retries: 1, timeLimitMs: 1000, priority: 1 },
+      },
     },
-    {
-      method: 'GET',
-      path: `/v1/jobs/${job}/results`,
-      token: 'user',
-      named: true,
-      badQueries: [
-        'limit=0',
-        'limit=1e9',
-        'after=-1',
-        'after=x',
-        'waitMs=9999999',
-        'limit=1&limit=2',
-        'values=no',
-        'after=1.5',
-      ],
+    job,
+    addTasks: {
+      ...job,
+      body: {
+        tasks: [
+          { key: 'a', input: { n: 1 } },
+          { key: 'b', input: null, blobs: [refOf(BLOB)] },
+        ],
+      },
     },
-    {
-      method: 'GET',
-      path: `/v1/jobs/${job}/rows`,
-      token: 'user',
-      named: true,
-      badQueries: ['limit=0', 'limit=1e9', 'after=-1', 'after=x', 'limit=1&limit=2'],
-    },
-    post(`/v1/jobs/${job}/rows`, FindRowsRequest, { keys: ['a', 'nobody'], resultsOnly: true }),
-    post('/v1/blobs', WantedBlobsRequest, { blobs: [refOf(BLOB)] }),
-    { method: 'GET', path: `/v1/blobs/${sha256}`, token: 'user', named: true },
-    { method: 'GET', path: `/v1/workers/${worker}/blobs/${sha256}`, token: 'session', named: true },
-    put(`/v1/blobs/${sha256}`, 'user', BLOB),
-    put(`/v1/workers/${worker}/blobs/${sha256}`, 'session', BLOB),
-    { method: 'GET', path: '/v1/keys', token: 'user' },
-    post('/v1/keys', CreateKeyRequest, { name: 'key', models: ['model'], readOnly: true }),
-    { method: 'POST', path: '/v1/keys/key1/revoke', token: 'user', named: true },
-    { method: 'GET', path: '/v1/pilots', token: 'user' },
-    { method: 'GET', path: '/v1/pilots/p99/shell', token: 'user', named: true, headers: upgradeTo(SHELL) },
-    {
-      method: 'GET',
-      path: `/v1/workers/${worker}/shells/${'0'.repeat(32)}`,
-      token: 'session',
-      named: true,
-      headers: upgradeTo(SHELL),
-    },
-    post('/v1/backup', BackupRequest, { file: '/nowhere/backup.db' }),
-    post('/v1/stop', StopRequest, { drain: true }),
-    {
-      ...post('/v1/workers', RegisterRequest, { ...registration(), jobId: '1.0', deadline: 1 }),
-      token: 'pilot',
-    },
-    {
-      ...post(`/v1/workers/${worker}/exchange`, ExchangeRequest, {
+    cancelTasks: { ...job, body: { keys: ['unknown'] } },
+    taskProgress: { ...job, body: { keys: ['unknown'] } },
+    closeJob: job,
+    cancelJob: job,
+    retryJob: job,
+    forgetJob: job,
+    jobErrors: job,
+    taskLog: { ...job, badQueries: ['', ...badKeys] },
+    results: { ...job, badQueries: [...badPages, 'waitMs=9999999', 'values=no', 'after=1.5'] },
+    rows: { ...job, badQueries: badPages },
+    findRows: { ...job, body: { keys: ['a', 'unknown'], resultsOnly: true } },
+    explainJob: { ...job, badQueries: badKeys },
+    explainSite: { params: { site: 'site1' } },
+    orderSite: { params: { site: 'site1', order: 'pause' } },
+    wantedBlobs: { body: { blobs: [refOf(BLOB)] } },
+    blob: { params: { sha256 } },
+    putBlob: { params: { sha256 }, bytes: BLOB },
+    keys: {},
+    createKey: { body: { name: 'key', models: ['model'], readOnly: true } },
+    revokeKey: name,
+    openShell: { params: { pilot: 'p99' }, upgrade: SHELL },
+    backup: { body: { file: '/nowhere/backup.db' } },
+    stop: { body: { drain: true } },
+    dashboardCode: { body: { role: 'viewer' } },
+    endDashboardSessions: {},
+
+    runtime: { params: { sha256: '0'.repeat(64) } },
+    register: { body: { ...registration(), jobId: '1.0', deadline: 1 } },
+    exchange: {
+      ...own,
+      body: {
         seq: 1,
         results: [
           { ...task, blobs: [refOf(BLOB)] },
@@ -183,39 +196,28 @@ function managerRoutes(known: Known): Route[] {
         rate: 1,
         waitMs: 0,
         leaving: 'drain',
-      }),
-      token: 'session',
+      },
     },
-    {
-      ...post(`/v1/workers/${worker}/parts`, PartsRequest, {
-        parts: [{ task: 1, lease: 2, n: 0, part: { text: 'so' } }],
-      }),
-      token: 'session',
-    },
-    {
-      ...post(`/v1/workers/${worker}/sources`, SourcesRequest, {
+    parts: { ...own, body: { parts: [{ task: 1, lease: 2, n: 0, part: { text: 'so' } }] } },
+    sources: {
+      ...own,
+      body: {
         bundle,
         faults: [{ source: 'w1', reason: 'stalled', detail: '' }],
         heldBytes: 1,
         totalBytes: 2,
         from: [{ source: 'manager', bytes: 1 }],
-      }),
-      token: 'session',
+      },
     },
-    { method: 'GET', path: `/v1/contexts/${context}`, token: 'session', named: true },
-    { method: 'GET', path: `/v1/runtime/${'0'.repeat(64)}`, token: 'pilot', named: true },
-    { method: 'GET', path: `${pieces}/manifest`, token: 'ticket', named: true },
-    {
-      method: 'GET',
-      path: pieces,
-      token: 'ticket',
-      named: true,
-      headers: upgradeTo(CHANNEL),
-    },
-  ]
-}
+    context: { params: { context } },
+    workerBlob: { params: { worker, sha256 } },
+    putWorkerBlob: { params: { worker, sha256 }, bytes: BLOB },
+    joinShell: { params: { worker, shell: '0'.repeat(32) }, upgrade: SHELL },
 
-const upgradeTo = (upgrade: string) => ({ connection: 'upgrade', upgrade })
+    manifest: { params: { bundle } },
+    pieces: { params: { bundle }, upgrade: CHANNEL },
+  }
+}
 
 function openAiRoutes({ model }: Known): Route[] {
   const badQueries = ['limit=0', 'limit=x', 'limit=10001', 'limit=1&limit=2', 'after=a&after=b']
@@ -225,8 +227,8 @@ function openAiRoutes({ model }: Known): Route[] {
   const schema = { type: 'object', properties: { a: { type: 'string' } } }
   const format = { name: 'of', schema, strict: true }
   return [
-    { method: 'GET', path: '/v1/models', token: 'user' },
-    { method: 'GET', path: '/v1/models/model1', token: 'user', named: true },
+    get('/v1/models'),
+    { ...get('/v1/models/model1'), named: true },
     post('/v1/chat/completions', ChatRequest, {
       ...common,
       messages: [
@@ -249,46 +251,45 @@ function openAiRoutes({ model }: Known): Route[] {
       stream: true,
       store: false,
     }),
-    { method: 'GET', path: '/v1/files', token: 'user', badQueries },
-    { method: 'POST', path: '/v1/files', token: 'user', form: true },
-    { method: 'GET', path: `/v1/files/${file}`, token: 'user', named: true },
-    { method: 'DELETE', path: `/v1/files/${file}`, token: 'user', named: true },
-    { method: 'GET', path: `/v1/files/${file}/content`, token: 'user', named: true },
-    { method: 'GET', path: '/v1/batches', token: 'user', badQueries },
+    { ...get('/v1/files'), badQueries },
+    { ...get('/v1/files'), method: 'POST', form: true },
+    { ...get(`/v1/files/${file}`), named: true },
+    { ...get(`/v1/files/${file}`), method: 'DELETE', named: true },
+    { ...get(`/v1/files/${file}/content`), named: true },
+    { ...get('/v1/batches'), badQueries },
     post('/v1/batches', CreateBatch, {
       input_file_id: file,
       endpoint: '/v1/chat/completions',
       completion_window: '24h',
       metadata: { a: 'b' },
     }),
-    { method: 'GET', path: `/v1/batches/${batch}`, token: 'user', named: true },
-    { method: 'POST', path: `/v1/batches/${batch}/cancel`, token: 'user', named: true },
+    { ...get(`/v1/batches/${batch}`), named: true },
+    { ...get(`/v1/batches/${batch}/cancel`), method: 'POST', named: true },
   ]
 }
 
 /** Those of browsers are asked without a session: none may be opened, and nothing done. */
-function dashboardRoutes({ job }: Known): Route[] {
+function pageRoutes({ job }: Known): Route[] {
   const headers = { 'sec-fetch-site': 'same-origin' }
   const api = '/dashboard/api'
   return [
-    post('/v1/dashboard/codes', LoginCodeRequest, { role: 'viewer' }),
     { ...post('/dashboard/session', LoginRequest, { code: 'none' }), headers },
-    { method: 'GET', path: `${api}/feed`, token: 'user' },
-    { method: 'GET', path: `${api}/past`, token: 'user' },
-    { method: 'GET', path: `${api}/session`, token: 'user' },
-    { method: 'DELETE', path: `${api}/session`, token: 'user', headers },
-    { method: 'GET', path: `${api}/jobs/${job}/errors`, token: 'user', named: true },
-    { method: 'GET', path: `${api}/jobs/${job}/log`, token: 'user', named: true, badQueries: ['', 'key='] },
-    { method: 'POST', path: `${api}/jobs/${job}/cancel`, token: 'user', named: true, headers },
-    { method: 'POST', path: `${api}/sites/site1/pause`, token: 'user', named: true, headers },
-    { method: 'POST', path: `${api}/pilots/p1/drain`, token: 'user', named: true, headers },
+    get(`${api}/feed`),
+    get(`${api}/past`),
+    get(`${api}/session`),
+    { ...get(`${api}/session`), method: 'DELETE', headers },
+    { ...get(`${api}/jobs/${job}/errors`), named: true },
+    { ...get(`${api}/jobs/${job}/log`), named: true, badQueries: ['', 'key='] },
+    { ...get(`${api}/jobs/${job}/cancel`), method: 'POST', named: true, headers },
+    { ...get(`${api}/sites/site1/pause`), method: 'POST', named: true, headers },
+    { ...get(`${api}/pilots/p1/drain`), method: 'POST', named: true, headers },
   ]
 }
 
-function post(path: string, schema: z.ZodType, body: object): Route {
-  return { method: 'POST', path, token: 'user', schema, body }
+function get(path: string): Route {
+  return { name: path, method: 'GET', path, token: 'user' }
 }
 
-function put(path: string, token: 'user' | 'session', bytes: Buffer): Route {
-  return { method: 'PUT', path, token, binary: true, bytes, named: true }
+function post(path: string, schema: z.ZodType, body: object): Route {
+  return { name: path, method: 'POST', path, token: 'user', schema, body }
 }

@@ -41,7 +41,7 @@ export interface HttpClient {
    *
    * @throws ApiError, ProtocolError, UnreachableError, or what `locate` throws
    */
-  call<R extends JsonRoute>(route: R, asked: Asked<R> & CallSettings): Promise<z.output<R['answer']>>
+  call: <R extends JsonRoute>(route: R, asked: Asked<R> & CallSettings) => Promise<z.output<R['answer']>>
   /** Sends bytes. Throws as `call` does. */
   put<R extends Route>(route: R, place: Place<R>, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /** Gets bytes. Throws as `call` does. */

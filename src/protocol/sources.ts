@@ -64,10 +64,3 @@ export const PEERS = 8
 /** Sources in any order: the manager itself, and peers. */
 export const SourcesResponse = z.object({ sources: z.array(Source).max(100) })
 export type SourcesResponse = z.infer<typeof SourcesResponse>
-
-/*
- * The routes of a source, authorised by a ticket for the bundle (`authorization: Bearer …`).
- *
- * GET /v1/pieces/:bundle/manifest   the manifest's canonical JSON. 404: not held here. 503: busy, ask again soon.
- * GET /v1/pieces/:bundle            opens a channel, over which pieces come; see `protocol/channels/piece-frames.ts`.
- */

@@ -159,7 +159,10 @@ export type PartsRequest = z.infer<typeof PartsRequest>
 
 /** The same as the manager takes it in: it has no use for the parts but to pass them on. */
 export const ReceivedParts = PartsRequest.extend({
-  parts: z.array(PartsRequest.shape.parts.element.extend({ part: KeptJson })).max(limits.parts),
+  parts: z
+    .array(PartsRequest.shape.parts.element.extend({ part: KeptJson }))
+    .min(1)
+    .max(limits.parts),
 })
 export type ReceivedPart = z.infer<typeof ReceivedParts>['parts'][number]
 

@@ -9,6 +9,8 @@ import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
+import { pieceRoutes } from '../protocol/routes/piece-routes.ts'
+import { pathOf } from '../protocol/routes/route.ts'
 
 /** A ticket that the manager has found good is not shown to it again for this long, milliseconds. */
 const GOOD_MS = 60_000
@@ -58,7 +60,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
   const isGood = async (ticket: string, bundle: string): Promise<boolean> => {
     const key = `${bundle} ${ticket}`
     if ((good.get(key) ?? 0) > performance.now()) return true
-    const path = `/v1/pieces/${bundle}/manifest`
+    const path = pathOf(pieceRoutes.manifest, { params: { bundle } })
     const headers = { authorization: `Bearer ${ticket}` }
     const { statusCode, body } = await request(new URL(path, origin), {
       dispatcher: agent,

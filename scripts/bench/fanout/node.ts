@@ -12,6 +12,8 @@ import { openStore } from '../../../src/bundle/store/store.ts'
 import type { Store } from '../../../src/bundle/store/store.ts'
 import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
 import { noteAccusation, createPeerTable, noteHolder, peersFor } from '../../../src/core/peer-selection.ts'
+import { pathOf } from '../../../src/protocol/routes/route.ts'
+import { workerRoutes } from '../../../src/protocol/routes/worker-routes.ts'
 import { SourcesRequest, SourcesResponse } from '../../../src/protocol/sources.ts'
 import type { Source } from '../../../src/protocol/sources.ts'
 import { corrupted } from './corrupted.ts'
@@ -48,8 +50,8 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
       authorise: (ticket, bundle) =>
         trusted !== undefined && checkTicket(trusted, ticket, bundle, Date.now()),
     })
-    server.post<{ Params: { id: string } }>('/v1/workers/:id/sources', ({ params, body }) => ({
-      sources: nameSources(params.id, SourcesRequest.parse(body)),
+    server.post<{ Params: { worker: string } }>(workerRoutes.sources.path, ({ params, body }) => ({
+      sources: nameSources(params.worker, SourcesRequest.parse(body)),
     }))
     url = await server.listen({ host: address, port: 0 })
     say({ type: 'opened', url })
@@ -114,7 +116,7 @@ function nameSources(worker: string, { bundle, faults }: SourcesRequest): Source
 }
 
 async function askSources(manager: string, asked: SourcesRequest): Promise<Source[]> {
-  const { body } = await request(`${manager}/v1/workers/${name}/sources`, {
+  const { body } = await request(manager + pathOf(workerRoutes.sources, { params: { worker: name } }), {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(asked),

@@ -1,6 +1,8 @@
 import { errors, Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 import { limits } from '../../protocol/primitives.ts'
+import { pieceRoutes } from '../../protocol/routes/piece-routes.ts'
+import { pathOf } from '../../protocol/routes/route.ts'
 import type { FaultReason, Source } from '../../protocol/sources.ts'
 import { openPieceChannel } from './piece-channel.ts'
 import type { PieceChannel, ChannelRequest } from './piece-channel.ts'
@@ -24,7 +26,7 @@ export type Connect = (source: Source, options: Pool.Options) => Dispatcher
 const connectDirectly: Connect = (source, options) => new Pool(new URL(source.url).origin, options)
 
 /**
- * A source that is another process with the routes of `serve.ts`.
+ * A source that is another process with the routes of `piece-routes.ts`.
  *
  * @param ticket gives the newest ticket there is for it: a fetch may outlast one.
  */
@@ -43,7 +45,8 @@ export function httpSource(
       bodyTimeout: PAUSE_MS,
     }))
   const { origin, pathname } = new URL(source.url)
-  const path = `${pathname === '/' ? '' : pathname}/v1/pieces/${bundle}`
+  const below = pathname === '/' ? '' : pathname
+  const place = { params: { bundle } }
   const headers = () => ({ authorization: `Bearer ${ticket()}` })
   const channels = new Set<PieceChannel>()
 
@@ -68,13 +71,14 @@ export function httpSource(
       }
     }
     const request = make()
-    const opening = { origin, path, headers: headers() }
+    const opening = { origin, path: below + pathOf(pieceRoutes.pieces, place), headers: headers() }
     const channel = await openPieceChannel(connected(), opening, request.signal)
     channels.add(channel)
     await channel.request(request)
   }
   const getManifest = async (signal: AbortSignal): Promise<Buffer> => {
-    const request = { origin, path: `${path}/manifest`, method: 'GET', headers: headers(), signal } as const
+    const path = below + pathOf(pieceRoutes.manifest, place)
+    const request = { origin, path, method: 'GET', headers: headers(), signal } as const
     const { statusCode, body } = await connected().request(request)
     const text = await whole(body)
     if (statusCode === 200) return text

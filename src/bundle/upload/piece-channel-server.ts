@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { pieceRoutes } from '../../protocol/routes/piece-routes.ts'
+import { paramsOf } from '../../protocol/routes/route.ts'
 import { BundleId } from '../../protocol/bundle.ts'
 import { accept, serveUpgrades, turnAway } from '../../common/upgrades/serve-upgrades.ts'
 import { frameReader, noBody, wholeBody } from '../../protocol/channels/frames.ts'
@@ -32,7 +34,7 @@ const WANT_MAX = 1 << 20
 export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeChannelsOptions): void {
   serveUpgrades(scope, CHANNEL, async ({ method, url, headers }, socket) => {
     const { authorization } = headers
-    const { success, data: bundle } = BundleId.safeParse(/^\/v1\/pieces\/(\w+)$/.exec(url ?? '')?.[1])
+    const { success, data: bundle } = BundleId.safeParse(paramsOf(pieceRoutes.pieces, url ?? '')?.bundle)
     if (!success || method !== 'GET')
       return turnAway(socket, '404 Not Found', {
         code: 'GLEANER_NOT_FOUND',

@@ -4,6 +4,7 @@ import { CHANNEL } from '../../protocol/channels/piece-frames.ts'
 import type { ApiErrorBody } from '../../protocol/primitives.ts'
 import type { ErrorCode } from '../../protocol/error-codes.ts'
 import { BundleId } from '../../protocol/bundle.ts'
+import { pieceRoutes } from '../../protocol/routes/piece-routes.ts'
 import { APPEAR_MS, createSeeder } from './seeder.ts'
 import { canonicalJson } from '../format/manifest.ts'
 import { serveChannels } from './piece-channel-server.ts'
@@ -28,7 +29,7 @@ const MANIFEST_MS = 100
 const ACCEPTED_MS = 5_000
 const ACCEPTED_MOST = 1_000
 
-/** Fastify plugin with the routes of a piece source (see `protocol/sources.ts`), for the manager and for workers. */
+/** Fastify plugin with the routes of a piece source (see `protocol/routes/piece-routes.ts`), for the manager and for workers. */
 export function servePieces(scope: FastifyInstance, options: ServePiecesOptions): Promise<void> {
   const { store, authorise, mostLeaving } = options
   const manifests = createUploadSlots({ atOnce: MANIFESTS_AT_ONCE, patienceMs: MANIFEST_MS })
@@ -55,7 +56,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     )
   })
 
-  scope.get<BundleParams>('/v1/pieces/:bundle/manifest', async ({ params }, reply) => {
+  scope.get<BundleParams>(pieceRoutes.manifest.path, async ({ params }, reply) => {
     const gone = closing(reply.raw)
     const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, gone)
     if (!pieces)
@@ -65,7 +66,7 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
       return refuse(reply, 503, 'GLEANER_BUSY', 'too many uploads; ask again soon or ask another source')
     return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
   })
-  scope.get<BundleParams>('/v1/pieces/:bundle', (_request, reply) => {
+  scope.get<BundleParams>(pieceRoutes.pieces.path, (_request, reply) => {
     const message = `pieces are given over a channel; if something between drops "upgrade: ${CHANNEL}", let it pass`
     return refuse(reply.header('upgrade', CHANNEL), 426, 'GLEANER_INVALID', message)
   })

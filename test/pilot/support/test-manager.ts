@@ -2,20 +2,26 @@ import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type onRequestHookHandler,
+} from 'fastify'
 import { pino } from 'pino'
 import { createBundle } from '../../../src/bundle/create/create-bundle.ts'
 import { servePieces } from '../../../src/bundle/upload/piece-routes.ts'
 import { openStore } from '../../../src/bundle/store/store.ts'
 import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
+import { type Handlers, serveRoutes } from '../../../src/manager/http/serve-routes.ts'
 import { limits } from '../../../src/protocol/primitives.ts'
 import { ContextSpec, type LibrarySpec } from '../../../src/protocol/contexts/context.ts'
-import { SourcesRequest } from '../../../src/protocol/sources.ts'
+import { workerRoutes } from '../../../src/protocol/routes/worker-routes.ts'
 import type { Lease, TaskResult } from '../../../src/protocol/task.ts'
 import {
   ExchangeRequest,
   type ExchangeResponse,
-  RegisterRequest,
+  type RegisterRequest,
   type RegisterResponse,
 } from '../../../src/protocol/worker.ts'
 import { until } from '../../support/until.ts'
@@ -30,6 +36,10 @@ interface Task {
   input: JsonValue
   options: TaskOptions
 }
+
+/** What it has of the manager's routes, as the real ones are. */
+const { register, exchange, context, sources } = workerRoutes
+const routes = { register, exchange, context, sources }
 
 /** A manager of one worker, in memory: it speaks the protocol by its schemas, and misbehaves as it is told. */
 export interface TestManager extends AsyncDisposable {
@@ -172,7 +182,6 @@ export async function startTestManager(): Promise<TestManager> {
   }
 
   async function exchange(request: FastifyRequest, reply: FastifyReply) {
-    if (!isAuthorised(request, session)) return refuse(reply)
     const parsed = ExchangeRequest.safeParse(request.body)
     if (!parsed.success) {
       manager.violations.push(parsed.error.message)
@@ -213,32 +222,29 @@ export async function startTestManager(): Promise<TestManager> {
     parked()
   }
 
-  async function start() {
-    server = fastify({ bodyLimit: limits.body, forceCloseConnections: true })
-    server.post('/v1/workers', (request, reply) => {
-      if (!isAuthorised(request, manager.token)) return refuse(reply)
-      manager.registrations.push(RegisterRequest.parse(request.body))
+  const handlers: Handlers<typeof routes> = {
+    register({ body }) {
+      manager.registrations.push(body)
       const ticketKey = keys.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')
-      const answer: RegisterResponse = {
-        worker: 'w1',
-        session,
-        clock: Date.now(),
-        ticketKey,
-        ...manager.terms,
-      }
-      return reply.send(answer)
-    })
-    server.post('/v1/workers/w1/exchange', exchange)
-    server.get('/v1/contexts/:id', (request, reply) =>
-      reply.send(contexts.get((request.params as { id: string }).id)),
-    )
-    server.post('/v1/workers/w1/sources', (request, reply) => {
-      const { bundle } = SourcesRequest.parse(request.body)
+      return { worker: 'w1', session, clock: Date.now(), ticketKey, ...manager.terms }
+    },
+    exchange: ({ request, reply }) => exchange(request, reply),
+    context: ({ params, reply }) => reply.send(contexts.get(params.context)),
+    sources({ body: { bundle } }) {
       manager.sourced.add(bundle)
       const ticket = signTicket(keys.privateKey, { bundle, notAfter: Date.now() + 60_000 })
       // Not where the worker reaches it, as when there is a proxy between.
       const url = 'http://manager.invalid'
-      return reply.send({ sources: [{ name: 'manager', kind: 'manager', url, ticket }] })
+      return { sources: [{ name: 'manager', kind: 'manager', url, ticket }] }
+    },
+  }
+
+  async function start() {
+    server = fastify({ bodyLimit: limits.body, forceCloseConnections: true })
+    serveRoutes(server, routes, handlers, {
+      pilot: withSecret(() => manager.token),
+      ownWorker: withSecret(() => session),
+      anyWorker: withSecret(() => session),
     })
     await server.register(servePieces, {
       store,
@@ -325,8 +331,12 @@ export async function startTestManager(): Promise<TestManager> {
   return manager
 }
 
-function isAuthorised({ headers }: FastifyRequest, secret: string): boolean {
-  return secret !== '' && headers.authorization === `Bearer ${secret}`
+/** Lets in who has the secret. */
+function withSecret(secret: () => string): onRequestHookHandler {
+  return ({ headers }, reply, done) => {
+    if (secret() !== '' && headers.authorization === `Bearer ${secret()}`) done()
+    else refuse(reply)
+  }
 }
 
 function refuse(reply: FastifyReply) {
