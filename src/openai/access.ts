@@ -14,16 +14,17 @@ export function accessOf(request: FastifyRequest): Access {
   return granted.get(request)!
 }
 
+/** A refusal by which the API's clients know that it is the key. */
+export const invalidKey = (message: string) => new ApiFailure(401, message, { code: 'invalid_api_key' })
+
 /** Lets in who has the user's token or a key. @param user hash of the user's token */
 export function keyOnly(user: Uint8Array, keys: ApiKeys): onRequestHookHandler {
   return (request, _reply, done) => {
     const token = bearer(request.headers.authorization) ?? ''
     const access = matches(token, user) ? FULL_ACCESS : keys.accessOf(token)
     if (!access)
-      throw new ApiFailure(
-        401,
+      throw invalidKey(
         'the API key is missing, not valid or revoked: take the token in endpoint.json, or have one made by `factory key create`',
-        { code: 'invalid_api_key' },
       )
     if (access.readOnly && request.method !== 'GET')
       throw new ApiFailure(403, 'this API key is for reading only', { code: 'insufficient_permissions' })

@@ -8,7 +8,7 @@ import type { Jobs } from '../manager/services/jobs/jobs.ts'
 import type { TaskParts } from '../manager/services/jobs/task-parts.ts'
 import type { ContextSpec } from '../protocol/contexts/context.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
-import { accessOf, allows, keyOnly, requireModel } from './access.ts'
+import { accessOf, allows, invalidKey, keyOnly, requireModel } from './access.ts'
 import { Batches, CreateBatch } from './batches.ts'
 import { chunkFrames, eventsOf, sendFrames } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './failures.ts'
@@ -66,11 +66,12 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
   })
   server.addHook('onRequest', keyOnly(options.user, options.keys))
 
+  const answering = { contexts, calls, keys: options.keys }
   modelRoutes(server, contexts)
   for (const endpoint of ENDPOINTS)
-    server.post(endpoint, (request, reply) => answer({ contexts, calls }, endpoint, request, reply))
-  server.post('/v1/responses', (request, reply) => respond({ contexts, calls }, request, reply))
-  fileRoutes(server, files)
+    server.post(endpoint, (request, reply) => answer(answering, endpoint, request, reply))
+  server.post('/v1/responses', (request, reply) => respond(answering, request, reply))
+  fileRoutes(server, files, options.keys)
   batchRoutes(server, batches)
 }
 
@@ -105,6 +106,7 @@ function modelOf(contexts: Contexts, name: string, access: Access): ContextSpec 
 interface Answering {
   contexts: Contexts
   calls: SingleCalls
+  keys: ApiKeys
 }
 
 /** A request, and what answers it. */
@@ -115,23 +117,26 @@ interface Asked {
   route: Route
   named: Named
   tools: readonly Tool[]
-  /** The client has gone. */
+  /** The client has gone, or its key was revoked; its reason is an ApiFailure. */
   gone: AbortSignal
 }
 
 /** @throws {ApiFailure} */
 function prepare(
-  contexts: Contexts,
+  { contexts, keys }: Answering,
   endpoint: Endpoint,
   body: Addressed,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Asked {
-  const context = modelOf(contexts, body.model, accessOf(request))
+  const access = accessOf(request)
+  const context = modelOf(contexts, body.model, access)
   const route = routeTo(context, endpoint)
   const gone = new AbortController()
+  const forgetKey = keys.endWhenRevoked(access, () => gone.abort(invalidKey('the API key was revoked')))
   reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort()
+    forgetKey()
+    if (!reply.raw.writableFinished) gone.abort(new ApiFailure(408, 'the client is gone'))
   })
   const named = { model: context.name, created: secondsNow() }
   const tools =
@@ -142,12 +147,13 @@ function prepare(
 }
 
 async function answer(
-  { contexts, calls }: Answering,
+  answering: Answering,
   endpoint: Endpoint,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const asked = prepare(contexts, endpoint, readAddress(request.body), request, reply)
+  const { calls } = answering
+  const asked = prepare(answering, endpoint, readAddress(request.body), request, reply)
   if (asked.body.stream && endpoint !== '/v1/embeddings')
     return sendFrames(reply, chunkFrames(growing(calls, asked)))
   return reply.type('application/json').send(await whole(calls, asked))
@@ -155,12 +161,13 @@ async function answer(
 
 /** A response is a chat in other words, whatever answers it. */
 async function respond(
-  { contexts, calls }: Answering,
+  answering: Answering,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
+  const { calls } = answering
   const wanted = read(ResponseRequest, request.body)
-  const asked = prepare(contexts, '/v1/chat/completions', chatBody(wanted), request, reply)
+  const asked = prepare(answering, '/v1/chat/completions', chatBody(wanted), request, reply)
   if (wanted.stream)
     return sendFrames(reply, responseFrames(growing(calls, asked), wanted, asked.named), failureFrame)
   const text = readChatAnswer(JSON.parse(await whole(calls, asked)))
@@ -200,7 +207,7 @@ function valuesOf(
   return Promise.all(inputs.map((input) => calls.call(context, fn, input, signal)))
 }
 
-function fileRoutes(server: FastifyInstance, files: FileStore): void {
+function fileRoutes(server: FastifyInstance, files: FileStore, keys: ApiKeys): void {
   server.post('/v1/files', async (request) => {
     if (!request.isMultipart())
       throw new ApiFailure(400, 'expected a form (multipart/form-data) with "purpose" and "file"')
@@ -236,6 +243,10 @@ function fileRoutes(server: FastifyInstance, files: FileStore): void {
   })
   server.get('/v1/files/:id/content', (request, reply) => {
     const { id, bytes } = fileOf(request)
+    reply.raw.once(
+      'close',
+      keys.endWhenRevoked(accessOf(request), () => reply.raw.destroy()),
+    )
     return reply.type('application/octet-stream').header('content-length', bytes).send(files.read(id))
   })
 }

@@ -71,7 +71,7 @@ export class SingleCalls {
   /**
    * The value of a function for an input, as JSON text.
    *
-   * @param signal the caller has gone: the call is not run if it can be helped
+   * @param signal the call is not wanted any more, and not run if it can be helped: its reason is what this throws
    * @param onPart hears of parts of the value ahead of it
    * @throws {ApiFailure} 400 for what the function says of its input, 503 if nothing can run, 500 for what else went wrong
    */
@@ -139,7 +139,7 @@ export class SingleCalls {
     job.waiting.set(key, { resolve, reject })
     const onAbort = () => {
       job.waiting.delete(key)
-      reject(new ApiFailure(408, 'the client is gone'))
+      reject(signal.reason as ApiFailure)
       this.#jobs.cancelTasks(job.id, [key]).catch(() => {})
     }
     try {

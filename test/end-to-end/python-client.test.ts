@@ -9,7 +9,7 @@ test('a Python program on a factory', async (t) => {
   await here.start()
   const folder = join(here.folder, 'program')
   await mkdir(folder)
-  await runPythonTests(t, ['test_calls', 'test_executor', 'test_rows', 'test_polars'], {
+  await runPythonTests(t, ['test_calls', 'test_executor', 'test_rows', 'test_polars', 'test_interrupts'], {
     env: { GLEANER_STATE: here.state, GLEANER_TEST_FOLDER: folder },
   })
 })

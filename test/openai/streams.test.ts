@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import OpenAI, { BadRequestError, InternalServerError, UnprocessableEntityError } from 'openai'
+import OpenAI, {
+  APIError,
+  AuthenticationError,
+  BadRequestError,
+  InternalServerError,
+  UnprocessableEntityError,
+} from 'openai'
 import { kill, type Plant, plant } from '../end-to-end/plant.ts'
 import { until } from '../support/until.ts'
 
@@ -23,7 +30,10 @@ createServer(async (request, response) => {
   const words = messages.at(-1).content.split(' ')
   const head = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model, own_field: 0.1 }
   if (words[0] === 'refuse') return response.writeHead(+words[1]).end('{"error":{"message":"no","param":"messages","code":400}}')
-  if (!stream) throw new Error('only streams here')
+  if (!stream) {
+    while (!existsSync(words[0]) && !response.destroyed) await delay(5)
+    return response.end('{}')
+  }
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' })
   for (const word of words) {
     if (word.startsWith('/')) {
@@ -195,8 +205,8 @@ describe('streams of the OpenAI API, read by the official client', () => {
     assert.equal(choices[0]!.message.tool_calls, undefined)
   })
 
-  const askServer = (content: string, signal?: AbortSignal) =>
-    openai.chat.completions.create(
+  const askServer = (content: string, signal?: AbortSignal, client = openai) =>
+    client.chat.completions.create(
       {
         model: 'server',
         messages: [{ role: 'user', content }],
@@ -246,6 +256,34 @@ describe('streams of the OpenAI API, read by the official client', () => {
       const { queued, leased } = (await here.status()).tasks
       return queued + leased === 0
     })
+  })
+
+  test('a key that is revoked ends the streams and the answers that it has under way, and no others', async () => {
+    const gate = join(here.folder, 'revoked')
+    const { stdout } = await here.factory('key', 'create', 'guest')
+    const guest = openai.withOptions({ apiKey: stdout.trim() })
+    const words: string[] = []
+    let other: ReturnType<typeof wordsOf> | undefined
+    let whole: Promise<void> | undefined
+    await assert.rejects(
+      wordsOf(await askServer(`one ${gate} two`, undefined, guest), (word) => {
+        words.push(word)
+        const messages = [{ role: 'user' as const, content: `${gate}.never` }]
+        whole = assert.rejects(
+          guest.chat.completions.create({ model: 'server', messages }),
+          AuthenticationError,
+        )
+        other = askServer(`one ${gate}.other two`).then(wordsOf)
+        // A request of the key that comes too late for this is refused with the same words.
+        void here.factory('key', 'revoke', 'guest')
+      }),
+      (error) => error instanceof APIError && /the API key was revoked/.test(error.message),
+    )
+    assert.deepEqual(words, ['one'])
+    await whole
+    await until(() => existsSync(`${gate}.closed`))
+    await writeFile(`${gate}.other`, '')
+    assert.deepEqual((await other!).words, ['one', 'two'])
   })
 
   test('a stream goes on where it was when its worker is killed and another one begins again', async () => {

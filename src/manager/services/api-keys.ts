@@ -21,6 +21,8 @@ export class ApiKeys {
   readonly #ledger: Ledger
   readonly #now: () => number
   #rows: Map<number, KeyRow>
+  /** What is under way with each key. */
+  readonly #underWay = new Map<number, Set<() => void>>()
 
   constructor(ledger: Ledger, now: () => number) {
     this.#ledger = ledger
@@ -48,7 +50,24 @@ export class ApiKeys {
     this.#rows = this.#read()
     const row = this.#rows.values().find((row) => row.name === name)
     if (!row) throw notFound(`there is no key "${name}"; \`factory key list\` lists them`)
+    for (const end of this.#underWay.get(row.id) ?? []) end()
     return infoOf(row)
+  }
+
+  /**
+   * Has what is under way with a key ended when the key is revoked.
+   *
+   * @param end called once, if it comes to that
+   * @returns to be called when it has ended by itself
+   */
+  endWhenRevoked({ key }: Access, end: () => void): () => void {
+    if (key === undefined) return () => {}
+    const ends = this.#underWay.get(key) ?? new Set()
+    this.#underWay.set(key, ends.add(end))
+    return () => {
+      ends.delete(end)
+      if (ends.size === 0 && this.#underWay.get(key) === ends) this.#underWay.delete(key)
+    }
   }
 
   /** What a token opens; undefined if it is no valid key. */

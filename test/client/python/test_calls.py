@@ -96,9 +96,12 @@ class Calls(unittest.TestCase):
         self.assertIn("helpers.py", error.remote.traceback)
         self.assertIn("KeyError: 'inner'", str(error.__cause__))
         self.assertNotIn("calls.py", error.remote.traceback)
-        with self.assertRaisesRegex(gleaner.RemoteError, "Stubborn: 7 lucky") as caught:
+        with self.assertRaisesRegex(helpers.Stubborn, "7 lucky") as caught:
+            fail("stubborn").result()
+        self.assertEqual(caught.exception.hint, "lucky")
+        with self.assertRaisesRegex(gleaner.RemoteError, "Holder: odd one") as caught:
             fail("odd").result()
-        self.assertEqual(caught.exception.name, "Stubborn")
+        self.assertEqual(caught.exception.name, "Holder")
         self.assertIn("helpers.py", caught.exception.remote.traceback)
 
     def test_crash(self):

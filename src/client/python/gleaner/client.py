@@ -177,11 +177,13 @@ class Factory:
 
     def close(self):
         """Ends the connection: calls that have not ended are given up, but for those of named jobs, which go on without us."""
+        if self._pid != os.getpid():
+            # It is the business of the process that this one was forked from, whose locks may be taken here.
+            return
         with self._lock:
             sessions, self._sessions = self._sessions, {}
-        if self._pid == os.getpid():
-            for (_, job, _), (session, _) in sessions.items():
-                session.close(cancel=job is None)
+        for (_, job, _), (session, _) in sessions.items():
+            session.close(cancel=job is None)
         self.blobs.close()
         self._transport.close()
         _open.discard(self)

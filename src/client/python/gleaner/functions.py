@@ -69,9 +69,9 @@ class RemoteFunction:
             for arguments in zip(*iterables):
                 running.append(self(*arguments))
                 if len(running) >= window:
-                    yield running.popleft().result()
+                    yield _oldest(running)
             while running:
-                yield running.popleft().result()
+                yield _oldest(running)
         finally:
             for future in running:
                 future.cancel()
@@ -119,6 +119,13 @@ class RemoteFunction:
 
     def __get__(self, instance, owner=None):
         return self if instance is None else functools.partial(self, instance)
+
+
+def _oldest(running):
+    """What the call that comes first came to. It stays among the others until then: an interrupt cancels it with them."""
+    value = running[0].result()
+    running.popleft()
+    return value
 
 
 def _rebuilt(function):

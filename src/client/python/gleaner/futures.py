@@ -122,9 +122,11 @@ def error_of(row):
     if error.get("original"):
         try:
             made = values.unpack(error["original"], None)
-        except Exception:  # pylint: disable=broad-except
+        # What is rebuilt may do anything, such as to leave the process.
+        except BaseException:  # pylint: disable=broad-except
             made = None
-    if not isinstance(made, BaseException):
+    # One that is no Exception, such as SystemExit, would end this program too.
+    if not isinstance(made, Exception):
         made = RemoteError(error["name"], error["message"], remote)
     try:
         made.remote = remote

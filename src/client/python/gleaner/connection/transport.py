@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from urllib.parse import urlsplit
 
 from ..errors import ApiError, GleanerError, ProtocolError, UnreachableError
@@ -46,7 +47,7 @@ class Transport:
         self._address = None
         self._reached = False
         self._closed = threading.Event()
-        self._pid = os.getpid()
+        _all.add(self)
 
     def call(self, method, path, body=None, timeout=_TIMEOUT_S):
         """Sends JSON text, or nothing, and returns the answer, parsed.
@@ -86,6 +87,11 @@ class Transport:
         for _, connection in connections:
             if connection not in self._busy:
                 connection.close()
+
+    def forked(self):
+        """In a process that was forked: it must not speak on its parent's connections, nor wait for one of its threads."""
+        self._lock = threading.Lock()
+        self._idle, self._busy = [], set()
 
     def _patiently(self, method, path, data, kind, timeout):
         deadline = None
@@ -161,9 +167,6 @@ class Transport:
         """A connection to the manager, and whether it was used before."""
         now = time.monotonic()
         with self._lock:
-            if self._pid != os.getpid():
-                # A process that was forked must not speak on its parent's connections.
-                self._idle, self._busy, self._pid = [], set(), os.getpid()
             while self._idle:
                 (url, since), connection = self._idle.pop()
                 if url == address.url and now - since < _IDLE_S:
@@ -194,6 +197,18 @@ class Transport:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
+
+
+_all = weakref.WeakSet()
+
+
+def _after_fork():
+    for transport in list(_all):
+        transport.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _connection(address):

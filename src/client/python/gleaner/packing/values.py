@@ -243,6 +243,14 @@ def python_version():
     return "%d.%d" % sys.version_info[:2]
 
 
+def bare_exception(cls, args, attributes):
+    """An exception with these arguments and attributes, whatever its `__init__` wants."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
+
 def to_json(value):
     """JSON text of a packed value that was parsed."""
     return json.dumps(value, separators=(",", ":"))

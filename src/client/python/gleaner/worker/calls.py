@@ -174,12 +174,30 @@ def _finish(value):
     return asyncio.run(value) if inspect.iscoroutine(value) else value
 
 
+class _Bare:
+    """Stands for an exception that pickle would make anew by its `__init__`, which wants other arguments than it keeps."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def __reduce__(self):
+        return (values.bare_exception, (type(self._error), self._error.args, vars(self._error)))
+
+
+def _pickle_of(value):
+    try:
+        data = values.dumps(value)
+        values.pickle.loads(data)
+    # What is rebuilt may do anything, such as to leave the process.
+    except BaseException:  # pylint: disable=broad-except
+        return None
+    return data
+
+
 def _attach(error):
     """Has an exception travel as itself, too, if it can be pickled, and rebuilt from that."""
-    try:
-        data = values.dumps(error)
-        values.pickle.loads(data)
-    except Exception:  # pylint: disable=broad-except
+    data = _pickle_of(error) or _pickle_of(_Bare(error))
+    if data is None:
         return
     text = base64.b64encode(data).decode()
     if len(text) <= _ORIGINAL_MAX:

@@ -92,7 +92,7 @@ def main():
 
     try:
         functions = _set_up(**json.loads(incoming.readline()))
-    except Exception as error:  # pylint: disable=broad-except
+    except BaseException as error:  # pylint: disable=broad-except
         send(_failure(error))
         return outgoing.flush()
     send('{"value":null}')
@@ -160,7 +160,7 @@ def _run(function, inputs, batch):
             raise ResultError(
                 "a batch of %d inputs gave %s: return a list with one result for each" % (len(inputs), got)
             )
-    except Exception as error:  # pylint: disable=broad-except
+    except BaseException as error:  # pylint: disable=broad-except
         yield from [_failure(error, _Printed.take())] * len(inputs)
         return
     log = _Printed.take()
@@ -172,7 +172,8 @@ def _outcome(make, log=""):
     try:
         value = make()
         text = _encode(value)
-    except Exception as error:  # pylint: disable=broad-except
+    # Also sys.exit() and the like end a call, not the process with what it has loaded.
+    except BaseException as error:  # pylint: disable=broad-except
         return _failure(error, log or _Printed.take())
     blobs = getattr(value, "blobs", None) if isinstance(value, Sent) else None
     if blobs:
@@ -206,7 +207,7 @@ def _describe(error, depth):
     while frames and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     stack = "".join(traceback.format_exception(type(error), error, frames))
-    described = {"name": type(error).__name__, "message": str(error)[:_STACK_MAX], "stack": stack[-_STACK_MAX:]}
+    described = {"name": type(error).__name__, "message": _text_of(error)[:_STACK_MAX], "stack": stack[-_STACK_MAX:]}
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause and depth > 0:
         described["cause"] = _describe(cause, depth - 1)
@@ -214,6 +215,13 @@ def _describe(error, depth):
     if isinstance(grouped, tuple) and depth > 0:
         described["errors"] = [_describe(one, max(0, depth - 2)) for one in grouped[:_GROUP_MAX]]
     return described
+
+
+def _text_of(error):
+    try:
+        return str(error)
+    except Exception as another:  # pylint: disable=broad-except
+        return "its text cannot be had: its __str__ raised %s" % type(another).__name__
 
 
 def _is_ours(file):
