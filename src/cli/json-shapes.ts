@@ -68,7 +68,7 @@ const ReportShape = z.object({
   workers: z.array(Step),
   slots: z.array(Step),
   progress: z.array(Step),
-  pools: z.array(z.object({ site: z.string(), device: Pool.shape.device, spentMs: SlotTime })),
+  pools: z.array(Pool.pick({ site: true, device: true, spentMs: true, energyJ: true })),
   spent: SlotTime,
   taken: z.object({ evicted: Taken, lost: Taken }),
   attemptsLost: z.int(),
@@ -88,6 +88,29 @@ const ReportShape = z.object({
 
 /** The shape of what each command prints with --json, by the command. */
 export const jsonShapes = {
+  'factory init': z.object({
+    /** The state folder, and in it the configuration and the example context. */
+    state: z.string(),
+    config: z.string(),
+    context: z.string(),
+  }),
+  'factory stop': z.object({ stopped: z.literal(true) }),
+  'factory submit': z.object({
+    /** Where the files would be, and they themselves. */
+    folder: z.string(),
+    files: z.array(z.object({ name: z.string(), content: z.string() })),
+    command: z.array(z.string()),
+    warnings: z.array(z.string()),
+    /** What the batch system says of it, with --check. */
+    check: z.object({ accepted: z.boolean(), said: z.string() }).optional(),
+  }),
+  'factory login': z.object({
+    site: Name,
+    /** The submit node. */
+    host: z.string(),
+    /** There is a login there now. */
+    loggedIn: z.boolean(),
+  }),
   'factory run': RunResult,
   'factory status': Status,
   'factory reload': ReloadResponse,

@@ -3,6 +3,7 @@ import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import { basename, isAbsolute, join, relative, resolve } from 'node:path'
 import { InvalidArgumentError, type Command } from 'commander'
 import { parse, stringify } from 'yaml'
+import { addContext } from './add-context.ts'
 import type { Client } from '../client/index.ts'
 import { InputError } from '../client/errors.ts'
 import { ContextFilesError } from '../common/task-errors.ts'
@@ -158,6 +159,6 @@ export async function registerModel(
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const file = join(folder, 'context.yaml')
   await writeFile(file, toYaml(model, contextFor(model, options, { name })))
-  await client.addContext(file)
+  await addContext(client, file)
   return name
 }

@@ -1,5 +1,6 @@
 import type {
   BackupResponse,
+  ContextsResponse,
   CreateKeyRequest,
   CreateKeyResponse,
   KeyInfo,
@@ -92,6 +93,8 @@ export interface Client extends AsyncDisposable {
    * its bundles, which may take minutes.
    */
   addContext(path: string, options?: AddContextOptions): Promise<ContextSpec>
+  /** How far the contexts are that are being added. */
+  packing(options?: CallOptions): Promise<ContextsResponse['packing']>
   /**
    * Has the workers that have nothing else to fetch bring a context's files to their disks, now and as they come, until it
    * is dropped or the factory stops.

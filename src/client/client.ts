@@ -62,6 +62,7 @@ export function connect({
       return call(routes.events, { query, timeoutMs: EVENTS_MS + (options.waitMs ?? 0), signal })
     },
     contexts: async ({ signal } = {}) => (await call(routes.contexts, { signal })).contexts,
+    packing: async ({ signal } = {}) => (await call(routes.contexts, { signal })).packing,
     addContext: (path, { keepMs, signal } = {}) =>
       call(routes.addContext, { body: { path, keepMs }, timeoutMs: PACKING_MS, signal }),
     warmContext: (name, { signal } = {}) => call(routes.warmContext, { params: { name }, signal }),

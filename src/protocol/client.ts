@@ -277,7 +277,13 @@ export const UploadContextRequest = z.object({
 export type UploadContextRequest = z.infer<typeof UploadContextRequest>
 
 /** `GET /v1/contexts` */
-export const ContextsResponse = z.object({ contexts: z.array(ContextSpec) })
+export const ContextsResponse = z.object({
+  contexts: z.array(ContextSpec),
+  /** Contexts that are being added: the path that was asked for, which of its bundles is being packed, and how far that is, bytes. */
+  packing: z
+    .array(z.object({ path: z.string(), bundle: z.string(), done: z.int(), total: z.int() }))
+    .default([]),
+})
 export type ContextsResponse = z.infer<typeof ContextsResponse>
 
 /** `POST /v1/reload`: what of the configuration has changed, for the user. */

@@ -23,13 +23,13 @@ const sites: SiteControl = {
 }
 
 /** Runs commands in this process; what each prints has the shape that is documented for it. */
-function runner(t: TestContext) {
+function runner(t: TestContext, state = () => here.folder) {
   const log = t.mock.method(console, 'log', () => {})
   t.after(() => (process.exitCode = 0))
   return async (command: keyof typeof jsonShapes, ...args: string[]): Promise<unknown> => {
     log.mock.resetCalls()
     const words = [...command.split(' ').slice(1), ...args, '--json']
-    await (await createProgram()).parseAsync(['--state', here.folder, ...words], { from: 'user' })
+    await (await createProgram()).parseAsync(['--state', state(), ...words], { from: 'user' })
     assert.equal(log.mock.callCount(), 1, `${command} prints one document`)
     const printed: unknown = JSON.parse(log.mock.calls[0]!.arguments[0] as string)
     const parsed = jsonShapes[command].safeParse(printed)
@@ -89,6 +89,12 @@ test('what commands print with --json has the shape that is documented', async (
   await run('factory bundle list')
   await run('factory bundle verify', 'mine')
   await run('factory bundle remove', 'mine')
+  await runner(t, () => file('fresh'))('factory init')
+  await writeFile(
+    file('fresh/factory.yaml'),
+    'sites: { far: { kind: slurm, count: 1, transport: { ssh: nowhere.invalid } } }\n',
+  )
+  await runner(t, () => file('fresh'))('factory login', 'far', '--end')
   await worker.die()
 })
 

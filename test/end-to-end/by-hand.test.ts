@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { jsonShapes } from '../../src/cli/json-shapes.ts'
 import { connect } from '../../src/client/index.ts'
 import { isGone } from '../../src/client/endpoint.ts'
 import { Endpoint } from '../../src/protocol/client.ts'
@@ -48,7 +49,8 @@ describe('by hand', () => {
     assert.match(start.stdout, /^factory is running on /)
     const { pid } = await endpointOf(here)
     assert.equal((await here.factory(...RUN)).code, 0)
-    assert.equal((await here.factory('stop')).code, 0)
+    const { stdout: stopped } = await here.factory('stop', '--json')
+    assert.deepEqual(jsonShapes['factory stop'].parse(JSON.parse(stopped)), { stopped: true })
     await untilGone(pid)
 
     await writeFile(join(here.state, 'factory.yaml'), 'sites: { here: { kind: lokal } }')
@@ -97,6 +99,9 @@ describe('by hand', () => {
     const back = await here.factory('start', '--detach')
     assert.doesNotMatch(back.stdout, /had pilots/)
     assert.equal((await here.factory('stop')).code, 0)
+    const { stdout: json } = await here.factory('submit', '--dry-run', 'here', '--json')
+    const { files, command } = jsonShapes['factory submit'].parse(JSON.parse(json))
+    assert.ok(files.some(({ name }) => name === 'pilot.env') && command.length > 0)
     assert.equal((await here.pilots()).size, 0)
   })
 

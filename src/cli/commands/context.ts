@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GleanerError, InputError } from '../../client/errors.ts'
 import type { Client } from '../../client/index.ts'
 import { count, table } from '../views/format.ts'
+import { addContext } from '../add-context.ts'
 import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
 import { onInterrupt } from '../interrupt.ts'
 import { clientFor } from '../options.ts'
@@ -26,7 +27,7 @@ export function define(context: Command): void {
     .option('--json', 'print the context as JSON')
     .action(async (path: string, { json }: JsonOption, command: Command) => {
       await using client = clientFor(command, { patienceMs: 0 })
-      const added = await client.addContext(resolve(path))
+      const added = await addContext(client, resolve(path))
       if (json) return printJson('factory context add', added)
       const { name, id } = added
       console.log(`${name} ${id}`)

@@ -6,6 +6,7 @@ import { makePrivateFolder } from '../../common/private-path.ts'
 import { InputError } from '../../client/errors.ts'
 import { defaultConfigYaml } from '../../factory/config/default-config.ts'
 import { stateOf } from '../options.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
 
 /** The example context that comes with the package, next to `src` and `dist`. */
 const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification', import.meta.url))
@@ -16,10 +17,11 @@ export function define(command: Command): void {
       'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context ' +
         'fact-verification, with a small model, to try things out. What is there already is left alone.',
     )
+    .option('--json', 'print where it is as JSON')
     .action(init)
 }
 
-async function init(_options: object, command: Command): Promise<void> {
+async function init({ json }: JsonOption, command: Command): Promise<void> {
   const state = stateOf(command)
   process.umask(0o077)
   await makePrivateFolder(state)
@@ -30,6 +32,8 @@ async function init(_options: object, command: Command): Promise<void> {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     throw new InputError(`${config} is there already: edit it, or choose another folder with --state`)
   }
-  await cp(EXAMPLE, join(state, 'contexts', 'fact-verification'), { recursive: true, force: false })
+  const context = join(state, 'contexts', 'fact-verification')
+  await cp(EXAMPLE, context, { recursive: true, force: false })
+  if (json) return printJson('factory init', { state, config, context })
   console.log(`wrote ${config}: look it over, then "factory start"`)
 }

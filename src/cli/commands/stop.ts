@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { clientFor, stateOf } from '../options.ts'
+import { printJson, type JsonOption } from '../print-json.ts'
 import { waitUntilStopped } from '../wait-until-stopped.ts'
 
 export function define(command: Command): void {
@@ -8,10 +9,12 @@ export function define(command: Command): void {
       'Stops the factory and removes its pilots. Tasks, results and contexts stay: "factory start" goes on with them.',
     )
     .option('--drain', 'let pilots finish all queued work first')
-    .action(async ({ drain = false }: { drain?: boolean }, command: Command) => {
+    .option('--json', 'print that it has stopped as JSON')
+    .action(async ({ drain = false, json }: { drain?: boolean } & JsonOption, command: Command) => {
       const state = stateOf(command)
       await using client = clientFor(command, { patienceMs: 0 })
       await waitUntilStopped(state, () => client.stop({ drain }))
+      if (json) return printJson('factory stop', { stopped: true })
       console.log('stopped')
     })
 }

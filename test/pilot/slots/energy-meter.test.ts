@@ -43,7 +43,7 @@ describe('the energy of a pilot', () => {
       '[{"gpu": 0, "power": {"socket_power": {"value": 100, "unit": "W"}}}]',
     )
     using meter = meterEnergy(['0'], 20)
-    await until(async () => (meter.joules ?? 0) > 0)
+    await until(() => (meter.joules ?? 0) > 0)
     assert.equal((await amd.asked())[0], 'metric --power --json --gpu 0')
   })
 

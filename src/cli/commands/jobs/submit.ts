@@ -8,9 +8,10 @@ import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
 import { expectedUrl, unreachable } from '../../expected-address.ts'
+import { printJson, type JsonOption } from '../../print-json.ts'
 import { stateOf, wholeNumber } from '../../options.ts'
 
-interface Options {
+interface Options extends JsonOption {
   dryRun?: boolean
   check?: boolean
   pilots: number
@@ -28,13 +29,14 @@ export function define(command: Command): void {
       '--check',
       'also ask the batch system whether it would take it: sbatch --test-only, condor_submit -dry-run',
     )
+    .option('--json', 'print it as JSON')
     .option('--pilots <number>', 'pilots in the submission', wholeNumber(1, 1000), 1)
     .action(submit)
 }
 
 async function submit(
   site: string,
-  { dryRun: only, check, pilots }: Options,
+  { dryRun: only, check, pilots, json }: Options,
   command: Command,
 ): Promise<void> {
   if (!only) {
@@ -53,12 +55,25 @@ async function submit(
   // Made here if the factory has never been started: pilots get this very one.
   const own = expected.tls && (await ownCertificate(state, [new URL(managerUrl).hostname]))
   const boot = { managerUrl, runtime, ...(own && { caFile: own.certFile }) }
-  console.log(text(await dryRun(config, site, pilots, state, boot)))
-  for (const warning of unreachable(config, managerUrl))
-    if (warning.startsWith(`site ${site}:`)) console.error(warning)
-  if (!check) return
-  const { accepted, said } = await checkSite(config, site, state, boot)
+  const shown = await dryRun(config, site, pilots, state, boot)
+  const warnings = unreachable(config, managerUrl).filter((warning) => warning.startsWith(`site ${site}:`))
+  if (!json) console.log(text(shown))
+  if (!json) for (const warning of warnings) console.error(warning)
+  const verdict = check ? await checkSite(config, site, state, boot) : undefined
+  if (json) {
+    const { folder, files, command: argv } = shown
+    printJson('factory submit', {
+      folder,
+      files,
+      command: argv,
+      warnings,
+      ...(verdict && { check: verdict }),
+    })
+  }
+  if (!verdict) return
+  const { accepted, said } = verdict
   if (!accepted) throw new GleanerError(`the batch system would not take it: ${said}`)
+  if (json) return
   console.log(`==> check <==\nthe batch system would take it${said && `: ${said}`}`)
 }
 

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import type { WriteStream } from 'node:tty'
 import type { Command } from 'commander'
 import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
@@ -10,8 +11,9 @@ import {
   loginCommand,
 } from '../../../factory/transports/ssh/control-socket.ts'
 import { stateOf } from '../../options.ts'
+import { printJson, type JsonOption } from '../../print-json.ts'
 
-interface Options {
+interface Options extends JsonOption {
   host?: string
   again?: boolean
   end?: boolean
@@ -30,23 +32,26 @@ export function define(command: Command): void {
     .option('--host <host>', 'which of its submit nodes, where it has several')
     .option('--again', 'end a login that is there, and log in anew')
     .option('--end', 'end the login')
+    .option('--json', 'print how it stands as JSON; what ssh asks is on standard error then')
     .action(login)
 }
 
-async function login(site: string, { host, again, end }: Options, command: Command): Promise<void> {
+async function login(site: string, { host, again, end, json }: Options, command: Command): Promise<void> {
   const state = stateOf(command)
   const control = controlOf(state, site, host)
+  const tell = (loggedIn: boolean, text: string) =>
+    json ? printJson('factory login', { site, host: control.target, loggedIn }) : console.log(text)
   if (end) {
     await endLogin(control)
-    return console.log(`there is no login at ${control.target} any more`)
+    return tell(false, `there is no login at ${control.target} any more`)
   }
   if (!again && (await isLoggedIn(control)))
-    return console.log(`there is a login at ${control.target} already: --again logs in anew`)
+    return tell(true, `there is a login at ${control.target} already: --again logs in anew`)
   await endLogin(control)
-  const code = await atTerminal(loginCommand(control, IDLE))
+  const code = await atTerminal(loginCommand(control, IDLE), json ? process.stderr : process.stdout)
   if (code !== 0 || !existsSync(control.socket) || !(await isLoggedIn(control)))
     throw new GleanerError(`there is no login at ${control.target}: ssh has ended with ${code}`)
-  console.log(`logged in at ${control.target}: the factory goes on over this connection`)
+  tell(true, `logged in at ${control.target}: the factory goes on over this connection`)
 }
 
 function controlOf(state: string, name: string, host: string | undefined): ControlSocket {
@@ -66,10 +71,10 @@ function controlOf(state: string, name: string, host: string | undefined): Contr
 }
 
 /** Runs a command as if in this terminal. @returns its exit code */
-async function atTerminal([file = '', ...args]: string[]): Promise<number> {
+async function atTerminal([file = '', ...args]: string[], stdout: WriteStream): Promise<number> {
   // Loaded here: it brings a binary along.
   const { spawn } = await import('node-pty')
-  const { stdin, stdout, env } = process
+  const { stdin, env } = process
   const size = () => ({ cols: stdout.columns || 80, rows: stdout.rows || 24 })
   const options = { name: env['TERM'] ?? 'xterm', ...size(), cwd: process.cwd(), env, encoding: null }
   const terminal = spawn(file, args, options)

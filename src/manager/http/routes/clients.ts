@@ -26,7 +26,7 @@ export function clientHandlers(services: ClientRoutes) {
   const { contexts, blobs, keys, board, backUp, onStop } = services
   return {
     status: () => board.read(),
-    contexts: () => ({ contexts: contexts.list() }),
+    contexts: () => ({ contexts: contexts.list(), packing: contexts.packing }),
     addContext: ({ body: { path, keepMs } }) => contexts.register(path, keepMs),
     uploadContext: ({ body }) => contexts.upload(body, blobs),
     warmContext: ({ params }) => contexts.warm(params.name),

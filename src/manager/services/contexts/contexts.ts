@@ -10,7 +10,7 @@ import { type ContextSpec, LibrarySpec } from '../../../protocol/contexts/contex
 import { bundlesOf } from '../../../protocol/contexts/library-kinds.ts'
 import { readContextYaml } from './context-yaml.ts'
 import type { TaskError } from '../../../protocol/task.ts'
-import type { UploadContextRequest } from '../../../protocol/client.ts'
+import type { ContextsResponse, UploadContextRequest } from '../../../protocol/client.ts'
 import type { BlobStore } from '../blob-store.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../../http/api-errors.ts'
@@ -33,6 +33,8 @@ export class Contexts {
   readonly #usedAt = new Map<string, number>()
   /** Registrations under way: what they find in the store must stay there. */
   #registering = 0
+  /** By the path that was asked for. */
+  readonly #packing = new Map<string, ContextsResponse['packing'][number]>()
   /** Those of the configuration are not all registered yet. */
   #someToCome = false
   #sweeping: Promise<void> | undefined
@@ -91,6 +93,11 @@ export class Contexts {
     for (const path of paths) names.push((await this.register(path)).name)
     this.#someToCome = false
     return names
+  }
+
+  /** How far those are that are being added. */
+  get packing(): ContextsResponse['packing'] {
+    return [...this.#packing.values()]
   }
 
   /** The function asked for, or the context's first. */
@@ -205,6 +212,7 @@ export class Contexts {
       return await this.#register(path, keepMs, signal)
     } finally {
       this.#registering--
+      this.#packing.delete(path)
     }
   }
 
@@ -255,6 +263,8 @@ export class Contexts {
         store: this.#store,
         paths: [source],
         kind: isTar ? ('tarball' as const) : ('files' as const),
+        onProgress: (done: number, total: number) =>
+          this.#packing.set(path, { path, bundle: key, done, total }),
         like: await this.#manifestsOf(former.flatMap((context) => context.bundles[key] ?? [])),
         ...(signal ? { signal } : {}),
       }
