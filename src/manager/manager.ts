@@ -6,9 +6,7 @@ import type { Logger } from 'pino'
 import { makePrivateFolder } from '../common/private-path.ts'
 import { replaceFile, writeJson } from '../common/write-json.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
-import type { Store } from '../bundle/store/store.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
-import type { SchedulerConfig } from '../core/scheduler.ts'
 import { managerDefaults } from '../core/defaults.ts'
 import type { SiteControl } from '../core/site-control.ts'
 import type { Endpoint } from '../protocol/client.ts'
@@ -16,29 +14,21 @@ import { parseJson } from '../protocol/primitives.ts'
 import type { ContextMode } from '../protocol/contexts/context.ts'
 import type { Pool } from '../protocol/events.ts'
 import { backUp } from './ledger/backup.ts'
-import { ApiKeys } from './services/api-keys.ts'
-import { BlobStore } from './services/blob-store.ts'
-import { Contexts } from './services/contexts/contexts.ts'
-import { Dispatcher } from './services/dispatcher.ts'
-import { Explanations } from './services/explanations.ts'
-import { Jobs } from './services/jobs/jobs.ts'
-import { createMetrics } from './services/metrics/metrics.ts'
+import type { ApiKeys } from './services/api-keys.ts'
+import type { Contexts } from './services/contexts/contexts.ts'
+import type { Jobs } from './services/jobs/jobs.ts'
 import type { EventFeed } from './services/events/event-feed.ts'
-import type { NotifyTarget } from './services/events/notifications.ts'
-import { recordEvents } from './services/events/record-events.ts'
+import { openServices, type ServiceOptions, type Services } from './services/open-services.ts'
 import { Ledger } from './ledger/ledger.ts'
-import { Peers, ticketKeys } from './services/peers.ts'
-import { Pilots } from './services/pilots.ts'
-import { TaskParts } from './services/jobs/task-parts.ts'
-import { TaskProgress } from './services/jobs/task-progress.ts'
+import type { LedgerPilotRegistry } from './services/pilots/pilot-registry.ts'
+import type { TaskParts } from './services/jobs/task-parts.ts'
 import { TaskRows } from './services/jobs/task-rows.ts'
-import { JobSpans } from './services/tracing/job-spans.ts'
-import type { SpanExport } from './services/tracing/span-record.ts'
 import { managerRoutes } from '../protocol/routes/manager-routes.ts'
 import { managerAccess } from './http/access.ts'
 import { blobHandlers } from './http/routes/blobs.ts'
 import { clientHandlers } from './http/routes/clients.ts'
 import { eventHandlers } from './http/routes/events.ts'
+import type { ManagerHandlers } from './http/routes/handlers.ts'
 import { metricHandlers } from './http/routes/metrics.ts'
 import { type BootedRuntime, workerHandlers } from './http/routes/workers.ts'
 import { siteHandlers } from './http/routes/sites.ts'
@@ -46,7 +36,7 @@ import { serveRoutes } from './http/serve-routes.ts'
 import { shellRoutes } from './http/routes/shells.ts'
 import { createServer } from './http/server.ts'
 import { Shells } from './services/shells.ts'
-import { StatusBoard } from './services/status-board.ts'
+import type { StatusBoard } from './services/status-board.ts'
 import { isLoopback, isWildcard, ownCertificate } from './http/tls.ts'
 import { hashToken, makeToken } from './services/tokens.ts'
 
@@ -55,46 +45,28 @@ const SWEEP_MS = 60_000
 
 export { LedgerLockedError } from './ledger/database.ts'
 
-export interface ManagerOptions {
-  /** Holds everything that must outlive the process; made with mode 0700 if it is not there. */
-  stateFolder: string
+export interface ManagerOptions extends ServiceOptions {
   /** Where to listen. With port 0, the port of the last start, or a free one. Beyond loopback it speaks TLS. */
   listen: { host: string; port: number }
   /** Host name or address by which pilots reach it. Default: `listen.host`, or this machine's name if that is a wildcard. */
   advertise?: string
-  /** Holds the bundles of the contexts. */
-  store: Store
   runtime: BootedRuntime
   /** Files or folders of contexts to register. It answers meanwhile: their bundles may be large. */
   contexts?: string[]
-  /** Shown in the status. */
-  version: string
-  log: Logger
-  scheduler?: Partial<SchedulerConfig>
   /** Defaults of these are in `managerDefaults`. Work a worker keeps in hand, in milliseconds at its own rate. */
   leaseTargetMs?: number
   /** A worker without work for this long leaves, milliseconds. */
   idleMs?: number
   /** What of a context outlives a task. */
   contextMode?: ContextMode
-  /** Most bytes that large arguments and results may take on disk. */
-  blobBytes?: number
   /** Further routes for users, each group with checks and errors of its own. */
   routes?: ((server: FastifyInstance, services: ManagerServices) => Promise<void>)[]
   /** Speaks TLS on loopback, too: what leads there comes from elsewhere. */
   encrypt?: boolean
-  /** Whether the pilots of a site reach it through a relay. Default: at none. */
-  hasRelay?: (site: string) => boolean
   /** Whether the owner may open shells in the pilots of a site. Default: in none. */
   mayOpenShells?: (site: string) => boolean
-  /** Where spans of jobs go. Default: nowhere. It is closed with the manager. */
-  spans?: SpanExport | undefined
-  /** What is told of events as they come. Default: nothing. */
-  notify?: readonly NotifyTarget[]
   /** Called when a user asks the factory to stop. */
   onStop: (options: { drain: boolean }) => void
-  /** Called when tasks come to wait where none did. */
-  onWork?: () => void
 }
 
 /** What further routes may use. */
@@ -102,7 +74,7 @@ export interface ManagerServices {
   jobs: Jobs
   contexts: Contexts
   parts: TaskParts
-  pilots: Pilots
+  pilots: LedgerPilotRegistry
   board: StatusBoard
   /** What happened. */
   events: EventFeed
@@ -128,7 +100,7 @@ export interface Manager {
   /** Its certificate (PEM), if it speaks TLS. */
   caFile?: string
   /** What the factory needs of it. */
-  registry: Pilots
+  registry: LedgerPilotRegistry
   /** Names of the contexts that it was to register. */
   contexts: string[]
   /** Says who runs the sites. */
@@ -162,50 +134,14 @@ async function startOn(
   opened: AsyncDisposableStack,
   options: ManagerOptions,
 ): Promise<Omit<Manager, 'close'>> {
-  const { stateFolder, store, runtime, log, listen } = options
+  const { stateFolder, store, log, listen } = options
   const host = options.advertise ?? (isWildcard(listen.host) ? hostname() : listen.host)
   const encrypts = options.encrypt === true || !isLoopback(listen.host)
   const tls = encrypts ? await ownCertificate(stateFolder, [host]) : undefined
 
-  const dispatcher = new Dispatcher(ledger, log, options.scheduler ?? {})
-  const pilots = new Pilots(ledger, dispatcher)
-  const contexts = new Contexts(ledger, store, dispatcher)
-  const blobs = await BlobStore.open({
-    ledger,
-    folder: join(stateFolder, 'blobs'),
-    maxBytes: options.blobBytes ?? managerDefaults.blobBytes,
-    now: () => dispatcher.now,
-    log,
-  })
-  const jobs = new Jobs(ledger, dispatcher, contexts, blobs, options.onWork ?? (() => {}))
-  const progress = new TaskProgress(ledger, dispatcher)
-  const parts = new TaskParts(ledger, dispatcher)
-  const keys = new ApiKeys(ledger, () => dispatcher.now)
-  const tickets = ticketKeys(ledger)
-  const peers = new Peers({
-    pilots,
-    contexts,
-    dispatcher,
-    log,
-    tickets,
-    hasRelay: options.hasRelay ?? (() => false),
-  })
-  const board = new StatusBoard({ version: options.version, dispatcher, pilots, jobs, contexts, peers })
-  const explanations = new Explanations({ ledger, dispatcher, jobs, contexts, board })
-  const events = recordEvents({
-    notify: options.notify ?? [],
-    ledger,
-    dispatcher,
-    pilots,
-    jobs,
-    contexts,
-    sites: () => board.sites.status(),
-    version: options.version,
-    log,
-  })
-  const spans =
-    options.spans && new JobSpans({ ledger, dispatcher, jobs, pilots, feed: events.feed, log }, options.spans)
-  const metrics = createMetrics({ ledger, dispatcher, board, peers, events, version: options.version })
+  const services = await openServices(ledger, options)
+  const { dispatcher, sessions, pilots, contexts, jobs, parts, keys, tickets, peers, board, events } =
+    services
   const userToken = ledger.metaOrNew('user-token', () => makeToken('u').token)
   const user = hashToken(userToken)
   const metricsToken = ledger.metaOrNew('metrics-token', () => makeToken('m').token)
@@ -216,45 +152,24 @@ async function startOn(
   opened.defer(() => server.close())
   // Before the server, which waits for its open requests.
   opened.defer(() => dispatcher.close())
-  const terms = {
-    ticketKey: tickets.publicText,
-    workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? managerDefaults.workerTimeoutMs,
-    leaseTargetMs: options.leaseTargetMs ?? managerDefaults.leaseTargetMs,
-    idleMs: options.idleMs ?? managerDefaults.idleMs,
-    contextMode: options.contextMode ?? managerDefaults.contextMode,
-  }
-  const { activity, feed } = events
-  const heard = { board, progress, parts, peers, activity, spans, exchanges: metrics.exchanges }
-  const rows = new TaskRows(ledger)
-  const handlers = {
-    ...clientHandlers({
-      ...{ jobs, contexts, blobs, keys, progress, rows, board },
-      backUp: (file) => backUp(ledger, file, dispatcher.now),
-      onStop: options.onStop,
-    }),
-    ...siteHandlers({ explanations, board }),
-    ...workerHandlers({ dispatcher, pilots, contexts, ...heard, runtime, terms }),
-    ...eventHandlers(feed),
-    ...metricHandlers(metrics),
-    ...blobHandlers(blobs),
-  }
-  serveRoutes(server, managerRoutes, handlers, managerAccess(pilots, user, hashToken(metricsToken)))
+  const handlers = handlersOf(ledger, services, options)
+  serveRoutes(server, managerRoutes, handlers, managerAccess(sessions, user, hashToken(metricsToken)))
 
   const shells = new Shells({
-    pilots,
+    sessions,
     dispatcher,
     note: events.feed.note,
     mayOpen: options.mayOpenShells ?? (() => false),
     log,
   })
-  shellRoutes(server, { shells, pilots, user })
+  shellRoutes(server, { shells, sessions, user })
 
   await server.register(servePieces, {
     store,
     authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
   })
 
-  const services: ManagerServices = {
+  const shared: ManagerServices = {
     ...{ jobs, contexts, pilots, board, parts, user, keys, stateFolder, log },
     events: events.feed,
     pools: () => events.activity.pools(),
@@ -265,20 +180,9 @@ async function startOn(
     },
     now: () => dispatcher.now,
   }
-  for (const routes of options.routes ?? []) await server.register((scope) => routes(scope, services))
+  for (const routes of options.routes ?? []) await server.register((scope) => routes(scope, shared))
 
-  let sweeping: Promise<void> | undefined
-  const sweeper = setInterval(() => {
-    const isPast = (job: number) => jobs.isPast(job)
-    sweeping = Promise.all([jobs.sweep(), contexts.sweep(), blobs.sweep(isPast)]).then(
-      () => {},
-      (error: unknown) => log.error({ err: error }, 'things that are no longer needed could not be removed'),
-    )
-  }, SWEEP_MS)
-  opened.defer(async () => {
-    clearInterval(sweeper)
-    await sweeping
-  })
+  opened.defer(sweepAll(services, log))
 
   const registered = contexts.registerAll(options.contexts ?? [])
   // It is waited for below, or does not matter when it cannot listen.
@@ -298,6 +202,51 @@ async function startOn(
     registry: pilots,
     contexts: await registered,
     showSites: (sites) => (board.sites = sites),
+  }
+}
+
+/** What answers each route. */
+function handlersOf(ledger: Ledger, services: Services, options: ManagerOptions): ManagerHandlers {
+  const { dispatcher, sessions, contexts, blobs, jobs, progress, parts, keys, tickets, peers, board } =
+    services
+  const { explanations, events, spans, metrics } = services
+  const terms = {
+    ticketKey: tickets.publicText,
+    workerTimeoutMs: options.scheduler?.workerTimeoutMs ?? managerDefaults.workerTimeoutMs,
+    leaseTargetMs: options.leaseTargetMs ?? managerDefaults.leaseTargetMs,
+    idleMs: options.idleMs ?? managerDefaults.idleMs,
+    contextMode: options.contextMode ?? managerDefaults.contextMode,
+  }
+  const { activity, feed } = events
+  const heard = { board, progress, parts, peers, activity, spans, exchanges: metrics.exchanges }
+  const rows = new TaskRows(ledger)
+  return {
+    ...clientHandlers({
+      ...{ jobs, contexts, blobs, keys, progress, rows, board },
+      backUp: (file) => backUp(ledger, file, dispatcher.now),
+      onStop: options.onStop,
+    }),
+    ...siteHandlers({ explanations, board }),
+    ...workerHandlers({ dispatcher, sessions, contexts, ...heard, runtime: options.runtime, terms }),
+    ...eventHandlers(feed),
+    ...metricHandlers(metrics),
+    ...blobHandlers(blobs),
+  }
+}
+
+/** Removes what is no longer needed, from time to time. Returns what ends that. */
+function sweepAll({ jobs, contexts, blobs }: Services, log: Logger): () => Promise<void> {
+  let sweeping: Promise<void> | undefined
+  const sweeper = setInterval(() => {
+    const isPast = (job: number) => jobs.isPast(job)
+    sweeping = Promise.all([jobs.sweep(), contexts.sweep(), blobs.sweep(isPast)]).then(
+      () => {},
+      (error: unknown) => log.error({ err: error }, 'things that are no longer needed could not be removed'),
+    )
+  }, SWEEP_MS)
+  return async () => {
+    clearInterval(sweeper)
+    await sweeping
   }
 }
 

@@ -1,5 +1,5 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
-import type { Pilots, Session } from '../services/pilots.ts'
+import type { Session, WorkerSessions } from '../services/pilots/worker-sessions.ts'
 import { bearer, matches } from '../services/tokens.ts'
 import { unauthorised } from './api-errors.ts'
 
@@ -12,19 +12,19 @@ export function tokenOnly(...hashes: readonly Uint8Array[]): onRequestHookHandle
 }
 
 /** Who is let in where; asked before a body is read. */
-export function managerAccess(pilots: Pilots, user: Uint8Array, metrics: Uint8Array) {
+export function managerAccess(sessions: WorkerSessions, user: Uint8Array, metrics: Uint8Array) {
   return {
     user: tokenOnly(user),
     metrics: tokenOnly(user, metrics),
-    pilot: before(({ headers }) => void pilots.pilotOf(bearer(headers.authorization))),
-    anyWorker: before(({ headers }) => void pilots.authenticate(bearer(headers.authorization))),
-    ownWorker: before((request) => void ownSession(pilots, request)),
+    pilot: before(({ headers }) => void sessions.pilotOf(bearer(headers.authorization))),
+    anyWorker: before(({ headers }) => void sessions.authenticate(bearer(headers.authorization))),
+    ownWorker: before((request) => void ownSession(sessions, request)),
   }
 }
 
 /** The session of the worker that the path names. @throws {RequestError} 401 if it is another's */
-export function ownSession(pilots: Pilots, { headers, params }: FastifyRequest): Session {
-  const session = pilots.authenticate(bearer(headers.authorization))
+export function ownSession(sessions: WorkerSessions, { headers, params }: FastifyRequest): Session {
+  const session = sessions.authenticate(bearer(headers.authorization))
   if (session.worker !== (params as { worker?: unknown }).worker) throw unauthorised()
   return session
 }

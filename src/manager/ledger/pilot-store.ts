@@ -159,3 +159,8 @@ export function nodeOf(tables: Statements, worker: string): string | undefined {
     .get(Number(worker.slice(1)))
   return (row?.node as string | null | undefined) ?? undefined
 }
+
+/** The number of a pilot or worker, such as `p17`. */
+export function numberOf(id: string): number {
+  return Number(id.slice(1))
+}

@@ -17,7 +17,7 @@ import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { notFound } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import type { Pilots } from './pilots.ts'
+import type { WorkerSessions } from './pilots/worker-sessions.ts'
 
 /** Time a ticket is good for, milliseconds; a fetch asks for new ones while it runs. */
 const TICKET_MS = 300_000
@@ -47,7 +47,7 @@ export function ticketKeys(ledger: Ledger): {
 export class Peers {
   /** Where this manager serves pieces itself. */
   managerUrl = ''
-  readonly #pilots: Pilots
+  readonly #sessions: WorkerSessions
   readonly #contexts: Contexts
   readonly #dispatcher: Dispatcher
   readonly #log: Logger
@@ -61,7 +61,7 @@ export class Peers {
   readonly bytes = { manager: 0, peer: 0, shared: 0, unreported: 0 }
 
   constructor(parts: {
-    pilots: Pilots
+    sessions: WorkerSessions
     contexts: Contexts
     dispatcher: Dispatcher
     log: Logger
@@ -70,7 +70,7 @@ export class Peers {
     hasRelay: (site: string) => boolean
   }) {
     this.#hasRelay = parts.hasRelay
-    this.#pilots = parts.pilots
+    this.#sessions = parts.sessions
     this.#contexts = parts.contexts
     this.#dispatcher = parts.dispatcher
     this.#log = parts.log
@@ -117,7 +117,7 @@ export class Peers {
   }
 
   #holds(worker: string, bundle: string): void {
-    if (this.#pilots.session(worker)?.info.pieces !== undefined) noteHolder(this.#known, worker, bundle)
+    if (this.#sessions.find(worker)?.info.pieces !== undefined) noteHolder(this.#known, worker, bundle)
   }
 
   /**
@@ -130,7 +130,7 @@ export class Peers {
     if (!this.#contexts.need(bundle)) throw notFound(`no context needs the bundle ${bundle}`)
     for (const fault of request.faults) {
       this.#log.warn({ worker, bundle, ...fault }, 'a source was left out')
-      if (fault.reason === 'corrupt' && this.#pilots.session(fault.source))
+      if (fault.reason === 'corrupt' && this.#sessions.find(fault.source))
         noteAccusation(this.#known, fault.source, worker)
     }
     if (request.faults.some(({ source }) => source === RELAY)) this.#failedByRelay.add(`${worker} ${bundle}`)
@@ -150,7 +150,7 @@ export class Peers {
     this.#count(this.#transfers.get(key), transfer)
     this.#transfers.set(key, transfer)
     const peers = peersFor(this.#known, worker, bundle, left, Math.random).flatMap((name): Source[] => {
-      const url = this.#pilots.session(name)?.info.pieces
+      const url = this.#sessions.find(name)?.info.pieces
       return url === undefined || !this.#areInReach(worker, name) ? [] : [{ name, url, ticket, kind: 'peer' }]
     })
     this.#holds(worker, bundle)
@@ -158,7 +158,7 @@ export class Peers {
   }
 
   #siteOf(worker: string): string | undefined {
-    return this.#pilots.session(worker)?.site
+    return this.#sessions.find(worker)?.site
   }
 
   /** Workers behind a relay, which reach no other site. */

@@ -13,7 +13,7 @@ import {
 import type { NewEvent } from '../../protocol/events.ts'
 import { busy, notFound, RequestError } from '../http/api-errors.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import type { Pilots, Session } from './pilots.ts'
+import type { Session, WorkerSessions } from './pilots/worker-sessions.ts'
 
 /** Shells at once in one pilot, and in all. */
 const IN_PILOT = 8
@@ -45,7 +45,7 @@ type Shell = {
  * sends to the other, frame by frame, no faster than it is taken.
  */
 export class Shells {
-  readonly #pilots: Pilots
+  readonly #sessions: WorkerSessions
   readonly #dispatcher: Dispatcher
   readonly #mayOpen: (site: string) => boolean
   readonly #log: Logger
@@ -53,7 +53,7 @@ export class Shells {
   readonly #shells = new Map<string, Shell>()
 
   constructor(parts: {
-    pilots: Pilots
+    sessions: WorkerSessions
     dispatcher: Dispatcher
     /** Writes down what happened. */
     note: (event: NewEvent) => void
@@ -61,7 +61,7 @@ export class Shells {
     mayOpen: (site: string) => boolean
     log: Logger
   }) {
-    this.#pilots = parts.pilots
+    this.#sessions = parts.sessions
     this.#dispatcher = parts.dispatcher
     this.#mayOpen = parts.mayOpen
     this.#log = parts.log
@@ -93,7 +93,7 @@ export class Shells {
    * @throws {RequestError} 403 where the site does not allow it, 404 for a pilot without a worker, 429
    */
   admit(pilot: string): Session {
-    const session = [...this.#pilots.sessions].find((session) => session.pilot === pilot)
+    const session = [...this.#sessions.all].find((session) => session.pilot === pilot)
     if (!session)
       throw notFound(
         `pilot ${pilot} has no worker now: it waits in the queue, or has ended; see "factory status"`,

@@ -6,7 +6,7 @@ import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Jobs } from './jobs/jobs.ts'
 import type { Peers } from './peers.ts'
-import type { Pilots } from './pilots.ts'
+import type { WorkerSessions } from './pilots/worker-sessions.ts'
 
 /** Seconds over which the rate is taken. */
 const RATE_SECONDS = 10
@@ -33,7 +33,7 @@ export class StatusBoard {
   readonly #startedAt: number
   readonly #version: string
   readonly #dispatcher: Dispatcher
-  readonly #pilots: Pilots
+  readonly #sessions: WorkerSessions
   readonly #jobs: Jobs
   readonly #contexts: Contexts
   readonly #peers: Peers
@@ -55,14 +55,14 @@ export class StatusBoard {
   constructor(parts: {
     version: string
     dispatcher: Dispatcher
-    pilots: Pilots
+    sessions: WorkerSessions
     jobs: Jobs
     contexts: Contexts
     peers: Peers
   }) {
     this.#version = parts.version
     this.#dispatcher = parts.dispatcher
-    this.#pilots = parts.pilots
+    this.#sessions = parts.sessions
     this.#jobs = parts.jobs
     this.#contexts = parts.contexts
     this.#peers = parts.peers
@@ -77,7 +77,7 @@ export class StatusBoard {
     })
     parts.dispatcher.on('worker-gone', (worker) => {
       this.#reports.delete(worker)
-      for (const known of this.#counted.keys()) if (!parts.pilots.session(known)) this.#counted.delete(known)
+      for (const known of this.#counted.keys()) if (!parts.sessions.find(known)) this.#counted.delete(known)
     })
   }
 
@@ -102,7 +102,7 @@ export class StatusBoard {
     // Nothing there took longer than the worker has been there.
     const longestMs = Math.max(
       0,
-      this.#dispatcher.now - (this.#pilots.session(worker)?.registeredAt ?? Infinity),
+      this.#dispatcher.now - (this.#sessions.find(worker)?.registeredAt ?? Infinity),
     )
     for (const report of reports) {
       const last = counted.get(report.context) ?? { fetchMs: 0, loadMs: 0, loaded: false }
@@ -173,7 +173,7 @@ export class StatusBoard {
 
   #workers(): Status['workers'] {
     const workers: Status['workers'] = []
-    for (const { worker: id, site, pilot, info } of this.#pilots.sessions) {
+    for (const { worker: id, site, pilot, info } of this.#sessions.all) {
       const worker = this.#dispatcher.view.worker(id)
       if (!worker) continue
       const reports = [...(this.#reports.get(id)?.values() ?? [])]

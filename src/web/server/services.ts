@@ -1,7 +1,7 @@
 import type { Contexts } from '../../manager/services/contexts/contexts.ts'
 import type { EventFeed } from '../../manager/services/events/event-feed.ts'
 import type { Jobs } from '../../manager/services/jobs/jobs.ts'
-import type { Pilots } from '../../manager/services/pilots.ts'
+import type { PilotRegistry } from '../../core/pilot-registry.ts'
 import type { StatusBoard } from '../../manager/services/status-board.ts'
 import type { Pool } from '../../protocol/events.ts'
 
@@ -12,7 +12,7 @@ export interface DashboardServices {
   factoryId: string
   jobs: Pick<Jobs, 'cancel' | 'retry' | 'errors' | 'log'>
   contexts: Pick<Contexts, 'list' | 'warm'>
-  pilots: Pick<Pilots, 'drain'>
+  pilots: Pick<PilotRegistry, 'drain'>
   board: Pick<StatusBoard, 'read' | 'sites'>
   /** What happened. */
   events: Pick<EventFeed, 'read' | 'before'>

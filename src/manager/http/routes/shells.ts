@@ -5,7 +5,7 @@ import { SHELL } from '../../../protocol/channels/shell-frames.ts'
 import { paramsOf } from '../../../protocol/routes/route.ts'
 import { managerRoutes } from '../../../protocol/routes/manager-routes.ts'
 import { notFound, RequestError, unauthorised } from '../api-errors.ts'
-import type { Pilots } from '../../services/pilots.ts'
+import type { WorkerSessions } from '../../services/pilots/worker-sessions.ts'
 import type { Shells } from '../../services/shells.ts'
 import { bearer, matches } from '../../services/tokens.ts'
 import { parse } from '../server.ts'
@@ -14,13 +14,13 @@ const { openShell, joinShell } = managerRoutes
 
 export interface ShellRoutes {
   shells: Shells
-  pilots: Pilots
+  sessions: WorkerSessions
   /** Hash of the owner's token: no other opens a shell. */
   user: Uint8Array
 }
 
 /** Channels of shells, from users and from pilots (see `protocol/channels/shell-frames.ts`). */
-export function shellRoutes(scope: FastifyInstance, { shells, pilots, user }: ShellRoutes): void {
+export function shellRoutes(scope: FastifyInstance, { shells, sessions, user }: ShellRoutes): void {
   serveUpgrades(scope, SHELL, async ({ method, url = '', headers }, socket) => {
     const token = bearer(headers.authorization)
     const ofUser = paramsOf(openShell, url)
@@ -34,7 +34,7 @@ export function shellRoutes(scope: FastifyInstance, { shells, pilots, user }: Sh
         shells.open(session, socket, socket.remoteAddress)
       } else if (ofPilot) {
         const { worker, shell } = parse(joinShell.params, ofPilot)
-        if (pilots.authenticate(token).worker !== worker) throw unauthorised()
+        if (sessions.authenticate(token).worker !== worker) throw unauthorised()
         const wanted = shells.find(worker, shell)
         accept(socket, SHELL)
         shells.join(wanted, socket)

@@ -9,7 +9,7 @@ import type { Durations } from '../../services/metrics/durations.ts'
 import { ownSession } from '../access.ts'
 import { conflict, notFound } from '../api-errors.ts'
 import type { Peers } from '../../services/peers.ts'
-import type { Pilots } from '../../services/pilots.ts'
+import type { WorkerSessions } from '../../services/pilots/worker-sessions.ts'
 import type { TaskParts } from '../../services/jobs/task-parts.ts'
 import type { TaskProgress } from '../../services/jobs/task-progress.ts'
 import type { JobSpans } from '../../services/tracing/job-spans.ts'
@@ -29,7 +29,7 @@ export type BootedRuntime = Archive & { zstd?: Archive }
 
 export interface WorkerRoutes {
   dispatcher: Dispatcher
-  pilots: Pilots
+  sessions: WorkerSessions
   contexts: Contexts
   board: StatusBoard
   progress: TaskProgress
@@ -46,7 +46,8 @@ export interface WorkerRoutes {
 
 /** What pilots and their workers ask. */
 export function workerHandlers(options: WorkerRoutes) {
-  const { dispatcher, pilots, contexts, board, progress, parts, peers, activity, spans, exchanges } = options
+  const { dispatcher, sessions, contexts, board, progress, parts, peers, activity, spans, exchanges } =
+    options
   const { runtime, terms } = options
   const watch = connectionWatch(dispatcher)
   return {
@@ -64,18 +65,18 @@ export function workerHandlers(options: WorkerRoutes) {
       if (info.protocol !== PROTOCOL_VERSION) {
         throw conflict(`the worker speaks protocol ${info.protocol}, the manager ${PROTOCOL_VERSION}`)
       }
-      return { ...pilots.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
+      return { ...sessions.register(bearer(headers.authorization), info), ...terms, clock: dispatcher.now }
     },
     async exchange(received) {
       const begunAt = performance.now()
       const { request, reply } = received
       // Asked again: the session may have ended while the body came.
-      const { worker } = ownSession(pilots, request)
+      const { worker } = ownSession(sessions, request)
       const exchange = received.body
       // A context that was never registered would be remembered for nothing.
       exchange.contexts = exchange.contexts.filter(({ context }) => contexts.find(context))
       // A request that was overtaken by a newer one says nothing new.
-      const answer = await dispatcher.exchange(pilots.workerInfo(worker), exchange, () => {
+      const answer = await dispatcher.exchange(sessions.workerInfo(worker), exchange, () => {
         watch(request.raw.socket, worker)
         board.note(worker, exchange.contexts)
         progress.note(worker, exchange.progress ?? [])
@@ -86,9 +87,9 @@ export function workerHandlers(options: WorkerRoutes) {
       })
       return reply.header('content-type', 'application/json').send(answer)
     },
-    parts: ({ request, body }) => parts.take(ownSession(pilots, request).worker, body.parts),
+    parts: ({ request, body }) => parts.take(ownSession(sessions, request).worker, body.parts),
     sources({ request, body }) {
-      const { worker } = ownSession(pilots, request)
+      const { worker } = ownSession(sessions, request)
       return { sources: peers.sources(worker, body, request.headers.host) }
     },
     context: ({ params }) => contexts.byId(params.context),

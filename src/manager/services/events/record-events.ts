@@ -6,7 +6,8 @@ import type { Ledger } from '../../ledger/ledger.ts'
 import type { Contexts } from '../contexts/contexts.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import type { Jobs } from '../jobs/jobs.ts'
-import type { Pilots } from '../pilots.ts'
+import type { LedgerPilotRegistry } from '../pilots/pilot-registry.ts'
+import type { WorkerSessions } from '../pilots/worker-sessions.ts'
 import { EventFeed } from './event-feed.ts'
 import { logJobs } from './job-log.ts'
 import { JobWatch } from './job-events.ts'
@@ -21,7 +22,8 @@ const LOOKS_PER_SAMPLE = 5
 export interface EventSources {
   ledger: Ledger
   dispatcher: Dispatcher
-  pilots: Pilots
+  pilots: LedgerPilotRegistry
+  sessions: WorkerSessions
   jobs: Jobs
   contexts: Contexts
   /** What the factory knows of its sites. */

@@ -13,7 +13,7 @@ import type { EventOf, NewEvent, Pool, SlotTime } from '../../../protocol/events
 import type { AnyExchangeRequest, ContextReport } from '../../../protocol/worker.ts'
 import type { Contexts } from '../contexts/contexts.ts'
 import type { Dispatcher } from '../dispatcher.ts'
-import type { Pilots, Session } from '../pilots.ts'
+import type { Session, WorkerSessions } from '../pilots/worker-sessions.ts'
 
 /** Kinds of slots that are told apart: a driver may say anything. */
 const MAX_POOLS = 32
@@ -50,7 +50,7 @@ interface PoolTotals {
 /** What workers do, by what they say: tells events of it, and keeps the account of where the time of slots goes. */
 export class WorkerActivity {
   readonly #dispatcher: Dispatcher
-  readonly #pilots: Pilots
+  readonly #sessions: WorkerSessions
   readonly #contexts: Contexts
   readonly #note: (event: NewEvent) => void
   readonly #workers = new Map<string, Activity>()
@@ -58,17 +58,17 @@ export class WorkerActivity {
 
   /** @param before totals of an earlier start, to go on from */
   constructor(
-    parts: { dispatcher: Dispatcher; pilots: Pilots; contexts: Contexts },
+    parts: { dispatcher: Dispatcher; sessions: WorkerSessions; contexts: Contexts },
     note: (event: NewEvent) => void,
     before: readonly Pool[],
   ) {
     this.#dispatcher = parts.dispatcher
-    this.#pilots = parts.pilots
+    this.#sessions = parts.sessions
     this.#contexts = parts.contexts
     this.#note = note
     for (const { site, device, spentMs, energyJ } of before)
       this.#pools.set(poolKey(site, device), { site, device, spentMs: { ...spentMs }, energyJ })
-    parts.pilots.on('registered', (session, queuedMs) => this.#registered(session, queuedMs))
+    parts.sessions.on('registered', (session, queuedMs) => this.#registered(session, queuedMs))
     parts.dispatcher.on('worker-gone', (_worker, _reason, gone) => this.#gone(gone))
     parts.dispatcher.on('black-hole', (worker, node, failures) => {
       const site = this.#workers.get(worker)?.where.site
@@ -138,7 +138,7 @@ export class WorkerActivity {
   }
 
   #returned(worker: string): Activity | undefined {
-    const session = this.#pilots.session(worker)
+    const session = this.#sessions.find(worker)
     if (!session) return undefined
     const activity = this.#open(session, 0)
     activity.isNew = false

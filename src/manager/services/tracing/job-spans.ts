@@ -9,7 +9,7 @@ import type { Dispatcher, GrantedLease } from '../dispatcher.ts'
 import type { EventFeed } from '../events/event-feed.ts'
 import type { Jobs } from '../jobs/jobs.ts'
 import { newTrace } from '../jobs/new-trace.ts'
-import type { Pilots } from '../pilots.ts'
+import type { WorkerSessions } from '../pilots/worker-sessions.ts'
 import type { SpanExport, SpanRecord } from './span-record.ts'
 
 /** Of a lease, so many tasks get spans of their own: all of a small one, and the first failures of a large one. */
@@ -23,7 +23,7 @@ export interface SpanSources {
   ledger: Ledger
   dispatcher: Dispatcher
   jobs: Jobs
-  pilots: Pilots
+  sessions: WorkerSessions
   feed: EventFeed
   log: Logger
 }
@@ -246,7 +246,7 @@ export class JobSpans {
   }
 
   #where(worker: string): Record<string, string> {
-    const session = this.#parts.pilots.session(worker)
+    const session = this.#parts.sessions.find(worker)
     if (!session) return { 'gleaner.worker': worker }
     const { pilot, site, info } = session
     return {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { until } from '../../support/until.ts'
-import { startTestManager } from '../support/test-manager.ts'
-import { isAlive, startWorker } from '../support/pilot-process.ts'
-import { DOUBLE, leftWell, SLEEP, warmWorker } from '../support/worker-stage.ts'
+import { until } from '../support/until.ts'
+import { startTestManager } from './support/test-manager.ts'
+import { isAlive, startWorker } from './support/pilot-process.ts'
+import { DOUBLE, leftWell, SLEEP, warmWorker } from './support/worker-stage.ts'
 
 describe('a worker told to leave by the batch system', () => {
   test('hands back what it cannot end in time, keeps what it has done, and is gone within the grace', async () => {
