@@ -8,7 +8,10 @@ import { ContextFilesError } from '../../common/task-errors.ts'
  * `Load`, has its line in protocol/library-kinds.ts and in kinds/load-context.ts, and must pass the suite in test/library/kinds.
  */
 
-export type Setup = Extract<ToLibrary, { type: 'setup' }>
+export type Setup = Extract<ToLibrary, { type: 'setup' }> & {
+  /** How many threads of this process load the same, and share its memory. Default: one. */
+  readonly sharedBy?: number
+}
 
 /** One call as the worker sent it. */
 export interface Call {
@@ -56,8 +59,8 @@ export interface LoadedContext {
   /** `device` if an accelerator holds it. */
   readonly level: 'memory' | 'device'
   readonly functions: ReadonlyMap<string, RunFunction>
-  /** How many calls it runs beside each other, each in a window of its own. Default: one window after the other. */
-  readonly lanes?: number
+  /** How many windows it runs beside each other, of one call each or of its share of those that wait. Default: one window. */
+  readonly lanes?: { readonly count: number; readonly calls: 'one' | 'share' }
   /** Resolves with the reason if what holds it is another process, and that has gone. */
   readonly lost?: Promise<Error>
   close(): Promise<void>

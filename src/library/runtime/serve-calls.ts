@@ -50,7 +50,7 @@ export async function serve(channel: JsonLines<ToLibrary, FromLibrary>, load: Lo
   const { context } = loaded
   await channel.send({ type: 'ready', level: context.level, loadMs: performance.now() - started })
   const stop = new AbortController()
-  const lanes = Array.from({ length: context.lanes ?? 1 }, () =>
+  const lanes = Array.from({ length: context.lanes?.count ?? 1 }, () =>
     work(context, queue, bell, reporter, stop.signal),
   )
   const working = Promise.all(lanes)
@@ -93,10 +93,15 @@ async function work(
   stop: AbortSignal,
 ): Promise<void> {
   while (!stop.aborted) {
-    const window = queue.take(context.lanes === undefined ? WINDOW_CALLS : 1)
+    const window = queue.take(windowSize(context.lanes, queue.size))
     if (window) await runWindow(context, window, reporter)
     else await once(bell, 'call')
   }
+}
+
+function windowSize(lanes: LoadedContext['lanes'], waiting: number): number {
+  if (!lanes) return WINDOW_CALLS
+  return lanes.calls === 'one' ? 1 : Math.max(1, Math.min(WINDOW_CALLS, Math.ceil(waiting / lanes.count)))
 }
 
 async function runWindow(

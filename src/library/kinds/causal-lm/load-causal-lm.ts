@@ -2,7 +2,9 @@ import { ContextFilesError } from '../../../common/task-errors.ts'
 import type { GenerateFunction, LibrarySpec } from '../../../protocol/contexts/context.ts'
 import type { EncoderFunction } from '../../../protocol/contexts/encoder-functions.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
+import { loadInThreads } from '../../runtime/threads/context-threads.ts'
 import { readConfig } from './files/config.ts'
+import type { GraphFile } from './files/choose-graph.ts'
 import { findGraph, listGraphs } from './files/find-graph.ts'
 import { createGenerate, type Engine } from './generate.ts'
 import { bytesPerToken, scoresPerToken } from './graph/graph.ts'
@@ -10,7 +12,7 @@ import { loadPair } from './encoders/load-pair.ts'
 import { loadReader } from './encoders/load-reader.ts'
 import { type ModelFiles, toEndTokens } from './files/model-files.ts'
 import { loadModel, type Model } from './graph/model.ts'
-import { cacheBudget, tokenBudget } from './batches/plan.ts'
+import { cacheBudget, planThreads, tokenBudget } from './batches/plan.ts'
 import { explainCost, probe } from './graph/probe.ts'
 import { readTokenizer } from './prompts/tokenizer.ts'
 
@@ -33,9 +35,14 @@ export async function loadCausalLm(
   const folder = bundleFolder(setup, options.model)
   const config = await readConfig(folder)
   const tokenizer = await readTokenizer(folder)
-  const threads = options.threads ?? setup.threads
+  const threads = setup.sharedBy ? setup.threads : (options.threads ?? setup.threads)
   const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
   const graphs = await listGraphs(folder)
+
+  const free = freeMemory(setup)
+  const parts = planThreads({ threads, weights: largest(graphs), free })
+  if (setup.device === 'cpu' && setup.sharedBy === undefined && parts.count > 1)
+    return loadInThreads({ ...setup, threads: parts.each, sharedBy: parts.count }, parts.count)
 
   const all = Object.entries(functions)
   const reading = all.filter((entry): entry is [string, EncoderFunction] => isReading(entry[1]))
@@ -49,7 +56,17 @@ export async function loadCausalLm(
   const isPair = graphs.some(({ path }) => /(?:^|\/)encoder_model/.test(path))
   return isPair
     ? loadPair(files, graphs, new Map(generating))
-    : loadDecoder(files, graphs, new Map(generating))
+    : loadDecoder(files, graphs, new Map(generating), free)
+}
+
+/** Memory that there is for caches and scores, bytes. */
+function freeMemory({ sharedBy = 1 }: Setup): number {
+  return Math.floor(process.availableMemory() / sharedBy)
+}
+
+/** Bytes of the largest graph. */
+function largest(graphs: readonly GraphFile[]): number {
+  return graphs.reduce((most, { bytes }) => Math.max(most, bytes), 0)
 }
 
 function isReading(how: GenerateFunction | EncoderFunction): how is EncoderFunction {
@@ -58,8 +75,9 @@ function isReading(how: GenerateFunction | EncoderFunction): how is EncoderFunct
 
 async function loadDecoder(
   files: ModelFiles,
-  graphs: Awaited<ReturnType<typeof listGraphs>>,
+  graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, GenerateFunction>,
+  free: number,
 ): Promise<LoadedContext> {
   const { folder, config, tokenizer, options, threads, device } = files
   const { path: graph } = findGraph(folder, graphs, { graph: options.graph, device, stems: DECODERS })
@@ -73,7 +91,6 @@ async function loadDecoder(
       `library: ${model.path} gives right answers in some ways only: ${cost}. Another export of it may do better\n`,
     )
   }
-  const free = process.availableMemory()
   const engine: Engine = {
     model,
     tokenizer,

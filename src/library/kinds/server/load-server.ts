@@ -125,7 +125,7 @@ export async function loadServer(setup: Setup, spec: ServerSpec): Promise<Loaded
   return {
     level: setup.device === 'cpu' ? 'memory' : 'device',
     functions: new Map(Object.entries(spec.functions).map(([name, how]) => [name, toRunFunction(how)])),
-    lanes: gate.lanes,
+    lanes: { count: gate.lanes, calls: 'one' },
     lost: lost.promise,
     close: () => running.close(),
   }

@@ -136,6 +136,38 @@ export function tokenBudget(
   return Math.max(LEAST_TOKENS, Math.min(worthwhile, fitting))
 }
 
+/** How many threads compute a model: `count` hold it, each by itself, and use `each` processors for a pass. */
+export interface ThreadPlan {
+  readonly count: number
+  readonly each: number
+}
+
+/**
+ * A small model is computed in steps too short to be shared by processors, so that each had better run batches of its
+ * own; the weights of a larger one are read once for all.
+ *
+ * @param threads that may compute
+ * @param weights size of the model, bytes
+ * @param free memory, bytes
+ */
+export function planThreads({
+  threads,
+  weights,
+  free,
+}: {
+  threads: number
+  weights: number
+  free: number
+}): ThreadPlan {
+  const fitting = Math.floor((COPIES_SHARE * free) / (weights + THREAD_BYTES))
+  const count = weights > 0 && weights <= CACHED_WEIGHTS ? Math.max(1, Math.min(threads, fitting)) : 1
+  return { count, each: Math.max(1, Math.floor(threads / count)) }
+}
+
+/** Share of the free memory that copies of a model may take, and what each takes besides its weights, bytes. */
+const COPIES_SHARE = 1 / 8
+const THREAD_BYTES = 64 << 20
+
 /** Share of the free memory that the scores of one pass may take. */
 const SCORES_SHARE = 1 / 16
 /** Fewer tokens than this are not worth a pass. */
