@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Measured } from './engine/measure.ts'
-import { writeBenchModels } from './engine/models.ts'
+import { matrixWork } from './engine/matrix.ts'
+import { SHAPE, writeBenchModels } from './engine/models.ts'
+import { lengthsOf, tokenPrompts } from './engine/workloads.ts'
 
 /*
  * How fast answers are computed on this machine's processors: by the causal-lm library, by transformers.js, and by llama.cpp
@@ -39,6 +41,7 @@ try {
   const shared = compare('shared', ['gleaner', 'gleaner-as-exported', 'transformers'])
   const large = compare('135m', ['gleaner', 'gleaner-as-exported', 'transformers', 'llama-f16', 'llama-q8'])
   const small = compare('135m-int4', ['gleaner'])
+  const matrices = measure('matrix', '135m')
   const table = {
     '(a) claims': plain,
     '(b) behind a shared prompt': shared,
@@ -54,6 +57,7 @@ try {
       ratio_135m: ratio(large),
       tokens_per_s: large['gleaner'],
       tokens_per_s_int4: small['gleaner'],
+      share_of_matrix_rate: round(shareOf(large['gleaner']!, Number(matrices))),
       llama_cpp_tokens_per_s: { f16: large['llama-f16'], q8: large['llama-q8'] },
     }),
   )
@@ -61,26 +65,32 @@ try {
   await rm(folder, { recursive: true })
 }
 
+/** Share of what the processors can multiply that the products of a model's own matrices are, at so many new tokens a second. */
+function shareOf(tokensPerSecond: number, rate: number): number {
+  const lengths = lengthsOf(Number(values.prompts))
+  const written = lengths.reduce((sum, length) => sum + length, 0)
+  const read = tokenPrompts(lengths.length).reduce((sum, { length }) => sum + length, 0)
+  const work = matrixWork(SHAPE, { tokens: read + written, scored: written })
+  return work / (written / tokensPerSecond) / rate
+}
+
+/** Runs one engine on one workload, in a process of its own. Returns the last line that it prints. */
+function measure(engine: string, workload: string): string {
+  const { peers, threads, claims, prompts } = values
+  const args = [MEASURE, engine, workload, folder, peers, threads, claims, prompts]
+  const { stdout, status } = spawnSync(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  })
+  if (status !== 0) throw new Error(`${engine} failed at ${workload}`)
+  return stdout.trim().split('\n').at(-1)!
+}
+
 /** What each engine does of a workload in a second: claims, or new tokens. */
 function compare(workload: string, engines: readonly string[]): Record<string, number> {
   const rates = engines.map((engine): [string, number] => {
-    const args = [
-      MEASURE,
-      engine,
-      workload,
-      folder,
-      values.peers,
-      values.threads,
-      values.claims,
-      values.prompts,
-    ]
-    const { stdout, status } = spawnSync(process.execPath, args, {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      encoding: 'utf8',
-      maxBuffer: 64 << 20,
-    })
-    if (status !== 0) throw new Error(`${engine} failed at ${workload}`)
-    const { count, seconds } = JSON.parse(stdout.trim().split('\n').at(-1)!) as Measured
+    const { count, seconds } = JSON.parse(measure(engine, workload)) as Measured
     console.log(`${workload}, ${engine}: ${count} in ${round(seconds)} s`)
     return [engine, round(count / seconds)]
   })

@@ -2,6 +2,8 @@
 export type Measure = (work: {
   model: string
   prompts: readonly (readonly number[])[]
+  /** What a user says, that the prompts are made of, where they are. */
+  texts?: readonly string[]
   limits: readonly number[]
   endTokens: readonly number[]
   threads: number

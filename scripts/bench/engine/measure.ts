@@ -2,6 +2,9 @@ import { join } from 'node:path'
 import { claimPrompts, lengthsOf, tokenPrompts } from './workloads.ts'
 import type { Measure } from './engine.ts'
 import { runGleaner } from './gleaner.ts'
+import { runLibrary } from './library.ts'
+import { matrixRate } from './matrix.ts'
+import { SHAPE } from './models.ts'
 import { runLlama } from './llama.ts'
 import { runTransformers } from './transformers.ts'
 
@@ -13,6 +16,10 @@ export interface Measured {
 
 const [engine = '', workload = '', folder = '', peers = '', threads = '2', claims = '1000', prompts = '48'] =
   process.argv.slice(2)
+if (engine === 'matrix') {
+  console.log(await matrixRate(SHAPE, Number(threads)))
+  process.exit(0)
+}
 const isClaims = workload === 'claims' || workload === 'shared'
 const work = isClaims
   ? await claimPrompts(Number(claims), workload === 'shared')
@@ -26,7 +33,9 @@ const measure: Measure = engine.startsWith('llama')
   ? runLlama(peers, join(folder, `${engine.split('-')[1]}.gguf`))
   : engine === 'transformers'
     ? runTransformers(peers, isClaims ? 64 : 16)
-    : runGleaner(engine === 'gleaner-as-exported')
+    : engine === 'gleaner' && isClaims
+      ? runLibrary
+      : runGleaner(engine === 'gleaner-as-exported')
 const { seconds, tokens } = await measure({ ...work, threads: Number(threads) })
 console.log(JSON.stringify({ count: isClaims ? work.prompts.length : tokens, seconds } satisfies Measured))
 process.exit(0)

@@ -13,12 +13,9 @@ export async function claimPrompts(count: number, shared: boolean) {
   const sentence = claims[0]!.evidence
   const repeats = Math.ceil(SHARED_TOKENS / encode(sentence, false).length)
   const start = shared ? `${Array<string>(repeats).fill(sentence).join(' ')}\n` : ''
-  const prompts = claims.map(({ evidence, claim }) =>
-    encode(chat!([{ role: 'user', content: `${start}Evidence: ${evidence}\nClaim: ${claim}` }]), false).slice(
-      -500,
-    ),
-  )
-  return { model: EXAMPLE, prompts, limits: prompts.map(() => 6), endTokens: [2] }
+  const texts = claims.map(({ evidence, claim }) => `${start}Evidence: ${evidence}\nClaim: ${claim}`)
+  const prompts = texts.map((content) => encode(chat!([{ role: 'user', content }]), false))
+  return { model: EXAMPLE, texts, prompts, limits: prompts.map(() => 6), endTokens: [2] }
 }
 
 /** Prompts of 60 random tokens, the same each time. */
