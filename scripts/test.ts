@@ -26,7 +26,7 @@ const FIRST = ['core', 'protocol']
 const WITH_PROCESSES = [
   ...['cli', 'client/python', 'faults', 'library', 'openai', 'pilot', 'relay', 'security', 'shells'],
   ...['factory/factory.test', 'factory/pilot-sh', 'factory/relays', 'factory/sites', 'factory/transports'],
-  ...['bundle/download', 'manager/ledger', 'manager/metrics', 'report'],
+  ...['bundle/download', 'manager/ledger', 'manager/services/metrics', 'report'],
 ]
 /** Rooms whose tests run whole factories. */
 const WHOLE = ['end-to-end', 'package']
