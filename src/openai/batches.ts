@@ -112,6 +112,8 @@ export class Batches {
   readonly #records: Map<string, BatchRecord>
   readonly #stopped = new AbortController()
   readonly #running = new Set<Promise<void>>()
+  /** The last write of each record: they are one after the other, and the last has what is true in the end. */
+  readonly #saving = new WeakMap<BatchRecord, Promise<void>>()
 
   private constructor(parts: BatchesOptions, records: Map<string, BatchRecord>) {
     this.#parts = parts
@@ -218,7 +220,10 @@ export class Batches {
   }
 
   #save(record: BatchRecord): Promise<void> {
-    return writeJson(join(this.#parts.folder, `${record.batch.id}.json`), record)
+    const write = () => writeJson(join(this.#parts.folder, `${record.batch.id}.json`), record)
+    const saving = (this.#saving.get(record) ?? Promise.resolve()).then(write, write)
+    this.#saving.set(record, saving)
+    return saving
   }
 
   async #turn(record: BatchRecord, status: State): Promise<void> {
@@ -250,8 +255,13 @@ export class Batches {
 
   /** Takes a batch from wherever it is to its end. */
   async #run(record: BatchRecord): Promise<void> {
-    if (record.batch.status === 'validating' && !(await this.#validate(record))) return
-    if (record.batch.status === 'in_progress') await this.#submit(record)
+    try {
+      if (record.batch.status === 'validating' && !(await this.#validate(record))) return
+      if (record.batch.status === 'in_progress') await this.#submit(record)
+    } catch (error) {
+      // One that is cancelled meanwhile has a job that takes no more tasks, and perhaps no file any more.
+      if (record.batch.status !== 'cancelling') throw error
+    }
     await this.#await(record)
     if (!this.#stopped.signal.aborted) await this.#finish(record)
   }
@@ -283,7 +293,8 @@ export class Batches {
     record.job = job.id
     record.model = context.name
     record.batch = { ...record.batch, request_counts: { total: requests, completed: 0, failed: 0 } }
-    await this.#turn(record, 'in_progress')
+    if ((record.batch.status as State) === 'cancelling') await jobs.cancel(job.id)
+    else await this.#turn(record, 'in_progress')
     return true
   }
 

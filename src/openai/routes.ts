@@ -2,6 +2,7 @@ import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { RequestError } from '../manager/http/api-errors.ts'
 import type { Access, ApiKeys } from '../manager/services/api-keys.ts'
 import type { Contexts } from '../manager/services/contexts/contexts.ts'
 import type { Jobs } from '../manager/services/jobs/jobs.ts'
@@ -95,12 +96,21 @@ function modelOf(contexts: Contexts, name: string, access: Access): ContextSpec 
   const found = models.find((context) => context.name === name)
   if (found) return found
   // Those of the configuration may be on their way.
-  if (!contexts.list().some((context) => context.name === name)) contexts.named(name)
+  if (!contexts.list().some((context) => context.name === name)) requireKnown(contexts, name)
   const known = models.map((context) => context.name).join(', ') || 'none'
   throw new ApiFailure(404, `there is no model "${name}" (models: ${known})`, {
     param: 'model',
     code: 'model_not_found',
   })
+}
+
+/** @throws what is said of a context that cannot be had, unless there is none of that name */
+function requireKnown(contexts: Contexts, name: string): void {
+  try {
+    contexts.named(name)
+  } catch (error) {
+    if (!(error instanceof RequestError && error.status === 404)) throw error
+  }
 }
 
 interface Answering {

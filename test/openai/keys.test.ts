@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import OpenAI, { AuthenticationError, NotFoundError, PermissionDeniedError, toFile } from 'openai'
 import { pino } from 'pino'
 import { connect } from '../../src/client/index.ts'
@@ -137,6 +138,35 @@ describe('keys of the OpenAI API', () => {
       () => reader.files.delete(file.id),
     ]
     for (const attempt of attempts) await assert.rejects(attempt, PermissionDeniedError)
+  })
+
+  test('a batch that is cancelled at any moment of its beginning ends as cancelled', async () => {
+    const api = openai(manager.token)
+    const { id } = await upload(api)
+    // Each is looked through for a time, and some of its steps wait for the disk.
+    for (let turns = 0; turns < 60; turns++) {
+      const batch = await batchOf(api, id)
+      for (let i = 0; i < turns; i++) await setImmediate()
+      await api.batches.cancel(batch.id)
+      await until(async () => (await api.batches.retrieve(batch.id)).status !== 'cancelling')
+      assert.equal((await api.batches.retrieve(batch.id)).status, 'cancelled')
+    }
+  })
+
+  test('a request without a body may say that it would be JSON, as those of the client for Python do', async () => {
+    const { id } = await upload(openai(manager.token))
+    const batch = await batchOf(openai(manager.token), id)
+    const send = async (method: string, path: string) => {
+      const headers = { authorization: `Bearer ${manager.token}`, 'content-type': 'application/json' }
+      const response = await fetch(`${manager.url}${path}`, { method, headers })
+      return [response.status, await response.text()] as const
+    }
+    assert.equal((await send('POST', `/v1/batches/${batch.id}/cancel`))[0], 200)
+    const [status, text] = await send('DELETE', `/v1/files/${id}`)
+    assert.equal(status, 200, text)
+    // Where a body is needed, it is missed.
+    assert.equal((await send('POST', '/v1/chat/completions'))[0], 400)
+    assert.equal((await send('POST', '/v1/jobs'))[0], 400)
   })
 
   test('are kept as hashes only', async () => {
