@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { measurePilots } from './remote/pilots.ts'
+import { measureContext, measureDispatch, measureEcho } from './remote/pilots.ts'
 import { measureSubmission } from './remote/submission.ts'
 
 /*
@@ -7,11 +7,14 @@ import { measureSubmission } from './remote/submission.ts'
  * nodes cannot reach the manager: a submission through a real sshd beside the same on this machine; calls, a context and a terminal
  * through a relay. Takes root: login node and nodes are network namespaces, without a route between nodes and this machine.
  *
- *   npm run bench:remote [-- --delay 20 --mbit 100 --pilots 100 --repeats 5 --calls 20000 --nodes 16 --megabytes 256]
+ *   npm run bench:remote [-- --only submission,dispatch,context,echo]
+ *     [--delay 20 --mbit 100 --pilots 100 --repeats 5 --calls 20000 --nodes 16 --megabytes 256]
  */
 
 const { values } = parseArgs({
   options: {
+    /** Parts, by their names in the last line. */
+    only: { type: 'string', default: 'submission,dispatch,context,echo' },
     /** One way, milliseconds. */
     delay: { type: 'string', default: '20' },
     mbit: { type: 'string', default: '100' },
@@ -23,27 +26,48 @@ const { values } = parseArgs({
   },
 })
 const link = { delay: Number(values.delay), rate: (Number(values.mbit) * 1e6) / 8 }
-
-const submission = await measureSubmission(Number(values.pilots), Number(values.repeats), link)
-const more = submission.remote - submission.local
 const seconds = (value: number) => `${value.toFixed(2)} s`
-console.log(
-  `a submission of ${submission.pilots} pilots, ${values.delay} ms each way: ${seconds(submission.remote)} over SSH, ` +
-    `${seconds(submission.local)} on this machine, ${seconds(more)} more; the first, which opens the connection: ${seconds(submission.remoteFirst)}`,
-)
-const { dispatch, context, echo } = await measurePilots(link, {
-  calls: Number(values.calls),
-  pilots: Number(values.nodes),
-  megabytes: Number(values.megabytes),
-})
-console.log(
-  `calls/s of two pilots: ${dispatch.relay} through the relay, ${dispatch.direct} directly, ${dispatch.share.toFixed(2)} of it (goal: 0.8)`,
-)
-console.log(
-  `a context of ${context.megabytes} MiB at ${context.pilots} pilots: ${seconds(context.seconds)} (goal: ${seconds(context.goal)}); ` +
-    `${context.crossed} times its bytes crossed the wide link`,
-)
-console.log(
-  `a key in a terminal, until its echo: ${echo.median.toFixed(0)} ms, at most ${echo.slowest.toFixed(0)} ms (goal: ${echo.goal} ms)`,
-)
-console.log(JSON.stringify({ submission: { ...submission, more }, dispatch, context, echo }))
+
+const parts: Record<string, () => Promise<object>> = {
+  async submission() {
+    const measured = await measureSubmission(Number(values.pilots), Number(values.repeats), link)
+    const { pilots, remote, local, remoteFirst } = measured
+    const more = remote - local
+    console.log(
+      `a submission of ${pilots} pilots, ${values.delay} ms each way: ${seconds(remote)} over SSH, ${seconds(local)} on this machine, ` +
+        `${seconds(more)} more (goal: 1 s); the first, which opens the connection: ${seconds(remoteFirst)}`,
+    )
+    return { ...measured, more }
+  },
+  async dispatch() {
+    const dispatch = await measureDispatch(link, Number(values.calls))
+    const { relay, direct, share } = dispatch
+    console.log(
+      `calls/s of two pilots: ${relay} through the relay, ${direct} directly, ${share.toFixed(2)} of it (goal: 0.8)`,
+    )
+    return dispatch
+  },
+  async context() {
+    const context = await measureContext(link, Number(values.nodes), Number(values.megabytes))
+    console.log(
+      `a context of ${context.megabytes} MiB at ${context.pilots} pilots: ${seconds(context.seconds)} (goal: ${seconds(context.goal)}); ` +
+        `${context.crossed} times its bytes crossed the wide link`,
+    )
+    return context
+  },
+  async echo() {
+    const echo = await measureEcho(link)
+    console.log(
+      `a key in a terminal, until its echo: ${echo.median.toFixed(0)} ms, at most ${echo.slowest.toFixed(0)} ms (goal: ${echo.goal} ms)`,
+    )
+    return echo
+  },
+}
+
+const wanted = values.only.split(',')
+const unknown = wanted.find((part) => !(part in parts))
+if (unknown !== undefined)
+  throw new Error(`--only ${unknown}: expected some of ${Object.keys(parts).join(', ')}`)
+const figures: Record<string, object> = {}
+for (const part of wanted) figures[part] = await parts[part]!()
+console.log(JSON.stringify(figures))

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Client } from '../../../src/client/index.ts'
@@ -28,6 +28,9 @@ const contextOf = (name: string, more: Record<string, Uint8Array>) => ({
     ...more,
   },
 })
+
+/** Of a node, as `tc` has it. */
+const LOCAL_LINK = '1gbit'
 
 type Far = { client: Client; carried: () => Promise<{ out: number; back: number }> }
 
@@ -97,42 +100,35 @@ async function withPilots<T>(
       return done === pilots * 50 && workers.length === pilots
     }, 400_000)
     return await work({ client, carried: () => wide.carried() })
+  } catch (error) {
+    console.error(await readFile(join(folder, 'here/state/factory.log'), 'utf8').catch(() => ''))
+    throw error
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-export type PilotFigures = {
-  dispatch: { calls: number; direct: number; relay: number; share: number }
-  /** Times in seconds; `crossed` is in bytes of the context that came over the wide link. */
-  context: { megabytes: number; pilots: number; crossed: number; seconds: number; goal: number; sent: number }
-  /** Milliseconds from a key to its echo, medians. */
-  echo: { keys: number; median: number; slowest: number; goal: number }
+/** Measures work of pilots that cannot reach the manager but through a relay, and of the same that dial it. */
+export async function measureDispatch(link: Link, calls: number) {
+  using cluster = buildClosedCluster(2, LOCAL_LINK)
+  const direct = await withPilots(cluster, 2, link, 'direct', {}, (far) => rate(far, calls))
+  const relay = await withPilots(cluster, 2, link, 'relay', {}, (far) => rate(far, calls))
+  return { calls, direct: Math.round(direct), relay: Math.round(relay), share: relay / direct }
 }
 
-/** Measures work, a context and a terminal of pilots that cannot reach the manager but through a relay. */
-export async function measurePilots(
-  link: Link,
-  { calls, pilots, megabytes }: { calls: number; pilots: number; megabytes: number },
-): Promise<PilotFigures> {
-  using cluster = buildClosedCluster(pilots, '1gbit')
-  const weights = randomBytes(megabytes << 20)
-  const direct = await withPilots(cluster, 2, link, 'direct', {}, (far) => rate(far, calls))
-  const near = await withPilots(cluster, 2, link, 'relay', {}, async (far) => ({
-    rate: await rate(far, calls),
-    echo: await echo(far, link),
-  }))
-  const large = contextOf('large', { 'code/weights.bin': weights })
-  const context = await withPilots(cluster, pilots, link, 'relay', large, (far) =>
+/** Measures how long a key in a terminal takes to its echo, through a relay; milliseconds. */
+export async function measureEcho(link: Link) {
+  using cluster = buildClosedCluster(1, LOCAL_LINK)
+  return await withPilots(cluster, 1, link, 'relay', {}, (far) => echo(far, link))
+}
+
+/** Measures how long pilots behind a relay take to have a context, in seconds, and how many of its bytes come over the wide link. */
+export async function measureContext(link: Link, pilots: number, megabytes: number) {
+  using cluster = buildClosedCluster(pilots, LOCAL_LINK)
+  const large = contextOf('large', { 'code/weights.bin': randomBytes(megabytes << 20) })
+  return await withPilots(cluster, pilots, link, 'relay', large, (far) =>
     spread(far, pilots, megabytes, link),
   )
-  const dispatch = {
-    calls,
-    direct: Math.round(direct),
-    relay: Math.round(near.rate),
-    share: near.rate / direct,
-  }
-  return { dispatch, context, echo: near.echo }
 }
 
 /** Calls a second that do nothing, results included, once the pilots have got into their stride. */
@@ -149,7 +145,7 @@ async function rate({ client }: Far, calls: number): Promise<number> {
   return (calls / Math.min(...times.slice(1))) * 1000
 }
 
-async function echo({ client }: Far, { delay }: Link): Promise<PilotFigures['echo']> {
+async function echo({ client }: Far, { delay }: Link) {
   let heard = Promise.withResolvers<void>()
   const [{ pilot } = { pilot: 'p1' }] = (await client.status()).workers
   const shell = await client.openShell(pilot, {
@@ -176,21 +172,15 @@ async function echo({ client }: Far, { delay }: Link): Promise<PilotFigures['ech
 }
 
 /** Has all pilots fetch a context at once. */
-async function spread(
-  { client, carried }: Far,
-  pilots: number,
-  megabytes: number,
-  { rate }: Link,
-): Promise<PilotFigures['context']> {
+async function spread({ client, carried }: Far, pilots: number, megabytes: number, { rate }: Link) {
   const before = await carried()
-  const large = (await client.contexts()).find(({ name }) => name === 'large')
   const job = await client.createJob({ name: 'large', context: 'large', function: 'wait' })
   await job.add(Array.from({ length: pilots * 200 }, (_, i) => ({ key: String(i), input: 1000 })))
   const began = performance.now()
   await until(async () => {
     const { workers } = await client.status()
     const held = workers.filter(({ contexts }) =>
-      contexts.some(({ context, level }) => context === large?.id && level !== 'absent'),
+      contexts.some(({ context, level }) => context === 'large' && level !== 'absent'),
     )
     return held.length === pilots
   }, 300_000)
