@@ -275,7 +275,7 @@ scratch=$scratch/$pilot.$$
 mkdir -p "$scratch" || fail 68 no-space "cannot make the scratch folder $scratch"
 
 # What a site's proxy cannot reach, or need not: this machine, and managers that answer without it.
-if [ -n "${http_proxy:-}${https_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}" ]; then
+if [ -n "${http_proxy:-}${https_proxy:-}${all_proxy:-}${HTTP_PROXY:-}${HTTPS_PROXY:-}${ALL_PROXY:-}" ]; then
   direct=${no_proxy:-${NO_PROXY:-}}
   direct=${direct:+$direct,}localhost,127.0.0.1,::1
   for manager in $GLEANER_MANAGER; do

@@ -30,8 +30,6 @@ import { work } from './worker.ts'
  * The worker's process, booted by pilot.sh in a batch job. It ends with one of the codes in errors.ts.
  */
 
-/** How long the manager may be away, milliseconds. Results are kept that long. */
-const PATIENCE_MS = 600_000
 /**
  * When what was compiled is kept for the next worker of this node, milliseconds after registration: when it does not hold up
  * this one's start, and not only at the end, which may come without a warning.
@@ -58,7 +56,7 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   const client = createManagerClient({
     origins: managerOrigins(env),
     certificate,
-    patienceMs: PATIENCE_MS,
+    patienceMs: env.GLEANER_PATIENCE * 1000,
     log,
   })
   await using cleanup = new AsyncDisposableStack()

@@ -35,5 +35,7 @@ export const PilotEnvironment = z.object({
   GLEANER_SHELL: z.enum(['yes']).optional(),
   /** Seconds of warning the batch system gives between SIGTERM and SIGKILL. */
   GLEANER_GRACE: z.coerce.number().positive().default(10),
+  /** Seconds that the manager may be away: the pilot keeps its results that long. */
+  GLEANER_PATIENCE: z.coerce.number().positive().default(600),
 })
 export type PilotEnvironment = z.infer<typeof PilotEnvironment>

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import { connect } from 'node:net'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
-import { test } from 'node:test'
+import { text } from 'node:stream/consumers'
+import { test, type TestContext } from 'node:test'
+import { generate } from 'selfsigned'
 import { createBundle } from '../../src/bundle/create/create-bundle.ts'
 import { fetchBundle } from '../../src/bundle/download/fetch-bundle.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
 import { listen } from '../support/listen.ts'
+import { startSocks } from '../support/socks-proxy.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../bundle/support/cluster.ts'
 
 /** A proxy as centres have them: it tunnels, and forwards requests but none that are to become something else. */
@@ -28,6 +32,15 @@ async function startProxy() {
   return Object.assign(await listen(server), { tunnels })
 }
 
+function setVariable(t: TestContext, name: string, value: string): void {
+  const before = process.env[name]
+  process.env[name] = value
+  t.after(() => {
+    if (before === undefined) delete process.env[name]
+    else process.env[name] = before
+  })
+}
+
 test('pieces come from the manager through a proxy', async (t) => {
   await using temporary = await temporaryFolder()
   const folder = (name: string) => path.join(temporary.folder, name)
@@ -35,12 +48,7 @@ test('pieces come from the manager through a proxy', async (t) => {
   await using manager = await startNode(folder('manager'))
   const { id } = await createBundle({ store: manager.store, paths: [folder('source')], kind: 'files' })
   await using proxy = await startProxy()
-  const before = process.env['http_proxy']
-  process.env['http_proxy'] = proxy.url
-  t.after(() => {
-    if (before === undefined) delete process.env['http_proxy']
-    else process.env['http_proxy'] = before
-  })
+  setVariable(t, 'http_proxy', proxy.url)
   const client = createManagerClient({
     origins: [manager.url],
     certificate: undefined,
@@ -59,4 +67,39 @@ test('pieces come from the manager through a proxy', async (t) => {
   await client.close()
   assert.deepEqual(from, [{ source: 'manager', bytes: 1_000_000 }])
   assert.deepEqual([...new Set(proxy.tunnels)], [new URL(manager.url).host])
+})
+
+test('a manager is reached through a SOCKS proxy, which looks up its name, and is known by its certificate', async (t) => {
+  const { private: key, cert } = await generate([{ name: 'commonName', value: 'submit.example' }], {
+    keyType: 'ec',
+    curve: 'P-256',
+  })
+  const server = createTlsServer({ key, cert }, (_request, response) => response.end('hello'))
+  server.on('upgrade', (_request, socket: Duplex) => {
+    socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: words\r\n\r\nhello')
+  })
+  await using manager = await listen(server)
+  await using proxy = await startSocks(Number(new URL(manager.url).port), { name: 'me', password: 'p@ss' })
+  const open = () =>
+    createManagerClient({ origins: ['https://manager.invalid:9700'], certificate: cert, patienceMs: 0, log })
+  setVariable(t, 'ALL_PROXY', proxy.url.replace('http://', 'socks5h://me:p%40ss@'))
+  const client = open()
+  let said = ''
+  await client.get('/anything', async (bytes) => void (said = await text(bytes)))
+  assert.equal(said, 'hello')
+  assert.equal(await text(await client.upgrade('/words', 'words')), 'hello')
+  await client.close()
+  assert.deepEqual([...new Set(proxy.asked)], ['manager.invalid:9700'])
+
+  process.env['ALL_PROXY'] = proxy.url.replace('http://', 'socks5h://me:wrong@')
+  const refused = open()
+  await assert.rejects(
+    refused.get('/anything', () => Promise.resolve()),
+    (error: Error) => {
+      assert.match(error.message, /the proxy socks5h:\/\/127\.0\.0\.1:\d+: .*[Aa]uthentication/)
+      assert.doesNotMatch(error.message, /wrong/)
+      return true
+    },
+  )
+  await refused.close()
 })

@@ -8,6 +8,8 @@ const BURST_MS = 20
 export interface Throttle {
   /** Whether there is a limit at all. */
   readonly limited: boolean
+  /** Resolves when so many bytes may pass. */
+  wait(bytes: number): Promise<void>
   /** A stream that lets bytes pass no faster than the limit, together with the others. */
   stream(): Transform
 }
@@ -24,6 +26,7 @@ export function createThrottle(bytesPerSecond: number | undefined): Throttle {
   }
   return {
     limited: bytesPerSecond !== undefined,
+    wait,
     stream: () =>
       new Transform({
         transform(chunk: Buffer, _encoding, done) {

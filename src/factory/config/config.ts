@@ -67,6 +67,8 @@ const site = {
   walltime: Duration.optional(),
   /** Warning the batch system gives between SIGTERM and SIGKILL. */
   grace: Wait.default(10),
+  /** How long its pilots wait for a manager that they do not reach: they keep their results meanwhile, and leave then. */
+  patience: Wait.default(600),
   /**
    * Variables for the batch system's commands, e.g. `SLURM_CONF`; of the factory's own environment they get only what they
    * need to be found and to work.

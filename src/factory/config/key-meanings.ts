@@ -65,6 +65,11 @@ export const siteKeys: Record<Keys, KeyMeaning> = {
   disk: { meaning: 'scratch disk of each pilot', otherwise: 'not asked for' },
   walltime: { meaning: 'longest a pilot runs', otherwise: 'not asked for' },
   grace: { meaning: 'warning the batch system gives between SIGTERM and SIGKILL', unit: 'time' },
+  patience: {
+    meaning:
+      'how long pilots that do not reach the manager keep their results and try again, before they leave; see [relay.md](relay.md)',
+    unit: 'time',
+  },
   commandEnvironment: { meaning: 'variables for the batch system’s commands, e.g. `SLURM_CONF`' },
   setup: {
     meaning: 'shell lines run on the node first, such as `module load cuda`; see [setup.md](setup.md)',

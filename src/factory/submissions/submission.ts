@@ -151,6 +151,7 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_SETUP_SHELL', site.setupShell && shellQuote(site.setupShell)],
     ['GLEANER_WALLTIME', site.walltime?.toString()],
     ['GLEANER_GRACE', site.grace.toString()],
+    ['GLEANER_PATIENCE', site.patience.toString()],
     ['GLEANER_SHELL', site.shell ? 'yes' : undefined],
     ['GLEANER_CPUS', site.cpus.toString()],
     ['GLEANER_ASKED_GPUS', site.gpus.toString()],

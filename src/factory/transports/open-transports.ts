@@ -36,11 +36,12 @@ export function openTransports(stateFolder: string): Transports {
 
   return {
     of(site, kept, factoryId) {
-      const { transport, commandEnvironment: set } = site
+      const { transport, bandwidth, commandEnvironment: set } = site
       if (!transport) return shellTransport({ kept, set })
       const link = linkOf(site, transport)
       const host = [transport.ssh].flat().join(', ')
-      return sshTransport({ link, host, root: stateFolder, folder: transport.folder, factoryId, kept, set })
+      const { folder } = transport
+      return sshTransport({ link, host, root: stateFolder, folder, factoryId, bandwidth, kept, set })
     },
     link: (site) => (site.transport ? linkOf(site, site.transport) : undefined),
     [Symbol.dispose]() {

@@ -1,17 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Duplex, Readable } from 'node:stream'
 import type { Logger } from 'pino'
-import { Agent, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici'
+import { type Dispatcher, Pool, request } from 'undici'
 import type { z } from 'zod'
 import type { Connect } from '../../bundle/sources/http-source.ts'
-import { toOwnListener } from '../../common/own-listener.ts'
-import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 import { requestUpgrade } from '../../common/upgrades/request-upgrade.ts'
 import { textOf } from '../../protocol/json/json-text.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/primitives.ts'
 import { type Asked, type JsonRoute, pathOf, type Place, type Route } from '../../protocol/routes/route.ts'
 import { parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { PilotError } from '../errors.ts'
+import { createDispatcher } from './dispatcher.ts'
 
 export interface CallSettings {
   /** How long the manager may take besides what an answer needs, milliseconds. */
@@ -82,14 +81,16 @@ export function createManagerClient({
   patienceMs,
   log,
 }: ManagerClientOptions): ManagerClient {
-  const dispatcher = createDispatcher(origins, certificate, {
-    connections: 4,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-  })
+  const dispatch = (options: Parameters<typeof createDispatcher>[1]) =>
+    createDispatcher(
+      { origins, certificate, timeout: ANSWER_MS },
+      { maxResponseSize: limits.body, ...options },
+    )
+  const dispatcher = dispatch({ connections: 4, keepAliveTimeout: KEEP_ALIVE_MS })
   // Connections of their own: if one breaks, that is not for the worker's end.
-  const carrier = createDispatcher(origins, certificate, { connections: 4, maxResponseSize: limits.blob })
+  const carrier = dispatch({ connections: 4, maxResponseSize: limits.blob })
   // A proxy that forwards requests would not let them become channels.
-  const upgrader = createDispatcher(origins, certificate, { connections: UPGRADES_MOST, proxyTunnel: true })
+  const upgrader = dispatch({ connections: UPGRADES_MOST, proxyTunnel: true })
   let current = 0
   let secret = ''
   const origin = () => origins[current % origins.length]!
@@ -150,7 +151,7 @@ export function createManagerClient({
     },
     connect: ({ kind, url }, options) =>
       kind === 'manager'
-        ? createDispatcher(origins, certificate, { ...options, proxyTunnel: true })
+        ? dispatch({ ...options, proxyTunnel: true })
         : new Pool(new URL(url).origin, options),
     get origin() {
       return origin()
@@ -226,19 +227,4 @@ function refusal(call: Sent, status: number, text: string): Error {
   if (status === NO_ROOM && call.method === 'PUT') return new PilotError('GLEANER_PILOT_REFUSED', message)
   if (status >= 500 || PASSING.includes(status) || conflict) return new Passing(message)
   return new PilotError(REFUSED.includes(status) ? 'GLEANER_PILOT_REFUSED' : 'GLEANER_PROTOCOL', message)
-}
-
-function createDispatcher(
-  origins: readonly string[],
-  certificate: string | undefined,
-  given: Pool.Options & { proxyTunnel?: boolean },
-): Dispatcher {
-  const pinned = { timeout: ANSWER_MS, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }
-  const connect =
-    certificate === undefined
-      ? toOwnListener(pinned, { isManager: (origin) => origins.includes(origin) })
-      : pinned
-  const options = { maxResponseSize: limits.body, ...given, connect }
-  const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => process.env[name])
-  return proxied ? new EnvHttpProxyAgent({ ...options, requestTls: pinned }) : new Agent(options)
 }

@@ -1,8 +1,9 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import {
   type Client,
   type Job as ClientJob,
@@ -46,6 +47,8 @@ export interface Plant extends AsyncDisposable {
   client: Client
   /** Starts `factory start`, as at first and after it was killed. */
   start(): Promise<ChildProcess>
+  /** Runs a command of the researcher's where the factory runs. @returns what it prints */
+  factory(...args: string[]): Promise<string>
   status(): Promise<Status>
   /** What the batch systems show of this factory's pilots, all sites together. */
   jobs(): Promise<(Job & { site: string })[]>
@@ -71,8 +74,16 @@ export const words = (count: number, ms: number, log?: string): Task[] =>
 /** Keys of a Slurm site whose pilots have a node each: whoever takes one pilot's node takes no other's. */
 export const alone = { memory: '5GB' }
 
-/** @param sites as in factory.yaml. @param more other keys of factory.yaml. */
-export function clusterPlant(sites: Record<string, object>, more: object = {}): Plant {
+/**
+ * @param sites as in factory.yaml
+ * @param more other keys of factory.yaml
+ * @param prefix what goes before the factory's own commands, where they run in another network: only they reach the manager then
+ */
+export function clusterPlant(
+  sites: Record<string, object>,
+  more: { contexts?: string[] } & Record<string, unknown> = {},
+  prefix: string[] = [],
+): Plant {
   const shared = sharedFolder('plant')
   const { folder } = shared
   const state = join(folder, 'state')
@@ -89,8 +100,8 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
     cacheFolder: join(folder, 'cache'),
   }
   const config = {
-    contexts: [join(folder, 'words')],
     ...more,
+    contexts: [join(folder, 'words'), ...(more.contexts ?? [])],
     sites: Object.fromEntries(Object.entries(sites).map(([name, site]) => [name, { ...common, ...site }])),
   }
   const configFile = join(state, 'factory.yaml')
@@ -101,10 +112,13 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
   const started: ChildProcess[] = []
   let queues: { config: SiteConfig; site: Site }[] = []
 
+  const node = join(testbed.project, 'node_modules/.bin/node')
+  const program = [node, join(testbed.project, 'bin/factory.js'), '--state', state]
+  const command = (args: string[]) =>
+    [...prefix, ...inside('researcher', ...program, ...args)] as [string, ...string[]]
+
   async function start(): Promise<ChildProcess> {
-    const node = join(testbed.project, 'node_modules/.bin/node')
-    const command = [node, join(testbed.project, 'bin/factory.js'), '--state', state, 'start']
-    const [file, ...args] = inside('researcher', ...command) as [string, ...string[]]
+    const [file, ...args] = command(['start'])
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     started.push(child)
     const ended = once(child, 'exit').then(() => Promise.reject(new Error('factory start has ended')))
@@ -129,6 +143,10 @@ export function clusterPlant(sites: Record<string, object>, more: object = {}): 
     folder,
     client,
     start,
+    async factory(...given) {
+      const [file, ...args] = command(given)
+      return (await promisify(execFile)(file, args, { maxBuffer: 64 << 20 })).stdout
+    },
     status: () => client.status(),
     jobs,
     results,
@@ -166,8 +184,8 @@ function results(job: ClientJob): Promise<ResultRow[]> {
 function openQueues(configFile: string, state: string): { config: SiteConfig; site: Site }[] {
   const factoryId = findFactoryId(state)
   if (factoryId === undefined) return []
-  return loadConfig([configFile]).sites.map((config) => {
-    if (config.kind === 'local') throw new Error('the testbed has batch systems only')
+  return loadConfig([configFile]).sites.flatMap((config) => {
+    if (config.kind === 'local') return []
     const folder = submissionsFolder(state, config.name)
     const site =
       config.kind === 'slurm'

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { listen } from '../../support/listen.ts'
+import { startSocks } from '../../support/socks-proxy.ts'
 import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
@@ -122,5 +123,22 @@ describe('pilot.sh', () => {
     const env = { http_proxy: 'http://127.0.0.1:9', no_proxy: '.example' }
     const { code, output } = await bootPilot({ folder, settings, env, setup: '' }).done
     assert.equal(code, 0, output)
+  })
+
+  test('downloads through a SOCKS proxy, which looks up the manager’s name', async () => {
+    const { folder, cache } = fresh('socks')
+    await using manager = await listen(
+      createServer((_, response) => response.end(readFileSync(runtime.path))),
+    )
+    await using proxy = await startSocks(Number(new URL(manager.url).port))
+    const settings = {
+      ...settingsFor(cache, runtime),
+      GLEANER_RUNTIME_FILE: '/nowhere',
+      GLEANER_MANAGER: 'http://manager.invalid:9700',
+    }
+    const env = { ALL_PROXY: proxy.url.replace('http://', 'socks5h://') }
+    const { code, output } = await bootPilot({ folder, settings, env, setup: '' }).done
+    assert.equal(code, 0, output)
+    assert.deepEqual(proxy.asked, ['manager.invalid:9700'])
   })
 })

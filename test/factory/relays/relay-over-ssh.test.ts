@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
-import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { plant, readIds, writeTasks } from '../../end-to-end/plant.ts'
 import { until } from '../../support/until.ts'
+import { bareSystem } from '../transports/ssh/bare-system.ts'
 import { cuttingProxy } from '../transports/ssh/cutting-proxy.ts'
 import { farSlurm } from '../transports/ssh/far-slurm.ts'
 import { knownHost, noSshd, startSshd } from '../transports/ssh/sshd.ts'
@@ -16,10 +18,12 @@ function relayAt(farEnd: string): number | undefined {
 }
 
 test(
-  'pilots work through a relay that the factory starts on the submit node, and go on after the connection to it broke',
+  'pilots work through a relay that the factory starts on a submit node with neither Node nor curl, and go on after the connection to it broke and the node was gone for a while',
   { skip: noSshd },
   async (t) => {
-    await using sshd = await startSshd()
+    const tools = mkdtempSync(join(tmpdir(), 'gleaner-bare-'))
+    t.after(() => rmSync(tools, { recursive: true }))
+    await using sshd = await startSshd([bareSystem(tools), 'AllowTcpForwarding no'])
     await using proxy = await cuttingProxy(sshd.port)
     writeFileSync(sshd.knownHosts, knownHost(`[127.0.0.1]:${proxy.port}`, sshd.hostKey))
     await using here = await plant()
@@ -53,6 +57,12 @@ test(
     proxy.cut()
     await until(() => relayAt(farEnd) !== before)
     assert.ok(!existsSync(`/proc/${before}`), 'it ended with its connection')
+    await until(() => relayAt(farEnd) !== undefined)
+
+    await sshd.stop()
+    await until(async () => /relay at .* does not run/.test((await here.factory('status')).stdout))
+    await until(() => relayAt(farEnd) === undefined)
+    await sshd.start()
     const { code } = await run.ended
     assert.equal(code, 0)
     assert.equal(new Set(await readIds(out)).size, 400)

@@ -11,6 +11,13 @@ export interface Channel {
   kill(): void
 }
 
+export interface UploadOptions {
+  offset: number
+  /** Most bytes a second. Default: no limit. */
+  bandwidth?: number | undefined
+  signal: AbortSignal
+}
+
 /** Listens at the far end. */
 export interface FarListener {
   /** The port it got. */
@@ -26,7 +33,7 @@ export interface Connection {
    */
   exec(line: string): Promise<Channel>
   /** Sends a file from an offset on, to the same offset of a file at the far end, by SFTP. */
-  upload(from: string, to: string, offset: number, signal: AbortSignal): Promise<void>
+  upload(from: string, to: string, options: UploadOptions): Promise<void>
   /**
    * Has the far end listen, and takes the connections that come in.
    * @param host the far end's own address to listen at; most servers allow its loopback only

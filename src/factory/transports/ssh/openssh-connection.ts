@@ -43,9 +43,15 @@ export async function openLogin(control: ControlSocket, advice: string): Promise
   return {
     exec: (line) => Promise.resolve(start(control, line)),
 
-    async upload(from, to, offset, signal) {
+    async upload(from, to, { offset, bandwidth, signal }) {
       const put = `put ${offset > 0 ? '-a ' : ''}${sftpWord(from)} ${sftpWord(to)}\n`
-      const child = spawnPiped(overLogin('sftp', control, ['-b', '-']))
+      const child = spawnPiped(
+        overLogin('sftp', control, [
+          '-b',
+          '-',
+          ...(bandwidth === undefined ? [] : ['-l', kilobits(bandwidth)]),
+        ]),
+      )
       const kill = () => child.kill('SIGKILL')
       signal.addEventListener('abort', kill, { once: true })
       child.stdin.on('error', () => {})
@@ -115,3 +121,6 @@ function spawnPiped(
 
 /** A path as one word of sftp's, which takes patterns. */
 const sftpWord = (path: string) => `"${path.replace(/["\\*?[\]]/g, '\\$&')}"`
+
+/** A limit in bytes a second, as sftp takes it. */
+const kilobits = (bandwidth: number): string => String(Math.max(1, Math.floor((bandwidth * 8) / 1000)))

@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { posix, relative } from 'node:path'
-import { Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import { create } from 'tar'
+import { createThrottle } from '../../../common/tunnel/throttle.ts'
 import { shellPath } from '../../submissions/submit-template.ts'
 import { type JobFiles, TransportError } from '../transport.ts'
 import type { HostLink } from './host-link.ts'
@@ -20,13 +21,23 @@ export type SshFilesOptions = {
   folder: string
   /** Keeps factories apart that use the same folder. */
   factoryId: string
+  /** Most bytes a second of a large file. Default: no limit. */
+  bandwidth?: number | undefined
 }
 
 /** Runtimes that were last used so many days ago are removed from the submit node. */
 const RUNTIME_DAYS = 30
 
 /** Files of jobs on a submit node: a submission's folder goes there in one stream, a large file by SFTP. */
-export function sshFiles({ link, shell, host, root, folder, factoryId }: SshFilesOptions): JobFiles {
+export function sshFiles({
+  link,
+  shell,
+  host,
+  root,
+  folder,
+  factoryId,
+  bandwidth,
+}: SshFilesOptions): JobFiles {
   let base: string | undefined
   const delivering = new Map<string, Promise<string>>()
 
@@ -83,13 +94,21 @@ export function sshFiles({ link, shell, host, root, folder, factoryId }: SshFile
     const sent = await sentOf(to, part, size, signal)
     if (sent === undefined) return
     try {
-      await link.session((connection) => connection.upload(file.path, part, sent, signal), signal)
+      await link.session(
+        (connection) => connection.upload(file.path, part, { offset: sent, bandwidth, signal }),
+        signal,
+      )
     } catch (error) {
       if (signal.aborted) throw error
       // No SFTP here, greetings of a shell in its midst, or a full disk, for which it has no word: a command gets by, or says why not.
       const start = await sentOf(to, part, size, signal)
       if (start === undefined) return
-      await own(`cat >>${shellWord(part)}`, signal, `send ${to}`, createReadStream(file.path, { start }))
+      const rest = pipeline(
+        createReadStream(file.path, { start }),
+        createThrottle(bandwidth).stream(),
+        () => {},
+      )
+      await own(`cat >>${shellWord(part)}`, signal, `send ${to}`, rest)
     }
     const hash = `{ sha256sum 2>/dev/null || shasum -a 256 2>/dev/null || openssl dgst -sha256 -r; }`
     const finish = [

@@ -13,6 +13,8 @@ export type SshTransportOptions = {
   root: string
   folder: string
   factoryId: string
+  /** Most bytes a second of a large file. Default: no limit. */
+  bandwidth?: number | undefined
   /** Names of variables of the far end's, beyond the usual ones, that commands get. */
   kept?: readonly string[]
   /** Variables that commands get beside those. */

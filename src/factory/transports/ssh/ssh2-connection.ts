@@ -3,9 +3,16 @@ import { open } from 'node:fs/promises'
 import { Duplex } from 'node:stream'
 import PQueue from 'p-queue'
 import ssh2, { type Client, type ClientChannel, type SFTPWrapper } from 'ssh2'
+import { createThrottle } from '../../../common/tunnel/throttle.ts'
 import { TransportError, NotStartedError } from '../transport.ts'
 import { authHandler, findCredentials } from './authentication.ts'
-import { type Channel, type Connection, LoginNeeded, SessionRefused } from './connection.ts'
+import {
+  type Channel,
+  type Connection,
+  LoginNeeded,
+  SessionRefused,
+  type UploadOptions,
+} from './connection.ts'
 import { checkKey, readKnownHosts } from './host-key.ts'
 import type { HostSettings } from './host-settings.ts'
 import { signaturesToAsk } from './known-hosts.ts'
@@ -68,10 +75,10 @@ function connectionOf(clients: readonly Client[], { alias }: HostSettings): Conn
   return {
     exec: async (line) => channelOf(await start<ClientChannel>((done) => client.exec(line, done))),
 
-    async upload(from, to, offset, signal) {
+    async upload(from, to, options) {
       const session = await start<SFTPWrapper>((done) => client.sftp(done))
       try {
-        await send(session, from, to, offset, signal)
+        await send(session, from, to, options)
       } finally {
         session.end()
       }
@@ -122,7 +129,12 @@ function channelOf(channel: ClientChannel): Channel {
   }
 }
 
-async function send(session: SFTPWrapper, from: string, to: string, offset: number, signal: AbortSignal) {
+async function send(
+  session: SFTPWrapper,
+  from: string,
+  to: string,
+  { offset, bandwidth, signal }: UploadOptions,
+) {
   const handle = await new Promise<Buffer>((resolve, reject) =>
     session.open(to, offset === 0 ? 'w' : 'r+', 0o600, (error, opened) =>
       error ? reject(error) : resolve(opened),
@@ -130,6 +142,7 @@ async function send(session: SFTPWrapper, from: string, to: string, offset: numb
   )
   await using file = await open(from)
   const writes = new PQueue({ concurrency: WRITES })
+  const throttle = createThrottle(bandwidth)
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => {})
   session.once('close', () => failed.reject(new Error('the connection has broken')))
@@ -138,6 +151,7 @@ async function send(session: SFTPWrapper, from: string, to: string, offset: numb
     if (signal.aborted) throw new TransportError('sending was given up')
     const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(WRITE), 0, WRITE, position)
     if (bytesRead === 0) break
+    await Promise.race([throttle.wait(bytesRead), failed.promise])
     const at = position
     position += bytesRead
     writes.add(() => write(session, handle, buffer.subarray(0, bytesRead), at)).catch(failed.reject)

@@ -11,7 +11,8 @@ export interface CuttingProxy extends AsyncDisposable {
   cut(): void
 }
 
-export async function cuttingProxy(to: number): Promise<CuttingProxy> {
+/** @param at where it is dialled */
+export async function cuttingProxy(to: number, at = '127.0.0.1'): Promise<CuttingProxy> {
   const sockets = new Set<Socket>()
   let passed = 0
   let cutAt = Infinity
@@ -37,7 +38,7 @@ export async function cuttingProxy(to: number): Promise<CuttingProxy> {
     join(client, behind)
     join(behind, client)
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(0, at)
   await once(server, 'listening')
   return {
     port: (server.address() as { port: number }).port,

@@ -135,6 +135,18 @@ describe('a connection', { skip: noSshd }, () => {
     connection.close()
   })
 
+  test('sends a file no faster than it may', async () => {
+    const connection = await open(configWith())
+    const [from, to] = ['from', 'to'].map((name) => join(sshd.folder, name)) as [string, string]
+    writeFileSync(from, Buffer.alloc(300_000, 'x'))
+    const began = performance.now()
+    await connection.upload(from, to, { offset: 0, bandwidth: 1_000_000, signal: patient() })
+    // Less what may pass at once.
+    assert.ok(performance.now() - began >= 200)
+    assert.deepEqual(readFileSync(to), readFileSync(from))
+    connection.close()
+  })
+
   test('has the far end listen, and brings what comes in there', async () => {
     const connection = await open(sshd.config)
     const listener = await connection.forwardIn('127.0.0.1', 0, (socket) => socket.end('from here'))

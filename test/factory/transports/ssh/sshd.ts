@@ -42,17 +42,20 @@ export function makeKey(file: string, ...more: string[]): string {
   return file
 }
 
-/**
- * @param settings lines of sshd_config that come first, and so take precedence
- * @param place what goes before its command, and where it listens: in another network namespace, say
- */
+/** Where a server is: what goes before its command, and where it listens, in another network namespace, say; and the type of all keys. */
+export type SshdPlace = { prefix?: string[]; address?: string; keyType?: 'ed25519' | 'rsa' }
+
+/** @param settings lines of sshd_config that come first, and so take precedence */
 export async function startSshd(
   settings: string[] = [],
   clientSettings: string[] = [],
-  { prefix, address }: { prefix: string[]; address: string } = { prefix: [], address: '127.0.0.1' },
+  { prefix = [], address = '127.0.0.1', keyType = 'ed25519' }: SshdPlace = {},
 ): Promise<Sshd> {
   const folder = mkdtempSync(join(tmpdir(), 'gleaner-sshd-'))
-  const [hostKey, key] = [makeKey(join(folder, 'host_key')), makeKey(join(folder, 'key'))]
+  const [hostKey, key] = ['host_key', 'key'].map((name) => makeKey(join(folder, name), '-t', keyType)) as [
+    string,
+    string,
+  ]
   const port = await freePort()
   const file = (name: string) => join(folder, name)
   writeFileSync(file('authorized_keys'), readFileSync(`${key}.pub`))
@@ -72,7 +75,9 @@ export async function startSshd(
     'PasswordAuthentication no',
     'KbdInteractiveAuthentication no',
     'PermitRootLogin yes',
-    'Subsystem sftp /usr/lib/openssh/sftp-server',
+    ...(settings.some((line) => line.startsWith('Subsystem'))
+      ? []
+      : ['Subsystem sftp /usr/lib/openssh/sftp-server']),
     'LogLevel VERBOSE',
   ]
   writeFileSync(file('sshd_config'), `${server.join('\n')}\n`)
