@@ -8,6 +8,7 @@ import { Agent, type buildConnector, request } from 'undici'
 import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
+import { toOwnListener } from '../common/own-listener.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
 import { pieceRoutes } from '../protocol/routes/piece-routes.ts'
 import { pathOf } from '../protocol/routes/route.ts'
@@ -49,7 +50,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     timeout: ANSWER_MS,
     ...(certificate !== undefined && trustOnlyCertificate(certificate)),
   }
-  const agent = new Agent({ connect, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS })
+  const agent = new Agent({ connect: toOwnListener(connect), headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS })
   const closing = new AbortController()
   /** Until when each ticket needs no asking. */
   const good = new Map<string, number>()
@@ -80,7 +81,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
         store,
         log,
         signal: closing.signal,
-        connect: (_source, settings) => new Agent({ ...settings, connect }),
+        connect: (_source, settings) => new Agent({ ...settings, connect: toOwnListener(connect) }),
         sources: () =>
           Promise.resolve([{ name: 'manager', url: origin, ticket: tickets.get(bundle)!, kind: 'manager' }]),
       })
