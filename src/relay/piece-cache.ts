@@ -50,7 +50,11 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     timeout: ANSWER_MS,
     ...(certificate !== undefined && trustOnlyCertificate(certificate)),
   }
-  const agent = new Agent({ connect: toOwnListener(connect), headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS })
+  const agent = new Agent({
+    connect: toOwnListener(connect),
+    headersTimeout: ANSWER_MS,
+    bodyTimeout: ANSWER_MS,
+  })
   const closing = new AbortController()
   /** Until when each ticket needs no asking. */
   const good = new Map<string, number>()

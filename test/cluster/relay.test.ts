@@ -3,10 +3,11 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
 import { sshConfig, workstation } from './support/login-node.ts'
-import { alone, clusterPlant } from './support/plant.ts'
+import { alone, clusterPlant, words } from './support/plant.ts'
 import { run, sharedFolder } from './support/testbed.ts'
 
 const WEIGHTS = 24 << 20
@@ -24,7 +25,7 @@ function writeLarge(folder: string): string {
   writeFileSync(join(folder, 'context.yaml'), yaml.join('\n'))
   writeFileSync(
     join(folder, 'code/wait.mjs'),
-    'export const wait = (ms) => new Promise((done) => setTimeout(done, ms, ms))',
+    'export const wait = ({ ms }) => new Promise((done) => setTimeout(done, ms, ms))',
   )
   writeFileSync(join(folder, 'code/weights.bin'), randomBytes(WEIGHTS))
   return folder
@@ -53,37 +54,54 @@ test('a factory that no node reaches works on Slurm, HTCondor and its own machin
   }
   const { port } = new URL(url)
   assert.throws(() => run('researcher', 'bash', '-c', `exec 3<>/dev/tcp/127.0.0.1/${port}`), 'nodes dial it')
-  const workers = async () => (JSON.parse(await plant.factory('status', '--json')) as Status).workers
+  // Only a command over there reaches the manager, and each is a process: hence the pause.
+  const workers = async () => {
+    await sleep(1_000)
+    return (JSON.parse(await plant.factory('status', '--json')) as Status).workers
+  }
   const holders = async () =>
     (await workers()).filter(({ contexts }) =>
       contexts.some(({ context, level }) => context === 'large' && level !== 'absent'),
     )
 
-  const input = join(plant.folder, 'tasks.jsonl')
-  const out = join(plant.folder, 'out.jsonl')
-  const count = 1500
-  const tasks = Array.from({ length: count }, (_, i) => JSON.stringify({ id: `t${i}`, input: 60 }))
-  writeFileSync(input, tasks.join('\n'))
-  await until(async () => (await workers()).length === 4)
+  /** Has a job run, by a file of tasks; gives the keys of its results. */
+  let jobs = 0
+  const runJob = async (context: string, tasks: object[]): Promise<string[]> => {
+    jobs += 1
+    const [file, out] = ['tasks', 'results'].map((name) => join(plant.folder, `${name}${jobs}.jsonl`)) as [string, string] // prettier-ignore
+    writeFileSync(file, tasks.map((task, i) => JSON.stringify({ id: `t${i}`, ...task })).join('\n'))
+    await plant.factory('run', file, '--context', context, '--out', out)
+    const rows = readFileSync(out, 'utf8').trim().split('\n')
+    return rows.map((row) => (JSON.parse(row) as { id: string }).id)
+  }
+  // More than is ever done, so that all pilots come, however long one of them takes.
+  const busy = runJob(
+    'words',
+    words(20_000, 60).map(({ input }) => input as object),
+  )
+  await Promise.race([busy, until(async () => (await workers()).length === 4)])
+  await Promise.all([plant.factory('cancel', '1'), assert.rejects(busy)])
+
+  const count = 400
+  const run400 = () =>
+    runJob(
+      'large',
+      Array.from({ length: count }, () => ({ ms: 60 })),
+    )
   const before = here.link.passed
-  const ran = plant.factory('run', input, '--context', 'large', '--out', out)
-  await until(async () => (await holders()).length === 4)
+  await Promise.all([run400(), until(async () => (await holders()).length === 4)])
   const passed = here.link.passed - before
   assert.ok(passed > WEIGHTS && passed < WEIGHTS * 1.2, `${passed} bytes for three pilots over there`)
 
   const [{ pilot: victim } = { pilot: '' }] = (await workers()).filter(({ site }) => site === 'slurm')
   assert.match(await plant.factory('exec', victim, '--', 'sh', '-c', 'echo on $SLURMD_NODENAME'), /^on n\d$/m)
-  here.link.cut()
   const job = (await plant.jobs()).find(({ pilot }) => pilot === victim)!
+  const ran = run400()
+  here.link.cut()
   run('researcher', 'scontrol', 'requeue', job.jobId)
-
-  await ran
-  const rows = readFileSync(out, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as { id: string })
-  assert.equal(rows.length, count)
-  assert.equal(new Set(rows.map(({ id }) => id)).size, count)
+  const keys = await ran
+  assert.equal(keys.length, count)
+  assert.equal(new Set(keys).size, count)
   const sites = new Set((await workers()).map(({ site }) => site))
   assert.deepEqual(sites, new Set(['slurm', 'htcondor', 'here']))
 })
