@@ -10,6 +10,7 @@ import { generate } from 'selfsigned'
 import { createBundle } from '../../src/bundle/create/create-bundle.ts'
 import { fetchBundle } from '../../src/bundle/download/fetch-bundle.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
+import { workerRoutes } from '../../src/protocol/routes/worker-routes.ts'
 import { listen } from '../support/listen.ts'
 import { startSocks } from '../support/socks-proxy.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../bundle/support/cluster.ts'
@@ -83,18 +84,24 @@ test('a manager is reached through a SOCKS proxy, which looks up its name, and i
   const open = () =>
     createManagerClient({ origins: ['https://manager.invalid:9700'], certificate: cert, patienceMs: 0, log })
   setVariable(t, 'ALL_PROXY', proxy.url.replace('http://', 'socks5h://me:p%40ss@'))
+  const blob = { params: { worker: 'w1', sha256: '0'.repeat(64) } }
   const client = open()
   let said = ''
-  await client.get('/anything', async (bytes) => void (said = await text(bytes)))
+  await client.get(workerRoutes.workerBlob, blob, async (bytes) => void (said = await text(bytes)))
   assert.equal(said, 'hello')
-  assert.equal(await text(await client.upgrade('/words', 'words')), 'hello')
+  assert.equal(
+    await text(
+      await client.upgrade(workerRoutes.joinShell, { params: { worker: 'w1', shell: 'a' } }, 'words'),
+    ),
+    'hello',
+  )
   await client.close()
   assert.deepEqual([...new Set(proxy.asked)], ['manager.invalid:9700'])
 
   process.env['ALL_PROXY'] = proxy.url.replace('http://', 'socks5h://me:wrong@')
   const refused = open()
   await assert.rejects(
-    refused.get('/anything', () => Promise.resolve()),
+    refused.get(workerRoutes.workerBlob, blob, () => Promise.resolve()),
     (error: Error) => {
       assert.match(error.message, /the proxy socks5h:\/\/127\.0\.0\.1:\d+: .*[Aa]uthentication/)
       assert.doesNotMatch(error.message, /wrong/)
