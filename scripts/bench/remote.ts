@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { measureContext, measureDispatch, measureEcho } from './remote/pilots.ts'
+import { measureContext, measureDispatch, measureEcho } from './remote/relayed-pilots.ts'
 import { measureSubmission } from './remote/submission.ts'
 
 /*

@@ -13,7 +13,7 @@ import { ask, HttpWorker, registration } from '../../test/support/manager.ts'
 import { Random } from '../claims/random.ts'
 import { ManagerProcess } from '../support/manager-process.ts'
 import type { Memory } from '../support/memory.ts'
-import { kinds } from './cases.ts'
+import { kinds } from './broken-requests.ts'
 import { BLOB, type Known, type Route, routes } from './routes.ts'
 import { Wire } from './wire.ts'
 

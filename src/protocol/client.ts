@@ -4,7 +4,7 @@ import { BundlePath } from './bundle.ts'
 import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { ContextSpec } from './contexts/context.ts'
 import { KeptJson } from './json/json-text.ts'
-import { Traceparent } from './trace.ts'
+import { Traceparent } from './trace-context.ts'
 import { Progress, TaskError } from './task.ts'
 
 /** How long something stays that is not needed, milliseconds. */

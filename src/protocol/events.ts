@@ -3,7 +3,7 @@ import { ShellId } from './channels/shell-frames.ts'
 import { HostName, Joules, limits, Milliseconds, Name, Serial, Sha256, Timestamp } from './primitives.ts'
 import { JobState } from './client.ts'
 import { Level } from './contexts/context.ts'
-import { Traceparent } from './trace.ts'
+import { Traceparent } from './trace-context.ts'
 import { WorkerId } from './worker.ts'
 
 /*

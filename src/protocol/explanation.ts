@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Traceparent } from './trace.ts'
+import { Traceparent } from './trace-context.ts'
 
 /** One reason why something is as it is. */
 export const Reason = z.object({

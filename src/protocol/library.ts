@@ -3,7 +3,7 @@ import { BlobRefs } from './blob.ts'
 import { ContextSpec } from './contexts/context.ts'
 import { Json, limits, Serial } from './primitives.ts'
 import { Progress, TaskError } from './task.ts'
-import { Traceparent } from './trace.ts'
+import { Traceparent } from './trace-context.ts'
 
 /*
  * Worker and library talk in lines of JSON over one socket pair, the library's file descriptor 3, so that a library can

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { BlobRefs } from './blob.ts'
 import { KeptJson } from './json/json-text.ts'
 import { Json, limits, Milliseconds, Name, Serial } from './primitives.ts'
-import { Traceparent } from './trace.ts'
+import { Traceparent } from './trace-context.ts'
 
 /** What went wrong with a task, as the user sees it. */
 export interface TaskError {

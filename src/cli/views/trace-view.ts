@@ -1,4 +1,4 @@
-import { parseTraceparent } from '../../protocol/trace.ts'
+import { parseTraceparent } from '../../protocol/trace-context.ts'
 
 /** A trace as tools that look for it want it; nothing if there is none. */
 export function traceText(traceparent: string | undefined): string[] {

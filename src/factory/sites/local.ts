@@ -6,7 +6,7 @@ import { type LocalSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, pilotLog, readSubmissions } from '../submissions/submission.ts'
 import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
 import { localFiles } from '../transports/shared-folder.ts'
-import { shellTransport } from '../transports/shell.ts'
+import { localTransport } from '../transports/local-transport.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 
 /** A process as `jobs/PILOT` names it: its number alone may belong to another process by now. */
@@ -66,7 +66,7 @@ export function localSite(config: LocalSiteConfig, siteFolder: string, onExit: (
       return jobs
     },
 
-    ask: (command, signal) => shellTransport().run(command, { signal }),
+    ask: (command, signal) => localTransport().run(command, { signal }),
 
     async list() {
       const submissions = await readSubmissions(siteFolder)

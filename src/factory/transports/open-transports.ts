@@ -7,7 +7,7 @@ import { hostSettings } from './ssh/host-settings.ts'
 import { openLogin } from './ssh/openssh-connection.ts'
 import { openSsh2 } from './ssh/ssh2-connection.ts'
 import { sshTransport } from './ssh/ssh-transport.ts'
-import { shellTransport } from './shell.ts'
+import { localTransport } from './local-transport.ts'
 import type { Transport } from './transport.ts'
 
 type SshConfig = NonNullable<BatchSiteConfig['transport']>
@@ -37,7 +37,7 @@ export function openTransports(stateFolder: string): Transports {
   return {
     of(site, kept, factoryId) {
       const { transport, bandwidth, commandEnvironment: set } = site
-      if (!transport) return shellTransport({ kept, set })
+      if (!transport) return localTransport({ kept, set })
       const link = linkOf(site, transport)
       const host = [transport.ssh].flat().join(', ')
       const { folder } = transport

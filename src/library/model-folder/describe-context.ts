@@ -1,6 +1,6 @@
 /* A context for a model folder. Pure: what was recognised in, what its context.yaml holds out. */
 import type { JsonValue } from '../../protocol/primitives.ts'
-import type { ModelTask, RecognisedModel } from './choose-model.ts'
+import type { ModelTask, RecognisedModel } from './choose-runner.ts'
 
 type Settings = Readonly<Record<string, JsonValue>>
 

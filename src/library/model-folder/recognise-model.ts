@@ -6,7 +6,7 @@ import type { GraphFile } from '../kinds/causal-lm/files/choose-graph.ts'
 import { listGraphs } from '../kinds/causal-lm/files/find-graph.ts'
 import { readJson, readText } from '../kinds/causal-lm/files/model-folder.ts'
 import { readOutputNames } from '../kinds/causal-lm/graph/onnx-outputs.ts'
-import { chooseModel, type ModelConfig, type ModelListing, type RecognisedModel } from './choose-model.ts'
+import { chooseRunner, type ModelConfig, type ModelListing, type RecognisedModel } from './choose-runner.ts'
 
 /** What config.json says of what a model is for. */
 const Config: z.ZodType<ModelConfig> = z.looseObject({
@@ -31,12 +31,12 @@ export async function recogniseModel(path: string, file?: string): Promise<Recog
   const given = await stat(path).catch(() => undefined)
   if (given === undefined) throw new ContextFilesError(`${path}: there is no such folder`)
   const real = await realpath(path)
-  if (given.isDirectory()) return chooseModel(await listModel(real, file), file)
+  if (given.isDirectory()) return chooseRunner(await listModel(real, file), file)
   if (!path.endsWith('.gguf'))
     throw new ContextFilesError(`${path} is not a folder: a model is a folder, or a file that ends in .gguf`)
   if (file !== undefined)
     throw new ContextFilesError(`${path} is one file already: leave out which of several to take`)
-  return chooseModel(await listModel(dirname(real), basename(real)), basename(real))
+  return chooseRunner(await listModel(dirname(real), basename(real)), basename(real))
 }
 
 async function listModel(folder: string, file: string | undefined): Promise<ModelListing> {

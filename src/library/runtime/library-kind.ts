@@ -5,7 +5,7 @@ import { ContextFilesError } from '../../common/task-errors.ts'
 
 /*
  * What every kind of library is: it loads a context once, then runs windows of calls in it. A new kind implements
- * `Load`, has its line in protocol/library-kinds.ts and in kinds/load-context.ts, and must pass the suite in test/library/kinds.
+ * `Load`, has its line in protocol/contexts/library-traits.ts and in kinds/load-context.ts, and must pass the suite in test/library/kinds.
  */
 
 export type Setup = Extract<ToLibrary, { type: 'setup' }> & {

@@ -1,6 +1,6 @@
 import { toTaskError } from '../../common/task-errors.ts'
 import type { Level } from '../../protocol/contexts/context.ts'
-import { endsCalls } from '../../protocol/contexts/library-kinds.ts'
+import { endsCalls } from '../../protocol/contexts/library-traits.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
 import type { Outcome, TaskError } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'

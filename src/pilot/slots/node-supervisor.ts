@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { ContextMode } from '../../protocol/contexts/context.ts'
-import { callsTogether } from '../../protocol/contexts/library-kinds.ts'
+import { callsTogether } from '../../protocol/contexts/library-traits.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import { assignSlots } from '../policy/slot-assignment.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'

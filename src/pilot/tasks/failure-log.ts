@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { taskTraceparent, traceFields } from '../../protocol/trace.ts'
+import { taskTraceparent, traceFields } from '../../protocol/trace-context.ts'
 import type { EndedTask } from './task-queue.ts'
 
 /** Failures that one worker logs. The manager is told of all of them. */

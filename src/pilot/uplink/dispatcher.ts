@@ -1,7 +1,7 @@
 import { getProxyForUrl } from 'proxy-from-env'
 import { SocksClient, type SocksProxy } from 'socks'
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, type Pool } from 'undici'
-import { toOwnListener } from '../../common/own-listener.ts'
+import { toOwnListener } from '../../common/listener-owner.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 
 export interface DispatcherOptions {

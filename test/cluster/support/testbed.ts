@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
-import { shellTransport } from '../../../src/factory/transports/shell.ts'
+import { localTransport } from '../../../src/factory/transports/local-transport.ts'
 import type { Transport } from '../../../src/factory/transports/transport.ts'
 
 const script = fileURLToPath(new URL('../../../scripts/testbed', import.meta.url))
@@ -49,7 +49,7 @@ export function researcher(): Transport {
     run(command, { cwd = testbed.shared, signal }) {
       if (cwd !== testbed.shared) execFileSync('chown', ['-R', '-h', `${testbed.uid}:${testbed.gid}`, cwd])
       const enter = [script, 'exec', '--user', 'researcher', '--cwd', cwd, '--']
-      return shellTransport({ prefix: enter }).run(command, { signal })
+      return localTransport({ prefix: enter }).run(command, { signal })
     },
   }
 }

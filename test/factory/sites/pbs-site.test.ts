@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { ConfigFile, type PbsSiteConfig, resolveConfig } from '../../../src/factory/config/config.ts'
 import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { pbs } from '../../../src/factory/sites/pbs.ts'
-import { shellTransport } from '../../../src/factory/transports/shell.ts'
+import { localTransport } from '../../../src/factory/transports/local-transport.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 import { type SiteHarness, markingWorker, siteSuite } from './site-suite.ts'
 
@@ -33,7 +33,7 @@ before(async () => {
   const at = (more: object) => {
     const file = { kind: 'pbs', cacheFolder: join(root, 'cache'), sharedFolder: marks, grace: 5, ...more }
     const config = resolveConfig(ConfigFile.parse({ sites: { here: file } })).sites[0] as PbsSiteConfig
-    const open = (factoryId: string) => batchSite(pbs, config, factoryId, siteFolder, shellTransport({ set }))
+    const open = (factoryId: string) => batchSite(pbs, config, factoryId, siteFolder, localTransport({ set }))
     return { config, open }
   }
   const as = (user: string, ...command: [string, ...string[]]) =>

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { makePrivateFolder } from '../../../common/private-path.ts'
-import { shellTransport } from '../shell.ts'
+import { localTransport } from '../local-transport.ts'
 import { parseTarget } from './host-settings.ts'
 
 /** Longest path of a socket, less what OpenSSH puts behind it while it makes one, bytes. */
@@ -103,7 +103,7 @@ export async function endLogin(control: ControlSocket): Promise<void> {
   await rm(control.socket, { force: true })
 }
 
-const local = shellTransport()
+const local = localTransport()
 
 /** A path in which OpenSSH expands nothing. */
 const escaped = (path: string) => path.replaceAll('%', '%%')

@@ -4,7 +4,7 @@ import { watch } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { shellTransport } from '../shell.ts'
+import { localTransport } from '../local-transport.ts'
 import { TransportError } from '../transport.ts'
 import { type Channel, type Connection, LoginNeeded } from './connection.ts'
 import { type ControlSocket, isLoggedIn, overLogin } from './control-socket.ts'
@@ -71,7 +71,7 @@ export async function openLogin(control: ControlSocket, advice: string): Promise
       await once(server, 'listening')
       const where = `${host}:${port}:${path}`
       const forward = (request: string, at: string) =>
-        shellTransport().run(overLogin('ssh', control, ['-O', request, '-R', at]), {
+        localTransport().run(overLogin('ssh', control, ['-O', request, '-R', at]), {
           signal: AbortSignal.timeout(COMMAND_LIMIT),
         })
       const { code, stdout, stderr } = await forward('forward', where)

@@ -8,11 +8,11 @@ import { shellPath } from '../../submissions/submit-template.ts'
 import { type JobFiles, TransportError } from '../transport.ts'
 import type { HostLink } from './host-link.ts'
 import { ownScript, shellWord } from './remote-script.ts'
-import type { RemoteShell } from './remote-shell.ts'
+import type { ScriptRunner } from './script-runner.ts'
 
 export type SshFilesOptions = {
   link: HostLink
-  shell: RemoteShell
+  runner: ScriptRunner
   /** How the host is named for the user. */
   host: string
   /** The folder here whose parts have their places below the folder there. */
@@ -31,7 +31,7 @@ const RUNTIME_DAYS = 30
 /** Files of jobs on a submit node: a submission's folder goes there in one stream, a large file by SFTP. */
 export function sshFiles({
   link,
-  shell,
+  runner,
   host,
   root,
   folder,
@@ -44,8 +44,8 @@ export function sshFiles({
   /** Where everything of this user's lies, absolute. A login node that comes in another one's place has the same home. */
   async function findBase(signal: AbortSignal): Promise<string> {
     if (base !== undefined) return base
-    const { code, stdout, stderr } = await shell.run(
-      ownScript(`cd && mkdir -p ${shellPath(folder)} && cd ${shellPath(folder)} && pwd`, shell.mark),
+    const { code, stdout, stderr } = await runner.run(
+      ownScript(`cd && mkdir -p ${shellPath(folder)} && cd ${shellPath(folder)} && pwd`, runner.mark),
       signal,
     )
     const found = stdout.replace(/\n$/, '')
@@ -55,7 +55,7 @@ export function sshFiles({
   }
 
   async function own(script: string, signal: AbortSignal, doing: string, input?: Readable): Promise<string> {
-    const { code, stdout, stderr } = await shell.run(ownScript(script, shell.mark), signal, input)
+    const { code, stdout, stderr } = await runner.run(ownScript(script, runner.mark), signal, input)
     if (code !== 0)
       throw new TransportError(`${host}: cannot ${doing}: ${stderr.trim() || `exit code ${code}`}`)
     return stdout

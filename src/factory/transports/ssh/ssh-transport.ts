@@ -2,7 +2,7 @@ import { KEPT_VARIABLES } from '../command-environment.ts'
 import type { Transport } from '../transport.ts'
 import type { HostLink } from './host-link.ts'
 import { commandScript } from './remote-script.ts'
-import { remoteShell } from './remote-shell.ts'
+import { scriptRunner } from './script-runner.ts'
 import { sshFiles } from './ssh-files.ts'
 
 export type SshTransportOptions = {
@@ -23,14 +23,14 @@ export type SshTransportOptions = {
 
 /** Runs commands on a submit node elsewhere, in an environment that holds what they need and no more. */
 export function sshTransport({ kept = [], set = {}, ...options }: SshTransportOptions): Transport {
-  const shell = remoteShell(options.link, options.host)
+  const runner = scriptRunner(options.link, options.host)
   const environment = { kept: [...KEPT_VARIABLES, ...kept], set: { LC_ALL: 'C', ...set } }
   return {
     run: (command, { cwd, signal }) =>
-      shell.run(
-        commandScript({ command, ...(cwd !== undefined && { cwd }), ...environment, mark: shell.mark }),
+      runner.run(
+        commandScript({ command, ...(cwd !== undefined && { cwd }), ...environment, mark: runner.mark }),
         signal,
       ),
-    files: sshFiles({ ...options, shell }),
+    files: sshFiles({ ...options, runner }),
   }
 }

@@ -7,7 +7,7 @@ import { canonicalJson, sha256 } from '../../../bundle/format/manifest.ts'
 import type { Store } from '../../../bundle/store/store.ts'
 import type { Manifest } from '../../../protocol/bundle.ts'
 import { type ContextSpec, LibrarySpec } from '../../../protocol/contexts/context.ts'
-import { bundlesOf } from '../../../protocol/contexts/library-kinds.ts'
+import { bundlesOf } from '../../../protocol/contexts/library-traits.ts'
 import { readContextYaml } from './context-yaml.ts'
 import type { TaskError } from '../../../protocol/task.ts'
 import type { ContextsResponse, UploadContextRequest } from '../../../protocol/client.ts'
@@ -16,7 +16,7 @@ import type { Dispatcher } from '../dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../../http/api-errors.ts'
 import { addContext, forgetName, knownContexts, temporaryContexts } from '../../ledger/context-records.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
-import { writeUpload } from './context-upload.ts'
+import { writeUpload } from './unpack-upload.ts'
 
 /** Largest context.yaml, bytes. */
 const FILE_MAX = 1 << 20

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { NewEvent } from '../../../protocol/events.ts'
-import { taskTraceparent, traceFields } from '../../../protocol/trace.ts'
+import { taskTraceparent, traceFields } from '../../../protocol/trace-context.ts'
 import type { Dispatcher } from '../dispatcher.ts'
 import type { Jobs } from '../jobs/jobs.ts'
 import type { EventFeed } from './event-feed.ts'

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { commonest, type ErrorCounts, noErrors, noteError } from '../../../core/error-kinds.ts'
 import type { JobErrors } from '../../../protocol/client.ts'
-import { taskTraceparent } from '../../../protocol/trace.ts'
+import { taskTraceparent } from '../../../protocol/trace-context.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import { nodeOf } from '../../ledger/pilot-store.ts'
 import type { StoredFailure } from '../../ledger/result-store.ts'

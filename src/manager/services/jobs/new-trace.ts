@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { parseTraceparent, traceparentOf } from '../../../protocol/trace.ts'
+import { parseTraceparent, traceparentOf } from '../../../protocol/trace-context.ts'
 
 /** The trace of a new job: its client's, if that has one, or its own; with a span of its own in any case. */
 export function newTrace(client: string | undefined): { traceparent: string; parentSpan?: string } {

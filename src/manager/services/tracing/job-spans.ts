@@ -2,7 +2,12 @@ import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { NewEvent } from '../../../protocol/events.ts'
 import type { TaskError } from '../../../protocol/task.ts'
-import { parseTraceparent, taskTraceparent, type Trace, traceparentOf } from '../../../protocol/trace.ts'
+import {
+  parseTraceparent,
+  taskTraceparent,
+  type Trace,
+  traceparentOf,
+} from '../../../protocol/trace-context.ts'
 import type { AnyExchangeRequest } from '../../../protocol/worker.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import type { Dispatcher, GrantedLease } from '../dispatcher.ts'

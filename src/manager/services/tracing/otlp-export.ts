@@ -22,7 +22,7 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
 import type { Logger } from 'pino'
-import type { Trace } from '../../../protocol/trace.ts'
+import type { Trace } from '../../../protocol/trace-context.ts'
 import type { SpanExport } from './span-record.ts'
 
 /*

@@ -1,4 +1,4 @@
-import type { Trace } from '../../../protocol/trace.ts'
+import type { Trace } from '../../../protocol/trace-context.ts'
 
 /** Something that took a while, as it is told to what collects traces. */
 export interface SpanRecord {

@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { type Connection, LoginNeeded } from '../../../../src/factory/transports/ssh/connection.ts'
 import { hostLink } from '../../../../src/factory/transports/ssh/host-link.ts'
 import { hostSettings } from '../../../../src/factory/transports/ssh/host-settings.ts'
-import { remoteShell } from '../../../../src/factory/transports/ssh/remote-shell.ts'
+import { scriptRunner } from '../../../../src/factory/transports/ssh/script-runner.ts'
 import { ownScript } from '../../../../src/factory/transports/ssh/remote-script.ts'
 import { openSsh2 } from '../../../../src/factory/transports/ssh/ssh2-connection.ts'
 import { TransportError } from '../../../../src/factory/transports/transport.ts'
@@ -35,8 +35,8 @@ const open = (config: string, env: NodeJS.ProcessEnv = {}) => {
 }
 async function whoAmI(connection: Connection): Promise<string> {
   const link = hostLink({ open: () => Promise.resolve(connection) })
-  const shell = remoteShell(link, 'login')
-  const { stdout } = await shell.run(ownScript('id -un', shell.mark), patient())
+  const runner = scriptRunner(link, 'login')
+  const { stdout } = await runner.run(ownScript('id -un', runner.mark), patient())
   link.close()
   return stdout
 }
@@ -168,8 +168,8 @@ describe('the connection to a host', { skip: noSshd }, () => {
       },
       chance: () => 0,
     })
-    const shell = remoteShell(link, 'login')
-    const hello = () => shell.run(ownScript('echo hello', shell.mark), patient())
+    const runner = scriptRunner(link, 'login')
+    const hello = () => runner.run(ownScript('echo hello', runner.mark), patient())
     const answers = await Promise.all(Array.from({ length: 10 }, hello))
     assert.ok(answers.every(({ stdout }) => stdout === 'hello\n'))
     assert.equal(attempts, 1)

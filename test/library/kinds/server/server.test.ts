@@ -11,7 +11,7 @@ import { parseListeners } from '../../../../src/library/kinds/server/listeners.t
 import { render, renderText, within } from '../../../../src/library/kinds/server/render.ts'
 import { limits, type JsonValue } from '../../../../src/protocol/primitives.ts'
 import { LibrarySpec } from '../../../../src/protocol/contexts/context.ts'
-import { bundlesOf } from '../../../../src/protocol/contexts/library-kinds.ts'
+import { bundlesOf } from '../../../../src/protocol/contexts/library-traits.ts'
 import { childrenOf, isAlive } from '../../../pilot/support/pilot-process.ts'
 import { until } from '../../../support/until.ts'
 import { acceptKind } from '../../support/kind-suite.ts'

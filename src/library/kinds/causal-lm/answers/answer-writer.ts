@@ -1,4 +1,4 @@
-import type { ChoiceState } from './choices.ts'
+import type { ChoiceState } from './choice-constraint.ts'
 import { filterScores, type TokenFilter } from '../grammar/schemas.ts'
 import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
 import { createScoreChanger } from './scores.ts'

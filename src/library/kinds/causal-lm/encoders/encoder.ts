@@ -1,6 +1,6 @@
 import type { Tensor } from 'onnxruntime-node'
 import { ContextFilesError } from '../../../../common/task-errors.ts'
-import { openSession, type SessionOptions } from '../graph/stateless-session.ts'
+import { openSession, type SessionOptions } from '../graph/accelerated-session.ts'
 import { integerTensor, makeTensor } from '../graph/tensors.ts'
 
 /* The one place that runs graphs of models that read whole texts: BERT and its kin, and decoders exported to give vectors. */

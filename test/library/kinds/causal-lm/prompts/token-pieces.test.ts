@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { startChoice } from '../../../../../src/library/kinds/causal-lm/answers/choices.ts'
+import { startChoice } from '../../../../../src/library/kinds/causal-lm/answers/choice-constraint.ts'
 import { findCandidates } from '../../../../../src/library/kinds/causal-lm/prompts/token-pieces.ts'
 import { readTokenizer } from '../../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
-import { type ShellOptions, shellTransport } from '../../../src/factory/transports/shell.ts'
+import { type LocalOptions, localTransport } from '../../../src/factory/transports/local-transport.ts'
 import { describeTransport } from './transport-suite.ts'
 
-const transport = shellTransport()
+const transport = localTransport()
 const patient = () => AbortSignal.timeout(180_000)
 
 let folder: string
@@ -27,11 +27,11 @@ describe('the commands of a batch system', () => {
 
 describe('the environment of a batch system’s commands', () => {
   /** What `env` says it has, when the factory itself has these variables. */
-  async function seenWith(more: Record<string, string>, options: ShellOptions = {}) {
+  async function seenWith(more: Record<string, string>, options: LocalOptions = {}) {
     const before = { ...process.env }
     Object.assign(process.env, more)
     try {
-      const { stdout } = await shellTransport(options).run(['/usr/bin/env'], { signal: patient() })
+      const { stdout } = await localTransport(options).run(['/usr/bin/env'], { signal: patient() })
       return stdout.trim().split('\n')
     } finally {
       for (const name of Object.keys(more)) delete process.env[name]

@@ -13,7 +13,7 @@ const { values } = parseArgs({
 const kills = Number(values.kills)
 const seed = Number(values.seed)
 if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed)) {
-  console.error('usage: soak-ledger [--kills N] [--seed N]')
+  console.error('usage: soak-kills [--kills N] [--seed N]')
   process.exit(2)
 }
 

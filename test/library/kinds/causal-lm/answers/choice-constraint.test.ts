@@ -6,7 +6,7 @@ import {
   reachable,
   startChoice,
   type Vocabulary,
-} from '../../../../../src/library/kinds/causal-lm/answers/choices.ts'
+} from '../../../../../src/library/kinds/causal-lm/answers/choice-constraint.ts'
 import { ContextFilesError } from '../../../../../src/common/task-errors.ts'
 import { letters, toyTokenizer } from '../toy.ts'
 

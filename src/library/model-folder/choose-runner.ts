@@ -50,7 +50,7 @@ const DECODERS = ['model', 'decoder_model_merged', 'decoder_with_past_model', 'd
 const ENCODERS = ['model', 'encoder_model']
 
 /** @throws {ContextFilesError} that says what is there, if it is nothing that can be run */
-export function chooseModel(listing: ModelListing, file: string | undefined): RecognisedModel {
+export function chooseRunner(listing: ModelListing, file: string | undefined): RecognisedModel {
   const [pointer] = listing.pointers
   if (pointer !== undefined) {
     throw new ContextFilesError(

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { parseTraceparent, taskTraceparent, Traceparent, traceparentOf } from '../../src/protocol/trace.ts'
+import {
+  parseTraceparent,
+  taskTraceparent,
+  Traceparent,
+  traceparentOf,
+} from '../../src/protocol/trace-context.ts'
 
 const hex = (digits: number) =>
   fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`)).filter((text) => !/^0+$/.test(text))

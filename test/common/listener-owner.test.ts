@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Agent, request } from 'undici'
-import { foreignUser, toOwnListener } from '../../src/common/own-listener.ts'
+import { foreignUser, toOwnListener } from '../../src/common/listener-owner.ts'
 
 const HEAD =
   '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'

@@ -6,7 +6,7 @@ import type { HostLink } from './host-link.ts'
 import { readAnswer, sendable } from './remote-script.ts'
 
 /** Runs scripts on a submit node, whatever its user's shell is and whatever that prints. */
-export interface RemoteShell {
+export interface ScriptRunner {
   /** Stands around what a script says; of this process alone, so that nothing says it by chance. */
   readonly mark: string
   /**
@@ -18,7 +18,7 @@ export interface RemoteShell {
 }
 
 /** @param host how it is named for the user */
-export function remoteShell(link: HostLink, host: string): RemoteShell {
+export function scriptRunner(link: HostLink, host: string): ScriptRunner {
   const mark = `gleaner-${randomBytes(8).toString('hex')}`
   return {
     mark,

@@ -4,7 +4,7 @@ import { commandEnvironment } from './command-environment.ts'
 import { localFiles } from './shared-folder.ts'
 import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
 
-export type ShellOptions = {
+export type LocalOptions = {
   /** Goes in front of each command, e.g. to enter a container. */
   prefix?: readonly string[]
   /** Names of variables, beyond the usual ones, that commands inherit; see {@link commandEnvironment}. */
@@ -14,7 +14,7 @@ export type ShellOptions = {
 }
 
 /** Runs commands on this machine, in an environment that holds what they need and no more. */
-export function shellTransport({ prefix = [], kept, set }: ShellOptions = {}): Transport {
+export function localTransport({ prefix = [], kept, set }: LocalOptions = {}): Transport {
   return {
     files: localFiles,
 
