@@ -91,11 +91,11 @@ describe('a server library process', { concurrency: 2 }, () => {
 
   test('runs as many calls at once as it may, and hands in each as it ends', time, async () => {
     await using here = await startServer({
-      slow: { path: '/slow' },
+      wait: { path: '/wait' },
       most: { method: 'GET', path: '/most', result: '{{ most }}' },
     })
-    const inputs = [600, ...Array<number>(11).fill(20)].map((ms) => ({ ms }))
-    const ended = await here.library.call('slow', inputs)
+    const inputs = [11, ...Array<number>(11).fill(0)].map((others) => ({ together: 4, others }))
+    const ended = await here.library.call('wait', inputs)
     assert.equal(ended.at(-1)?.id, 1)
     const [most] = await here.library.call('most', [null], 20)
     assert.equal(most?.value, 4)

@@ -12,6 +12,7 @@ const key = process.env.SERVER_KEY
 const bornAt = Date.now()
 let running = 0
 let most = 0
+let waited = 0
 
 if (how === 'fail') {
   console.error('there is no model')
@@ -32,7 +33,12 @@ const routes = {
   'DELETE /items/a': () => [204],
   'GET /argv': () => [200, { argv: process.argv }],
   'GET /most': () => [200, { most }],
-  'POST /slow': ({ ms }) => new Promise((resolve) => setTimeout(resolve, ms, [200, { ms }])),
+  /** Answers once so many requests have run at once, and so many of its own kind were answered. */
+  'POST /wait': async ({ together, others }) => {
+    while (most < together || waited < others) await delay(5)
+    waited++
+    return [200, { together, others }]
+  },
   'POST /text': () => [200, 'just text'],
   'POST /large': ({ bytes }) => [200, 'x'.repeat(bytes)],
   'POST /break': (_body, socket) => socket.destroy(),
