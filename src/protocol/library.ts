@@ -26,6 +26,8 @@ export const ToLibrary = z.discriminatedUnion('type', [
     threads: z.int().positive(),
     /** The slot's accelerator, or `cpu`. */
     device: z.string(),
+    /** How many libraries before it ran out of memory: it takes half as much for each. Default: 0. */
+    halvings: z.int().min(0).optional(),
   }),
   z.object({
     type: z.literal('call'),

@@ -82,6 +82,8 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
   /** Crashes since calls ended last, and those of them that had nothing to be blamed on. */
   let crashes = 0
   let idleCrashes = 0
+  /** Libraries that ran out of memory. */
+  let halvings = 0
 
   async function supervise(): Promise<TaskError | undefined> {
     const error = await keepRunning().catch(toTaskError)
@@ -104,6 +106,7 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
       if (end.how === 'unready') return leaving ? undefined : end.error
       log.warn({ slot, error: end.error }, 'the library has died')
       onEvent({ type: 'unloaded' })
+      if (end.starved) halvings += 1
       idleCrashes = end.idle ? idleCrashes + 1 : 0
       if (idleCrashes === MAX_IDLE_CRASHES) return end.error
       if (!leaving) await wakeUp.wait(Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** crashes++))
@@ -131,7 +134,10 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
     onEvent({ type: 'loading' })
     session = startLibrarySession({
       ...options,
-      setup: { type: 'setup', context: spec, bundles: { ...folders }, blobs: blobs.folder, threads, device },
+      setup: {
+        ...{ type: 'setup', context: spec, bundles: { ...folders }, blobs: blobs.folder, threads, device },
+        ...(halvings > 0 && { halvings }),
+      },
       onEvent(event) {
         if (event.type === 'loaded') isLoaded = true
         // While it loads, it will take what is expected, or it takes more already.

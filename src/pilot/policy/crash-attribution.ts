@@ -13,8 +13,8 @@ export type SessionEnd =
   | { how: 'retired' }
   /** Its setup failed. */
   | { how: 'unready'; error: TaskError }
-  /** It had to go, or went by itself. `idle`: with nothing that could be blamed for it. */
-  | { how: 'died'; idle: boolean; error: TaskError }
+  /** It had to go, or went by itself. `idle`: with nothing that could be blamed for it; `starved`: for want of memory. */
+  | { how: 'died'; idle: boolean; starved: boolean; error: TaskError }
 
 export interface ProcessEnd {
   phase: LibraryPhase
@@ -58,10 +58,16 @@ function blame(calls: readonly InFlightCall[]): readonly InFlightCall[] {
   return hung.length > 0 ? hung : calls.filter((call) => call.begunAt !== undefined)
 }
 
-function endOf({ phase, cause }: ProcessEnd, error: TaskError, blamed: readonly InFlightCall[]): SessionEnd {
+function endOf(
+  { phase, cause, exit }: ProcessEnd,
+  error: TaskError,
+  blamed: readonly InFlightCall[],
+): SessionEnd {
   if (phase === 'setup') return { how: 'unready', error }
   if (phase === 'retiring' && !cause) return { how: 'retired' }
-  return { how: 'died', idle: blamed.length === 0 && cause?.name !== MEMORY_LIMIT, error }
+  const outgrown = cause?.name === MEMORY_LIMIT
+  const starved = outgrown || (!cause && shortOfMemory(exit) !== '')
+  return { how: 'died', idle: blamed.length === 0 && !outgrown, starved, error }
 }
 
 /** What becomes of a call that its library has ended at its time limit; undefined if it has ended in another way. */

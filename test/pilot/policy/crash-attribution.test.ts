@@ -4,6 +4,7 @@ import {
   type ProcessEnd,
   attributeCrash,
   explainSetupError,
+  MEMORY_LIMIT,
 } from '../../../src/pilot/policy/crash-attribution.ts'
 import type { InFlightCall } from '../../../src/pilot/tasks/in-flight-calls.ts'
 
@@ -40,7 +41,19 @@ describe('when a library has died', () => {
     assert.deepEqual(ended, [[1, 'crash']])
     assert.deepEqual(spared, [2])
     const error = { name: 'LibraryCrash', message: 'its library was killed by SIGSEGV', stack: 'last words' }
-    assert.deepEqual(end, { how: 'died', idle: false, error })
+    assert.deepEqual(end, { how: 'died', idle: false, starved: false, error })
+  })
+
+  test('it ran out of memory if it says so, was killed by the system, or by the worker for that reason', () => {
+    const starved = (changes: Partial<ProcessEnd>) => {
+      const { end } = fates({ ...SEGFAULT, ...changes }, running)
+      return end.how === 'died' && end.starved
+    }
+    const killed = { ...SEGFAULT.exit, signal: 'SIGKILL' as const }
+    assert.equal(starved({ exit: killed }), true)
+    assert.equal(starved({ exit: { ...SEGFAULT.exit, stderr: 'std::bad_alloc' } }), true)
+    assert.equal(starved({ cause: { name: MEMORY_LIMIT, message: 'too much' } }), true)
+    assert.equal(starved({ exit: killed, cause: { name: 'TimeLimit', message: 'too long' } }), false)
   })
 
   test('the last that it wrote is the log of what it is charged with, if it wrote anything', () => {

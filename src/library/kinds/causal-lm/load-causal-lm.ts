@@ -30,8 +30,9 @@ const DECODERS = ['model', 'decoder_model_merged', 'decoder_with_past_model']
  */
 export async function loadCausalLm(
   setup: Setup,
-  { setup: options, functions }: CausalLmSpec,
+  { setup: asked, functions }: CausalLmSpec,
 ): Promise<LoadedContext> {
+  const options = { ...asked, maxBatch: halve(asked.maxBatch, setup) }
   const folder = bundleFolder(setup, options.model)
   const config = await readConfig(folder)
   const tokenizer = await readTokenizer(folder)
@@ -39,8 +40,12 @@ export async function loadCausalLm(
   const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
   const graphs = await listGraphs(folder)
 
-  const free = freeMemory(setup)
-  const parts = planThreads({ threads, weights: largest(graphs), free })
+  if (setup.halvings && setup.sharedBy === undefined) {
+    process.stderr.write(
+      `library: the one before ran out of memory: batches have at most ${options.maxBatch} rows now\n`,
+    )
+  }
+  const parts = planThreads({ threads, weights: largest(graphs), free: freeMemory(setup) })
   if (setup.device === 'cpu' && setup.sharedBy === undefined && parts.count > 1)
     return loadInThreads({ ...setup, threads: parts.each, sharedBy: parts.count }, parts.count)
 
@@ -56,12 +61,17 @@ export async function loadCausalLm(
   const isPair = graphs.some(({ path }) => /(?:^|\/)encoder_model/.test(path))
   return isPair
     ? loadPair(files, graphs, new Map(generating))
-    : loadDecoder(files, graphs, new Map(generating), free)
+    : loadDecoder(files, graphs, new Map(generating), setup)
 }
 
 /** Memory that there is for caches and scores, bytes. */
-function freeMemory({ sharedBy = 1 }: Setup): number {
-  return Math.floor(process.availableMemory() / sharedBy)
+function freeMemory(setup: Setup): number {
+  return halve(process.availableMemory() / (setup.sharedBy ?? 1), setup)
+}
+
+/** A limit, half as much for each library that ran out of memory before this one. */
+function halve(limit: number, { halvings = 0 }: Setup): number {
+  return Math.max(1, Math.floor(limit / 2 ** halvings))
 }
 
 /** Bytes of the largest graph. */
@@ -77,7 +87,7 @@ async function loadDecoder(
   files: ModelFiles,
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, GenerateFunction>,
-  free: number,
+  setup: Setup,
 ): Promise<LoadedContext> {
   const { folder, config, tokenizer, options, threads, device } = files
   const { path: graph } = findGraph(folder, graphs, { graph: options.graph, device, stems: DECODERS })
@@ -91,6 +101,7 @@ async function loadDecoder(
       `library: ${model.path} gives right answers in some ways only: ${cost}. Another export of it may do better\n`,
     )
   }
+  const free = freeMemory(setup)
   const engine: Engine = {
     model,
     tokenizer,
@@ -101,7 +112,10 @@ async function loadDecoder(
     longAfter,
     limits: {
       rows: options.maxBatch,
-      tokens: tokenBudget(model.level, model.bytes, { scores: scoresPerToken(model.graph), free }),
+      tokens: halve(
+        tokenBudget(model.level, model.bytes, { scores: scoresPerToken(model.graph), free }),
+        setup,
+      ),
       cached: cacheBudget(free, bytesPerToken(model.graph)),
     },
     abilities,

@@ -8,10 +8,13 @@ import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
 /** Loads a context in this thread, and runs windows of calls in it as the main thread says, until it is told to close. */
 export async function serveThread(load: Load): Promise<void> {
   const port = parentPort as MessagePort
-  const tell = (message: FromThread) => port.postMessage(message)
-  const context = await load((workerData as ThreadStart).setup).catch((error: unknown) =>
-    tell({ type: 'failed', error: toTaskError(error) }),
-  )
+  const tell = (message: FromThread): void => {
+    port.postMessage(message)
+  }
+  const context = await load((workerData as ThreadStart).setup).catch((error: unknown) => {
+    tell({ type: 'failed', error: toTaskError(error) })
+    return undefined
+  })
   if (!context) return port.close()
   const reporter = createThreadReporter(tell)
   port.on('message', (message: ToThread) => {
