@@ -14,14 +14,16 @@ import type { StoreOwner } from './store-owner.ts'
 /**
  * - `hold`: the bundle's files are in use.
  * - `fetch`: its pieces are being fetched.
+ * - `fit`: its files are being fitted to their place, most often by a process that fetches it, too.
  * - `removal`: it is being removed.
  */
-export type ClaimKind = 'hold' | 'fetch' | 'removal'
+export type ClaimKind = 'hold' | 'fetch' | 'fit' | 'removal'
 
 const conflicts: Record<ClaimKind, ClaimKind[]> = {
   hold: ['removal'],
   fetch: ['fetch', 'removal'],
-  removal: ['hold', 'fetch', 'removal'],
+  fit: ['fit', 'removal'],
+  removal: ['hold', 'fetch', 'fit', 'removal'],
 }
 
 export type Claim = { release(): Promise<void> }

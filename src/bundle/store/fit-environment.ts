@@ -26,7 +26,7 @@ export const needsFitting = (files: readonly UnpackedFile[]): boolean =>
  */
 export async function fitEnvironment({ claims }: StoreParts, bundle: string, folder: string): Promise<void> {
   while (!(await isThere(path.join(folder, DONE)))) {
-    const claim = await claims.tryClaim(bundle, 'fetch')
+    const claim = await claims.tryClaim(bundle, 'fit')
     if (!claim) {
       await delay(LOOK_MS)
       continue

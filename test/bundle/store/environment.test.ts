@@ -47,6 +47,22 @@ test('a packed environment is unpacked and fitted to its place once, for all tha
   assert.equal(await readFile(path.join(place!, 'etc/runs'), 'utf8'), 'run\n')
 })
 
+test('a process that fetches an environment fits it to its place before it lets others fetch', async () => {
+  await using temporary = await temporaryFolder()
+  const archive = await packEnvironment(temporary.folder)
+  const folder = path.join(temporary.folder, 'store')
+  await mkdir(folder)
+  await using one = await openStore({ folder, log })
+  await using other = await openStore({ folder, log })
+  const { id } = await createBundle({ store: one, paths: [archive], kind: 'tarball' })
+  const fetching = await one.claimFetch(id)
+  const held = await Promise.all([one, other].map((store) => store.hold(id)))
+  await fetching!.release()
+  const [place] = held.map((pin) => pin!.folder)
+  assert.equal(await readFile(path.join(place!, 'etc/runs'), 'utf8'), 'run\n')
+  for (const pin of held) await pin![Symbol.asyncDispose]()
+})
+
 test('an environment that cannot be fitted to its place says why', async () => {
   await using temporary = await temporaryFolder()
   const archive = await packEnvironment(temporary.folder, { 'etc/broken': '' })
