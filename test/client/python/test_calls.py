@@ -230,16 +230,26 @@ class Calls(unittest.TestCase):
             self.factory.function(helpers.read)("a.txt").result()
 
     def test_environment(self):
-        """a virtual environment, packed with its links to the system's Python, is one that calls run in"""
+        """a virtual environment, packed with its links to the system's Python, is one that calls run in, and find its programs"""
         folder = os.path.join(FOLDER, "venv")
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         (packages,) = glob.glob(os.path.join(folder, "lib", "python*", "site-packages"))
         with open(os.path.join(packages, "only_there.py"), "w", encoding="utf-8") as file:
             file.write("NAME = 'packed'")
+        program = os.path.join(folder, "bin", "only-there")
+        with open(program, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\necho program")
+        os.chmod(program, 0o755)
         with tarfile.open(folder + ".tar.gz", "w:gz") as archive:
             archive.add(folder, ".")
-        name = self.factory.function(lambda: __import__("only_there").NAME, environment=folder + ".tar.gz")
-        self.assertEqual(name().result(), "packed")
+
+        def look():
+            import only_there
+
+            return only_there.NAME, subprocess.check_output(["only-there"])
+
+        name = self.factory.function(look, environment=folder + ".tar.gz")
+        self.assertEqual(name().result(), ("packed", b"program\n"))
 
     def test_bad_arguments(self):
         """what cannot be pickled is an error of its call, here or there"""

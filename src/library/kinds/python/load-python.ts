@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join, sep } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
@@ -58,7 +58,7 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
     program,
     // Bundles stay as they are: nothing compiled is written beside the sources.
     ['-B', packageFolder()],
-    { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
+    { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], env: environmentOf(program) },
     ADVICE,
   )
   const channel = openJsonLines<FromPython, ToPython>(child.process.stdio[LIBRARY_FD] as Duplex, FromPython)
@@ -124,6 +124,14 @@ function findProgram(
 ): string {
   if (python === undefined) return findPython(version)
   return 'path' in python ? python.path : join(bundleFolder(setup, python.bundle), python.file)
+}
+
+/** An interpreter that is named by its place has the other programs of its environment beside it: they are found first. */
+function environmentOf(program: string): NodeJS.ProcessEnv {
+  const { PATH = '' } = process.env
+  return program.includes(sep)
+    ? { ...process.env, PATH: `${dirname(program)}${delimiter}${PATH}` }
+    : process.env
 }
 
 /** The node's interpreter of this version, if it has one by that name, such as `python3.11`. */
