@@ -3,7 +3,6 @@ import console from 'node:console'
 import { appendFileSync, existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import process from 'node:process'
-import { setTimeout } from 'node:timers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { json } from 'node:stream/consumers'
 
