@@ -2,7 +2,7 @@
  * Runs the tests: npm test [-- PART OF A PATH...]
  *
  * Quick ones first and side by side, so that a plain mistake shows in minutes. Then those that start processes or run models, and
- * then, one at a time, those that run whole factories: they would take each other's processors. Tests of rooms that need more than a machine with Node run only if a path names them.
+ * then, two at a time, those that run whole factories. Tests of rooms that need more than a machine with Node run only if a path names them.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -30,6 +30,8 @@ const WITH_PROCESSES = [
 ]
 /** Rooms whose tests run whole factories. */
 const WHOLE = ['end-to-end', 'package']
+/** As many of the first kind run at once: they wait more than they compute. Packages are built in one folder, one at a time. */
+const WHOLE_AT_ONCE = 2
 /** Rooms of `test/` that need more than a machine with Node: they run one file at a time. */
 const APART = ['browser', 'cluster', 'device']
 /** A file that takes as long hangs, also on a machine that is slow, milliseconds. */
@@ -65,7 +67,8 @@ async function* runAll(files: string[]): AsyncGenerator<Event, void, undefined> 
   const parts = [
     { files: beside.filter((file) => !hasProcesses(file)), concurrency },
     { files: beside.filter(hasProcesses), concurrency },
-    { files: files.filter(isWhole), concurrency: 1 },
+    { files: files.filter((file) => room(file) === 'end-to-end'), concurrency: WHOLE_AT_ONCE },
+    { files: files.filter((file) => room(file) === 'package'), concurrency: 1 },
     { files: files.filter(isApart), concurrency: 1 },
   ]
   for (const part of parts.filter(({ files }) => files.length > 0)) {
