@@ -94,8 +94,9 @@ export function makeReport({ job, events: kept, errors, nodes }: ReportSources):
     else if (event.type === 'worker-lost') add(taken.lost, event)
     else if (event.type === 'attempts-lost' && event.job === job.id) attemptsLost += event.tasks
     else if (event.type === 'context-level' && event.contextId === job.contextId) {
-      if (event.loadMs > 0) context.loads++
-      if (event.fetchMs > 0) context.fetches++
+      // What is told of one that only began belongs to the level at which it ends.
+      if (event.level === 'memory' || event.level === 'device') context.loads++
+      if (event.from === 'absent' && event.fetchMs > 0) context.fetches++
       context.loadMs += event.loadMs
       context.fetchMs += event.fetchMs
     } else if (event.type === 'job-progress' && event.job !== job.id) others.add(event.job)

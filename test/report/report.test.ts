@@ -34,6 +34,18 @@ test('a report sums up what the events of a job tell', () => {
   assert.equal(savingOf(report, 1), (job.done + 12 - report.context.loads) * 14_000)
 })
 
+test('a load that had only begun when the files were there is counted once', () => {
+  const { job, events, errors } = makeHistory()
+  const begun = events.map((event) =>
+    event.type === 'context-level' && event.level === 'disk' ? { ...event, loadMs: 6 } : event,
+  )
+  const [whole, other] = [events, begun].map(
+    (each) => makeReport({ job, events: each, errors, nodes: [] }).context,
+  )
+  assert.deepEqual([other!.loads, other!.fetches], [whole!.loads, whole!.fetches])
+  assert.ok(other!.loadMs > whole!.loadMs)
+})
+
 test('a report says what the GPUs drew where their driver tells, by site and for each 1,000 tasks', () => {
   const { job, events, errors } = makeHistory()
   const report = makeReport({ job, events, errors, nodes: [] })

@@ -32,8 +32,8 @@ export function sayEvent(event: FactoryEvent): string {
       return `${event.node} at ${event.site}: ${event.worker} failed ${plural(event.failures, 'task')} that others do`
     case 'context-level': {
       const times = [
-        ...(event.fetchMs > 0 ? [`fetched in ${duration(event.fetchMs)}`] : []),
-        ...(event.loadMs > 0 ? [`loaded in ${duration(event.loadMs)}`] : []),
+        ...(event.fetchMs >= 1 ? [`fetched in ${duration(event.fetchMs)}`] : []),
+        ...(event.loadMs >= 1 ? [`loaded in ${duration(event.loadMs)}`] : []),
       ]
       const took = times.length > 0 ? ` (${times.join(', ')})` : ''
       return `${event.context} on ${event.worker}: ${event.from} -> ${event.level}${took}`

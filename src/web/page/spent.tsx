@@ -72,5 +72,6 @@ export function spentFigures({ spent }: View): [string, string][] {
   ]
 }
 
-/** Seconds as `0.2 h`, `1,234 h`. */
-const hours = (seconds: number) => `${count(Number((seconds / 3600).toPrecision(3)))} h`
+/** Seconds as `5 min`, `0.2 h`, `1,234 h`. */
+const hours = (seconds: number) =>
+  seconds < 360 ? duration(seconds * 1000) : `${count(Number((seconds / 3600).toPrecision(3)))} h`

@@ -168,9 +168,11 @@ export class JobSpans {
       case 'job-ended':
         return this.#jobEnded(event)
       case 'context-level': {
-        const { at, fetchMs, loadMs } = event
-        if (fetchMs > 0) this.#tellContext('fetch context', event, at - loadMs - fetchMs, at - loadMs)
-        if (loadMs > 0) this.#tellContext('load context', event, at - loadMs, at)
+        const { at, from, level, fetchMs, loadMs } = event
+        const isLoaded = level === 'memory' || level === 'device'
+        if (from === 'absent' && fetchMs > 0)
+          this.#tellContext('fetch context', event, at - loadMs - fetchMs, at - loadMs)
+        if (isLoaded) this.#tellContext('load context', event, at - loadMs, at)
         return
       }
       case 'context-failed':

@@ -117,7 +117,7 @@ function JobRows({ job, now, isOpened, onToggle, propose }: RowProps) {
             state === 'open' ? (
               '–'
             ) : (
-              <span class="dim">{timeOfDay(createdAt, now)}</span>
+              <span class="dim">made {timeOfDay(createdAt, now)}</span>
             )
           ) : (
             duration(end)

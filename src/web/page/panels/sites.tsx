@@ -18,7 +18,7 @@ export function Sites({ view, propose }: { view: View; propose: Propose }) {
                 <th scope="col" class="wide">
                   Policy
                 </th>
-                <th scope="col" class="number" title="how many pilots the policy would like to have">
+                <th scope="col" class="number wide" title="how many pilots the policy would like to have">
                   Wanted
                 </th>
                 <th scope="col" class="number wide" title="most pilots at a time">
@@ -58,7 +58,7 @@ function SiteRow({ site, now, propose }: { site: SiteStatus; now: number; propos
           {name} <span class="dim">{kind}</span>
         </th>
         <td class="wide">{policy}</td>
-        <td class="number">{count(wanted)}</td>
+        <td class="number wide">{count(wanted)}</td>
         <td class="number wide">{count(max)}</td>
         <td class="number">{count(pending)}</td>
         <td class="number">{count(running)}</td>

@@ -48,7 +48,9 @@ export function Workers({ view, propose }: { view: View; propose: Propose }) {
                   <th scope="col" class="wide">
                     Site
                   </th>
-                  <th scope="col">Node</th>
+                  <th scope="col" class="wide">
+                    Node
+                  </th>
                   <th scope="col">State</th>
                   <th scope="col" class="number wide">
                     Per second
@@ -120,7 +122,7 @@ function WorkerRow({ worker, now, propose }: RowProps) {
     <tr data-worker={id}>
       <th scope="row">{id}</th>
       <td class="wide">{site}</td>
-      <td class="node" title={node}>
+      <td class="wide" title={node}>
         {node}
       </td>
       <td>
