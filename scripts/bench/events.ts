@@ -21,7 +21,8 @@ import { Contexts } from '../../src/manager/services/contexts/contexts.ts'
 import { Dispatcher } from '../../src/manager/services/dispatcher.ts'
 import { recordEvents } from '../../src/manager/services/events/record-events.ts'
 import { Jobs } from '../../src/manager/services/jobs/jobs.ts'
-import { Pilots } from '../../src/manager/services/pilots.ts'
+import { LedgerPilotRegistry } from '../../src/manager/services/pilots/pilot-registry.ts'
+import { WorkerSessions } from '../../src/manager/services/pilots/worker-sessions.ts'
 import { JobSpans } from '../../src/manager/services/tracing/job-spans.ts'
 import { openSpanExport } from '../../src/manager/services/tracing/open-span-export.ts'
 import type { ContextSpec } from '../../src/protocol/contexts/context.ts'
@@ -65,12 +66,13 @@ async function round(way: Way): Promise<number> {
   const store = opened.use(await openStore({ folder: join(folder, 'store'), log }))
   const dispatcher = new Dispatcher(ledger, log, {})
   opened.defer(() => dispatcher.close())
-  const pilots = new Pilots(ledger, dispatcher)
+  const sessions = new WorkerSessions(ledger.pilots, dispatcher)
+  const pilots = new LedgerPilotRegistry(ledger, dispatcher, sessions)
   const contexts = new Contexts(ledger, store, dispatcher)
   const now = () => dispatcher.now
   const blobs = await BlobStore.open({ ledger, folder: join(folder, 'blobs'), maxBytes: 1, now, log })
   const jobs = new Jobs(ledger, dispatcher, contexts, blobs, () => {})
-  const parts = { ledger, dispatcher, pilots, jobs, contexts, log }
+  const parts = { ledger, dispatcher, pilots, sessions, jobs, contexts, log }
   const events =
     way === 'bare' ? undefined : recordEvents({ ...parts, sites: () => [], version: '0', notify: [] })
   if (events) opened.defer(() => events.close())
@@ -92,7 +94,7 @@ async function round(way: Way): Promise<number> {
       })),
     )
   await jobs.close(id)
-  const worker = register(pilots)
+  const worker = register(pilots, sessions)
   const value = new JsonText('1')
   let results: Parameters<Dispatcher['exchange']>[1]['results'] = []
   let done = 0
@@ -103,7 +105,7 @@ async function round(way: Way): Promise<number> {
       contexts: [{ context: context.id, level: 'memory' as const, loadedIn: [0], attempts: 1 }],
       want: [{ context: context.id, tasks: TOGETHER }],
     }
-    const answer = await dispatcher.exchange(pilots.workerInfo(worker), request, () => {
+    const answer = await dispatcher.exchange(sessions.workerInfo(worker), request, () => {
       events?.activity.note(worker, request)
       spans?.note(worker, request)
     })
@@ -117,10 +119,10 @@ async function round(way: Way): Promise<number> {
   return (user + system) / tasks
 }
 
-function register(pilots: Pilots): string {
+function register(pilots: LedgerPilotRegistry, sessions: WorkerSessions): string {
   const [pilot] = pilots.create('here', 1)
   const at = Date.now()
-  return pilots.register(pilot!.token, {
+  return sessions.register(pilot!.token, {
     ...{ protocol: PROTOCOL_VERSION, nonce: randomBytes(32).toString('base64url'), node: 'here' },
     ...{ platform: 'linux', restarts: 0, clock: at, startedAt: at, bootedAt: at },
     slots: [{ device: 'cpu', cpus: 1, memory: 1 << 30 }],
