@@ -45,131 +45,173 @@ export async function openStoredPieces(
   found: 'all' | 'check',
   signal?: AbortSignal,
 ): Promise<StoredPieces> {
-  const layout = pieceLayoutOf(manifest)
-  const finals = manifest.files.map((file) => storePaths.file(fileKeyOf(file)))
-  const partialOf = (file: number) => path.join(storePaths.partials(bundle), String(file))
-  const unwritten = manifest.files.map((file) => file.pieces.length)
-  const sealed = manifest.files.map(() => found === 'all')
-  const created = new Set<number>()
-  const adding = new Map<number, Promise<void>>()
-  const listeners = new Set<(piece: number) => void>()
-  const fileHandles = createFileHandles()
-  const held = bitmap(layout.pieces)
-  let heldPieces = 0
-  let heldBytes = 0
+  const pieces = new PiecesOnDisk(storePaths, bundle, manifest)
+  if (found === 'all') pieces.trustAll()
+  else await pieces.find(signal)
+  const { layout, held } = pieces
+  return {
+    bundle,
+    layout,
+    held,
+    heldPieces: () => pieces.heldPieces,
+    heldBytes: () => pieces.heldBytes,
+    read: (first, count, allocate) => pieces.read(first, count, allocate),
+    add: (piece, parts) => pieces.add(piece, parts),
+    watch: (listener) => pieces.watch(listener),
+  }
+}
 
-  const note = (piece: number) => {
-    add(held, piece)
-    heldPieces++
-    heldBytes += layout.place(piece).length
-    for (const listener of listeners) listener(piece)
+/** What {@link openStoredPieces} keeps, and how it reads and writes. */
+class PiecesOnDisk {
+  heldPieces = 0
+  heldBytes = 0
+  readonly layout: PieceLayout
+  readonly held: Bitmap
+  readonly #bundle: string
+  readonly #storePaths: StorePaths
+  readonly #files: Manifest['files']
+  /** By file: where it is once it is whole, how many of its pieces are not written, and whether it is whole. */
+  readonly #finals: string[]
+  readonly #unwritten: number[]
+  readonly #sealed: boolean[]
+  readonly #created = new Set<number>()
+  readonly #adding = new Map<number, Promise<void>>()
+  readonly #listeners = new Set<(piece: number) => void>()
+  readonly #fileHandles = createFileHandles()
+
+  constructor(storePaths: StorePaths, bundle: string, manifest: Manifest) {
+    this.#bundle = bundle
+    this.layout = pieceLayoutOf(manifest)
+    this.held = bitmap(this.layout.pieces)
+    this.#storePaths = storePaths
+    this.#files = manifest.files
+    this.#finals = manifest.files.map((file) => storePaths.file(fileKeyOf(file)))
+    this.#unwritten = manifest.files.map((file) => file.pieces.length)
+    this.#sealed = manifest.files.map(() => false)
   }
 
-  const seal = async (file: number) => {
-    fileHandles.drop(partialOf(file))
-    await sealFile(partialOf(file), finals[file]!, manifest.files[file]!.executable)
-    sealed[file] = true
+  /** Every piece was checked before. */
+  trustAll(): void {
+    this.#sealed.fill(true)
+    for (let piece = 0; piece < this.layout.pieces; piece++) this.#note(piece)
   }
 
-  const write = async (piece: number, parts: Buffer[]): Promise<void> => {
-    const { file, offset } = layout.place(piece)
+  /** Looks for pieces on disk, and checks each. */
+  async find(signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await mkdir(this.#storePaths.partials(this.#bundle), { recursive: true })
+      for (const file of this.#files.keys()) await this.#findIn(file, signal)
+    } catch (error) {
+      explainDisk(error, this.#storePaths.folder)
+    }
+  }
+
+  async #findIn(file: number, signal: AbortSignal | undefined): Promise<void> {
+    const entry = this.#files[file]!
+    let good = await goodPieces(this.#finals[file]!, entry, signal)
+    if (good.length === entry.pieces.length && entry.size > 0) this.#sealed[file] = true
+    else good = await goodPieces(this.#partialOf(file), entry, signal)
+    this.#unwritten[file]! -= good.length
+    if (entry.size === 0) await (await open(this.#partialOf(file), 'a')).close()
+    if (!this.#sealed[file] && this.#unwritten[file] === 0) await this.#seal(file)
+    for (const piece of good) this.#note(this.layout.firstOf[file]! + piece)
+  }
+
+  async read(
+    first: number,
+    count: number,
+    allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafeSlow(bytes),
+  ): Promise<Buffer> {
+    for (let piece = first; piece < first + count; piece++) {
+      if (piece >= this.layout.pieces || !has(this.held, piece)) throw notHeld(this.#bundle, piece)
+    }
+    const buffer = allocate(this.layout.bytes(first, count))
+    let filled = 0
+    for (let piece = first; piece < first + count;) {
+      const { file, offset } = this.layout.place(piece)
+      const next = Math.min(first + count, this.layout.firstOf[file + 1]!)
+      const length = this.layout.bytes(piece, next - piece)
+      await this.#readWithin(file, offset, buffer.subarray(filled, filled + length)).catch(
+        (error: unknown) => {
+          throw errnoOf(error) === 'ENOENT' ? notHeld(this.#bundle, piece) : error
+        },
+      )
+      filled += length
+      piece = next
+    }
+    return buffer
+  }
+
+  async #readWithin(file: number, offset: number, target: Buffer): Promise<void> {
+    const final = this.#finals[file]!
+    const from = (path: string, flags: number) =>
+      this.#fileHandles.use(path, flags, (handle) => handle.read(target, 0, target.length, offset))
+    const read = this.#sealed[file]
+      ? from(final, constants.O_RDONLY)
+      : from(this.#partialOf(file), constants.O_RDWR).catch((error: unknown) => {
+          // Sealed while we looked.
+          if (errnoOf(error) === 'ENOENT') return from(final, constants.O_RDONLY)
+          throw error
+        })
+    const { bytesRead } = await read
+    if (bytesRead !== target.length) {
+      throw new BundleError('GLEANER_BUNDLE_DAMAGED', `${final} is shorter than it was`)
+    }
+  }
+
+  async add(piece: number, parts: Buffer[]): Promise<boolean> {
+    if (!isPiece(parts, this.layout.place(piece))) return false
+    if (has(this.held, piece)) return true
+    // The same piece may come from two sources at once.
+    const writing = this.#adding.get(piece) ?? this.#write(piece, parts)
+    this.#adding.set(piece, writing)
+    try {
+      await writing
+    } catch (error) {
+      explainDisk(error, this.#storePaths.partials(this.#bundle))
+    } finally {
+      this.#adding.delete(piece)
+    }
+    return true
+  }
+
+  async #write(piece: number, parts: Buffer[]): Promise<void> {
+    const { file, offset } = this.layout.place(piece)
     // Made only once: should another process have moved or removed it, a new one would have holes.
-    const flags = created.has(file) ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
-    created.add(file)
-    await fileHandles.use(partialOf(file), flags, async (handle) => {
+    const flags = this.#created.has(file) ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
+    this.#created.add(file)
+    await this.#fileHandles.use(this.#partialOf(file), flags, async (handle) => {
       for (let rest = parts, at = offset; rest.length > 0;) {
         const { bytesWritten } = await handle.writev(rest, at)
         at += bytesWritten
         rest = dropBytes(rest, bytesWritten)
       }
     })
-    unwritten[file]!--
-    if (unwritten[file] === 0) await seal(file)
-    note(piece)
+    this.#unwritten[file]!--
+    if (this.#unwritten[file] === 0) await this.#seal(file)
+    this.#note(piece)
   }
 
-  const find = async (): Promise<void> => {
-    for (const [file, entry] of manifest.files.entries()) {
-      let good = await goodPieces(finals[file]!, entry, signal)
-      if (good.length === entry.pieces.length && entry.size > 0) sealed[file] = true
-      else good = await goodPieces(partialOf(file), entry, signal)
-      unwritten[file]! -= good.length
-      if (entry.size === 0) await (await open(partialOf(file), 'a')).close()
-      if (!sealed[file] && unwritten[file] === 0) await seal(file)
-      for (const piece of good) note(layout.firstOf[file]! + piece)
-    }
+  watch(listener: (piece: number) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
-  if (found === 'all') {
-    for (let piece = 0; piece < layout.pieces; piece++) note(piece)
-  } else {
-    try {
-      await mkdir(storePaths.partials(bundle), { recursive: true })
-      await find()
-    } catch (error) {
-      explainDisk(error, storePaths.folder)
-    }
+  #partialOf(file: number): string {
+    return path.join(this.#storePaths.partials(this.#bundle), String(file))
   }
 
-  const readWithin = async (file: number, offset: number, target: Buffer): Promise<void> => {
-    const from = (path: string, flags: number) =>
-      fileHandles.use(path, flags, (handle) => handle.read(target, 0, target.length, offset))
-    const read = sealed[file]
-      ? from(finals[file]!, constants.O_RDONLY)
-      : from(partialOf(file), constants.O_RDWR).catch((error: unknown) => {
-          // Sealed while we looked.
-          if (errnoOf(error) === 'ENOENT') return from(finals[file]!, constants.O_RDONLY)
-          throw error
-        })
-    const { bytesRead } = await read
-    if (bytesRead !== target.length) {
-      throw new BundleError('GLEANER_BUNDLE_DAMAGED', `${finals[file]} is shorter than it was`)
-    }
+  async #seal(file: number): Promise<void> {
+    this.#fileHandles.drop(this.#partialOf(file))
+    await sealFile(this.#partialOf(file), this.#finals[file]!, this.#files[file]!.executable)
+    this.#sealed[file] = true
   }
 
-  return {
-    bundle,
-    layout,
-    held,
-    heldPieces: () => heldPieces,
-    heldBytes: () => heldBytes,
-    async read(first, count, allocate = (bytes) => Buffer.allocUnsafeSlow(bytes)) {
-      for (let piece = first; piece < first + count; piece++) {
-        if (piece >= layout.pieces || !has(held, piece)) throw notHeld(bundle, piece)
-      }
-      const buffer = allocate(layout.bytes(first, count))
-      let filled = 0
-      for (let piece = first; piece < first + count;) {
-        const { file, offset } = layout.place(piece)
-        const next = Math.min(first + count, layout.firstOf[file + 1]!)
-        const length = layout.bytes(piece, next - piece)
-        await readWithin(file, offset, buffer.subarray(filled, filled + length)).catch((error: unknown) => {
-          throw errnoOf(error) === 'ENOENT' ? notHeld(bundle, piece) : error
-        })
-        filled += length
-        piece = next
-      }
-      return buffer
-    },
-    async add(piece, parts) {
-      if (!isPiece(parts, layout.place(piece))) return false
-      if (has(held, piece)) return true
-      // The same piece may come from two sources at once.
-      const writing = adding.get(piece) ?? write(piece, parts)
-      adding.set(piece, writing)
-      try {
-        await writing
-      } catch (error) {
-        explainDisk(error, storePaths.partials(bundle))
-      } finally {
-        adding.delete(piece)
-      }
-      return true
-    },
-    watch(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
+  #note(piece: number): void {
+    add(this.held, piece)
+    this.heldPieces++
+    this.heldBytes += this.layout.place(piece).length
+    for (const listener of this.#listeners) listener(piece)
   }
 }
 
