@@ -1,5 +1,4 @@
 import { mkdir, rm } from 'node:fs/promises'
-import { once, setMaxListeners } from 'node:events'
 import path from 'node:path'
 import type { Logger } from 'pino'
 import type { BundleInfo, Manifest, ManifestFile } from '../../protocol/bundle.ts'
@@ -12,6 +11,7 @@ import type { Damage, PinnedBundle } from './bundle-pin.ts'
 import { fileKeyOf, totalBytes } from '../format/manifest.ts'
 import { joinStoreOwners } from './store-owner.ts'
 import type { StoreParts } from './store-parts.ts'
+import { SharedPieces } from './shared-pieces.ts'
 import { openStoredPieces, sealFile } from './stored-pieces.ts'
 import type { StoredPieces } from './stored-pieces.ts'
 import { storePathsIn } from './store-paths.ts'
@@ -79,9 +79,6 @@ export type Store = AsyncDisposable & {
   end(pieces: StoredPieces): Promise<void>
 }
 
-/** A bundle that is served is looked for this often, milliseconds: another process may have removed it, or found it damaged. */
-const LOOK_AGAIN_MS = 1_000
-
 /** @throws {BundleError} `disk` when the folder cannot be used. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { log, budget, evict = false } = options
@@ -93,39 +90,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const catalog = openCatalog(storePaths, temporary)
   const claims = openClaims(storePaths.claims, owner)
   const parts: StoreParts = { storePaths, owner, claims, catalog, temporary, log }
-  /** Pieces of the fetches of this process. */
-  const fetching = new Map<string, StoredPieces>()
-  /** Pieces of complete bundles that were asked for, and when it was last looked whether they are there. */
-  const serving = new Map<string, { pieces: Promise<StoredPieces | undefined>; seenAt: number }>()
-  const begun = new EventTarget()
-  // Every peer that is early waits for it.
-  setMaxListeners(0, begun)
+  const shared = new SharedPieces(parts)
 
   await mkdir(temporary, { recursive: true }).catch((error: unknown) => explainDisk(error, storePaths.folder))
   for (const token of await owner.gone()) {
     await rm(path.join(storePaths.temporary, token), { recursive: true, force: true })
     await owner.forget(token)
-  }
-
-  const openComplete = async (bundle: string): Promise<StoredPieces | undefined> => {
-    if (!(await isBundleComplete(parts, bundle))) return undefined
-    return openStoredPieces(storePaths, bundle, (await catalog.manifest(bundle))!, 'all')
-  }
-  const isStillHere = async (bundle: string, known: { seenAt: number }): Promise<boolean> => {
-    if (performance.now() - known.seenAt < LOOK_AGAIN_MS) return true
-    known.seenAt = performance.now()
-    return await catalog.hasRecord(bundle)
-  }
-  const pieces = async (bundle: string): Promise<StoredPieces | undefined> => {
-    const fetched = fetching.get(bundle)
-    if (fetched) return fetched
-    const known = serving.get(bundle)
-    if (known && (await isStillHere(bundle, known))) return known.pieces
-    const opening = { pieces: openComplete(bundle), seenAt: performance.now() }
-    serving.set(bundle, opening)
-    const opened = await opening.pieces.catch(() => undefined)
-    if (!opened && serving.get(bundle) === opening) serving.delete(bundle)
-    return opening.pieces
   }
 
   /** Says first that the bundle's files are needed, then makes room for them. */
@@ -152,47 +122,26 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         throw new BundleError('GLEANER_BUNDLE_NOT_FOUND', `there is no bundle ${bundle} here`)
       await catalog.setName(name, bundle)
     },
-    async list() {
-      const found: StoredBundle[] = []
-      for (const id of await catalog.bundles()) {
-        const manifest = await catalog.manifest(id).catch(() => undefined)
-        if (!manifest) continue
-        const complete = (await catalog.record(id)) !== undefined
-        const usedAt = await catalog.usedAt(id)
-        const { kind, files } = manifest
-        found.push({ id, kind, files: files.length, bytes: totalBytes(manifest), complete, usedAt })
-      }
-      return found
-    },
+    list: () => listBundles(catalog),
     async verify(bundle, signal) {
       const damage = await verifyBundle(parts, bundle, signal)
-      if (damage.length > 0) serving.delete(bundle)
+      if (damage.length > 0) shared.forget(bundle)
       return damage
     },
     async remove(bundle) {
       await removeBundle(parts, bundle)
-      serving.delete(bundle)
+      shared.forget(bundle)
     },
     isComplete: (bundle, signal) => isBundleComplete(parts, bundle, signal),
-    pieces,
-    async awaitPieces(bundle, ms, signal) {
-      const found = (await pieces(bundle)) ?? fetching.get(bundle)
-      if (found) return found
-      // A process that shares the store fetches it: very likely the one that asks, which must not wait for itself.
-      if ((await claims.elsewhere(bundle)).includes('fetch')) return undefined
-      const within = AbortSignal.any([signal, AbortSignal.timeout(ms)])
-      await once(begun, bundle, { signal: within }).catch(() => {})
-      return fetching.get(bundle)
-    },
+    pieces: (bundle) => shared.of(bundle),
+    awaitPieces: (bundle, ms, signal) => shared.await(bundle, ms, signal),
     claimFetch: (bundle) => claims.tryClaim(bundle, 'fetch'),
     async begin(bundle, manifest, signal) {
       try {
         await prepare(bundle, manifest)
         const opened = await openStoredPieces(storePaths, bundle, manifest, 'check', signal)
         await requireRoom(parts, totalBytes(manifest) - opened.heldBytes(), evict)
-        serving.delete(bundle)
-        fetching.set(bundle, opened)
-        begun.dispatchEvent(new Event(bundle))
+        shared.beginFetch(opened)
         return opened
       } catch (error) {
         explainDisk(error, storePaths.folder)
@@ -211,11 +160,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         if (ended.heldPieces() < layout.pieces) return
         await catalog.saveRecord(bundle, { boots: [owner.boot] })
         await rm(storePaths.partials(bundle), { recursive: true, force: true })
-        serving.set(bundle, { pieces: Promise.resolve(ended), seenAt: performance.now() })
+        shared.complete(ended)
       } catch (error) {
         explainDisk(error, storePaths.folder)
       } finally {
-        fetching.delete(bundle)
+        shared.endFetch(bundle)
       }
     },
     async [Symbol.asyncDispose]() {
@@ -223,4 +172,17 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       await owner[Symbol.asyncDispose]()
     },
   }
+}
+
+async function listBundles(catalog: StoreParts['catalog']): Promise<StoredBundle[]> {
+  const found: StoredBundle[] = []
+  for (const id of await catalog.bundles()) {
+    const manifest = await catalog.manifest(id).catch(() => undefined)
+    if (!manifest) continue
+    const complete = (await catalog.record(id)) !== undefined
+    const usedAt = await catalog.usedAt(id)
+    const { kind, files } = manifest
+    found.push({ id, kind, files: files.length, bytes: totalBytes(manifest), complete, usedAt })
+  }
+  return found
 }
