@@ -118,8 +118,8 @@ export async function measureDispatch(link: Link, calls: number) {
 
 /** Measures how long a key in a terminal takes to its echo, through a relay; milliseconds. */
 export async function measureEcho(link: Link) {
-  using cluster = buildClosedCluster(1, LOCAL_LINK)
-  return await withPilots(cluster, 1, link, 'relay', {}, (far) => echo(far, link))
+  using cluster = buildClosedCluster(2, LOCAL_LINK)
+  return await withPilots(cluster, 2, link, 'relay', {}, (far) => echo(far, link))
 }
 
 /** Measures how long pilots behind a relay take to have a context, in seconds, and how many of its bytes come over the wide link. */
