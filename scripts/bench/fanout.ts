@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { fanOut } from './fanout/fan-out.ts'
 import type { FanOut, FanOutResult } from './fanout/fan-out.ts'
-import { loopback } from './fanout/loopback.ts'
+import { loopback } from './fanout/single-fetch.ts'
 import { LOOPBACK, LOOPBACK_MB, scenarios } from './fanout/scenarios.ts'
 
 /*

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Node, openNetwork } from '../../test/cluster/faults/network.ts'
-import { readEvents } from './context/submission-files.ts'
+import { readEvents } from './context/pilot-job-files.ts'
 import { NAME, verifierContext } from './context/verifier.ts'
 import { runFactory } from '../support/running-factory.ts'
 

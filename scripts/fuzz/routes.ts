@@ -5,7 +5,7 @@ import { ChatRequest, CompletionRequest, EmbeddingRequest } from '../../src/open
 import { ResponseRequest } from '../../src/openai/responses-api/request.ts'
 import { CHANNEL } from '../../src/protocol/channels/piece-frames.ts'
 import { SHELL } from '../../src/protocol/channels/shell-frames.ts'
-import { LoginRequest } from '../../src/protocol/dashboard.ts'
+import { LoginRequest } from '../../src/protocol/dashboard-login.ts'
 import { managerRoutes } from '../../src/protocol/routes/manager-routes.ts'
 import { pieceRoutes } from '../../src/protocol/routes/piece-routes.ts'
 import {

@@ -139,7 +139,7 @@ export const commandList: Entry[] = [
   {
     name: 'submit',
     summary: 'show what the factory would submit at a site',
-    load: () => import('./commands/jobs/submit.ts'),
+    load: () => import('./commands/sites/submit.ts'),
   },
   {
     name: 'relay',

@@ -6,7 +6,7 @@ import type { EventsOptions, EventsResponse, JobErrors, JobInfo, ResultRow } fro
 import { InputError, NotRunningError } from '../client/errors.ts'
 import { latestRun } from '../client/run/job-name.ts'
 import type { TaskLog, TaskRow } from '../protocol/client.ts'
-import type { Timing } from '../report/account.ts'
+import type { Timing } from '../report/make-report.ts'
 import { clientFor, stateOf } from './options.ts'
 
 /** Results that are read at once if their values are of no interest. */

@@ -12,7 +12,7 @@ import type { PilotsResponse, SiteOrder, SiteStatus, Status } from '../protocol/
 import type { SiteExplanation } from '../protocol/explanation.ts'
 import type { EventsResponse, EventType } from '../protocol/events.ts'
 import type { ContextSpec } from '../protocol/contexts/context.ts'
-import type { DashboardRole, LoginCode } from '../protocol/dashboard.ts'
+import type { DashboardRole, LoginCode } from '../protocol/dashboard-login.ts'
 import type { UnreachableError } from './errors.ts'
 import type { App, AppOptions } from './functions/types.ts'
 import type { CallOptions } from './http-client.ts'

@@ -4,7 +4,7 @@ import type { ContextSpec } from '../protocol/contexts/context.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
 import { parseExactly, stringifyExactly } from '../protocol/json/exact-numbers.ts'
 import { BatchLine } from './batch-lines.ts'
-import { errorLine, resultLine } from './batch-results.ts'
+import { errorLine, resultLine } from './result-lines.ts'
 import { ENDPOINTS, routeTo, type Endpoint } from './models.ts'
 import { taskInput } from './task-input.ts'
 

@@ -1,5 +1,5 @@
 import { escapeHtml } from './escape.ts'
-import type { Step } from './account.ts'
+import type { Step } from './make-report.ts'
 
 /* Charts as SVG, for a page that stands alone: no script, and colours that the page's styles set. */
 

@@ -1,5 +1,5 @@
 import { count, duration } from '../common/plain/quantity-text.ts'
-import { poolName, type Report, totalOf } from './account.ts'
+import { poolName, type Report, totalOf } from './make-report.ts'
 import { barChart, lineChart, stackedChart } from './charts.ts'
 import { escapeHtml } from './escape.ts'
 import {

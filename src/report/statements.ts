@@ -1,6 +1,6 @@
 import { count, duration, plural, rate } from '../common/plain/quantity-text.ts'
 import type { SlotTime } from '../protocol/events.ts'
-import { type PoolTime, type Report, savingOf, totalOf } from './account.ts'
+import { type PoolTime, type Report, savingOf, totalOf } from './make-report.ts'
 
 /** The phases of slot time, with what people call them. */
 export const PHASES: readonly (readonly [phase: keyof SlotTime, name: string])[] = [

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { makeReport, savingOf, timeNodes, totalOf } from '../../src/report/account.ts'
+import { makeReport, savingOf, timeNodes, totalOf } from '../../src/report/make-report.ts'
 import { niceMost, timeTicks } from '../../src/report/charts.ts'
 import { eventsCsv } from '../../src/report/csv.ts'
 import { escapeHtml } from '../../src/report/escape.ts'

@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { ContextMode } from '../../../src/protocol/contexts/context.ts'
 import { type RunningFactory, runFactory } from '../../support/running-factory.ts'
 import type { PilotHistory } from './account.ts'
-import { fileOf, readEvents } from './submission-files.ts'
+import { fileOf, readEvents } from './pilot-job-files.ts'
 import { NAME } from './verifier.ts'
 
 /** One run of a job on a pool of pilots of this machine. */

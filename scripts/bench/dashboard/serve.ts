@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { pino } from 'pino'
 import { createServer } from '../../../src/manager/http/server.ts'
 import { hashToken } from '../../../src/manager/services/tokens.ts'
-import type { LoginCode } from '../../../src/protocol/dashboard.ts'
+import type { LoginCode } from '../../../src/protocol/dashboard-login.ts'
 import { dashboardRoutes } from '../../../src/web/server/routes.ts'
 import type { World } from './world.ts'
 

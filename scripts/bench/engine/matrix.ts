@@ -1,5 +1,5 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { GraphWriter } from '../../../src/library/kinds/causal-lm/graph/onnx.ts'
+import { GraphWriter } from '../../../src/library/kinds/causal-lm/graph/onnx-writer.ts'
 import type { DecoderShape } from '../../../test/support/models/decoder.ts'
 
 /* How much of what the processors can multiply at all an engine makes use of. */

@@ -16,7 +16,7 @@ import { pathOf } from '../../../src/protocol/routes/route.ts'
 import { workerRoutes } from '../../../src/protocol/routes/worker-routes.ts'
 import { SourcesRequest, SourcesResponse } from '../../../src/protocol/sources.ts'
 import type { Source } from '../../../src/protocol/sources.ts'
-import { corrupted } from './corrupted.ts'
+import { corrupted } from './corrupting-store.ts'
 import type { Answer, Order } from './messages.ts'
 
 /*

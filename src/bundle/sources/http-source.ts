@@ -7,7 +7,7 @@ import type { FaultReason, Source } from '../../protocol/sources.ts'
 import { openPieceChannel } from './piece-channel.ts'
 import type { PieceChannel, ChannelRequest } from './piece-channel.ts'
 import { errnoOf } from '../format/errors.ts'
-import { haveRequest, piecesRequest } from './channel-requests.ts'
+import { haveRequest, piecesRequest } from './piece-requests.ts'
 import { SourceError } from './piece-source.ts'
 import type { PieceSource, PieceRequestOutcome } from './piece-source.ts'
 

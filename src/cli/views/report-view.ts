@@ -1,4 +1,4 @@
-import { type Report, totalOf } from '../../report/account.ts'
+import { type Report, totalOf } from '../../report/make-report.ts'
 import {
   energyLines,
   evictionLines,

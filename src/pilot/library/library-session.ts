@@ -4,7 +4,7 @@ import { endsCalls } from '../../protocol/contexts/library-traits.ts'
 import type { FromLibrary } from '../../protocol/library.ts'
 import type { Outcome, TaskError } from '../../protocol/task.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'
-import { createDeadlineTimer } from '../../common/deadline-timer.ts'
+import { createDeadlineTimer } from '../../common/earliest-timer.ts'
 import {
   attributeCrash,
   type SessionEnd,

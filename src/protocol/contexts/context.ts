@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { BundleId, BundlePath } from '../bundle.ts'
 import { AbsolutePath, Json, Name, Sha256 } from '../primitives.ts'
 import { ClassifyFunction, EmbedFunction, ScoreFunction } from './encoder-functions.ts'
-import { GenerationSettings } from './generation.ts'
+import { GenerationSettings } from './generation-settings.ts'
 import { isTemplate, pathsIn } from './placeholders.ts'
 
 /** Where a context is held on a worker, lowest first. */

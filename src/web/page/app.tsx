@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
-import type { DashboardRole } from '../../protocol/dashboard.ts'
-import type { PastColumns } from '../policy/past.ts'
+import type { DashboardRole } from '../../protocol/dashboard-login.ts'
+import type { PastColumns } from '../policy/past-columns.ts'
 import type { View } from '../view.ts'
 import { Board } from './panels/board.tsx'
 import { follow } from './feed.ts'

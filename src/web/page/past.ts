@@ -1,4 +1,4 @@
-import type { PastColumns } from '../policy/past.ts'
+import type { PastColumns } from '../policy/past-columns.ts'
 import type { View } from '../view.ts'
 
 /** Most points of a chart: more than it has pixels would not be seen. */

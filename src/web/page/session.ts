@@ -1,4 +1,4 @@
-import type { DashboardRole, LoginResponse } from '../../protocol/dashboard.ts'
+import type { DashboardRole, LoginResponse } from '../../protocol/dashboard-login.ts'
 import { KEY_HEADER } from '../session-header.ts'
 
 /** Where the page's half of the session is kept: other origins, other ports of this host included, cannot read it. */

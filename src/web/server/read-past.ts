@@ -1,6 +1,6 @@
 import { type EventOf, type EventType, FactoryEvent } from '../../protocol/events.ts'
 import { parseJson } from '../../protocol/primitives.ts'
-import { type PastColumns, pastOf } from '../policy/past.ts'
+import { type PastColumns, pastOf } from '../policy/past-columns.ts'
 import type { DashboardServices } from './services.ts'
 
 /** Most events of a type that are looked at. Reading them keeps the manager from other work, for some ten milliseconds. */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { parseJson } from '../../protocol/primitives.ts'
-import { DashboardRole, type LoginCode } from '../../protocol/dashboard.ts'
+import { DashboardRole, type LoginCode } from '../../protocol/dashboard-login.ts'
 import { hashToken, matches } from '../../manager/services/tokens.ts'
 import type { DashboardServices } from './services.ts'
 

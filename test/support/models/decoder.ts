@@ -1,4 +1,4 @@
-import { GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/graph/onnx.ts'
+import { GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/graph/onnx-writer.ts'
 import { createWeights, type Weights } from './weights.ts'
 
 /*

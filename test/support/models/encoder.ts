@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GraphWriter } from '../../../src/library/kinds/causal-lm/graph/onnx.ts'
+import { GraphWriter } from '../../../src/library/kinds/causal-lm/graph/onnx-writer.ts'
 import { copyTokenizer } from './folder.ts'
 import { createWeights, type Weights } from './weights.ts'
 

@@ -1,4 +1,4 @@
-import { type GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/graph/onnx.ts'
+import { type GraphWriter, MICROSOFT } from '../../../src/library/kinds/causal-lm/graph/onnx-writer.ts'
 import type { DecoderShape } from './decoder.ts'
 
 /** Random weights of a graph, the same for the same seed, and the operators that use them. */

@@ -16,7 +16,7 @@ import type { Dispatcher } from '../dispatcher.ts'
 import { RequestError, busy, conflict, invalid, notFound } from '../../http/api-errors.ts'
 import { addContext, forgetName, knownContexts, temporaryContexts } from '../../ledger/context-records.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
-import { writeUpload } from './unpack-upload.ts'
+import { writeUpload } from './write-upload.ts'
 
 /** Largest context.yaml, bytes. */
 const FILE_MAX = 1 << 20

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { commonest, type ErrorCounts, noErrors, noteError } from '../../../core/error-kinds.ts'
+import { commonest, type ErrorCounts, noErrors, noteError } from '../../../core/failure-tally.ts'
 import type { JobErrors } from '../../../protocol/client.ts'
 import { taskTraceparent } from '../../../protocol/trace-context.ts'
 import type { Ledger } from '../../ledger/ledger.ts'

@@ -1,6 +1,6 @@
 import { useMemo } from 'preact/hooks'
 import { count, duration, rate } from '../../../common/plain/quantity-text.ts'
-import type { DashboardRole } from '../../../protocol/dashboard.ts'
+import type { DashboardRole } from '../../../protocol/dashboard-login.ts'
 import { judge } from '../../policy/verdict.ts'
 import type { View } from '../../view.ts'
 import { useActions } from './actions.tsx'

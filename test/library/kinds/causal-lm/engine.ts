@@ -1,6 +1,6 @@
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { readConfig } from '../../../../src/library/kinds/causal-lm/files/config.ts'
-import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
+import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate-function.ts'
 import { loadModel } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
 import { probe } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'

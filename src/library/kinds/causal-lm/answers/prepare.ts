@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CancelledError, InputError } from '../../../../common/task-errors.ts'
 import type { GenerateFunction } from '../../../../protocol/contexts/context.ts'
-import type { GenerationSettings } from '../../../../protocol/contexts/generation.ts'
+import type { GenerationSettings } from '../../../../protocol/contexts/generation-settings.ts'
 import type { Call, CallReporter } from '../../../runtime/library-kind.ts'
 import { type AnswerPart, writeChoice, type Writer, writeText, type Writing } from './answer-writer.ts'
 import { startChoice } from './choice-constraint.ts'

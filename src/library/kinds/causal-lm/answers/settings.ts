@@ -3,7 +3,7 @@ import {
   GenerationSettings,
   type JsonSchema,
   REQUEST_SETTINGS,
-} from '../../../../protocol/contexts/generation.ts'
+} from '../../../../protocol/contexts/generation-settings.ts'
 import { InputError } from '../../../../common/task-errors.ts'
 
 /** What {@link GenerationSettings} come to for one answer. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { GenerationSettings } from '../../../../protocol/contexts/generation.ts'
+import type { GenerationSettings } from '../../../../protocol/contexts/generation-settings.ts'
 import { readJson, requireJson } from './model-folder.ts'
 import { GenerationFile, toGenerationSettings, TokenIds, toTokenSet } from './generation-config.ts'
 

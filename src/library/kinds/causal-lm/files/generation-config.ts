@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { GenerationSettings } from '../../../../protocol/contexts/generation.ts'
+import type { GenerationSettings } from '../../../../protocol/contexts/generation-settings.ts'
 
 /** One token or several, where some files write -1 for none. */
 export const TokenIds = z.union([z.int(), z.array(z.int())]).nullish()

@@ -1,6 +1,6 @@
 import type { CompiledGrammar, GrammarCompiler } from '@mlc-ai/web-xgrammar'
 import { InputError, SchemaError } from '../../../../common/task-errors.ts'
-import type { JsonSchema } from '../../../../protocol/contexts/generation.ts'
+import type { JsonSchema } from '../../../../protocol/contexts/generation-settings.ts'
 import type { TokenSpellings } from '../prompts/tokenizer.ts'
 import { type LoadedXgrammar, loadXgrammar } from './xgrammar.ts'
 

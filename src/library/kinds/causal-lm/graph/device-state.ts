@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { StatePort } from './graph.ts'
-import { GraphWriter } from './onnx.ts'
+import { GraphWriter } from './onnx-writer.ts'
 import type { Pick, State, StateStore } from './state.ts'
 import { blankPort, integerTensor } from './tensors.ts'
 

@@ -4,7 +4,7 @@ import {
   GenerationFile,
   toGenerationSettings,
 } from '../../../../../src/library/kinds/causal-lm/files/generation-config.ts'
-import { createScoreChanger } from '../../../../../src/library/kinds/causal-lm/answers/scores.ts'
+import { createScoreChanger } from '../../../../../src/library/kinds/causal-lm/answers/score-changer.ts'
 import {
   mergeSettings,
   refuseLooseSettings,
@@ -12,7 +12,7 @@ import {
 } from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
 import { InputError } from '../../../../../src/common/task-errors.ts'
 import { GenerateFunction } from '../../../../../src/protocol/contexts/context.ts'
-import type { GenerationSettings } from '../../../../../src/protocol/contexts/generation.ts'
+import type { GenerationSettings } from '../../../../../src/protocol/contexts/generation-settings.ts'
 
 const read = (file: object) => toGenerationSettings(GenerationFile.parse(file))
 

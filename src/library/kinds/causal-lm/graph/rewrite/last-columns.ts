@@ -1,4 +1,4 @@
-import type { GraphWriter } from '../onnx.ts'
+import type { GraphWriter } from '../onnx-writer.ts'
 import {
   consumersOf,
   type OnnxModel,

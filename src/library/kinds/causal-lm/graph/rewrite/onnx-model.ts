@@ -1,5 +1,5 @@
 import type { ValueInfo } from '../graph.ts'
-import { bytes, type GraphWriter, MICROSOFT, text, typeName } from '../onnx.ts'
+import { bytes, type GraphWriter, MICROSOFT, text, typeName } from '../onnx-writer.ts'
 import { contentOf, fieldsOf, numbersOf, textOf } from '../protobuf.ts'
 
 /* A graph that can be changed: its operators one by one, all else as it was read. */

@@ -1,5 +1,5 @@
 import type { FloatType, Graph, StatePort } from '../graph.ts'
-import { GraphWriter } from '../onnx.ts'
+import { GraphWriter } from '../onnx-writer.ts'
 import { type Attention, findAttention } from './find-attention.ts'
 import { keepLastColumns } from './last-columns.ts'
 import { consumersOf, extend, extract, type OnnxModel } from './onnx-model.ts'

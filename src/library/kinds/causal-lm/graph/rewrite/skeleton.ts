@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { bytes, encodeTensor } from '../onnx.ts'
+import { bytes, encodeTensor } from '../onnx-writer.ts'
 import { type Field, FileWindow, numbersOf } from '../protobuf.ts'
 
 /*

@@ -1,4 +1,4 @@
-import type { GraphWriter } from '../onnx.ts'
+import type { GraphWriter } from '../onnx-writer.ts'
 import type { FloatType } from '../graph.ts'
 import type { Attention } from './find-attention.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate.ts'
+import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate-function.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { argmax } from '../../../../src/library/kinds/causal-lm/answers/sampling.ts'
 import type { Answers } from '../../../../src/library/kinds/causal-lm/answers/samples.ts'

@@ -7,11 +7,7 @@ import pino from 'pino'
 import { ConfigFile, resolveConfig } from '../../../src/factory/config/config.ts'
 import type { Sighting } from '../../../src/factory/policy/match-pilots.ts'
 import { SiteReconciler } from '../../../src/factory/reconcile/site-reconciler.ts'
-import {
-  SILENT_AFTER_MS,
-  silenceReasons,
-  silentPilots,
-} from '../../../src/factory/policy/unregistered-pilots.ts'
+import { SILENT_AFTER_MS, silenceReasons, silentPilots } from '../../../src/factory/policy/silence-reasons.ts'
 import { BatchSystem } from '../support/batch-system.ts'
 import { testRegistry } from '../support/registry.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { commonest, kindOf, noErrors, noteError } from '../../src/core/error-kinds.ts'
+import { commonest, kindOf, noErrors, noteError } from '../../src/core/failure-tally.ts'
 
 const error = (message: string, name = 'Error') => ({ name, message })
 

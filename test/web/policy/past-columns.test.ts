@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { EventOf } from '../../../src/protocol/events.ts'
-import { pastOf } from '../../../src/web/policy/past.ts'
+import { pastOf } from '../../../src/web/policy/past-columns.ts'
 import { totalUse } from '../../../src/web/policy/spent.ts'
 
 const sample = (at: number, running: Record<string, number>): EventOf<'sample'> => ({
