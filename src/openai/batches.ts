@@ -293,7 +293,7 @@ export class Batches {
     record.job = job.id
     record.model = context.name
     record.batch = { ...record.batch, request_counts: { total: requests, completed: 0, failed: 0 } }
-    if ((record.batch.status) === 'cancelling') await jobs.cancel(job.id)
+    if (record.batch.status === 'cancelling') await jobs.cancel(job.id)
     else await this.#turn(record, 'in_progress')
     return true
   }
