@@ -42,7 +42,7 @@ acceptKind('python', () =>
       },
       {
         setup: pythonSetup({ add: {} }, { call: 'give_up', args: [] }),
-        message: /python3 exited with code 3/,
+        message: /SystemExit: 3/,
       },
     ],
   }),

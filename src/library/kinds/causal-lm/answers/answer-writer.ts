@@ -44,6 +44,8 @@ export interface AnswerPart {
 export interface Writer {
   /** Chooses the next token by its scores. Returns it, or undefined if the answer is complete. */
   write(logits: Logits): number | undefined
+  /** Whether one token can be written right behind another: what a schema allows next takes a turn to find out. */
+  readonly atOnce: boolean
   answer(): Answer
 }
 
@@ -78,6 +80,7 @@ export function writeText(writing: Writing): Writer {
   let finish: Finish = 'length'
   const tell = partTeller(writing, logprobs?.noted.logprobs)
   return {
+    atOnce: filter === undefined,
     write(logits) {
       const token = known(chooseAllowed(filter, scores.change(logits), logits, settings, random))
       generated += 1
@@ -125,6 +128,7 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
   let state = start
   let finish: Finish = 'length'
   return {
+    atOnce: true,
     write(logits) {
       const token = chooseToken(state, scores.change(logits), settings, random)
       if (token !== undefined) {

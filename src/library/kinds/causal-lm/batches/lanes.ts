@@ -164,9 +164,10 @@ export function createLanes(
     if (!abilities.drafts) return { drafts: writings.map(() => NO_DRAFT), width: 1 }
     const { columns } = batch.state
     const widest = columns < longAfter ? Math.min(longAfter, maxPositions) : maxPositions
-    const drafts = writings.map(({ row, tokens }) =>
-      drafter.draft(row.prompt, tokens, Math.min(row.limit - tokens.length - 1, widest - columns - 1)),
-    )
+    const drafts = writings.map(({ row, writer, tokens }) => {
+      const most = Math.min(row.limit - tokens.length - 1, widest - columns - 1)
+      return writer.atOnce ? drafter.draft(row.prompt, tokens, most) : NO_DRAFT
+    })
     const most = Math.floor(DRAFT_SCORES / (writings.length * model.graph.vocabSize))
     return {
       drafts,
