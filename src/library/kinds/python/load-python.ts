@@ -57,8 +57,8 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
   const child = startContextProcess(
     program,
     // Bundles stay as they are: nothing compiled is written beside the sources.
-    ['-B', packageFolder()],
-    { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], env: environmentOf(program) },
+    ['-B', packageFolder(), ...programsOf(program)],
+    { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
     ADVICE,
   )
   const channel = openJsonLines<FromPython, ToPython>(child.process.stdio[LIBRARY_FD] as Duplex, FromPython)
@@ -126,12 +126,12 @@ function findProgram(
   return 'path' in python ? python.path : join(bundleFolder(setup, python.bundle), python.file)
 }
 
-/** An interpreter that is named by its place has the other programs of its environment beside it: they are found first. */
-function environmentOf(program: string): NodeJS.ProcessEnv {
-  const { PATH = '' } = process.env
-  return program.includes(sep)
-    ? { ...process.env, PATH: `${dirname(program)}${delimiter}${PATH}` }
-    : process.env
+/**
+ * An interpreter that is named by its place has the other programs of its environment beside it: what calls start finds
+ * them first. The interpreter itself does not, for it may be a script that starts the node's.
+ */
+function programsOf(program: string): string[] {
+  return program.includes(sep) ? [dirname(program)] : []
 }
 
 /** The node's interpreter of this version, if it has one by that name, such as `python3.11`. */

@@ -82,6 +82,10 @@ def main():
     except OSError:
         sys.exit("there is no socket at file descriptor %d: a worker starts this program, not a user" % _FD)
 
+    if len(sys.argv) > 1:
+        # The folder of the environment's programs.
+        os.environ["PATH"] = os.pathsep.join([sys.argv.pop(1), os.environ.get("PATH", os.defpath)])
+
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         stream.reconfigure(line_buffering=True)
