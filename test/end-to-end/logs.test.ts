@@ -28,6 +28,9 @@ export async function talk({ word }) {
     .join(''),
 }
 
+/** How its trace is said. */
+const TRACE = 'trace [0-9a-f]{32}, span [0-9a-f]{16}\n'
+
 describe('what a task printed', () => {
   test('is shown by its key, with where it ran, and goes with the results of those that failed', async () => {
     await using here = await plant()
@@ -47,13 +50,16 @@ describe('what a task printed', () => {
 
     const fine = await here.factory('logs', 'words', 'fine')
     assert.deepEqual([fine.code, fine.stdout], [0, 'the word is fine\n'])
-    assert.match(fine.stderr, new RegExp(`^done on worker w\\d+ \\(${hostname()}\\), after [\\d.]+ m?s\n$`))
+    assert.match(
+      fine.stderr,
+      new RegExp(`^done on worker w\\d+ \\(${hostname()}\\), after [\\d.]+ m?s\n${TRACE}$`),
+    )
     const fail = await here.factory('logs', '1', 'fail')
     assert.equal(fail.stdout, 'the word is fail\n')
-    assert.match(fail.stderr, /^error on worker .*: TypeError: a bad word\n$/)
+    assert.match(fail.stderr, new RegExp(`^error on worker .*: TypeError: a bad word\n${TRACE}$`))
     const silent = await here.factory('logs', 'words', 'silent')
     assert.equal(silent.stdout, '')
-    assert.match(silent.stderr, /and printed nothing\n$/)
+    assert.match(silent.stderr, /and printed nothing\n/)
     const none = await here.factory('logs', 'words', 'none')
     assert.match(none.stderr, /^factory: job 1 \("words"\) has no task "none" \[GLEANER_NOT_FOUND\]\n$/)
     assert.notEqual(none.code, 0)
