@@ -1,5 +1,4 @@
 /**
-/**
  * Compiles `src` to `dist`, or to the folder given, for the published package: Node runs TypeScript as it is, but not below
  * node_modules; and browsers take neither that nor packages, so the page of the dashboard is bundled.
  */
@@ -53,6 +52,8 @@ if (diagnostics.length > 0) {
     allowOverwrite: true,
     bundle: true,
     minify: true,
+    // The target may lie outside of this folder.
+    nodePaths: [`${root}node_modules`],
     platform: 'node',
     format: 'esm',
     legalComments: 'inline',
