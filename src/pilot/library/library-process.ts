@@ -1,10 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { findProgram } from '../../common/processes/find-program.ts'
 import { openJsonLines, chunkTexts } from '../../common/json-lines.ts'
 import { limits } from '../../protocol/primitives.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../../protocol/library.ts'
@@ -15,6 +14,9 @@ import type { InFlightCall } from '../tasks/in-flight-calls.ts'
 import { deviceMemoryOf, memoryOf } from './process-memory.ts'
 import type { Usage } from '../policy/library-eviction.ts'
 import { publicEnvironment } from '../policy/public-environment.ts'
+
+/** The library's program: bundled beside this one, as source, or compiled. */
+const PROGRAM = ['./library.js', '../../library/main.ts', '../../library/main.js']
 
 /** What a library's process is started with. */
 export interface ProcessOptions {
@@ -82,7 +84,8 @@ const QUIET = ['--disable-warning=MODULE_TYPELESS_PACKAGE_JSON']
 export function spawnLibrary({ env, folder, memoryLimit }: ProcessOptions): ChildProcess {
   const heapMb = Math.ceil(memoryLimit / 2 ** 20)
   // A process group of its own, so that what user code starts can be ended with it.
-  return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, ...QUIET, libraryProgram()], {
+  const program = findProgram("the library's program", import.meta.url, PROGRAM)
+  return spawn(process.execPath, [`--max-old-space-size=${heapMb}`, ...QUIET, program], {
     cwd: folder,
     env: { ...publicEnvironment(process.env).shown, ...env, TMPDIR: folder },
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
@@ -129,16 +132,6 @@ export function startLibrary(options: LibraryOptions): LibraryProcess {
       await exited
     },
   }
-}
-
-/** The library's program beside this one: bundled into one file, as source, or compiled. */
-function libraryProgram(): string {
-  const candidates = ['./library.js', '../../library/main.ts', '../../library/main.js']
-  const paths = candidates.map((candidate) => fileURLToPath(new URL(candidate, import.meta.url)))
-  const found = paths.find((path) => existsSync(path))
-  if (found === undefined)
-    throw new Error(`the library's program is missing: none of ${paths.join(', ')} exists`)
-  return found
 }
 
 /** Resolves when the process has ended and what it wrote has been read. */

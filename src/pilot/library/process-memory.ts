@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { familyOf } from '../../common/process-family.ts'
+import { familyOf } from '../../common/processes/process-family.ts'
 import type { DeviceMemory } from './device-memory.ts'
 
 /**

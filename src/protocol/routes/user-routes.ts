@@ -12,6 +12,7 @@ import type { Route } from './route.ts'
 const job = z.object({ job: Digits })
 const named = z.object({ name: Name })
 const site = z.object({ site: Name })
+const blob = z.object({ sha256: Sha256 })
 const key = z.string().min(1).max(limits.key)
 
 const ResultsQuery = z.object({
@@ -57,12 +58,12 @@ const contextRoutes = {
   warmContext: { ...post, path: '/v1/contexts/:name/warm', params: named, answer: ContextSpec },
   dropContext: { ...post, path: '/v1/contexts/:name/drop', params: named, answer: ContextSpec },
   wantedBlobs: { ...post, path: '/v1/blobs', body: WantedBlobsRequest, answer: WantedBlobsResponse },
-  blob: { ...get, path: '/v1/blobs/:sha256', params: z.object({ sha256: Sha256 }), carries: 'bytes' },
+  blob: { ...get, path: '/v1/blobs/:sha256', params: blob, carries: 'bytes' },
   putBlob: {
     method: 'PUT',
     access: 'user',
     path: '/v1/blobs/:sha256',
-    params: z.object({ sha256: Sha256 }),
+    params: blob,
     carries: 'bytes',
   },
 } as const satisfies Record<string, Route>

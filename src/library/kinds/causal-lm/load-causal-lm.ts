@@ -34,10 +34,7 @@ export async function loadCausalLm(
 ): Promise<LoadedContext> {
   const options = { ...asked, maxBatch: halve(asked.maxBatch, setup) }
   const folder = bundleFolder(setup, options.model)
-  const config = await readConfig(folder)
-  const tokenizer = await readTokenizer(folder)
   const threads = setup.sharedBy ? setup.threads : (options.threads ?? setup.threads)
-  const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
   const graphs = await listGraphs(folder)
 
   if (setup.halvings && setup.sharedBy === undefined) {
@@ -49,6 +46,9 @@ export async function loadCausalLm(
   if (setup.device === 'cpu' && setup.sharedBy === undefined && parts.count > 1)
     return loadInThreads({ ...setup, threads: parts.each, sharedBy: parts.count }, parts.count)
 
+  const config = await readConfig(folder)
+  const tokenizer = await readTokenizer(folder)
+  const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
   const all = Object.entries(functions)
   const reading = all.filter((entry): entry is [string, EncoderFunction] => isReading(entry[1]))
   const generating = all.filter((entry): entry is [string, GenerateFunction] => !isReading(entry[1]))

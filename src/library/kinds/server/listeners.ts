@@ -1,5 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises'
-import { familyOf } from '../../../common/process-family.ts'
+import { familyOf } from '../../../common/processes/process-family.ts'
 
 /** A socket that listens, as /proc/net/tcp has it. */
 export interface Listener {

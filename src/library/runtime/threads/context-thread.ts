@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { parseExactly } from '../../../protocol/json/exact-numbers.ts'
 import { toTaskError } from '../../../common/task-errors.ts'
-import type { Call, CallReporter, Load, LoadedContext } from '../library-kind.ts'
-import type { FromThread, ThreadStart, ToThread } from './thread-messages.ts'
+import type { Call, CallReporter, Load, LoadedContext, Setup } from '../library-kind.ts'
+import type { FromThread, ToThread } from './thread-messages.ts'
 
 /** Loads a context in this thread, and runs windows of calls in it as the main thread says, until it is told to close. */
 export async function serveThread(load: Load): Promise<void> {
@@ -11,7 +11,7 @@ export async function serveThread(load: Load): Promise<void> {
   const tell = (message: FromThread): void => {
     port.postMessage(message)
   }
-  const context = await load((workerData as ThreadStart).setup).catch((error: unknown) => {
+  const context = await load(workerData as Setup).catch((error: unknown) => {
     tell({ type: 'failed', error: toTaskError(error) })
     return undefined
   })

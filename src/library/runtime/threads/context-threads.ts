@@ -1,10 +1,12 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
+import { findProgram } from '../../../common/processes/find-program.ts'
 import { stringifyExactly } from '../../../protocol/json/exact-numbers.ts'
 import type { Call, CallReporter, LoadedContext, RunFunction, Setup } from '../library-kind.ts'
-import { type FromThread, reviveError, type ThreadStart, type ToThread } from './thread-messages.ts'
+import { type FromThread, reviveError, type ToThread } from './thread-messages.ts'
+
+/** The library's program: bundled beside this one, as source, or compiled. */
+const PROGRAM = ['./library.js', '../../main.ts', '../../main.js']
 
 /**
  * Loads a context in several threads of this process, each of which holds it by itself and runs windows of its own. That
@@ -51,8 +53,8 @@ type RunNamed = (name: string, ...run: Parameters<RunFunction>) => Promise<void>
 
 /** @param speaks whether what it prints as it loads is to be read; the others print the same */
 function startThread(setup: Setup, speaks: boolean): ContextThread {
-  const start: ThreadStart = { setup }
-  const worker = new Worker(libraryProgram(), { workerData: start, stderr: !speaks })
+  const program = findProgram("the library's program", import.meta.url, PROGRAM)
+  const worker = new Worker(program, { workerData: setup, stderr: !speaks })
   const gone = once(worker, 'exit').then(
     ([code]) => new Error(`a thread of the library ended with code ${String(code)}`),
     (error: unknown) => error as Error,
@@ -122,14 +124,4 @@ async function runWindow(
     worker.on('message', hear)
     tell({ type: 'run', name, calls: stringifyExactly(window.map(({ id, input }) => [id, input])) as string })
   })
-}
-
-/** The library's program: this one, bundled into one file, or main.ts as source, or compiled. */
-function libraryProgram(): string {
-  const candidates = ['./library.js', '../../main.ts', '../../main.js']
-  const paths = candidates.map((candidate) => fileURLToPath(new URL(candidate, import.meta.url)))
-  const found = paths.find((path) => existsSync(path))
-  if (found === undefined)
-    throw new Error(`the library's program is missing: none of ${paths.join(', ')} exists`)
-  return found
 }

@@ -1,12 +1,7 @@
-import type { CallOutcome, Setup } from '../library-kind.ts'
+import type { CallOutcome } from '../library-kind.ts'
 import type { TaskError } from '../../../protocol/task.ts'
 
-/* What the library's main thread and threads that hold a context of their own say to each other. */
-
-/** What a thread is started with. */
-export interface ThreadStart {
-  readonly setup: Setup
-}
+/* What the library's main thread and threads that hold a context of their own say to each other, once a thread was started with a setup. */
 
 export type ToThread =
   /** Run these calls: a JSON array of ids and inputs, for numbers keep their digits there. */

@@ -51,13 +51,13 @@ export function createOtlpExport(about: { version: string; log: Logger }): SpanE
   const exporter = new OTLPTraceExporter()
   const sampler = samplerOf(env)
   const ids = { traceId: '', spanId: '' }
-  const number = (name: string) => (env[name] ? { value: Number(env[name]) } : undefined)
+  const number = (name: string, otherwise: number) => (env[name] ? Number(env[name]) : otherwise)
   const processor = new BatchSpanProcessor({
     exporter: reporting(exporter, (reason) => report('failed', `traces could not be sent: ${reason}`)),
-    maxQueueSize: number('OTEL_BSP_MAX_QUEUE_SIZE')?.value ?? 2048,
-    maxExportBatchSize: number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE')?.value ?? 512,
-    scheduledDelayMillis: number('OTEL_BSP_SCHEDULE_DELAY')?.value ?? 5_000,
-    exportTimeoutMillis: number('OTEL_BSP_EXPORT_TIMEOUT')?.value ?? 30_000,
+    maxQueueSize: number('OTEL_BSP_MAX_QUEUE_SIZE', 2048),
+    maxExportBatchSize: number('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 512),
+    scheduledDelayMillis: number('OTEL_BSP_SCHEDULE_DELAY', 5_000),
+    exportTimeoutMillis: number('OTEL_BSP_EXPORT_TIMEOUT', 30_000),
   })
   const provider = new TracerProvider({
     resource: resourceFromAttributes({

@@ -146,7 +146,7 @@ export async function readAhead(
 export interface Step {
   /** Scores for what follows one of the tokens that were appended to a row. */
   readonly logits: (row: number, added: number) => Logits
-  /** The batch with so many of each row's tokens, at least one: the others are forgotten. Used once. */
+  /** The batch with so many of each row's tokens, at least one of each that goes on: the others are forgotten. Used once. */
   readonly keep: (counts: readonly number[]) => Batch
 }
 

@@ -68,6 +68,7 @@ function createAnswerTree() {
   let root: Beginning = { count: 0, next: new Map() }
   let remembered = 0
   const find = (answer: readonly number[]) => {
+    if (answer.length > DEPTH) return undefined
     let beginning: Beginning | undefined = root
     for (const token of answer) beginning = beginning?.next.get(token)
     return beginning
