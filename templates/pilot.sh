@@ -154,9 +154,20 @@ token_file=$here/tokens/$pilot.token
 if [ ! -r "$token_file" ]; then token_file=$here/$pilot.token; fi
 [ -r "$token_file" ] || fail 66 no-token "no token for $pilot in $here"
 
-job=$$ restarts=0 deadline='' scratch='' gpus=${CUDA_VISIBLE_DEVICES:-${ROCR_VISIBLE_DEVICES:-}}
+job=$$ restarts=0 deadline='' scratch='' gpus='' gpus_by=''
 cpus=${GLEANER_CPUS:-1} memory=${GLEANER_MEMORY_MB:-}
 if [ -n "${GLEANER_WALLTIME:-}" ]; then deadline=$((started + ${GLEANER_WALLTIME%.*})); fi
+
+# Batch systems name a job's GPUs by these, often by several at once; whose GPUs they are, the worker asks the drivers.
+for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES ZE_AFFINITY_MASK; do
+  eval "value=\${$name:-}"
+  case $value in
+    '') ;;
+    # How they say that a job has no GPU, where those of the node can be seen nevertheless.
+    none | None | NoDevFiles | void | -1 | 10000) gpus=none ;;
+    *) gpus=$value gpus_by=$name && break ;;
+  esac
+done
 
 ad() { # FILE ATTRIBUTE: a number or string of a ClassAd in HTCondor's "old" format
   sed -n "s/^$2 *= *\"\{0,1\}\([^\"]*\)\"\{0,1\}\$/\1/p" "$1" 2>/dev/null | head -n 1
@@ -188,10 +199,8 @@ elif [ -n "${_CONDOR_JOB_AD:-}" ]; then
   scratch=${_CONDOR_SCRATCH_DIR:-}
   gpus=${gpus:-${_CONDOR_AssignedGPUs:-}}
 fi
-# How batch systems say that a job has no GPU, where those of the node can be seen nevertheless.
-case $gpus in none | None | NoDevFiles | void | -1 | 10000) gpus='' ;; esac
 if [ -n "$gpus" ] && [ "${GLEANER_ASKED_GPUS:-}" = 0 ]; then
-  echo "gleaner: $pilot on $node: GPUs $gpus are left alone: the site asks for none (gpus: 0)"
+  if [ "$gpus" != none ]; then echo "gleaner: $pilot on $node: GPUs $gpus are left alone: the site asks for none (gpus: 0)"; fi
   gpus=''
 fi
 
@@ -483,7 +492,12 @@ if [ -s "$here/ca.pem" ]; then export GLEANER_CA_FILE="$here/ca.pem"; fi
 if [ -n "${GLEANER_SHARED:-}" ]; then export GLEANER_SHARED; fi
 if [ -n "$deadline" ]; then export GLEANER_DEADLINE="$deadline"; fi
 if [ -n "$memory" ]; then export GLEANER_MEMORY_MB="$memory"; else unset GLEANER_MEMORY_MB; fi
-if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus"; else unset GLEANER_GPUS; fi
+unset GLEANER_GPUS GLEANER_GPUS_BY
+if [ -n "$gpus" ]; then export GLEANER_GPUS="$gpus" GLEANER_GPUS_BY="$gpus_by"; fi
+for name in GLEANER_ASKED_GPUS GLEANER_GPUS_PER_SLOT GLEANER_SLOTS_PER_GPU; do
+  eval "value=\${$name:-}"
+  if [ -n "$value" ]; then export "$name"; fi
+done
 
 echo "gleaner: $pilot on $node: job $job, started $((restarts + 1)) times, node $version, runtime $runtime"
 trap - TERM INT HUP

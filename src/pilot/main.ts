@@ -1,3 +1,4 @@
+import { findGpus } from './gpus/find-gpus.ts'
 import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { flushCompileCache } from 'node:module'
@@ -12,15 +13,15 @@ import { JsonText } from '../protocol/json/json-text.ts'
 import { workerRoutes } from '../protocol/routes/worker-routes.ts'
 import type { RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
 import { createBlobCache } from './tasks/blob-cache.ts'
-import { watchDevices } from './library/device-memory.ts'
+import { watchDevices } from './gpus/device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
 import { exitCodes, exitName, PilotError } from './errors.ts'
 import { fetchContexts } from './contexts/fetch-contexts.ts'
 import { checkNode } from './boot/node-check.ts'
 import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
 import { type PieceServer, startPieceServer } from './uplink/piece-server.ts'
-import { describeGpus, gpuIds, planSlots, type SlotPlan } from './slots/slot-plan.ts'
-import { meterEnergy } from './slots/energy-meter.ts'
+import { planSlots, type SlotPlan } from './slots/slot-plan.ts'
+import { meterEnergy } from './gpus/energy-meter.ts'
 import { publicEnvironment } from './policy/public-environment.ts'
 import { createWantedShells } from './shells/wanted-shells.ts'
 import { SHELL } from '../protocol/channels/shell-frames.ts'
@@ -66,8 +67,8 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
   )
   const pieces = await serveNeighbours(store, client, log)
   if (pieces) cleanup.use(pieces)
-  const gpus = gpuIds(env)
-  const slots = planSlots(env, await describeGpus(gpus))
+  const found = await findGpus(env, log)
+  const slots = planSlots(env, found)
 
   client.authorise(token)
   log.info({ manager: client.origin }, 'registers')
@@ -99,8 +100,8 @@ async function run(env: PilotEnvironment, evicted: AbortSignal, log: Logger): Pr
     shells,
     blobs,
     slots,
-    energy: cleanup.use(meterEnergy(gpus)),
-    devices: gpus.length > 0 ? watchDevices() : () => Promise.resolve(new Map()),
+    energy: cleanup.use(meterEnergy(found.gpus)),
+    devices: watchDevices(found.gpus[0]?.vendor),
     evicted,
     log,
     scratch: env.GLEANER_SCRATCH,

@@ -10,7 +10,7 @@ import type { BlobCache } from './tasks/blob-cache.ts'
 import { type WakeUp, createWakeUp } from '../common/wake-up.ts'
 import { reportOf } from './contexts/context-state.ts'
 import { type NodeSupervisor, createNodeSupervisor } from './slots/node-supervisor.ts'
-import type { DeviceMemory } from './library/device-memory.ts'
+import type { DeviceMemory } from './gpus/device-memory.ts'
 import { PilotError } from './errors.ts'
 import { createPartSender } from './uplink/part-sender.ts'
 import { exchangeUntilOver, type ExchangeParty } from './uplink/exchange-loop.ts'
@@ -19,7 +19,7 @@ import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdow
 import type { ExchangeMoment } from './policy/exchange-pacing.ts'
 import type { FetchContext } from './contexts/context-cache.ts'
 import type { WantedShells } from './shells/wanted-shells.ts'
-import type { EnergyMeter } from './slots/energy-meter.ts'
+import type { EnergyMeter } from './gpus/energy-meter.ts'
 import type { SlotPlan } from './slots/slot-plan.ts'
 
 export interface WorkerOptions {

@@ -13,6 +13,20 @@ import { Traceparent } from './trace-context.ts'
 /** File descriptor of the socket in the library's process. */
 export const LIBRARY_FD = 3
 
+/** The GPUs of a slot. */
+export const SlotGpus = z.object({
+  /** How many it has, or shares; 0 where it has processors only. */
+  count: z.int().nonnegative(),
+  /** Memory that libraries may take there together, bytes; 0 if it is not known. */
+  memory: z.number().nonnegative(),
+  /** The driver shows more of them, which are not for this slot: what counts GPUs by itself, as Vulkan does, may take another one. */
+  hasOthers: z.boolean(),
+})
+export type SlotGpus = z.infer<typeof SlotGpus>
+
+/** A slot without any. */
+export const NO_GPUS: SlotGpus = { count: 0, memory: 0, hasOthers: false }
+
 /** From the worker. `setup` comes once, first. The end of the stream means: close and exit. */
 export const ToLibrary = z.discriminatedUnion('type', [
   z.object({
@@ -22,6 +36,7 @@ export const ToLibrary = z.discriminatedUnion('type', [
     bundles: z.record(z.string(), z.string()),
     /** Folder in which it finds the blobs of its calls, and leaves those of their results; see bundle/blobs.ts. */
     blobs: z.string(),
+    gpus: SlotGpus,
     /** CPU threads it may use. */
     threads: z.int().positive(),
     /** The slot's accelerator, or `cpu`. */

@@ -25,10 +25,17 @@ export const PilotEnvironment = z.object({
   GLEANER_RESTARTS: z.coerce.number().int().default(0),
   /** The node, by the name under which the batch system can be told to avoid it. */
   GLEANER_NODE: z.string().optional(),
-  /** CPUs and memory (MiB) of the pilot, GPUs as the batch system names them (comma separated). */
+  /** CPUs and memory (MiB) of the pilot. */
   GLEANER_CPUS: z.coerce.number().positive().default(1),
   GLEANER_MEMORY_MB: z.coerce.number().positive().optional(),
-  GLEANER_GPUS: z.string().optional(),
+  /** GPUs as the batch system names them, with commas between, or `none` if it says so; and the variable that it said it by. */
+  GLEANER_GPUS: z.string().max(4096).optional(),
+  GLEANER_GPUS_BY: z.string().max(100).optional(),
+  /** What the site asks for. */
+  GLEANER_ASKED_GPUS: z.coerce.number().int().nonnegative().optional(),
+  /** GPUs of each slot, and slots that share a GPU; one of the two is 1. */
+  GLEANER_GPUS_PER_SLOT: z.coerce.number().int().positive().default(1),
+  GLEANER_SLOTS_PER_GPU: z.coerce.number().int().positive().default(1),
   /** Names of variables that the site's setup has set, separated by blanks. */
   GLEANER_SETUP_NAMES: z.string().optional(),
   /** Whether users may have shells in this pilot: said by its submission, so that the manager alone cannot open one. */

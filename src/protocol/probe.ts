@@ -26,10 +26,8 @@ export const NodeReport = z.object({
   gpus: z.object({
     /** As the batch system names those of this job. */
     given: z.array(Text).max(64),
-    /** What the driver shows, one line each: name, driver version, memory. */
+    /** What drivers show, one line each: name, memory, driver. */
     shown: z.array(Text).max(64),
-    /** Why the driver shows nothing. */
-    trouble: Text.optional(),
     /** Files of devices. */
     devices: z.array(Text).max(100),
   }),

@@ -114,7 +114,7 @@ interface SiteHours {
 export function siteHours(pools: readonly PoolTime[]): SiteHours[] {
   const sums = new Map<string, SiteHours>()
   for (const { site, device, spentMs, energyJ } of pools) {
-    const kind = device === 'cpu' ? 'CPU slots' : 'GPUs'
+    const kind = device === 'cpu' ? 'CPU slots' : 'GPU slots'
     const sum: SiteHours = sums.get(`${site} ${kind}`) ?? { site, kind, ms: 0, usefulMs: 0 }
     sums.set(`${site} ${kind}`, sum)
     sum.ms += totalOf(spentMs)

@@ -65,6 +65,7 @@ async function begin(
       bundles: { code: CODE },
       blobs: '/nowhere',
       threads: 1,
+      gpus: { count: 0, memory: 0, hasOthers: false },
       device: 'cpu',
     },
     env: {},

@@ -152,7 +152,7 @@ function judgeCache({ name }: Site, { cache }: NodeReport): Finding {
 
 function judgeGpus({ name, gpus: asked }: Site, { gpus }: NodeReport): Finding[] {
   const { ok, warning, error } = findingsOf('probe-gpu', name)
-  const { given, shown, trouble, devices } = gpus
+  const { given, shown, devices } = gpus
   if (asked === 0)
     return [
       shown.length > 0
@@ -170,9 +170,9 @@ function judgeGpus({ name, gpus: asked }: Site, { gpus }: NodeReport): Finding[]
   if (shown.length > 0) return [ok(`GPUs ${given.join(', ')}: ${shown.join('; ')}.`)]
   return [
     warning(
-      `GPUs ${given.join(', ')} are given, and no NVIDIA driver shows them (${trouble ?? 'it shows none'}); devices: ${devices.join(', ') || 'none'}.`,
-      'Kind and memory of a GPU without nvidia-smi are not known.',
-      `sites.${name}.setup: what puts nvidia-smi on the PATH, if the nodes have it`,
+      `GPUs ${given.join(', ')} are given, and no driver shows them; devices: ${devices.join(', ') || 'none'}.`,
+      'Kind and memory of a GPU that no driver shows are not known.',
+      `sites.${name}.setup: what puts nvidia-smi (or xpu-smi) on the PATH, if the nodes have it`,
     ),
   ]
 }

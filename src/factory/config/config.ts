@@ -61,6 +61,10 @@ const site = {
   /** Of each pilot. */
   cpus: z.int().min(1).max(4096).default(1),
   gpus: z.int().min(0).max(64).default(0),
+  /** GPUs of each slot of a pilot, for libraries that use several at once. */
+  gpusPerSlot: z.int().min(1).max(64).default(1),
+  /** Slots that share each GPU, for models that leave most of it idle. */
+  slotsPerGpu: z.int().min(1).max(64).default(1),
   /** 0: all that the node has; `none`: what the batch system gives by itself. Both are asked for as such. */
   memory: z.union([z.literal('none'), Size]).default(2048),
   disk: Size.optional(),
@@ -249,6 +253,15 @@ const SiteFile = z
     error: ({ code }) => (code === 'invalid_union' ? 'expected local, htcondor, slurm or pbs' : undefined),
   })
   .refine(needsMax, { path: ['max'], message: 'this policy needs a max: the most pilots it may have' })
+  .refine(({ gpus, gpusPerSlot }) => gpus % gpusPerSlot === 0 && (gpus > 0 || gpusPerSlot === 1), {
+    path: ['gpusPerSlot'],
+    message: 'gpus must be a multiple of it: pilots divide their GPUs into slots',
+  })
+  .refine(({ gpus, gpusPerSlot, slotsPerGpu }) => slotsPerGpu === 1 || (gpus > 0 && gpusPerSlot === 1), {
+    path: ['slotsPerGpu'],
+    message:
+      'slots share GPUs only where the site asks for some (gpus) and a slot has no more than one (gpusPerSlot: 1)',
+  })
   .refine(
     (config: Reached) => config.relay === undefined || typeof config.relay === 'string' || isOverSsh(config),
     {

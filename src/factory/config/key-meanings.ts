@@ -58,6 +58,8 @@ export const siteKeys: Record<Keys, KeyMeaning> = {
   },
   cpus: { meaning: 'CPUs of each pilot' },
   gpus: { meaning: 'GPUs of each pilot' },
+  gpusPerSlot: { meaning: 'GPUs that each library has for itself; see [gpus.md](gpus.md)' },
+  slotsPerGpu: { meaning: 'libraries that work on each GPU side by side' },
   memory: {
     meaning: 'memory of each pilot; 0 is all that the node has, `none` what the batch system gives by itself',
     unit: 'size',

@@ -155,6 +155,8 @@ function pilotSettings(site: SiteConfig, boot: Boot): string {
     ['GLEANER_SHELL', site.shell ? 'yes' : undefined],
     ['GLEANER_CPUS', site.cpus.toString()],
     ['GLEANER_ASKED_GPUS', site.gpus.toString()],
+    ['GLEANER_GPUS_PER_SLOT', site.gpusPerSlot.toString()],
+    ['GLEANER_SLOTS_PER_GPU', site.slotsPerGpu.toString()],
     // What the batch system gives by itself is for the node to find out.
     ['GLEANER_MEMORY_MB', site.memory === 'none' || site.memory === 0 ? undefined : site.memory.toString()],
   ]

@@ -1,6 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { toTaskError } from '../../common/task-errors.ts'
+import type { SlotGpus } from '../../protocol/library.ts'
 import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { TaskError } from '../../protocol/task.ts'
 import type { SessionEnd } from '../policy/crash-attribution.ts'
@@ -56,6 +57,7 @@ export interface LibrarySupervisorOptions extends Omit<LibrarySessionOptions, 's
   context: LoadableContext
   /** Threads and accelerator for its libraries. */
   threads: number
+  gpus: SlotGpus
   device: string
   /** What its library is expected to take, bytes. */
   need: Usage
@@ -128,14 +130,22 @@ export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupe
 
   async function runSession(folders: BundleFolders): Promise<SessionEnd> {
     if (leaving) return { how: 'retired' }
-    const { blobs, threads, device } = options
+    const { blobs, threads, gpus, device } = options
     const startedAt = performance.now()
     let isLoaded = false
     onEvent({ type: 'loading' })
     session = startLibrarySession({
       ...options,
       setup: {
-        ...{ type: 'setup', context: spec, bundles: { ...folders }, blobs: blobs.folder, threads, device },
+        ...{
+          type: 'setup',
+          context: spec,
+          bundles: { ...folders },
+          blobs: blobs.folder,
+          threads,
+          gpus,
+          device,
+        },
         ...(halvings > 0 && { halvings }),
       },
       onEvent(event) {

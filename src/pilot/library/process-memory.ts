@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { familyOf } from '../../common/processes/process-family.ts'
-import type { DeviceMemory } from './device-memory.ts'
+import type { DeviceMemory } from '../gpus/device-memory.ts'
 
 /**
  * Memory that a process and all it started have for themselves, bytes: anonymous and shared; what they map from files the

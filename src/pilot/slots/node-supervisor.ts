@@ -7,7 +7,7 @@ import type { BlobCache } from '../tasks/blob-cache.ts'
 import { createFailureLog } from '../tasks/failure-log.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import { canLoad, type ContextEvent, isWarming, isLoadedIn, loadedIn } from '../contexts/context-state.ts'
-import type { DeviceMemory } from '../library/device-memory.ts'
+import type { DeviceMemory } from '../gpus/device-memory.ts'
 import type { LibraryEvent } from '../library/library-event.ts'
 import {
   acknowledge,

@@ -1,25 +1,21 @@
-import { execFile } from 'node:child_process'
 import os from 'node:os'
-import { promisify } from 'node:util'
+import { GPU_VENDORS } from '../../common/gpus/vendors.ts'
 import type { PilotEnvironment } from '../../protocol/pilot-environment.ts'
+import { NO_GPUS, type SlotGpus } from '../../protocol/library.ts'
 import type { Slot } from '../../protocol/worker.ts'
+import { PilotError } from '../errors.ts'
+import type { PilotGpu, PilotGpus } from '../policy/gpu-choice.ts'
 
-/** What the pilot's environment says of one slot. */
+/** What a slot is made of. */
 export interface SlotPlan {
   slot: Slot
+  gpus: SlotGpus
   /** Variables that show a library only this slot's devices. */
   env: Readonly<Record<string, string>>
   /** Memory of the node that libraries here may take together, bytes. */
   memoryLimit: number
-  /** The same of the slot's accelerator: 0 if it is unknown how much it has, so that libraries are held there one at a time. */
+  /** The same of the slot's accelerators: 0 if it is unknown how much they have, so that libraries are held there one at a time. */
   deviceLimit: number
-}
-
-/** A GPU as its driver describes it. */
-export interface Gpu {
-  name: string
-  /** Bytes. */
-  memory: number
 }
 
 /** Part of the pilot's memory, and of an accelerator's, that libraries may have; the rest is for the worker, and for growth. */
@@ -27,56 +23,69 @@ const FOR_LIBRARIES = 0.9
 
 const MIB = 2 ** 20
 
-/** One slot for each GPU, or one with all CPUs if there is none. */
+/**
+ * The slots of a pilot: one for each GPU, or as its site divides them; or one with all CPUs if there is none.
+ *
+ * @throws PilotError if it has fewer GPUs than a slot needs
+ */
 export function planSlots(
   env: PilotEnvironment,
-  gpus: ReadonlyMap<string, Gpu>,
+  { gpus, shown }: PilotGpus,
   node: { memory: number; cpus: number } = { memory: os.totalmem(), cpus: os.availableParallelism() },
 ): SlotPlan[] {
-  const ids = gpuIds(env)
-  const share = Math.min(1, env.GLEANER_CPUS / node.cpus)
-  const memory = env.GLEANER_MEMORY_MB === undefined ? node.memory * share : env.GLEANER_MEMORY_MB * MIB
-  const slots = Math.max(1, ids.length)
+  const portion = Math.min(1, env.GLEANER_CPUS / node.cpus)
+  const memory = env.GLEANER_MEMORY_MB === undefined ? node.memory * portion : env.GLEANER_MEMORY_MB * MIB
+  const groups = groupGpus(gpus, env)
+  const slots = Math.max(1, groups.length)
   const cpus = env.GLEANER_CPUS / slots
   const memoryLimit = Math.floor((memory * FOR_LIBRARIES) / slots)
-  if (ids.length === 0) {
+  if (groups.length === 0) {
     const slot = { device: 'cpu', cpus, memory: memoryLimit }
-    return [{ slot, env: threads(cpus), memoryLimit, deviceLimit: Infinity }]
+    return [{ slot, gpus: NO_GPUS, env: threads(cpus), memoryLimit, deviceLimit: Infinity }]
   }
-  return ids.map((id) => {
-    const gpu = gpus.get(id)
-    const slot = { device: gpu?.name ?? 'gpu', cpus, memory: gpu?.memory ?? 0 }
+  const sharers = env.GLEANER_SLOTS_PER_GPU
+  return groups.map((group) => {
+    const sum = group.reduce((bytes, gpu) => bytes + gpu.memory, 0)
+    const slot = { device: deviceOf(group, sharers), cpus, memory: Math.floor(sum / sharers) }
     const deviceLimit = Math.floor(slot.memory * FOR_LIBRARIES)
-    return { slot, env: { ...threads(cpus), CUDA_VISIBLE_DEVICES: id }, memoryLimit, deviceLimit }
+    return {
+      slot,
+      gpus: { count: group.length, memory: deviceLimit, hasOthers: shown > group.length },
+      env: { ...threads(cpus), ...visible(group) },
+      memoryLimit,
+      deviceLimit,
+    }
   })
 }
 
-export function gpuIds({ GLEANER_GPUS = '' }: PilotEnvironment): string[] {
-  return GLEANER_GPUS.split(',')
-    .map((id) => id.trim())
-    .filter((id) => id !== '')
+/** The GPUs of each slot. */
+function groupGpus(gpus: readonly PilotGpu[], env: PilotEnvironment): PilotGpu[][] {
+  const { GLEANER_GPUS_PER_SLOT: perSlot, GLEANER_SLOTS_PER_GPU: sharers } = env
+  const groups = Math.floor(gpus.length / perSlot)
+  if (groups === 0 && gpus.length > 0)
+    throw new PilotError(
+      'GLEANER_PILOT_SETTINGS',
+      `a slot takes ${perSlot} GPUs (gpusPerSlot), and this pilot has ${gpus.length}: ` +
+        'set gpus of the site to a multiple of gpusPerSlot, and see what its batch system gives',
+    )
+  return Array.from({ length: groups }, (_, i) => gpus.slice(i * perSlot, (i + 1) * perSlot)).flatMap(
+    (group) => Array.from({ length: sharers }, () => group),
+  )
+}
+
+/** `2 x NVIDIA A100`, or `1/4 NVIDIA A100`. GPUs of one node are alike; where they are not, all are named. */
+function deviceOf(group: readonly PilotGpu[], sharers: number): string {
+  const products = [...new Set(group.map(({ product }) => product))].join(' and ')
+  const part = group.length > 1 ? `${group.length} x ` : sharers > 1 ? `1/${sharers} ` : ''
+  return `${part}${products}`.slice(0, 200)
+}
+
+function visible(group: readonly PilotGpu[]): Record<string, string> {
+  const vendor = GPU_VENDORS.find(({ name }) => name === group[0]!.vendor)
+  return vendor?.visible(group.map(({ id }) => id)) ?? {}
 }
 
 function threads(cpus: number): Record<string, string> {
   const count = String(Math.max(1, Math.floor(cpus)))
   return { OMP_NUM_THREADS: count, OPENBLAS_NUM_THREADS: count, MKL_NUM_THREADS: count }
-}
-
-const QUERY_MS = 20_000
-
-/** Asks the driver for the names and memory of GPUs. One that it does not know is missing from the answer. */
-export async function describeGpus(ids: readonly string[]): Promise<Map<string, Gpu>> {
-  const found = await Promise.all(ids.map(describeGpu))
-  return new Map(ids.flatMap((id, i) => (found[i] ? [[id, found[i]]] : [])))
-}
-
-async function describeGpu(id: string): Promise<Gpu | undefined> {
-  const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits', `--id=${id}`]
-  try {
-    const { stdout } = await promisify(execFile)('nvidia-smi', query, { timeout: QUERY_MS })
-    const [, name, mib] = /^(.+), (\d+)$/.exec(stdout.trim()) ?? []
-    return name === undefined ? undefined : { name: name.slice(0, 200), memory: Number(mib) * MIB }
-  } catch {
-    return undefined
-  }
 }

@@ -2,7 +2,7 @@ import path from 'node:path'
 import type { Logger } from 'pino'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
-import type { DeviceMemory } from '../library/device-memory.ts'
+import type { DeviceMemory } from '../gpus/device-memory.ts'
 import type { LibraryEvent } from '../library/library-event.ts'
 import { prestartProcess } from '../library/prestarted-process.ts'
 import { chooseOverflow, type SlotLibrary, makeRoomFor, type Usage } from '../policy/library-eviction.ts'
@@ -62,7 +62,7 @@ const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
   const { index, plan, oneTask, isOwed, onEvent, ...rest } = options
-  const { slot, memoryLimit, deviceLimit, env } = plan
+  const { slot, gpus, memoryLimit, deviceLimit, env } = plan
   const budget: Usage = { memory: memoryLimit, device: deviceLimit }
   /** For the first library, which may be long in coming. With one task for each, it has no more than the others. */
   let prestarted = oneTask
@@ -113,6 +113,7 @@ export function createSlot(options: SlotOptions): SlotRunner {
       prestarted,
       folder: prestarted?.folder ?? path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
       threads: Math.max(1, Math.floor(slot.cpus)),
+      gpus,
       device: slot.device,
       onEvent(event) {
         if (event.type === 'measured') noteUsage(id, event.usage)

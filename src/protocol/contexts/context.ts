@@ -135,14 +135,16 @@ const TextTemplate = z
 export const ServerSetup = z.strictObject({
   /**
    * A program and its arguments. `{{ socket }}` is the path of a Unix socket at which to listen, or `{{ port }}` a port on
-   * 127.0.0.1; `{{ bundles.NAME }}` is a bundle's folder, `{{ threads }}` the slot's CPUs.
+   * 127.0.0.1; `{{ bundles.NAME }}` is a bundle's folder, `{{ threads }}` the slot's CPUs,
+   * `{{ gpus }}` its GPUs, 1 if it has none.
    */
   command: z
     .array(TextTemplate)
     .min(1)
     .refine(
-      (command) => pathsIn(command).every((path) => /^(port|socket|threads|bundles\.[\w-]+)$/.test(path)),
-      'has placeholders other than {{ socket }}, {{ port }}, {{ threads }} and {{ bundles.NAME }}',
+      (command) =>
+        pathsIn(command).every((path) => /^(port|socket|threads|gpus|bundles\.[\w-]+)$/.test(path)),
+      'has placeholders other than {{ socket }}, {{ port }}, {{ threads }}, {{ gpus }} and {{ bundles.NAME }}',
     )
     .refine(
       (command) => pathsIn(command).includes('port') !== pathsIn(command).includes('socket'),

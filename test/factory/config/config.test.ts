@@ -143,6 +143,16 @@ describe('factory.yaml', () => {
       /sites\.a\.max: this policy needs a max/,
     ],
     [
+      'GPUs that cannot be divided into slots',
+      'sites: { a: { kind: slurm, gpus: 3, gpusPerSlot: 2 } }',
+      /sites\.a\.gpusPerSlot: gpus must be a multiple of it/,
+    ],
+    [
+      'slots that share GPUs where there are none',
+      'sites: { a: { kind: slurm, slotsPerGpu: 2 } }',
+      /sites\.a\.slotsPerGpu: slots share GPUs only where the site asks for some/,
+    ],
+    [
       'a line break where it would add lines to a job',
       'sites: { a: { kind: slurm, partition: "x\\n#SBATCH -A y" } }',
       /sites\.a\.partition: /,

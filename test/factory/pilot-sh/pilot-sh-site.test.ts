@@ -96,13 +96,13 @@ describe('pilot.sh', () => {
 
   for (const [asked, shown, used] of [
     ['0', '10000', undefined],
-    ['1', 'NoDevFiles', undefined],
-    ['1', '-1', undefined],
-    ['1', 'none', undefined],
+    ['1', 'NoDevFiles', 'none'],
+    ['1', '-1', 'none'],
+    ['1', 'none', 'none'],
     ['0', '0,1', undefined],
     ['2', '0,1', '0,1'],
   ] as const)
-    test(`takes ${used ?? 'no GPU'} where a site asks for ${asked} and the job is shown ${shown}`, async () => {
+    test(`takes ${used ?? 'no'} GPU where a site asks for ${asked} and the job is shown ${shown}`, async () => {
       const { folder, cache } = fresh('gpus')
       const settings = { ...settingsFor(cache, runtime), GLEANER_ASKED_GPUS: asked }
       const env = { CUDA_VISIBLE_DEVICES: shown, GLEANER_GPUS: 'of an outer job' }

@@ -17,6 +17,7 @@ export function toSetup(spec: z.input<typeof LibrarySpec>, bundles: Record<strin
     bundles,
     blobs: '/nowhere',
     threads: 1,
+    gpus: { count: 0, memory: 0, hasOthers: false },
     device: 'cpu',
   }
 }

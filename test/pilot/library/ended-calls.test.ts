@@ -23,6 +23,7 @@ const setup = {
   bundles: { model },
   blobs: '/nowhere',
   threads: 1,
+  gpus: { count: 0, memory: 0, hasOthers: false },
   device: 'cpu',
 }
 const long = { prompt: 'a', generation: { n: 128 } }

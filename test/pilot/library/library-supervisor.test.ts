@@ -29,6 +29,7 @@ test('a model whose library the system has killed for want of memory is held by 
     slot: 0,
     context: { spec: context, folders: { model }, bytes: 0 },
     threads: 1,
+    gpus: { count: 0, memory: 0, hasOthers: false },
     device: 'cpu',
     need: { memory: 0, device: 0 },
     oneTask: false,

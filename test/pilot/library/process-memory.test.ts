@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
-import { watchDevices } from '../../../src/pilot/library/device-memory.ts'
+import { watchDevices } from '../../../src/pilot/gpus/device-memory.ts'
 import { deviceMemoryOf, memoryOf } from '../../../src/pilot/library/process-memory.ts'
 import { childrenOf } from '../support/pilot-process.ts'
 
@@ -74,7 +74,7 @@ describe('the memory of a library', () => {
     const before = process.env['PATH']
     process.env['PATH'] = `${folder}:${before}`
     try {
-      const devices = watchDevices()
+      const devices = watchDevices('NVIDIA')
       await devices()
       assert.equal(await deviceMemoryOf(family.child.pid, await devices()), 123 * MIB)
       assert.equal(await readFile(path.join(folder, 'asked'), 'utf8'), 'asked\n', 'it is not asked each time')
@@ -82,7 +82,7 @@ describe('the memory of a library', () => {
       process.env['PATH'] = before
       await rm(folder, { recursive: true })
     }
-    assert.equal((await watchDevices()()).size, 0, 'without a driver nothing is known')
+    assert.equal((await watchDevices('NVIDIA')()).size, 0, 'without a driver nothing is known')
   })
 
   test('is nothing for a process that is gone, or was never there', time, async () => {

@@ -55,6 +55,7 @@ export async function begin(
       bundles: { code: folder },
       blobs: '/nowhere',
       threads: 1,
+      gpus: { count: 0, memory: 0, hasOthers: false },
       device: 'cpu',
     },
     env: {},

@@ -31,6 +31,7 @@ async function occupy(
     index: 0,
     plan: {
       slot: { device: 'cpu', cpus: 1, memory: 2 ** 31 },
+      gpus: { count: 0, memory: 0, hasOthers: false },
       env: {},
       memoryLimit: 2 ** 31,
       deviceLimit: Infinity,

@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { diskRoom } from '../../../common/disk-room.ts'
+import type { GpuVendor } from '../../../common/gpus/gpu-vendor.ts'
+import { GPU_VENDORS } from '../../../common/gpus/vendors.ts'
 import type { NodeReport } from '../../../protocol/probe.ts'
 import { listProviders, tryApart } from './trials.ts'
 
@@ -69,15 +71,19 @@ async function lookAtGpus(): Promise<NodeReport['gpus']> {
   const given = (process.env['GLEANER_GPUS'] ?? '').split(',').filter(Boolean)
   const files = [...(await readdir('/dev').catch(() => [])), ...(await readdir('/dev/dri').catch(() => []))]
   const devices = files.filter((name) => /^(nvidia\d+|nvidiactl|kfd|renderD\d+)$/.test(name)).sort()
-  const query = ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']
-  try {
-    const { stdout } = await execute('nvidia-smi', query, { timeout: LIMIT_MS })
-    return { given, shown: stdout.split('\n').filter(Boolean).slice(0, 64), devices }
-  } catch (error) {
-    const { code, stderr, message } = error as Error & { code?: string; stderr?: string }
-    const trouble = code === 'ENOENT' ? 'there is no nvidia-smi' : stderr?.trim() || message
-    return { given, shown: [], trouble: trouble.slice(0, 500), devices }
-  }
+  const shown = (await Promise.all(GPU_VENDORS.map(describeShown))).flat()
+  return { given, shown: shown.slice(0, 64), devices }
+}
+
+/** A line for each GPU: name, memory, driver. */
+async function describeShown({ name, modules, shown }: GpuVendor): Promise<string[]> {
+  const gpus = await shown()
+  const versions = modules.map((module) => readFile(`/sys/module/${module}/version`, 'utf8').catch(() => ''))
+  const version = (await Promise.all(versions)).find(Boolean)?.trim()
+  const driver = `${name}’s driver${version === undefined ? '' : ` ${version.slice(0, 40)}`}`
+  return gpus.map(({ product, memory }) =>
+    [product, ...(memory > 0 ? [`${(memory / 2 ** 30).toFixed(1)} GiB`] : []), driver].join(', '),
+  )
 }
 
 async function versions(): Promise<Record<string, string>> {

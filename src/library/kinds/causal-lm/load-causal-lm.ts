@@ -48,7 +48,8 @@ export async function loadCausalLm(
 
   const config = await readConfig(folder)
   const tokenizer = await readTokenizer(folder)
-  const files: ModelFiles = { folder, config, tokenizer, options, threads, device: setup.device }
+  const { device, gpus } = setup
+  const files: ModelFiles = { folder, config, tokenizer, options, threads, slot: { device, gpus } }
   const all = Object.entries(functions)
   const reading = all.filter((entry): entry is [string, EncoderFunction] => isReading(entry[1]))
   const generating = all.filter((entry): entry is [string, GenerateFunction] => !isReading(entry[1]))
@@ -64,9 +65,12 @@ export async function loadCausalLm(
     : loadDecoder(files, graphs, new Map(generating), setup)
 }
 
-/** Memory that there is for caches and scores, bytes. */
-function freeMemory(setup: Setup): number {
-  return halve(process.availableMemory() / (setup.sharedBy ?? 1), setup)
+/** Memory that there is for caches and scores beside a model, bytes: of the device, if it is there and tells how much it has. */
+function freeMemory(setup: Setup, model?: Pick<Model, 'level' | 'bytes'>): number {
+  const { memory } = setup.gpus
+  const isOnDevice = model?.level === 'device' && memory > 0
+  const free = isOnDevice ? Math.max(0, memory - model.bytes) : process.availableMemory()
+  return halve(free / (setup.sharedBy ?? 1), setup)
 }
 
 /** A limit, half as much for each library that ran out of memory before this one. */
@@ -89,9 +93,9 @@ async function loadDecoder(
   functions: ReadonlyMap<string, GenerateFunction>,
   setup: Setup,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, device } = files
-  const { path: graph } = findGraph(folder, graphs, { graph: options.graph, device, stems: DECODERS })
-  const model = await loadModel(folder, config, { graph, threads, device })
+  const { folder, config, tokenizer, options, threads, slot } = files
+  const { path: graph } = findGraph(folder, graphs, { graph: options.graph, slot, stems: DECODERS })
+  const model = await loadModel(folder, config, { graph, threads, ...slot })
   const maxPositions = config.maxPositions ?? Infinity
   const longAfter = config.longAfter ?? Infinity
   const abilities = await probe(model, Math.min(maxPositions, longAfter))
@@ -101,7 +105,7 @@ async function loadDecoder(
       `library: ${model.path} gives right answers in some ways only: ${cost}. Another export of it may do better\n`,
     )
   }
-  const free = freeMemory(setup)
+  const free = freeMemory(setup, model)
   const engine: Engine = {
     model,
     tokenizer,

@@ -176,6 +176,7 @@ function isBusy(outcome: CallOutcome): boolean {
 function placeholder(path: string, setup: Setup, { words }: Endpoint): string | undefined {
   if (path in words) return words[path]
   if (path === 'threads') return String(setup.threads)
+  if (path === 'gpus') return String(Math.max(1, setup.gpus.count))
   return bundleFolder(setup, path.replace(/^bundles\./, ''))
 }
 

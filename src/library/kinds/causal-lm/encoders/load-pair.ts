@@ -14,9 +14,9 @@ export async function loadPair(
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, GenerateFunction>,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, device } = files
+  const { folder, config, tokenizer, options, threads, slot } = files
   const find = (stems: string[], graph?: string) =>
-    pathOf(folder, findGraph(folder, graphs, { graph, device, stems }))
+    pathOf(folder, findGraph(folder, graphs, { graph, slot, stems }))
   const start = config.decoderStart
   if (start.length === 0) {
     throw new ContextFilesError(
@@ -30,7 +30,7 @@ export async function loadPair(
     },
     {
       threads,
-      device,
+      ...slot,
       start,
       padToken: config.padToken ?? tokenizer.padToken ?? 0,
       vocabSize: config.vocabSize,

@@ -33,11 +33,11 @@ export async function loadReader(
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, EncoderFunction>,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, device } = files
+  const { folder, config, tokenizer, options, threads, slot } = files
   const stems = ['model', 'encoder_model']
-  const path = pathOf(folder, findGraph(folder, graphs, { graph: options.graph, device, stems }))
+  const path = pathOf(folder, findGraph(folder, graphs, { graph: options.graph, slot, stems }))
   const padToken = config.padToken ?? tokenizer.padToken ?? 0
-  const encoder = await loadEncoder(path, padToken, { threads, device })
+  const encoder = await loadEncoder(path, padToken, { threads, ...slot })
   const classes = await readJson(folder, 'config.json', ClassConfig)
   const sentences = await readJson(folder, 'sentence_bert_config.json', SentenceConfig)
   const spare = COUNTED_FROM_PADDING.includes(config.modelType ?? '') ? padToken + 1 : 0

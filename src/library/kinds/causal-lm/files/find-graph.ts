@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ContextFilesError } from '../../../../common/task-errors.ts'
 import { chooseGraph, type GraphFile } from './choose-graph.ts'
+import type { SlotDevices } from '../graph/providers.ts'
 
 /** Where graphs lie in a model's folder: in `onnx/`, as exports for transformers have it, or beside config.json. */
 const FOLDERS = ['onnx', '']
@@ -34,8 +35,7 @@ async function listIn(folder: string, sub: string): Promise<GraphFile[]> {
 export interface GraphWish {
   /** File name that the context asks for. Default: the best one there. */
   graph?: string | undefined
-  /** The slot's accelerator, or `cpu`. */
-  device: string
+  slot: SlotDevices
   /** What graphs for this purpose are called, the likeliest first, without `.onnx`. */
   stems: readonly string[]
 }
@@ -47,14 +47,15 @@ export interface GraphWish {
  * @throws {ContextFilesError} that lists what is there
  */
 export function findGraph(folder: string, graphs: readonly GraphFile[], wish: GraphWish): GraphFile {
-  const { graph, device, stems } = wish
+  const { graph, slot, stems } = wish
   if (graph !== undefined) {
     const found = graphs.find(({ path }) => path === join('onnx', graph) || path === graph)
     return found ?? missing(join(folder, 'onnx', graph), graphs)
   }
-  const memory = device === 'cpu' ? process.availableMemory() : Infinity
+  const isOnCpu = slot.device === 'cpu'
+  const memory = isOnCpu ? process.availableMemory() : slot.gpus?.memory || Infinity
   for (const stem of stems) {
-    const choice = chooseGraph(graphs, stem, device === 'cpu' ? 'cpu' : 'device', memory)
+    const choice = chooseGraph(graphs, stem, isOnCpu ? 'cpu' : 'device', memory)
     const file = graphs.find(({ path }) => path === choice?.path)
     if (!choice || !file) continue
     if (graphs.length > 1)

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { CausalLmSetup } from '../../../../protocol/contexts/context.ts'
+import type { SlotDevices } from '../graph/providers.ts'
 import type { ModelConfig } from './config.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 
@@ -10,8 +11,7 @@ export interface ModelFiles {
   readonly tokenizer: Tokenizer
   readonly options: CausalLmSetup
   readonly threads: number
-  /** The slot's accelerator, or `cpu`. */
-  readonly device: string
+  readonly slot: SlotDevices
 }
 
 /** The tokenizer's end token stands in where the model's config names none. */

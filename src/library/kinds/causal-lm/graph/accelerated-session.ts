@@ -1,14 +1,10 @@
 import { InferenceSession } from 'onnxruntime-node'
 import { ContextFilesError } from '../../../../common/task-errors.ts'
+import { accelerators, doubtOf, type SlotDevices } from './providers.ts'
 
-export interface SessionOptions {
+export interface SessionOptions extends SlotDevices {
   threads: number
-  /** The slot's accelerator, or `cpu`. */
-  device: string
 }
-
-/** Execution providers for accelerators, best first. Nothing is kept between runs here, so that where it is kept is no matter. */
-const ACCELERATORS = ['cuda', 'webgpu']
 
 /**
  * Opens a graph that remembers nothing of its own, on the slot's accelerator, or else, saying why, on the CPU.
@@ -17,7 +13,7 @@ const ACCELERATORS = ['cuda', 'webgpu']
  */
 export async function openSession(
   path: string,
-  { threads, device }: SessionOptions,
+  { threads, ...slot }: SessionOptions,
 ): Promise<{ session: InferenceSession; level: 'memory' | 'device' }> {
   const options: InferenceSession.SessionOptions = {
     graphOptimizationLevel: 'all',
@@ -29,9 +25,11 @@ export async function openSession(
     logSeverityLevel: 4,
   }
   const refusals: string[] = []
-  for (const provider of device === 'cpu' ? [] : ACCELERATORS) {
+  for (const provider of accelerators(slot, false)) {
     try {
       const session = await InferenceSession.create(path, { ...options, executionProviders: [provider] })
+      const doubt = doubtOf(provider, slot)
+      if (doubt !== undefined) process.stderr.write(`library: ${doubt}\n`)
       return { session, level: 'device' }
     } catch (error) {
       refusals.push(`${provider}: ${(error as Error).message}`)
@@ -45,7 +43,7 @@ export async function openSession(
   })
   if (refusals.length > 0)
     process.stderr.write(
-      `library: ${device} cannot be used, ${path} runs on the CPU: ${refusals.join('; ')}\n`,
+      `library: ${slot.device} cannot be used, ${path} runs on the CPU: ${refusals.join('; ')}\n`,
     )
   return { session, level: 'memory' }
 }

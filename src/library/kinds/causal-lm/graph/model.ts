@@ -9,6 +9,7 @@ import type { Logits } from '../answers/sampling.ts'
 import { readOutputNames } from './onnx-outputs.ts'
 import { openRewritten } from './rewrite/open-rewritten.ts'
 import { createDeviceStore } from './device-state.ts'
+import { accelerators, doubtOf, type Provider, type SlotDevices } from './providers.ts'
 import { createMemoryStore, type State, type StateStore } from './state.ts'
 import { booleanTensor, floatsOf, integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
@@ -62,12 +63,10 @@ export interface Crossed {
   back: number
 }
 
-export interface ModelOptions {
+export interface ModelOptions extends SlotDevices {
   /** Path in the model's folder. */
   graph: string
   threads: number
-  /** The slot's accelerator, or `cpu`. */
-  device: string
   /** Runs the graph as it was exported, though it may be known to run faster written otherwise. */
   asExported?: boolean
 }
@@ -102,18 +101,20 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
     const close = () => store.close().then(() => session.release())
     return { path, level, bytes, inPlace, ...createPasses(session, graph, store, provider), close }
   }
-  return openFirst(open, options.device)
+  return openFirst(open, options)
 }
 
 /** Opens a model on the slot's accelerator, or else, saying why, on the CPU. */
-async function openFirst(open: (provider: Provider) => Promise<Model>, device: string): Promise<Model> {
+async function openFirst(open: (provider: Provider) => Promise<Model>, slot: SlotDevices): Promise<Model> {
   const refusals: string[] = []
-  for (const provider of device === 'cpu' ? [] : ACCELERATORS) {
+  for (const provider of accelerators(slot, true)) {
     let model: Model | undefined
     try {
       model = await open(provider)
       // A device may lack what a graph needs, such as half precision, which shows only when it runs.
       await tryPass(model)
+      const doubt = doubtOf(provider, slot)
+      if (doubt !== undefined) process.stderr.write(`library: ${doubt}\n`)
       return model
     } catch (error) {
       refusals.push(`${provider}: ${(error as Error).message}`)
@@ -123,7 +124,7 @@ async function openFirst(open: (provider: Provider) => Promise<Model>, device: s
   const model = await open('cpu')
   if (refusals.length > 0) {
     process.stderr.write(
-      `library: ${device} cannot be used, the model runs on the CPU: ${refusals.join('; ')}\n`,
+      `library: ${slot.device} cannot be used, the model runs on the CPU: ${refusals.join('; ')}\n`,
     )
   }
   return model
@@ -217,14 +218,6 @@ async function sizeOf(path: string, otherwise?: number): Promise<number> {
     )
   }
 }
-
-type Provider = 'cpu' | 'cuda' | 'webgpu'
-
-/**
- * Execution providers for accelerators, best first: with WebGPU, what a model remembers stays on the device; with CUDA,
- * onnxruntime-node brings it back at each step.
- */
-const ACCELERATORS = ['webgpu', 'cuda'] as const
 
 async function openSession(
   runtime: typeof Runtime,

@@ -73,7 +73,7 @@ describe('the graph of a model', () => {
         { path: 'onnx/model_q4f16.onnx', bytes: 3 },
         { path: 'model.onnx', bytes: 21 },
       ])
-      const wish = { device: 'cpu', stems: ['model'] }
+      const wish = { slot: { device: 'cpu' }, stems: ['model'] }
       assert.equal(findGraph(folder, found, { ...wish, graph: 'model_q4.onnx' }).path, 'onnx/model_q4.onnx')
       assert.throws(
         () => findGraph(folder, found, { ...wish, graph: 'model_fp16.onnx' }),

@@ -3,8 +3,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
-import { amdWatts, nvidiaWatts } from '../../../src/pilot/policy/power-readings.ts'
-import { meterEnergy } from '../../../src/pilot/slots/energy-meter.ts'
+import { amdWatts, nvidiaWatts } from '../../../src/common/plain/gpu-readings.ts'
+import { meterEnergy } from '../../../src/pilot/gpus/energy-meter.ts'
 import { until } from '../../support/until.ts'
 
 /** Puts a driver's command, which notes how it was called, first on the PATH. */
@@ -24,10 +24,13 @@ async function driver(command: string, answer: string) {
   }
 }
 
+const gpus = (vendor: string, ...ids: string[]) =>
+  ids.map((id) => ({ vendor, id, product: 'any', memory: 0 }))
+
 describe('the energy of a pilot', () => {
   test('is the power of its own GPUs times the time between readings', async () => {
     await using nvidia = await driver('nvidia-smi', '250.00\n50.50')
-    using meter = meterEnergy(['0', 'GPU-abc'], 20)
+    using meter = meterEnergy(gpus('NVIDIA', '0', 'GPU-abc'), 20)
     const begunAt = performance.now()
     await until(async () => (await nvidia.asked()).length >= 4)
     const seconds = (performance.now() - begunAt) / 1000
@@ -37,23 +40,22 @@ describe('the energy of a pilot', () => {
     assert.equal(first, '--query-gpu=power.draw --format=csv,noheader,nounits --id=0,GPU-abc')
   })
 
-  test('is what amd-smi says where there is no other driver', async () => {
+  test('is what amd-smi says of GPUs of AMD', async () => {
     await using amd = await driver(
       'amd-smi',
       '[{"gpu": 0, "power": {"socket_power": {"value": 100, "unit": "W"}}}]',
     )
-    using meter = meterEnergy(['0'], 20)
+    using meter = meterEnergy(gpus('AMD', '0'), 20)
     await until(() => (meter.joules ?? 0) > 0)
     assert.equal((await amd.asked())[0], 'metric --power --json --gpu 0')
   })
 
   test('is not known where the driver does not tell, which is then asked no more', async () => {
     await using nvidia = await driver('nvidia-smi', '[N/A]')
-    await using amd = await driver('amd-smi', '[{"gpu": 0, "power": {"socket_power": "N/A"}}]')
-    using meter = meterEnergy(['0'], 1)
-    await until(async () => (await amd.asked()).length === 1)
-    using later = meterEnergy(['0'], 1)
-    await until(async () => (await amd.asked()).length === 2)
+    using meter = meterEnergy(gpus('NVIDIA', '0'), 1)
+    await until(async () => (await nvidia.asked()).length === 1)
+    using later = meterEnergy(gpus('NVIDIA', '0'), 1)
+    await until(async () => (await nvidia.asked()).length === 2)
     assert.deepEqual([meter.joules, later.joules, (await nvidia.asked()).length], [undefined, undefined, 2])
   })
 
