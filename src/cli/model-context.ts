@@ -18,6 +18,7 @@ import { wholeNumber } from './options.ts'
 export interface ModelOptions {
   model: string
   weights?: string
+  environment?: string
   system?: string
   maxTokens?: number
   temperature?: number
@@ -28,6 +29,10 @@ export interface ModelOptions {
 export function addModelOptions(command: Command): Command {
   return command
     .option('--weights <file>', 'which of several graphs or GGUF files in the model folder')
+    .option(
+      '--environment <path>',
+      'a tar file (conda pack, venv-pack) or folder with the program that serves the model in its bin: nodes need none then',
+    )
     .option('--system <text>', 'system message of chats')
     .option('--max-tokens <number>', 'most tokens of an answer (default: 512)', wholeNumber(1, 100_000))
     .option(
@@ -89,6 +94,10 @@ export function contextFor(
     throw new InputError('--system is for models with a chat template, and this one has none')
   if ((maxTokens !== undefined || temperature !== undefined) && model.task !== 'generate')
     throw new InputError('--max-tokens and --temperature are for models that generate, and this one does not')
+  if (options.environment !== undefined && model.runner === 'causal-lm')
+    throw new InputError(
+      '--environment is for models that a server runs: this one runs in the built-in engine',
+    )
   const settings = {
     ...(maxTokens !== undefined && {
       [model.runner === 'causal-lm' ? 'maxNewTokens' : 'max_tokens']: maxTokens,
@@ -96,10 +105,9 @@ export function contextFor(
     ...(temperature !== undefined && { temperature }),
     ...set,
   }
-  const below = from === undefined ? '..' : relative(resolve(from), model.folder)
-  const isBeside = !below.startsWith('..') && !isAbsolute(below)
-  const bundle = isBeside ? `./${below}` : model.folder
-  const context = describeContext(model, { name, bundle, system, settings })
+  const bundle = pathFrom(from, model.folder)
+  const environment = options.environment && pathFrom(from, options.environment)
+  const context = describeContext(model, { name, bundle, environment, system, settings })
   const { name: _, bundles: __, ...spec } = context
   const checked = LibrarySpec.safeParse(spec)
   if (checked.success) return context
@@ -109,28 +117,47 @@ export function contextFor(
   throw new InputError(`--set ${key}: ${what} (docs/models.md lists the settings)`)
 }
 
+/** A path as a context.yaml in the folder `from` names it: what is below that moves with it. */
+function pathFrom(from: string | undefined, file: string): string {
+  const absolute = resolve(file)
+  const below = from === undefined ? '..' : relative(resolve(from), absolute)
+  return below.startsWith('..') || isAbsolute(below) ? absolute : `./${below}`
+}
+
 /**
  * A name for the context of a model that was given none: the same as long as the folder, the files in it and what is wanted of the
  * model are.
  */
 export async function nameFor(model: RecognisedModel, options: ModelOptions): Promise<string> {
-  const { functions } = contextFor(model, options, { name: 'any' })
+  const { functions, setup } = contextFor(model, options, { name: 'any' })
+  const environment = options.environment && (await stampOf(resolve(options.environment)))
   const entries = await readdir(model.folder, { recursive: true, withFileTypes: true })
   const files = await Promise.all(
     entries.map(async (entry) => {
-      const path = join(entry.parentPath, entry.name)
-      const { size, mtimeMs } = await stat(path).catch(() => ({ size: -1, mtimeMs: -1 }))
-      return [path, size, mtimeMs] as const
+      return stampOf(join(entry.parentPath, entry.name))
     }),
   )
   const sorted = files.sort(([a], [b]) => (a < b ? -1 : 1))
   const hash = createHash('sha256')
-    .update(JSON.stringify([model.folder, model.file, functions, sorted]))
+    .update(
+      JSON.stringify([
+        model.folder,
+        model.file,
+        functions,
+        sorted,
+        ...(environment ? [setup, environment] : []),
+      ]),
+    )
     .digest('hex')
   const base = basename(model.folder)
     .replace(/[^A-Za-z0-9._-]+/g, '-')
     .replace(/^[^A-Za-z0-9]+/, '')
   return `${base.slice(0, 80) || 'model'}-${hash.slice(0, 8)}`
+}
+
+async function stampOf(path: string): Promise<readonly [path: string, size: number, mtimeMs: number]> {
+  const { size, mtimeMs } = await stat(path).catch(() => ({ size: -1, mtimeMs: -1 }))
+  return [path, size, mtimeMs]
 }
 
 /** A context.yaml that says where it comes from. */

@@ -8,6 +8,8 @@ export interface ModelContextOptions {
   name: string
   /** Where the model's folder is, as the context.yaml names it. */
   bundle: string
+  /** Where the environment is, a tar file or a folder, in which a server's program is; on the nodes' PATH if there is none. */
+  environment?: string | undefined
   /** The system message of chats. */
   system?: string | undefined
   /** Settings of the function that answers prompts, under the names of {@link RecognisedModel.runner}. */
@@ -18,7 +20,7 @@ export interface ModelContextOptions {
 export interface ModelContext {
   name: string
   library: 'causal-lm' | 'server'
-  bundles: { model: string }
+  bundles: { model: string; env?: string }
   setup: Record<string, unknown>
   functions: Record<string, Record<string, unknown>>
 }
@@ -61,23 +63,24 @@ const messages = (system: string | undefined) => [
 
 function serverContext(
   { runner, task, hasChat, file }: RecognisedModel,
-  { name, bundle, system, settings = {} }: ModelContextOptions,
+  { name, bundle, environment, system, settings = {} }: ModelContextOptions,
 ): ModelContext {
+  const bin = environment === undefined ? '' : '{{ bundles.env }}/bin/'
   const folder = '{{ bundles.model }}'
   const setup =
     runner === 'vllm'
       ? {
           command: [
-            ...['vllm', 'serve', folder, '--served-model-name', name],
+            ...[`${bin}vllm`, 'serve', folder, '--served-model-name', name],
             ...(task === 'embed' ? ['--runner', 'pooling'] : []),
-            ...['--uds', '{{ socket }}'],
+            ...['--tensor-parallel-size', '{{ gpus }}', '--uds', '{{ socket }}'],
           ],
           healthy: '/health',
           startLimit: 900,
         }
       : {
           command: [
-            ...['llama-server', '--model', `${folder}/${file}`, '--alias', name, '--host', '127.0.0.1'],
+            ...[`${bin}llama-server`, '--model', `${folder}/${file}`, '--alias', name, '--host', '127.0.0.1'],
             ...['--port', '{{ port }}', '--threads', '{{ threads }}'],
           ],
           healthy: '/health',
@@ -87,7 +90,7 @@ function serverContext(
   return {
     name,
     library: 'server',
-    bundles: { model: bundle },
+    bundles: { model: bundle, ...(environment !== undefined && { env: environment }) },
     setup,
     functions: serverFunctions(task === 'embed', hasChat, name, system, settings),
   }

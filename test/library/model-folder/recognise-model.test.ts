@@ -106,6 +106,17 @@ describe('a folder with other weights', () => {
     assert.match(JSON.stringify(functions['answer']), /v1\/chat\/completions/)
   })
 
+  test('is served from the environment that is named, on all GPUs of a slot', async () => {
+    const found = await recogniseModel(await write({ 'config.json': llama, 'model.safetensors': 'x' }))
+    const options = { name: 'chat', bundle: './m', environment: './vllm.tar.gz' }
+    const { setup, bundles, library, functions } = describeContext(found, options)
+    const { command } = setup as { command: string[] }
+    assert.equal(command[0], '{{ bundles.env }}/bin/vllm')
+    assert.equal(command[command.indexOf('--tensor-parallel-size') + 1], '{{ gpus }}')
+    assert.deepEqual(bundles, { model: './m', env: './vllm.tar.gz' })
+    assert.equal(LibrarySpec.parse({ library, setup, functions }).library, 'server')
+  })
+
   test('is served by llama-server if there is one GGUF file, or the one that was named, in parts too', async () => {
     const gguf = Buffer.concat([Buffer.alloc(1 << 20), Buffer.from('tokenizer.chat_template')])
     const folder = await write({ 'a-Q4.gguf': gguf, 'mmproj-a.gguf': 'x' })

@@ -1,3 +1,4 @@
+import { delimiter, dirname, isAbsolute } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { CancelledError } from '../../../common/task-errors.ts'
@@ -148,7 +149,9 @@ async function startOnce(setup: Setup, spec: ServerSpec, connections: number): P
   const [program, ...args] = spec.setup.command.map((word) =>
     renderText(word, (path) => placeholder(path, setup, endpoint), 'the command'),
   )
-  const env = { ...process.env, ...endpoint.env }
+  // As in an activated environment: what the program starts is looked for beside it first.
+  const PATH = [...(isAbsolute(program!) ? [dirname(program!)] : []), process.env['PATH']].join(delimiter)
+  const env = { ...process.env, PATH, ...endpoint.env }
   const child = startContextProcess(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
   const output = keepOutput(child)
   const server = endpoint.open(child.process.pid ?? 0, {

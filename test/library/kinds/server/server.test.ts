@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -21,6 +21,7 @@ import { serverSetup } from '../../support/setup.ts'
 
 const time = { timeout: 180_000 }
 const add = { path: '/add', result: '{{ sum.0 }}' }
+const argv = { method: 'GET', path: '/argv', result: '{{ argv }}' } as const
 const start = [process.execPath, '{{ bundles.app }}/server.js', '{{ port }}']
 
 acceptKind('server', () =>
@@ -46,6 +47,34 @@ acceptKind('server', () =>
     ],
   }),
 )
+
+test('a server finds the other programs of the environment that it is from', time, async () => {
+  const env = await mkdtemp(join(tmpdir(), 'gleaner-env-'))
+  try {
+    await mkdir(join(env, 'bin'))
+    const programs = {
+      serve: '#!/usr/bin/env beside-it\n',
+      'beside-it': `#!/bin/sh\nshift; exec '${process.execPath}' "$@"\n`,
+    }
+    for (const [name, text] of Object.entries(programs))
+      await writeFile(join(env, 'bin', name), text, { mode: 0o755 })
+    const setup = serverSetup(
+      { add, argv },
+      { command: ['{{ bundles.env }}/bin/serve', ...start.slice(1), '{{ gpus }}'] },
+    )
+    const gpus = { count: 2, memory: 0, hasOthers: false }
+    const context = await loadContext({ ...setup, gpus, bundles: { ...setup.bundles, env } })
+    try {
+      assert.deepEqual(await valuesOf(context, 'add', [{ n: 2 }]), [102])
+      const words = (await valuesOf(context, 'argv', [null]))[0] as string[]
+      assert.equal(words.at(-1), '2', 'it is told how many GPUs its slot has')
+    } finally {
+      await context.close()
+    }
+  } finally {
+    await rm(env, { recursive: true })
+  }
+})
 
 /** A library whose server runs, and the server's process. */
 async function startServer(
@@ -229,16 +258,16 @@ describe('a server among strangers', () => {
       serverSetup({
         exit: { path: '/exit' },
         add,
-        argv: { method: 'GET', path: '/argv', result: '{{ argv }}' },
+        argv,
       }),
     )
-    const [argv] = await valuesOf(context, 'argv', [null])
+    const [words] = await valuesOf(context, 'argv', [null])
     const reporter = createRecorder()
     await assert.rejects(
       async () => context.functions.get('exit')!([{ id: 1, input: { code: 3 } }], reporter),
       /exited with code 3/,
     )
-    await using stranger = await takePort(Number((argv as string[])[2]))
+    await using stranger = await takePort(Number((words as string[])[2]))
     await assert.rejects(async () => context.functions.get('add')!([{ id: 2, input: { n: 1 } }], reporter))
     assert.equal(stranger.connections(), 0)
     await context.close()
@@ -246,9 +275,7 @@ describe('a server among strangers', () => {
 
   test('is reached by a socket in a folder that only its user can enter', time, async () => {
     const command = [process.execPath, '{{ bundles.app }}/server.js', '{{ socket }}']
-    const context = await loadContext(
-      serverSetup({ add, argv: { method: 'GET', path: '/argv', result: '{{ argv }}' } }, { command }),
-    )
+    const context = await loadContext(serverSetup({ add, argv }, { command }))
     const [, [, , socket]] = (await valuesOf(context, 'add', [{ n: 1 }]).then(async (values) => [
       values,
       (await valuesOf(context, 'argv', [null]))[0],
@@ -264,7 +291,6 @@ describe('a server among strangers', () => {
     time,
     async () => {
       const secret = { variable: 'SERVER_KEY' }
-      const argv = { method: 'GET', path: '/argv', result: '{{ argv }}' } as const
       const context = await loadContext(serverSetup({ add, argv }, { secret }))
       assert.deepEqual(await valuesOf(context, 'add', [{ n: 1 }]), [101])
       const words = (await valuesOf(context, 'argv', [null]))[0] as string[]
