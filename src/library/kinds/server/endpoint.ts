@@ -86,7 +86,9 @@ function connectToOwn(port: number, pid: number): buildConnector.connector {
   const look = () => ownListeners(port, pid, own)
   return (options, callback) => {
     const fail = (error: unknown) => callback(error as Error, null)
-    const connectAfter = (before: string[]) =>
+    const connectAfter = (before: string[]) => {
+      // Nothing is even connected to that may begin to listen in between.
+      if (before.length === 0) return fail(new ServerError(`the server does not listen at port ${port}`))
       connect(options, (...[error, socket]) => {
         if (error) return fail(error)
         look().then(
@@ -101,6 +103,7 @@ function connectToOwn(port: number, pid: number): buildConnector.connector {
           },
         )
       })
+    }
     look().then(connectAfter, fail)
   }
 }
