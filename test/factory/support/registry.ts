@@ -8,6 +8,8 @@ export type TestRegistry = PilotRegistry & {
   /** How many pilots were ever made here, and the most a site has had at once. */
   created: number
   most: number
+  /** How many pilots were made at once, and how many others were there. */
+  creations: { count: number; beside: number }[]
   /** Changes what there is to do. */
   setDemand(demand: Partial<Demand>): void
 }
@@ -35,7 +37,9 @@ export function testRegistry({
     drained: [],
     created: 0,
     most: 0,
+    creations: [],
     create(site, count) {
+      registry.creations.push({ count, beside: registry.list(site).length })
       const created = Array.from({ length: count }, () => {
         const pilot = `p${entries.size + 1}`
         entries.set(pilot, { site, ended: false, record: { pilot, createdAt: Date.now() } })
