@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { closeSync, constants } from 'node:fs'
 import { openPrivateFile } from '../common/private-path.ts'
-import { GleanerError, InputError } from '../client/errors.ts'
-import type { Failure } from './failure.ts'
+import { GleanerError } from '../client/errors.ts'
+import { type Failure, ReportedFailure } from './failure.ts'
 
 /** How the factory's log is opened: what is in it stays. */
 export const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT
@@ -45,6 +45,5 @@ export async function startDetached(
   child.unref()
   if (!report) throw new GleanerError(`the factory ended while it was starting: see ${logFile}`)
   if ('ready' in report) return report.ready
-  const { message, exitCode } = report.failed
-  throw exitCode === 2 ? new InputError(message) : new GleanerError(message)
+  throw new ReportedFailure(report.failed)
 }

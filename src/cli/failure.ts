@@ -17,6 +17,17 @@ export class Interrupted extends Error {
   override name = 'Interrupted'
 }
 
+/** Another process failed, and has said how. */
+export class ReportedFailure extends Error {
+  override name = 'ReportedFailure'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
 /** What the system's error codes mean to a person at a terminal. */
 const SYSTEM_ERRORS: Record<string, string> = {
   EACCES: 'permission denied',
@@ -49,6 +60,7 @@ interface Traits {
 /** Turns whatever a command threw into one line for the user, with the code under which docs/errors.md says more. */
 export function toFailure(error: unknown): Failure {
   if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && exitCodes.badInput }
+  if (error instanceof ReportedFailure) return error.failure
   if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: exitCodes.failed }
   const code = errorCodeOf(error)
   return { message: oneLine(explain(error)) + (code ? ` [${code}]` : ''), exitCode: exitCode(error) }

@@ -123,6 +123,16 @@ export const errorCodes = {
     cause: 'Another factory runs on this state folder, perhaps on another machine.',
     remedy: 'Stop it with `factory stop`, or give this one another `--state`.',
   },
+  GLEANER_LEDGER_DAMAGED: {
+    cause: 'The ledger is not a whole database: its file was cut, overwritten, or lost parts with the disk.',
+    remedy:
+      'Put a copy that `factory backup` made in its place. Without one, move ledger.db and ledger.db-wal away: the factory begins anew, and the jobs are gone.',
+  },
+  GLEANER_CERTIFICATE: {
+    cause: 'manager.crt and manager.key in the state folder are not a certificate and its key.',
+    remedy:
+      'Put both back from a backup. Or remove both: the next start makes new ones, which pilots that are in the queue or run do not trust, so that these have to be submitted anew.',
+  },
   GLEANER_LEDGER_VERSION: {
     cause: 'The ledger was written by a newer version.',
     remedy: 'Install that version again; ledgers are brought up to date, never back.',

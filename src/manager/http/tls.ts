@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { hostname, networkInterfaces } from 'node:os'
@@ -17,6 +17,12 @@ const ALWAYS = {
 /** One of an earlier version that ends within this time is made anew, milliseconds: pilots that trust it have ended by then. */
 const RENEWAL_MS = 366 * 24 * 3_600_000
 
+/** The files of the manager's certificate are not what they should be. */
+export class CertificateError extends Error {
+  override name = 'CertificateError'
+  readonly code = 'GLEANER_CERTIFICATE'
+}
+
 /** Addresses that only this machine reaches: no other machine is on the way. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host)
@@ -27,6 +33,7 @@ export function isLoopback(host: string): boolean {
  * if its dates are not those of today, as those of earlier versions may be.
  * The key stays in the state folder, readable by its owner alone.
  * @param names host names and addresses by which it will be reached, beside this machine's own
+ * @throws {CertificateError} if the files are there, and no certificate and its key
  */
 export async function ownCertificate(
   folder: string,
@@ -36,7 +43,7 @@ export async function ownCertificate(
   const keyFile = join(folder, 'manager.key')
   try {
     const found = { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8'), certFile }
-    if (isGoodNow(found.cert)) return found
+    if (isGoodNow(checkPair(found))) return found
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
@@ -71,8 +78,22 @@ export function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::'
 }
 
-function isGoodNow(cert: string): boolean {
-  const { validFromDate, validToDate } = new X509Certificate(cert)
+/** What is damaged is not made anew: pilots in the field trust what it was. */
+function checkPair({ cert, key, certFile }: Certificate & { certFile: string }): X509Certificate {
+  let reason = 'the key is not that of the certificate'
+  try {
+    const certificate = new X509Certificate(cert)
+    if (certificate.checkPrivateKey(createPrivateKey(key))) return certificate
+  } catch (error) {
+    reason = (error as Error).message
+  }
+  throw new CertificateError(
+    `${certFile} and manager.key beside it are not a certificate and its key (${reason}): put both back from a backup, or remove both, ` +
+      'and new ones are made, with which pilots of before cannot go on',
+  )
+}
+
+function isGoodNow({ validFromDate, validToDate }: X509Certificate): boolean {
   const now = Date.now()
   return validFromDate.getTime() <= now && now + RENEWAL_MS < validToDate.getTime()
 }

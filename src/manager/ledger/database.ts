@@ -19,16 +19,24 @@ export class LedgerVersionError extends Error {
   readonly code = 'GLEANER_LEDGER_VERSION'
 }
 
+/** The ledger's file is not a database, or no longer one. */
+export class LedgerDamagedError extends Error {
+  override name = 'LedgerDamagedError'
+  readonly code = 'GLEANER_LEDGER_DAMAGED'
+}
+
 const SQLITE_BUSY = 5
 const SQLITE_FULL = 13
 const SQLITE_IOERR = 10
+const SQLITE_CORRUPT = 11
+const SQLITE_NOTADB = 26
 
 /**
  * Opens the ledger and brings its schema up to date, by the `steps` that it lacks.
  *
  * It is held exclusively for as long as it is open: the manager is its only writer, and with no other process to share
  * with, the write-ahead log needs no shared memory and works on network filesystems too.
- * @throws {LedgerLockedError} {@link LedgerVersionError}
+ * @throws {LedgerLockedError} {@link LedgerVersionError} {@link LedgerDamagedError}
  */
 export function openDatabase(file: string, steps: readonly string[] = migrations): DatabaseSync {
   // Not for a moment is it anybody's but its owner's; its log gets the same mode.
@@ -46,6 +54,13 @@ export function openDatabase(file: string, steps: readonly string[] = migrations
     db.close()
     if (codeOf(error) === SQLITE_BUSY) {
       throw new LedgerLockedError(`${file} is in use by another factory`, { cause: error })
+    }
+    if ([SQLITE_CORRUPT, SQLITE_NOTADB].includes(codeOf(error))) {
+      throw new LedgerDamagedError(
+        `${file} is damaged (${(error as Error).message}): put a backup in its place, and remove ${file}-wal; or move both away to ` +
+          'begin anew, without the jobs',
+        { cause: error },
+      )
     }
     throw error
   }
