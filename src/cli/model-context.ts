@@ -120,44 +120,34 @@ export function contextFor(
 /** A path as a context.yaml in the folder `from` names it: what is below that moves with it. */
 function pathFrom(from: string | undefined, file: string): string {
   const absolute = resolve(file)
-  const below = from === undefined ? '..' : relative(resolve(from), absolute)
+  if (from === undefined) return absolute
+  const below = relative(resolve(from), absolute)
   return below.startsWith('..') || isAbsolute(below) ? absolute : `./${below}`
 }
 
 /**
- * A name for the context of a model that was given none: the same as long as the folder, the files in it and what is wanted of the
- * model are.
+ * A name for the context of a model that was given none: the same as long as the folder, the files in it, its environment and what
+ * is wanted of the model are.
  */
 export async function nameFor(model: RecognisedModel, options: ModelOptions): Promise<string> {
-  const { functions, setup } = contextFor(model, options, { name: 'any' })
-  const environment = options.environment && (await stampOf(resolve(options.environment)))
+  const { functions } = contextFor(model, options, { name: 'any' })
   const entries = await readdir(model.folder, { recursive: true, withFileTypes: true })
+  const paths = entries.map(({ parentPath, name }) => join(parentPath, name))
+  if (options.environment) paths.push(resolve(options.environment))
   const files = await Promise.all(
-    entries.map(async (entry) => {
-      return stampOf(join(entry.parentPath, entry.name))
+    paths.map(async (path) => {
+      const { size, mtimeMs } = await stat(path).catch(() => ({ size: -1, mtimeMs: -1 }))
+      return [path, size, mtimeMs] as const
     }),
   )
   const sorted = files.sort(([a], [b]) => (a < b ? -1 : 1))
   const hash = createHash('sha256')
-    .update(
-      JSON.stringify([
-        model.folder,
-        model.file,
-        functions,
-        sorted,
-        ...(environment ? [setup, environment] : []),
-      ]),
-    )
+    .update(JSON.stringify([model.folder, model.file, functions, sorted]))
     .digest('hex')
   const base = basename(model.folder)
     .replace(/[^A-Za-z0-9._-]+/g, '-')
     .replace(/^[^A-Za-z0-9]+/, '')
   return `${base.slice(0, 80) || 'model'}-${hash.slice(0, 8)}`
-}
-
-async function stampOf(path: string): Promise<readonly [path: string, size: number, mtimeMs: number]> {
-  const { size, mtimeMs } = await stat(path).catch(() => ({ size: -1, mtimeMs: -1 }))
-  return [path, size, mtimeMs]
 }
 
 /** A context.yaml that says where it comes from. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, type SpawnOptions } from 'node:child_process'
 import { once } from 'node:events'
+import { dirname, sep } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** A process that held a context has ended, though it was not asked to. */
@@ -28,6 +29,11 @@ export interface ContextProcess {
 
 /** How long a child may take to end when it is asked to, milliseconds; its worker waits little longer. */
 const STOP_MS = 500
+
+/** Where the other programs of a program's environment are: beside it, if it is named by its place; else nothing is known. */
+export function foldersBeside(program: string): string[] {
+  return program.includes(sep) ? [dirname(program)] : []
+}
 
 /** Starts a program; `advice` is what to do if there is no such program. */
 export function startContextProcess(

@@ -6,8 +6,8 @@ export type TestRegistry = PilotRegistry & {
   endings: { pilot: string; reason: string }[]
   drained: string[]
   /** How many pilots were ever made here, and the most a site has had at once. */
-  created: number
-  most: number
+  readonly created: number
+  readonly most: number
   /** How many pilots were made at once, and how many others were there. */
   creations: { count: number; beside: number }[]
   /** Changes what there is to do. */
@@ -35,8 +35,12 @@ export function testRegistry({
     factoryId: 'test',
     endings: [],
     drained: [],
-    created: 0,
-    most: 0,
+    get created() {
+      return registry.creations.reduce((sum, { count }) => sum + count, 0)
+    },
+    get most() {
+      return Math.max(0, ...registry.creations.map(({ count, beside }) => beside + count))
+    },
     creations: [],
     create(site, count) {
       registry.creations.push({ count, beside: registry.list(site).length })
@@ -46,8 +50,6 @@ export function testRegistry({
         return { pilot, token: `secret of ${pilot}` }
       })
       save()
-      registry.created += count
-      registry.most = Math.max(registry.most, registry.list(site).length)
       return created
     },
     submitted(pilots) {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { delimiter, dirname, join, sep } from 'node:path'
+import { delimiter, join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
@@ -10,7 +10,7 @@ import { LIBRARY_FD } from '../../../protocol/library.ts'
 import { toNative } from '../../../protocol/json/exact-numbers.ts'
 import { Progress, TaskError } from '../../../protocol/task.ts'
 import { openJsonLines } from '../../../common/json-lines.ts'
-import { startContextProcess } from '../../runtime/context-process.ts'
+import { foldersBeside, startContextProcess } from '../../runtime/context-process.ts'
 import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { logOf, shareOf } from '../../runtime/captured-output.ts'
 import type { Report } from '../../runtime/user-progress.ts'
@@ -56,8 +56,9 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
   const path = join(bundleFolder(setup, bundle), file)
   const child = startContextProcess(
     program,
-    // Bundles stay as they are: nothing compiled is written beside the sources.
-    ['-B', packageFolder(), ...programsOf(program)],
+    // Bundles stay as they are: nothing compiled is written beside the sources. Calls find the programs beside the interpreter
+    // first; the interpreter itself does not, for it may be a script that starts the node's.
+    ['-B', packageFolder(), ...foldersBeside(program)],
     { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
     ADVICE,
   )
@@ -124,14 +125,6 @@ function findProgram(
 ): string {
   if (python === undefined) return findPython(version)
   return 'path' in python ? python.path : join(bundleFolder(setup, python.bundle), python.file)
-}
-
-/**
- * An interpreter that is named by its place has the other programs of its environment beside it: what calls start finds
- * them first. The interpreter itself does not, for it may be a script that starts the node's.
- */
-function programsOf(program: string): string[] {
-  return program.includes(sep) ? [dirname(program)] : []
 }
 
 /** The node's interpreter of this version, if it has one by that name, such as `python3.11`. */

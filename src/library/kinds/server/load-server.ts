@@ -1,10 +1,10 @@
-import { delimiter, dirname, isAbsolute } from 'node:path'
+import { delimiter } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { CancelledError } from '../../../common/task-errors.ts'
 import { type JsonValue, limits } from '../../../protocol/primitives.ts'
 import type { LibrarySpec, ServerFunction } from '../../../protocol/contexts/context.ts'
-import { type ContextProcess, startContextProcess } from '../../runtime/context-process.ts'
+import { type ContextProcess, foldersBeside, startContextProcess } from '../../runtime/context-process.ts'
 import {
   bundleFolder,
   type Call,
@@ -150,7 +150,7 @@ async function startOnce(setup: Setup, spec: ServerSpec, connections: number): P
     renderText(word, (path) => placeholder(path, setup, endpoint), 'the command'),
   )
   // As in an activated environment: what the program starts is looked for beside it first.
-  const PATH = [...(isAbsolute(program!) ? [dirname(program!)] : []), process.env['PATH']].join(delimiter)
+  const PATH = [...foldersBeside(program!), process.env['PATH']].join(delimiter)
   const env = { ...process.env, PATH, ...endpoint.env }
   const child = startContextProcess(program!, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }, ADVICE)
   const output = keepOutput(child)
