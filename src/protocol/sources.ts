@@ -25,6 +25,8 @@ export const Source = z.object({
   ticket: z.string().min(1).max(1000),
   /** The manager holds every piece and hands out rare ones first; peers are preferred for all others. */
   kind: z.enum(['manager', 'peer']),
+  /** It has each piece before any worker does, as the relay of a site: it is asked as the manager is, as far as it tells what it holds. */
+  seeds: z.boolean().optional(),
 })
 export type Source = z.infer<typeof Source>
 

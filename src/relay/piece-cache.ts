@@ -21,6 +21,11 @@ const TICKETS_MOST = 10_000
 /** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
 const HEAD_MS = 5_000
 const REQUEST_MS = 30_000
+/**
+ * Requests in hand at the manager: what is on its way must last for a round trip of the wide link, and while this process has other
+ * things to do. More would have all else that crosses the link wait behind it.
+ */
+const IN_HAND = 10
 const SHA256 = /^[\da-f]{64}$/
 
 export interface PieceCache extends AsyncDisposable {
@@ -85,6 +90,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
         store,
         log,
         signal: closing.signal,
+        tuning: { leastInHand: IN_HAND },
         connect: (_source, settings) => new Agent({ ...settings, connect: toOwnListener(connect) }),
         sources: () =>
           Promise.resolve([{ name: 'manager', url: origin, ticket: tickets.get(bundle)!, kind: 'manager' }]),

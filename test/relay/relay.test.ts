@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { request } from 'undici'
 import { pino } from 'pino'
+import type { ManagerOptions } from '../../src/manager/manager.ts'
 import { openStore } from '../../src/bundle/store/store.ts'
 import { connect as connectClient } from '../../src/client/index.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
@@ -21,9 +22,9 @@ const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const WEIGHTS = 8 << 20
 
 /** A manager, a context with some weights, and a relay that the pilots of its only site go through. */
-async function stage() {
+async function stage(options: Pick<ManagerOptions, 'contextMode'> = {}) {
   const state = await makeState()
-  const manager = await startOn(state, { mayOpenShells: () => true, hasRelay: () => true })
+  const manager = await startOn(state, { mayOpenShells: () => true, hasRelay: () => true, ...options })
   const folder = path.join(state, 'length')
   await mkdir(path.join(folder, 'code'), { recursive: true })
   await writeFile(path.join(folder, 'code', 'length.mjs'), 'export const length = (text) => text.length')
@@ -103,6 +104,18 @@ describe('a relay', () => {
     })
     assert.deepEqual(await shell.ended, { code: 4, signal: 0 })
     assert.equal(Buffer.concat(output).toString(), 'through\n')
+  })
+
+  test('gives pieces to pilots that keep nothing, too, which take them from no other pilot', async () => {
+    await using here = await stage({ contextMode: 'none' })
+    const { manager, relay } = here
+    await using _pilot = await here.pilot()
+    await using client = connectClient({ url: manager.url, token: manager.token })
+    const job = await client.createJob({ name: 'job', context: 'length' })
+    await job.add(['a', 'b'].map((key) => ({ key, input: key })))
+    await job.close()
+    await until(async () => (await job.info()).done === 2)
+    assert.ok(relay.crossed.fromManager < WEIGHTS * 1.2, `${relay.crossed.fromManager} bytes`)
   })
 
   test('gives pieces for no ticket but one that the manager finds good', async () => {

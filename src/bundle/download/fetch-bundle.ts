@@ -8,6 +8,7 @@ import { httpSource } from '../sources/http-source.ts'
 import type { Connect } from '../sources/http-source.ts'
 import { orderForManifest, raceForManifest } from './find-manifest.ts'
 import { totalBytes } from '../format/manifest.ts'
+import type { Tuning } from '../policy/piece-picker.ts'
 import type { PieceSource } from '../sources/piece-source.ts'
 import type { Store } from '../store/store.ts'
 import { runSwarm } from './swarm.ts'
@@ -27,6 +28,8 @@ export type FetchOptions = {
   signal: AbortSignal
   /** How long to go on while sources can be asked and none of them knows the bundle, milliseconds. Default: a minute. */
   patienceMs?: number
+  /** What to do otherwise than workers in one cluster do. */
+  tuning?: Partial<Tuning>
   /** Bytes that are here, and in all. */
   onProgress?: (heldBytes: number, totalBytes: number) => void
 }
@@ -99,6 +102,7 @@ async function fetchClaimed(options: FetchOptions): Promise<Omit<FetchReport, 'm
 
   const run = runSwarm({
     pieces,
+    tuning: options.tuning,
     log: options.log.child({ bundle }),
     signal,
     onFault: (fault) => tracker.report(fault),

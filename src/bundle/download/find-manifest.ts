@@ -8,7 +8,7 @@ import type { PieceSource } from '../sources/piece-source.ts'
 const HEAD_START_MS = 50
 
 /**
- * In which order to ask for a manifest: the manager first, the others by chance. Of many workers that begin together few have
+ * In which order to ask for a manifest: the manager or the relay first, the others by chance. Of many workers that begin together few have
  * their turn at the manager soon, and the others get the manifest from these and leave its queue.
  *
  * @param chance as Math.random
@@ -18,7 +18,7 @@ export function orderForManifest<T extends Pick<PieceSource, 'kind'>>(
   chance: () => number,
 ): T[] {
   return sources
-    .map((source) => ({ source, order: source.kind === 'manager' ? -1 : chance() }))
+    .map((source) => ({ source, order: source.kind === 'manager' || source.kind === 'relay' ? -1 : chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
 }

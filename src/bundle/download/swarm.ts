@@ -5,6 +5,7 @@ import { has } from '../format/bitmap.ts'
 import { BundleError } from '../format/errors.ts'
 import {
   chooseRequests,
+  defaultTuning,
   requestBegins,
   requestBrings,
   requestEnds,
@@ -16,7 +17,7 @@ import {
   sourceRests,
   sourceWithholds,
 } from '../policy/piece-picker.ts'
-import type { NewRequest, RunRequest } from '../policy/piece-picker.ts'
+import type { NewRequest, RunRequest, Tuning } from '../policy/piece-picker.ts'
 import type { StoredPieces } from '../store/stored-pieces.ts'
 import { SourceError } from '../sources/piece-source.ts'
 import type { PieceSource, PieceRequestOutcome } from '../sources/piece-source.ts'
@@ -33,6 +34,7 @@ const MANAGER_CORRUPT_MAX = 3
 
 export type SwarmOptions = {
   pieces: StoredPieces
+  tuning?: Partial<Tuning> | undefined
   log: Logger
   signal: AbortSignal
   /** Called with each source that was left out. */
@@ -52,9 +54,12 @@ export type SwarmRun = {
   from: Map<string, number>
 }
 
-export function runSwarm({ pieces, log, signal, onFault, onProgress }: SwarmOptions): SwarmRun {
+export function runSwarm({ pieces, tuning, log, signal, onFault, onProgress }: SwarmOptions): SwarmRun {
   const { layout } = pieces
-  const swarm = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length)
+  const swarm = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length, {
+    ...defaultTuning,
+    ...tuning,
+  })
   const sources = new Map<string, PieceSource>()
   const leftOut = new Set<string>()
   const refused = new Set<string>()

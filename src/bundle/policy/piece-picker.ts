@@ -8,11 +8,11 @@ import type { Bitmap } from '../format/bitmap.ts'
  * The rules, and what each is for:
  * - Peers first; the rarest piece first, chance among equals: pieces spread evenly, so that workers keep having
  *   something to give each other.
- * - The manager is asked only for "any piece that no peer of mine has". It hands out each piece about once, so that its
- *   link carries the bundle once, not once per worker.
+ * - A seeder, which has each piece before any worker does (the manager, or the relay of a site), is asked only for "any piece that no
+ *   peer of mine has". It hands out each piece about once, so that its link carries the bundle once, not once per worker.
  * - Few requests in hand, over as many sources as possible: enough that a free link finds a request waiting, few enough
  *   that a piece is not stuck in one queue while others could send it.
- * - A worker that starves all the same asks the manager for pieces by number. With no peer in reach, all come so.
+ * - A worker that starves all the same asks a seeder for pieces by number. With no peer in reach, all come so.
  * - When nothing is left to ask but pieces that are late, a second source is asked for them.
  */
 
@@ -27,7 +27,7 @@ export type Tuning = {
    */
   lateMs: number
   lateTimes: number
-  /** How long a worker with nothing to ask of its peers waits before it turns to the manager. Milliseconds. */
+  /** How long a worker with nothing to ask of its peers waits before it turns to a seeder. Milliseconds. */
   patienceMs: number
   /** How much one request asks for, as the time its source takes to send it. Milliseconds. */
   runMs: number
@@ -48,7 +48,10 @@ export const defaultTuning: Tuning = {
 /** Rarity is compared among about this many pieces, from a random one on: as good, and quick for large bundles. */
 const SAMPLE = 1024
 
-export type SourceKind = 'manager' | 'peer' | 'folder'
+/** A manager holds everything; a relay is getting it, before any peer does. */
+export type SourceKind = 'manager' | 'relay' | 'peer' | 'folder'
+
+const isSeeder = (kind: SourceKind) => kind === 'manager' || kind === 'relay'
 
 /** One request under way. */
 export type RunRequest = {
@@ -88,7 +91,7 @@ export type Swarm = {
   readonly asked: Bitmap
   /** How many requests are to bring each piece. */
   readonly requests: Uint8Array
-  /** How many peers have each piece. */
+  /** How many sources that are no seeders have each piece. */
   readonly copies: Uint16Array
   readonly sources: Map<string, SourceState>
   /** How long requests took lately, milliseconds; 0 if unknown. */
@@ -137,16 +140,16 @@ export function sourceLeaves(swarm: Swarm, name: string): void {
   const source = swarm.sources.get(name)
   if (!source) return
   swarm.sources.delete(name)
-  if (source.kind === 'manager') return
+  if (isSeeder(source.kind)) return
   for (let piece = 0; piece < swarm.pieces; piece++) if (has(source.has, piece)) swarm.copies[piece]!--
 }
 
-/** A peer told that it holds a piece. */
+/** A source told that it holds a piece. */
 export function sourceHas(swarm: Swarm, name: string, piece: number): void {
   const source = swarm.sources.get(name)
   if (!source || has(source.has, piece)) return
   add(source.has, piece)
-  swarm.copies[piece]!++
+  if (!isSeeder(source.kind)) swarm.copies[piece]!++
 }
 
 /** A source is too busy to be asked before `until`, milliseconds. */
@@ -155,7 +158,7 @@ export function sourceRests(swarm: Swarm, name: string, until: number): void {
   if (source) source.notBefore = until
 }
 
-/** A manager has given away all that was wanted of it, and it will be seen at peers soon. Asks again at `until`. */
+/** A seeder has given away all that was wanted of it, and it will be seen at peers soon. Asks again at `until`. */
 export function sourceWithholds(swarm: Swarm, name: string, until: number): void {
   const source = swarm.sources.get(name)
   if (source) source.spreadUntil = until
@@ -212,26 +215,26 @@ export function chooseRequests(swarm: Swarm, now: number, chance: () => number):
   const free = [...swarm.sources.values()].filter(
     (source) => source.runRequests.size < perSource && source.notBefore <= now,
   )
-  const managers = free.filter(({ kind }) => kind === 'manager')
+  const seeders = free.filter(({ kind }) => isSeeder(kind))
   if (inHand(swarm, now) >= swarm.tuning.inHand) {
     swarm.hungrySince = undefined
-    return askForRare(swarm, managers, now)
+    return askForRare(swarm, seeders, now)
   }
   const peers = free
-    .filter(({ kind }) => kind !== 'manager')
+    .filter(({ kind }) => !isSeeder(kind))
     .map((source) => ({ source, order: source.runRequests.size + chance() }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
-  const ask = askNeighbour(swarm, peers, chance)
+  const ask = askByNumber(swarm, peers, chance)
   if (ask) {
     swarm.hungrySince = undefined
     return ask
   }
   swarm.hungrySince ??= now
   return (
-    askForRare(swarm, managers, now) ??
-    (now - swarm.hungrySince >= swarm.tuning.patienceMs ? askManager(swarm, managers, chance) : undefined) ??
-    askAgain(swarm, [...peers, ...managers], now)
+    askForRare(swarm, seeders, now) ??
+    (now - swarm.hungrySince >= swarm.tuning.patienceMs ? askByNumber(swarm, seeders, chance) : undefined) ??
+    askAgain(swarm, [...peers, ...seeders], now)
   )
 }
 
@@ -239,7 +242,7 @@ export function chooseRequests(swarm: Swarm, now: number, chance: () => number):
 function inHand(swarm: Swarm, now: number): number {
   let requests = 0
   for (const { kind, runRequests } of swarm.sources.values()) {
-    if (kind === 'manager') continue
+    if (isSeeder(kind)) continue
     for (const runRequest of runRequests) if (!isLate(swarm, runRequest, now)) requests++
   }
   return requests
@@ -249,8 +252,13 @@ function isLate({ tuning, usualMs }: Swarm, { since }: RunRequest, now: number):
   return now - since >= Math.max(tuning.lateMs, usualMs * tuning.lateTimes)
 }
 
-function askNeighbour(swarm: Swarm, peers: SourceState[], chance: () => number): NewRequest | undefined {
-  for (const source of peers) {
+/** What is not here and not on its way, of one source after the other. */
+function askByNumber(
+  swarm: Swarm,
+  sources: readonly SourceState[],
+  chance: () => number,
+): NewRequest | undefined {
+  for (const source of sources) {
     const piece = rarest(
       swarm,
       (byte) => source.has[byte]! & ~swarm.held[byte]! & ~swarm.asked[byte]!,
@@ -261,25 +269,19 @@ function askNeighbour(swarm: Swarm, peers: SourceState[], chance: () => number):
   return undefined
 }
 
-/** Of the manager, any piece that no peer has. */
-function askForRare(swarm: Swarm, managers: SourceState[], now: number): NewRequest | undefined {
-  const manager = managers.find(({ spreadUntil }) => spreadUntil <= now)
-  if (!manager) return undefined
+/** Of a seeder, any piece that no peer has. */
+function askForRare(swarm: Swarm, seeders: readonly SourceState[], now: number): NewRequest | undefined {
+  const seeder = seeders.find(({ spreadUntil }) => spreadUntil <= now)
+  if (!seeder) return undefined
   const want = bitmap(swarm.pieces)
   let any = false
   for (let piece = 0; piece < swarm.pieces; piece++) {
-    if (swarm.copies[piece] !== 0 || has(swarm.held, piece) || has(swarm.asked, piece)) continue
+    const isElsewhere = swarm.copies[piece] !== 0 || has(swarm.held, piece) || has(swarm.asked, piece)
+    if (isElsewhere || !has(seeder.has, piece)) continue
     add(want, piece)
     any = true
   }
-  return any ? { kind: 'any', source: manager.name, want, bytes: runBytes(swarm, manager) } : undefined
-}
-
-function askManager(swarm: Swarm, managers: SourceState[], chance: () => number): NewRequest | undefined {
-  const [manager] = managers
-  if (!manager) return undefined
-  const piece = rarest(swarm, (byte) => manager.has[byte]! & ~swarm.held[byte]! & ~swarm.asked[byte]!, chance)
-  return piece === undefined ? undefined : runFrom(swarm, manager, piece)
+  return any ? { kind: 'any', source: seeder.name, want, bytes: runBytes(swarm, seeder) } : undefined
 }
 
 /** A piece that is late, of a second source. */

@@ -94,7 +94,7 @@ export function httpSource(
 
   return {
     name: source.name,
-    kind: source.kind,
+    kind: source.seeds && source.kind === 'peer' ? 'relay' : source.kind,
     manifest: (signal) => blaming(signal, getManifest(signal)),
     follow: (layout, onHeld, signal) =>
       blaming(

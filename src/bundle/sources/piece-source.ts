@@ -1,6 +1,7 @@
 import type { FaultReason } from '../../protocol/sources.ts'
 import type { Bitmap } from '../format/bitmap.ts'
 import type { PieceLayout } from '../format/piece-layout.ts'
+import type { SourceKind } from '../policy/piece-picker.ts'
 
 /** Which pieces to take: these, or a run of the source's choice among `want`. */
 export type PieceRequest = { first: number; count: number } | { want: Bitmap; bytes: number }
@@ -22,7 +23,7 @@ export type PieceRequestOutcome = 'done' | 'busy' | 'none'
 /** One place that pieces of a bundle can come from. All methods throw {@link SourceError}, or the signal's reason. */
 export type PieceSource = {
   name: string
-  kind: 'manager' | 'peer' | 'folder'
+  kind: SourceKind
   /** The bundle's manifest, as bytes to be checked. */
   manifest(signal: AbortSignal): Promise<Buffer>
   /** Tells of the pieces it holds, and of more as it gets them, until it holds them all. */

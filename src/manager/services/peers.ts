@@ -143,7 +143,7 @@ export class Peers {
     const isRelayed = this.#hasRelay(this.#siteOf(worker) ?? '') && RelayAddress.safeParse(dialled).success
     const seeder: Source =
       isRelayed && !this.#failedByRelay.has(`${worker} ${bundle}`)
-        ? { name: RELAY, url: `http://${dialled}`, ticket, kind: 'peer' }
+        ? { name: RELAY, url: `http://${dialled}`, ticket, kind: 'peer', seeds: true }
         : manager
     const key = `${worker} ${bundle}`
     const transfer = { worker, bundle, heldBytes, totalBytes, from }

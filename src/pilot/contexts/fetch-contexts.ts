@@ -61,7 +61,7 @@ export function fetchContexts({
             each.kind === 'manager' ? { ...each, url: client.origin } : each,
           )
           // Where nothing outlives a task, peers have nothing to give.
-          return mode === 'none' ? own.filter(({ kind }) => kind === 'manager') : own
+          return mode === 'none' ? own.filter(({ kind, seeds }) => kind === 'manager' || seeds) : own
         },
       })
 

@@ -1,5 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { bitmap, has } from '../../../src/bundle/format/bitmap.ts'
+import {
+  chooseRequests,
+  defaultTuning,
+  newSwarm,
+  pieceArrives,
+  requestBegins,
+  sourceHas,
+  sourceJoins,
+  sourceRests,
+} from '../../../src/bundle/policy/piece-picker.ts'
 import { simulate, type SimOptions } from '../support/swarm-simulation.ts'
 
 /** 64 MB in pieces of 128 KiB over links of 100 Mbit/s. */
@@ -51,5 +62,45 @@ describe('what the picker makes of a cluster of cold workers', () => {
       const took = done - (worker * BOUND_MS) / 4
       assert.ok(took <= 1.2 * BOUND_MS, `worker ${worker} took ${took / BOUND_MS} times`)
     })
+  })
+})
+
+describe('what the picker asks of a relay, which gets each piece before any peer does', () => {
+  const ASK_AT = 1_000
+  const behindRelay = () => {
+    const swarm = newSwarm(bitmap(8), 8, () => PIECE)
+    sourceJoins(swarm, 'relay', 'relay')
+    sourceJoins(swarm, 'peer', 'peer')
+    return swarm
+  }
+  const choose = (swarm: ReturnType<typeof behindRelay>, now = ASK_AT) => chooseRequests(swarm, now, () => 0)
+
+  test('nothing, before it has told what it holds', () => {
+    assert.equal(choose(behindRelay()), undefined)
+  })
+
+  test('any piece of those that it holds and no peer does, as a manager is asked', () => {
+    const swarm = behindRelay()
+    for (const piece of [2, 3, 5]) sourceHas(swarm, 'relay', piece)
+    sourceHas(swarm, 'peer', 3)
+    pieceArrives(swarm, 5)
+    const ofPeer = choose(swarm)
+    assert.deepEqual(ofPeer, { kind: 'run', source: 'peer', first: 3, count: 1 })
+    requestBegins(swarm, ofPeer, ASK_AT)
+    const ask = choose(swarm)
+    assert.ok(ask?.kind === 'any' && ask.source === 'relay')
+    const wanted = [...Array(8).keys()].filter((piece) => has(ask.want, piece))
+    assert.deepEqual(wanted, [2])
+  })
+
+  test('a certain piece only once peers have had nothing for a while', () => {
+    const swarm = behindRelay()
+    sourceHas(swarm, 'relay', 4)
+    sourceHas(swarm, 'peer', 4)
+    sourceRests(swarm, 'peer', Infinity)
+    assert.equal(choose(swarm), undefined)
+    const then = ASK_AT + defaultTuning.patienceMs
+    assert.equal(choose(swarm, then - 1), undefined)
+    assert.deepEqual(choose(swarm, then), { kind: 'run', source: 'relay', first: 4, count: 1 })
   })
 })
