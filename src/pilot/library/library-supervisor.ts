@@ -72,140 +72,154 @@ const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 10_000
 
 export function superviseLibrary(options: LibrarySupervisorOptions): LibrarySupervisor {
-  const { slot, context, folder, need, oneTask, log, onEvent } = options
-  const { spec } = context
-  const wakeUp = createWakeUp()
-  /** Ends what is done while there is no session yet. */
-  const stopping = new AbortController()
-  let session: LibrarySession | undefined
-  let usage = need
-  let usedAt = performance.now()
-  let leaving = false
-  /** Crashes since calls ended last, and those of them that had nothing to be blamed on. */
-  let crashes = 0
-  let idleCrashes = 0
-  /** Libraries that ran out of memory. */
-  let halvings = 0
+  return new ContextStay(options)
+}
 
-  async function supervise(): Promise<TaskError | undefined> {
-    const error = await keepRunning().catch(toTaskError)
-    options.prestarted?.close()
+class ContextStay implements LibrarySupervisor {
+  readonly context: ContextSpec
+  readonly gone: Promise<TaskError | undefined>
+  usage: Usage
+  usedAt = performance.now()
+  leaving = false
+  readonly #options: LibrarySupervisorOptions
+  readonly #wakeUp = createWakeUp()
+  /** Ends what is done while there is no session yet. */
+  readonly #stopping = new AbortController()
+  #session: LibrarySession | undefined
+  /** Crashes since calls ended last, and those of them that had nothing to be blamed on. */
+  #crashes = 0
+  #idleCrashes = 0
+  /** Libraries that ran out of memory. */
+  #halvings = 0
+
+  constructor(options: LibrarySupervisorOptions) {
+    this.#options = options
+    this.context = options.context.spec
+    this.usage = options.need
+    this.gone = this.#supervise()
+  }
+
+  get calls(): number {
+    return this.#session?.calls ?? 0
+  }
+
+  get progress(): LibrarySession['progress'] {
+    return this.#session?.progress ?? []
+  }
+
+  get isOpen(): boolean {
+    return this.#session?.isOpen ?? false
+  }
+
+  give(tasks: LeasedTask[]): void {
+    this.#session?.give(tasks)
+  }
+
+  forget(...which: Parameters<LibrarySession['forget']>): void {
+    this.#session?.forget(...which)
+  }
+
+  retire(): void {
+    this.#leave()
+    this.#session?.retire()
+  }
+
+  stop(): void {
+    this.#leave()
+    this.#session?.stop()
+  }
+
+  #leave(): void {
+    this.leaving = true
+    this.#stopping.abort()
+    this.#wakeUp.wake()
+  }
+
+  async #supervise(): Promise<TaskError | undefined> {
+    const { folder, prestarted, slot, log } = this.#options
+    const error = await this.#keepRunning().catch(toTaskError)
+    prestarted?.close()
     await rm(folder, { recursive: true, force: true }).catch(() => {})
-    if (error) log.error({ context: spec.id, slot, error }, 'the context cannot be loaded')
+    if (error) log.error({ context: this.context.id, slot, error }, 'the context cannot be loaded')
     return error
   }
 
   /** Returns when the context has left, or with the reason why it cannot stay. */
-  async function keepRunning(): Promise<TaskError | undefined> {
+  async #keepRunning(): Promise<TaskError | undefined> {
+    const { folder, slot, oneTask, log, onEvent } = this.#options
     await mkdir(folder, { recursive: true })
-    while (!leaving) {
-      const end = await prepareAndRun()
+    while (!this.leaving) {
+      const end = await this.#prepareAndRun()
       if (end.how === 'retired') {
-        if (leaving || !oneTask) return undefined
+        if (this.leaving || !oneTask) return undefined
         onEvent({ type: 'unloaded' })
         continue
       }
-      if (end.how === 'unready') return leaving ? undefined : end.error
+      if (end.how === 'unready') return this.leaving ? undefined : end.error
       log.warn({ slot, error: end.error }, 'the library has died')
       onEvent({ type: 'unloaded' })
-      if (end.starved) halvings += 1
-      idleCrashes = end.idle ? idleCrashes + 1 : 0
-      if (idleCrashes === MAX_IDLE_CRASHES) return end.error
-      if (!leaving) await wakeUp.wait(Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** crashes++))
+      if (end.starved) this.#halvings += 1
+      this.#idleCrashes = end.idle ? this.#idleCrashes + 1 : 0
+      if (this.#idleCrashes === MAX_IDLE_CRASHES) return end.error
+      const pauseMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#crashes)
+      this.#crashes += 1
+      if (!this.leaving) await this.#wakeUp.wait(pauseMs)
     }
     return undefined
   }
 
-  async function prepareAndRun(): Promise<SessionEnd> {
-    if (!context.bring) return runSession(context.folders)
+  async #prepareAndRun(): Promise<SessionEnd> {
+    const { context, folder, onEvent } = this.#options
+    if (!context.bring) return this.#runSession(context.folders)
     onEvent({ type: 'fetching' })
     try {
-      await using files = await context.bring(path.join(folder, 'files'), stopping.signal)
-      return await runSession(files.folders)
+      await using files = await context.bring(path.join(folder, 'files'), this.#stopping.signal)
+      return await this.#runSession(files.folders)
     } catch (error) {
-      if (leaving) return { how: 'retired' }
+      if (this.leaving) return { how: 'retired' }
       throw error
     }
   }
 
-  async function runSession(folders: BundleFolders): Promise<SessionEnd> {
-    if (leaving) return { how: 'retired' }
-    const { blobs, threads, gpus, device } = options
+  async #runSession(folders: BundleFolders): Promise<SessionEnd> {
+    if (this.leaving) return { how: 'retired' }
+    const { onEvent, need } = this.#options
     const startedAt = performance.now()
     let isLoaded = false
     onEvent({ type: 'loading' })
-    session = startLibrarySession({
-      ...options,
-      setup: {
-        ...{
-          type: 'setup',
-          context: spec,
-          bundles: { ...folders },
-          blobs: blobs.folder,
-          threads,
-          gpus,
-          device,
-        },
-        ...(halvings > 0 && { halvings }),
-      },
-      onEvent(event) {
+    this.#session = startLibrarySession({
+      ...this.#options,
+      setup: this.#setup(folders),
+      onEvent: (event) => {
         if (event.type === 'loaded') isLoaded = true
         // While it loads, it will take what is expected, or it takes more already.
         if (event.type === 'measured' && !isLoaded && event.usage.memory <= need.memory) return
-        if (event.type === 'measured') noteUsage(event.usage)
-        onEvent(event.type === 'calls-ended' ? noteEnded(event, startedAt) : event)
+        if (event.type === 'measured') this.#noteUsage(event.usage)
+        onEvent(event.type === 'calls-ended' ? this.#noteEnded(event, startedAt) : event)
       },
     })
-    return session.over
+    return this.#session.over
   }
 
-  function noteUsage({ memory, device }: Usage) {
-    usage = { memory, device: device || need.device }
+  #setup(folders: BundleFolders): LibrarySessionOptions['setup'] {
+    const { blobs, threads, gpus, device } = this.#options
+    return {
+      ...{ type: 'setup', context: this.context, bundles: { ...folders }, blobs: blobs.folder },
+      ...{ threads, gpus, device },
+      ...(this.#halvings > 0 && { halvings: this.#halvings }),
+    }
+  }
+
+  #noteUsage({ memory, device }: Usage): void {
+    this.usage = { memory, device: device || this.#options.need.device }
   }
 
   /** With a library of its own, what a task takes begins with that, and ends it. */
-  function noteEnded(event: Extract<LibraryEvent, { type: 'calls-ended' }>, startedAt: number): LibraryEvent {
-    crashes = 0
-    usedAt = performance.now()
-    if (!oneTask) return event
-    session?.retire()
-    return { ...event, busyMs: usedAt - startedAt }
-  }
-
-  return {
-    context: spec,
-    get usage() {
-      return usage
-    },
-    get usedAt() {
-      return usedAt
-    },
-    get leaving() {
-      return leaving
-    },
-    get calls() {
-      return session?.calls ?? 0
-    },
-    get progress() {
-      return session?.progress ?? []
-    },
-    get isOpen() {
-      return session?.isOpen ?? false
-    },
-    give: (tasks) => session?.give(tasks),
-    forget: (isGone, isCancelled) => session?.forget(isGone, isCancelled),
-    retire() {
-      leaving = true
-      stopping.abort()
-      session?.retire()
-      wakeUp.wake()
-    },
-    stop() {
-      leaving = true
-      stopping.abort()
-      session?.stop()
-      wakeUp.wake()
-    },
-    gone: supervise(),
+  #noteEnded(event: Extract<LibraryEvent, { type: 'calls-ended' }>, startedAt: number): LibraryEvent {
+    this.#crashes = 0
+    this.usedAt = performance.now()
+    if (!this.#options.oneTask) return event
+    this.#session?.retire()
+    return { ...event, busyMs: this.usedAt - startedAt }
   }
 }

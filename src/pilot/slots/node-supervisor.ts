@@ -1,12 +1,11 @@
 import type { Logger } from 'pino'
 import type { ContextMode } from '../../protocol/contexts/context.ts'
-import { callsTogether } from '../../protocol/contexts/library-traits.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import { assignSlots } from '../policy/slot-assignment.ts'
 import type { BlobCache } from '../tasks/blob-cache.ts'
 import { createFailureLog } from '../tasks/failure-log.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
-import { canLoad, type ContextEvent, isWarming, isLoadedIn, loadedIn } from '../contexts/context-state.ts'
+import { canLoad, type ContextEvent, isWarming } from '../contexts/context-state.ts'
 import type { DeviceMemory } from '../gpus/device-memory.ts'
 import type { LibraryEvent } from '../library/library-event.ts'
 import {
@@ -25,22 +24,11 @@ import {
   type TaskQueueView,
   queuedIn,
   unfinishedIn,
-  unfinishedInAll,
 } from '../tasks/task-queue.ts'
 import { createContextCache, type FetchContext, type ContextCache } from '../contexts/context-cache.ts'
-import {
-  fitting,
-  type RateMeter,
-  moreTasks,
-  oneTaskPerSlot,
-  observeCalls,
-  rateOf,
-  tasksToStayBusy,
-  unmeasured,
-  windowSize,
-} from '../policy/lease-sizing.ts'
 import { createSlot, type SlotRunner } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
+import { TaskDemand } from './task-demand.ts'
 
 /** Tasks that an exchange may say of how far they are. */
 const MOST_REPORTS = 1000
@@ -90,195 +78,218 @@ export interface NodeSupervisorOptions {
 }
 
 export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSupervisor {
-  const { fetch, slots: plans, onUnreported, log, contextMode, ...rest } = options
-  const taskQueue = emptyTaskQueue()
-  const oneTask = contextMode !== 'pervasive'
-  const logFailures = createFailureLog(log)
-  const meters = new Map<string, RateMeter>()
-  let wanted: readonly string[] = []
-  let ahead: readonly string[] = []
-  let discarded: readonly string[] = []
-  let windingDown = false
+  return new Node(options)
+}
 
-  const meterOf = (context: string) => meters.get(context) ?? unmeasured
-  const contextCache = createContextCache({ fetch, onChange, log })
-  const slots = plans.map((plan, index) =>
-    createSlot({ ...rest, index, plan, log, oneTask, isOwed, onEvent: onLibraryEvent }),
-  )
+class Node implements NodeSupervisor {
+  readonly tasks = emptyTaskQueue()
+  readonly contextCache: ContextCache
+  readonly #slots: readonly SlotRunner[]
+  readonly #demand: TaskDemand
+  readonly #logFailures: ReturnType<typeof createFailureLog>
+  readonly #oneTask: boolean
+  readonly #onUnreported: () => void
+  readonly #log: Logger
+  /** Contexts that the slots are to serve, that are to be brought beside them, and that are to be deleted once none is served. */
+  #wanted: readonly string[] = []
+  #ahead: readonly string[] = []
+  #discarded: readonly string[] = []
+  #windingDown = false
 
-  function onChange(context: string, event: ContextEvent) {
-    log.info({ context, ...event }, 'context')
-    rearrange()
-    onUnreported()
+  constructor(options: NodeSupervisorOptions) {
+    const { fetch, slots: plans, onUnreported, contextMode, ...rest } = options
+    const { log } = rest
+    const oneTask = contextMode !== 'pervasive'
+    this.#oneTask = oneTask
+    this.#onUnreported = onUnreported
+    this.#log = log
+    this.#logFailures = createFailureLog(log)
+    const contextCache = createContextCache({ fetch, onChange: this.#onChange.bind(this), log })
+    const isOwed = this.#isOwed.bind(this)
+    const onEvent = this.#onLibraryEvent.bind(this)
+    const slots = plans.map((plan, index) => createSlot({ ...rest, index, plan, oneTask, isOwed, onEvent }))
+    const wanted = () => this.#wanted
+    this.contextCache = contextCache
+    this.#slots = slots
+    this.#demand = new TaskDemand({ contextCache, slots, taskQueue: this.tasks, oneTask, wanted })
   }
 
-  function onLibraryEvent(slot: number, context: string, event: LibraryEvent) {
+  report(): ReturnType<typeof takeReport> {
+    return takeReport(this.tasks)
+  }
+
+  take(answer: Parameters<NodeSupervisor['take']>[0]): void {
+    const { leases, cancel, revoke, warm, ahead, discard, again } = answer
+    acknowledge(this.tasks)
+    if (cancel.length + revoke.length > 0) {
+      forgetTasks(this.tasks, cancel, revoke)
+      for (const slot of this.#slots) slot.forget(matching(cancel, revoke), matching(cancel, []))
+    }
+    // Leases that came too late are not taken up: the next request does not name them, which gives them back.
+    if (this.#windingDown) return
+    for (const lease of leases) addLease(this.tasks, lease)
+    this.#wanted = warm
+    this.#ahead = ahead
+    const isUnused = (id: string) => !warm.includes(id) && !ahead.includes(id)
+    this.#discarded = [...this.#discarded, ...discard].filter(isUnused)
+    for (const context of again) this.contextCache.note(context, { type: 'excused' })
+    for (const context of [...warm, ...ahead]) this.contextCache.want(context)
+    this.#rearrange()
+  }
+
+  wants(leaseTargetMs: number, leftMs: number | undefined): ExchangeRequest['want'] {
+    return this.#windingDown ? [] : this.#demand.wants(leaseTargetMs, leftMs)
+  }
+
+  isStarving(): boolean {
+    return this.#demand.isStarving()
+  }
+
+  isWarming(): boolean {
+    return [...this.contextCache.states()].some(isWarming)
+  }
+
+  hasUse(leftMs: number | undefined): boolean {
+    return this.#demand.hasUse(leftMs)
+  }
+
+  progress(): SlotRunner['progress'] {
+    return this.#slots.flatMap((slot) => slot.progress).slice(0, MOST_REPORTS)
+  }
+
+  rate(): number {
+    return this.#demand.rate()
+  }
+
+  windDown(leftMs: number | undefined): void {
+    this.#windingDown = true
+    this.#wanted = []
+    this.#ahead = []
+    for (const context of this.tasks.queues.keys()) {
+      const running = unfinishedIn(this.tasks, context) - queuedIn(this.tasks, context)
+      const keep = Math.max(0, this.#demand.fitting(context, leftMs) - running)
+      returnQueued(this.tasks, { context, keep })
+    }
+    this.#rearrange()
+  }
+
+  async stop(): Promise<void> {
+    this.#windingDown = true
+    returnQueued(this.tasks)
+    await Promise.all(this.#slots.map((slot) => slot.stop()))
+    returnQueued(this.tasks)
+    this.#onUnreported()
+  }
+
+  #onChange(context: string, event: ContextEvent): void {
+    this.#log.info({ context, ...event }, 'context')
+    this.#rearrange()
+    this.#onUnreported()
+  }
+
+  #onLibraryEvent(slot: number, context: string, event: LibraryEvent): void {
     switch (event.type) {
       case 'measured':
         return
       case 'calls-ended':
-        finish(event.tasks)
-        meters.set(context, observeCalls(meterOf(context), event.done, event.busyMs, event.longestMs))
-        onTaskChange(context)
-        return feed(slots[slot]!)
+        this.#finish(event.tasks)
+        this.#demand.observe(context, event)
+        this.#onTaskChange(context)
+        return this.#feed(this.#slots[slot]!)
       case 'task-ended':
-        finish([event.task])
-        return onTaskChange(context)
+        this.#finish([event.task])
+        return this.#onTaskChange(context)
       case 'progress-begun':
         // The next exchange may be far away; it is not while there is progress.
-        return onTaskChange(context)
+        return this.#onTaskChange(context)
       case 'calls-withdrawn':
-        for (const task of event.tasks) closeTask(taskQueue, task)
+        for (const task of event.tasks) closeTask(this.tasks, task)
         return
       case 'process-ended':
-        finish(event.tasks)
-        return putBack(taskQueue, event.spared)
+        this.#finish(event.tasks)
+        return putBack(this.tasks, event.spared)
       default:
-        return contextCache.note(context, { ...event, slot })
+        return this.contextCache.note(context, { ...event, slot })
     }
   }
 
-  function finish(ended: readonly EndedTask[]) {
-    for (const task of ended) finishTask(taskQueue, task)
-    logFailures(ended)
+  #finish(ended: readonly EndedTask[]): void {
+    for (const task of ended) finishTask(this.tasks, task)
+    this.#logFailures(ended)
   }
 
-  function onTaskChange(context: string) {
-    const isTurning = slots.some(({ turn, next }) => turn !== next)
-    if (isTurning || unfinishedIn(taskQueue, context) === 0) rearrange()
-    onUnreported()
+  #onTaskChange(context: string): void {
+    const isTurning = this.#slots.some(({ turn, next }) => turn !== next)
+    if (isTurning || unfinishedIn(this.tasks, context) === 0) this.#rearrange()
+    this.#onUnreported()
   }
 
   /** Tasks of a context wait that no slot is to stay with. */
-  function isOwed(context: string): boolean {
-    return queuedIn(taskQueue, context) > 0 && slots.every(({ next }) => next !== context)
+  #isOwed(context: string): boolean {
+    return queuedIn(this.tasks, context) > 0 && this.#slots.every(({ next }) => next !== context)
   }
 
   /** Gives the library of a slot that is open to calls as many as it should have. */
-  function feed({ open }: SlotRunner) {
+  #feed({ open }: SlotRunner): void {
     if (!open) return
-    const { id, spec } = open.context
-    const window = oneTask ? 1 : windowSize(meterOf(id), callsTogether(spec))
-    open.give(takeNext(taskQueue, id, open.calls, window))
+    const window = this.#demand.window(open.context)
+    open.give(takeNext(this.tasks, open.context.id, open.calls, window))
   }
 
   /** Gives each slot the context it should turn to, and each library its calls. */
-  function rearrange() {
-    const views = slots.map(({ next, turn, contexts, usedAt }) => ({
+  #rearrange(): void {
+    const targets = this.#targets()
+    for (const [index, slot] of this.#slots.entries()) {
+      const target = targets[index]
+      for (const context of slot.contexts) {
+        if (this.#oneTask ? context !== target : this.#discarded.includes(context)) slot.release(context)
+      }
+      const mayTurn = target !== undefined && (!this.#windingDown || slot.contexts.includes(target))
+      slot.assign(mayTurn ? this.contextCache.loadable(target) : undefined)
+    }
+    this.#handBackStranded()
+    this.#releaseUnused()
+    for (const slot of this.#slots) this.#feed(slot)
+  }
+
+  /** The context that each slot should turn to. */
+  #targets(): ReturnType<typeof assignSlots> {
+    const views = this.#slots.map(({ next, turn, contexts, usedAt }) => ({
       usedAt,
       context: next ?? turn,
       holds: contexts,
     }))
-    const isHeld = (context: string) => unfinishedIn(taskQueue, context) > 0
-    const targets = assignSlots(views, wanted, (context) => canLoad(contextCache.state(context)), isHeld)
-    for (const [index, slot] of slots.entries()) {
-      const target = targets[index]
-      for (const context of slot.contexts) {
-        if (oneTask ? context !== target : discarded.includes(context)) slot.release(context)
-      }
-      const mayTurn = target !== undefined && (!windingDown || slot.contexts.includes(target))
-      slot.assign(mayTurn ? contextCache.loadable(target) : undefined)
-    }
-    handBackStranded()
-    releaseUnused()
-    for (const slot of slots) feed(slot)
+    const isLoadable = (context: string) => canLoad(this.contextCache.state(context))
+    const isHeld = (context: string) => unfinishedIn(this.tasks, context) > 0
+    return assignSlots(views, this.#wanted, isLoadable, isHeld)
   }
-
-  const isHoused = (context: string) => slots.some(({ contexts }) => contexts.includes(context))
-  const isServed = (context: string) => slots.some(({ turn, next }) => turn === context || next === context)
-  const isComing = (context: string) =>
-    !windingDown && wanted.includes(context) && !contextCache.state(context).failure
 
   /** Tasks of a context that no slot has turned to, and none will. */
-  function handBackStranded() {
-    for (const context of taskQueue.queues.keys()) {
-      if (queuedIn(taskQueue, context) === 0 || isServed(context) || isComing(context)) continue
-      returnQueued(taskQueue, { context })
-      onUnreported()
+  #handBackStranded(): void {
+    for (const context of this.tasks.queues.keys()) {
+      if (queuedIn(this.tasks, context) === 0 || this.#isServed(context) || this.#isComing(context)) continue
+      returnQueued(this.tasks, { context })
+      this.#onUnreported()
     }
   }
 
-  function releaseUnused() {
-    for (const { id } of contextCache.states()) {
-      if (wanted.includes(id) || ahead.includes(id) || isHoused(id)) continue
-      contextCache.release(id)
-      if (!discarded.includes(id)) continue
-      discarded = discarded.filter((other) => other !== id)
-      contextCache.discard(id)
-    }
+  #isServed(context: string): boolean {
+    return this.#slots.some(({ turn, next }) => turn === context || next === context)
   }
 
-  /** Slots that have turned to a context, and hold it loaded. */
-  const servingOf = (context: string) =>
-    slots.filter(({ next }, i) => next === context && isLoadedIn(contextCache.state(context), i)).length
+  #isComing(context: string): boolean {
+    const isWanted = !this.#windingDown && this.#wanted.includes(context)
+    return isWanted && !this.contextCache.state(context).failure
+  }
 
-  /** Contexts that are wanted, and loaded where they are to run, with what is known of them. */
-  const ready = () =>
-    wanted
-      .map((context) => ({ context, slots: servingOf(context) }))
-      .filter(({ slots }) => slots > 0)
-      .map(({ context, slots }) => ({
-        context,
-        slots,
-        batch: oneTask ? 1 : callsTogether(contextCache.loadable(context)!.spec.spec),
-        meter: meterOf(context),
-        inHand: unfinishedIn(taskQueue, context),
-      }))
-
-  return {
-    contextCache,
-    tasks: taskQueue,
-    report: () => takeReport(taskQueue),
-    take({ leases, cancel, revoke, warm, ahead: prestarted, discard, again }) {
-      acknowledge(taskQueue)
-      if (cancel.length + revoke.length > 0) {
-        forgetTasks(taskQueue, cancel, revoke)
-        for (const slot of slots) slot.forget(matching(cancel, revoke), matching(cancel, []))
-      }
-      // Leases that came too late are not taken up: the next request does not name them, which gives them back.
-      if (windingDown) return
-      for (const lease of leases) addLease(taskQueue, lease)
-      wanted = warm
-      ahead = prestarted
-      discarded = [...discarded, ...discard].filter((id) => !warm.includes(id) && !prestarted.includes(id))
-      for (const context of again) contextCache.note(context, { type: 'excused' })
-      for (const context of [...warm, ...prestarted]) contextCache.want(context)
-      rearrange()
-    },
-    wants: (leaseTargetMs, leftMs) =>
-      windingDown
-        ? []
-        : ready().map(({ context, ...known }) => ({
-            context,
-            tasks: oneTask ? oneTaskPerSlot(known) : moreTasks({ ...known, leaseTargetMs, leftMs }),
-            least: oneTask ? known.slots : tasksToStayBusy(known),
-          })),
-    isStarving: () =>
-      unfinishedInAll(taskQueue) === 0 || ready().some(({ inHand, slots, batch }) => inHand <= slots * batch),
-    isWarming: () => [...contextCache.states()].some(isWarming),
-    hasUse: (leftMs) => {
-      const loaded = ready()
-      return loaded.length === 0 || loaded.some(({ meter, slots }) => fitting(meter, slots, leftMs) >= 1)
-    },
-    progress: () => slots.flatMap((slot) => slot.progress).slice(0, MOST_REPORTS),
-    rate: () => ready().reduce((sum, { meter, slots }) => sum + slots * rateOf(meter), 0),
-    windDown(leftMs) {
-      windingDown = true
-      wanted = []
-      ahead = []
-      for (const context of taskQueue.queues.keys()) {
-        const running = unfinishedIn(taskQueue, context) - queuedIn(taskQueue, context)
-        const fits = fitting(meterOf(context), loadedIn(contextCache.state(context)), leftMs)
-        returnQueued(taskQueue, { context, keep: Math.max(0, fits - running) })
-      }
-      rearrange()
-    },
-    async stop() {
-      windingDown = true
-      returnQueued(taskQueue)
-      await Promise.all(slots.map((slot) => slot.stop()))
-      returnQueued(taskQueue)
-      onUnreported()
-    },
+  #releaseUnused(): void {
+    const isHoused = (context: string) => this.#slots.some(({ contexts }) => contexts.includes(context))
+    for (const { id } of this.contextCache.states()) {
+      if (this.#wanted.includes(id) || this.#ahead.includes(id) || isHoused(id)) continue
+      this.contextCache.release(id)
+      if (!this.#discarded.includes(id)) continue
+      this.#discarded = this.#discarded.filter((other) => other !== id)
+      this.contextCache.discard(id)
+    }
   }
 }

@@ -4,7 +4,7 @@ import type { BlobCache } from '../tasks/blob-cache.ts'
 import type { PartSender } from '../uplink/part-sender.ts'
 import type { DeviceMemory } from '../gpus/device-memory.ts'
 import type { LibraryEvent } from '../library/library-event.ts'
-import { prestartProcess } from '../library/prestarted-process.ts'
+import { type PrestartedProcess, prestartProcess } from '../library/prestarted-process.ts'
 import { chooseOverflow, type SlotLibrary, makeRoomFor, type Usage } from '../policy/library-eviction.ts'
 import type { SlotPlan } from './slot-plan.ts'
 import {
@@ -61,123 +61,151 @@ const BESIDE_FILES = 64 << 20
 const EVERYTHING: Usage = { memory: Infinity, device: 0 }
 
 export function createSlot(options: SlotOptions): SlotRunner {
-  const { index, plan, oneTask, isOwed, onEvent, ...rest } = options
-  const { slot, gpus, memoryLimit, deviceLimit, env } = plan
-  const budget: Usage = { memory: memoryLimit, device: deviceLimit }
-  /** For the first library, which may be long in coming. With one task for each, it has no more than the others. */
-  let prestarted = oneTask
-    ? undefined
-    : prestartProcess({ env, memoryLimit, folder: path.join(options.scratch, `slot-${index}`) })
-  const libraries = new Map<string, LibrarySupervisor>()
+  return new Slot(options)
+}
+
+class Slot implements SlotRunner {
+  readonly #options: SlotOptions
+  readonly #budget: Usage
+  readonly #libraries = new Map<string, LibrarySupervisor>()
   /** The most that a library of each context was seen to take. */
-  const seen = new Map<string, Usage>()
-  let next: string | undefined
-  let turn: string | undefined
+  readonly #seen = new Map<string, Usage>()
+  /** For the first library, which may be long in coming. With one task for each, it has no more than the others. */
+  #prestarted: PrestartedProcess | undefined
+  #next: string | undefined
+  #turn: string | undefined
 
-  const isBusy = (id: string, { calls }: LibrarySupervisor) =>
-    calls > 0 || (id === turn && id !== next && isOwed(id))
+  constructor(options: SlotOptions) {
+    const { memoryLimit, deviceLimit, env } = options.plan
+    this.#options = options
+    this.#budget = { memory: memoryLimit, device: deviceLimit }
+    if (!options.oneTask) this.#prestarted = prestartProcess({ env, memoryLimit, folder: this.#folder() })
+  }
 
-  const slotLibraries = (): SlotLibrary[] =>
-    [...libraries].map(([context, library]) => ({
+  get next(): string | undefined {
+    return this.#next !== undefined && this.#libraries.get(this.#next)?.leaving === false
+      ? this.#next
+      : undefined
+  }
+
+  get turn(): string | undefined {
+    return this.#turn
+  }
+
+  get contexts(): string[] {
+    return [...this.#libraries.keys()]
+  }
+
+  get usedAt(): number {
+    return this.#libraries.get(this.#next ?? '')?.usedAt ?? 0
+  }
+
+  get progress(): LibrarySupervisor['progress'] {
+    return [...this.#libraries.values()].flatMap((library) => library.progress)
+  }
+
+  get open(): LibrarySupervisor | undefined {
+    const library = this.#libraries.get(this.#turn ?? '')
+    if (!library?.isOpen) return undefined
+    return this.#turn === this.#next || this.#options.isOwed(this.#turn!) ? library : undefined
+  }
+
+  assign(context: LoadableContext | undefined): void {
+    if (context) this.#next = context.spec.id
+    if (context && !this.#libraries.has(context.spec.id)) this.#bringIn(context)
+    this.#passTurn()
+  }
+
+  release(id: string): void {
+    const library = this.#libraries.get(id)
+    if (library && !this.#isBusy(id, library)) library.retire()
+  }
+
+  forget(...which: Parameters<LibrarySupervisor['forget']>): void {
+    for (const library of this.#libraries.values()) library.forget(...which)
+  }
+
+  async stop(): Promise<void> {
+    this.#prestarted?.close()
+    for (const library of this.#libraries.values()) library.stop()
+    await Promise.all([...this.#libraries.values()].map(({ gone }) => gone))
+  }
+
+  /** Where its libraries' temporary files lie: those of a context, or of the first one, which is not known yet. */
+  #folder(context?: string): string {
+    const { scratch, index } = this.#options
+    return path.join(scratch, `slot-${index}${context === undefined ? '' : `-${context.slice(0, 12)}`}`)
+  }
+
+  #isBusy(id: string, { calls }: LibrarySupervisor): boolean {
+    return calls > 0 || (id === this.#turn && id !== this.#next && this.#options.isOwed(id))
+  }
+
+  #slotLibraries(): SlotLibrary[] {
+    return [...this.#libraries].map(([context, library]) => ({
       context,
       usage: library.usage,
-      usedAt: context === next ? Infinity : library.usedAt,
-      busy: isBusy(context, library),
+      usedAt: context === this.#next ? Infinity : library.usedAt,
+      busy: this.#isBusy(context, library),
       leaving: library.leaving,
     }))
+  }
 
-  function needOf({ spec, bytes }: LoadableContext): Usage {
+  #needOf({ spec, bytes }: LoadableContext): Usage {
+    const { oneTask, plan } = this.#options
     if (oneTask) return EVERYTHING
     const guess = bytes + BESIDE_FILES
-    const { memory = guess, device = 0 } = seen.get(spec.id) ?? {}
-    return { memory, device: slot.device === 'cpu' ? 0 : device || guess }
+    const { memory = guess, device = 0 } = this.#seen.get(spec.id) ?? {}
+    return { memory, device: plan.slot.device === 'cpu' ? 0 : device || guess }
   }
 
-  function bringIn(context: LoadableContext) {
-    const need = needOf(context)
-    const { go, fits } = makeRoomFor(slotLibraries(), need, budget)
-    for (const id of go) libraries.get(id)!.retire()
-    if (fits) take(context, need)
+  #bringIn(context: LoadableContext): void {
+    const need = this.#needOf(context)
+    const { go, fits } = makeRoomFor(this.#slotLibraries(), need, this.#budget)
+    for (const id of go) this.#libraries.get(id)!.retire()
+    if (fits) this.#take(context, need)
   }
 
-  function take(context: LoadableContext, need: Usage) {
+  #take(context: LoadableContext, need: Usage): void {
+    const { index, plan, onEvent, ...rest } = this.#options
+    const { slot, gpus, memoryLimit, env } = plan
     const { id } = context.spec
+    const prestarted = this.#prestarted
     const library = superviseLibrary({
       ...rest,
-      context,
-      need,
-      oneTask,
-      memoryLimit,
-      env,
+      ...{ context, need, memoryLimit, env, gpus, prestarted },
       slot: index,
-      prestarted,
-      folder: prestarted?.folder ?? path.join(options.scratch, `slot-${index}-${id.slice(0, 12)}`),
+      folder: prestarted?.folder ?? this.#folder(id),
       threads: Math.max(1, Math.floor(slot.cpus)),
-      gpus,
       device: slot.device,
-      onEvent(event) {
-        if (event.type === 'measured') noteUsage(id, event.usage)
+      onEvent: (event) => {
+        if (event.type === 'measured') this.#noteUsage(id, event.usage)
         onEvent(index, id, event)
       },
     })
-    prestarted = undefined
-    libraries.set(id, library)
+    this.#prestarted = undefined
+    this.#libraries.set(id, library)
     void library.gone.then((error) => {
-      libraries.delete(id)
-      if (turn === id) turn = undefined
+      this.#libraries.delete(id)
+      if (this.#turn === id) this.#turn = undefined
       onEvent(index, id, error ? { type: 'failed', error } : { type: 'unloaded' })
     })
   }
 
-  function noteUsage(id: string, { memory, device }: Usage) {
-    const most = seen.get(id)
-    seen.set(id, { memory: Math.max(memory, most?.memory ?? 0), device: Math.max(device, most?.device ?? 0) })
-    for (const context of chooseOverflow(slotLibraries(), budget)) libraries.get(context)!.retire()
+  #noteUsage(id: string, { memory, device }: Usage): void {
+    const most = this.#seen.get(id)
+    this.#seen.set(id, {
+      memory: Math.max(memory, most?.memory ?? 0),
+      device: Math.max(device, most?.device ?? 0),
+    })
+    const overflow = chooseOverflow(this.#slotLibraries(), this.#budget)
+    for (const context of overflow) this.#libraries.get(context)!.retire()
   }
 
   /** A turn ends with its last task, and when another context is there to take over. */
-  function passTurn() {
-    if (next === turn || next === undefined || !libraries.has(next)) return
-    const current = turn === undefined ? undefined : libraries.get(turn)
-    if (!current || !isBusy(turn!, current)) turn = next
-  }
-
-  return {
-    get next() {
-      return next !== undefined && libraries.get(next)?.leaving === false ? next : undefined
-    },
-    get turn() {
-      return turn
-    },
-    get contexts() {
-      return [...libraries.keys()]
-    },
-    get usedAt() {
-      return libraries.get(next ?? '')?.usedAt ?? 0
-    },
-    get progress() {
-      return [...libraries.values()].flatMap((library) => library.progress)
-    },
-    assign(context) {
-      if (context) next = context.spec.id
-      if (context && !libraries.has(context.spec.id)) bringIn(context)
-      passTurn()
-    },
-    release(id) {
-      const library = libraries.get(id)
-      if (library && !isBusy(id, library)) library.retire()
-    },
-    get open() {
-      const library = libraries.get(turn ?? '')
-      return library?.isOpen && (turn === next || isOwed(turn!)) ? library : undefined
-    },
-    forget(isGone, isCancelled) {
-      for (const library of libraries.values()) library.forget(isGone, isCancelled)
-    },
-    async stop() {
-      prestarted?.close()
-      for (const library of libraries.values()) library.stop()
-      await Promise.all([...libraries.values()].map(({ gone }) => gone))
-    },
+  #passTurn(): void {
+    if (this.#next === this.#turn || this.#next === undefined || !this.#libraries.has(this.#next)) return
+    const current = this.#turn === undefined ? undefined : this.#libraries.get(this.#turn)
+    if (!current || !this.#isBusy(this.#turn!, current)) this.#turn = this.#next
   }
 }
