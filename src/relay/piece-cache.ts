@@ -2,22 +2,18 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import Fastify, { LogController } from 'fastify'
+import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import type { Logger } from 'pino'
-import { Agent, type buildConnector, request } from 'undici'
+import { Agent, type buildConnector } from 'undici'
 import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import { toOwnListener } from '../common/listener-owner.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
-import { pieceRoutes } from '../protocol/routes/piece-routes.ts'
-import { pathOf } from '../protocol/routes/route.ts'
+import { GoodTickets } from './good-tickets.ts'
 
-/** A ticket that the manager has found good is not shown to it again for this long, milliseconds. */
-const GOOD_MS = 60_000
 /** Longest wait for the manager's answer, milliseconds. */
 const ANSWER_MS = 10_000
-const TICKETS_MOST = 10_000
 /** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
 const HEAD_MS = 5_000
 const REQUEST_MS = 30_000
@@ -61,28 +57,11 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     bodyTimeout: ANSWER_MS,
   })
   const closing = new AbortController()
-  /** Until when each ticket needs no asking. */
-  const good = new Map<string, number>()
+  const goodTickets = new GoodTickets(origin, agent)
   /** The newest good ticket of each bundle: a fetch may outlast one. */
   const tickets = new Map<string, string>()
   const fetches = new Map<string, Promise<unknown>>()
 
-  const isGood = async (ticket: string, bundle: string): Promise<boolean> => {
-    const key = `${bundle} ${ticket}`
-    if ((good.get(key) ?? 0) > performance.now()) return true
-    const path = pathOf(pieceRoutes.manifest, { params: { bundle } })
-    const headers = { authorization: `Bearer ${ticket}` }
-    const { statusCode, body } = await request(new URL(path, origin), {
-      dispatcher: agent,
-      method: 'HEAD',
-      headers,
-    })
-    await body.dump()
-    if (statusCode !== 200) return false
-    if (good.size >= TICKETS_MOST) good.clear()
-    good.set(key, performance.now() + GOOD_MS)
-    return true
-  }
   const fetch = async (bundle: string): Promise<void> => {
     try {
       const { totalBytes, ms } = await fetchBundle({
@@ -110,18 +89,11 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     requestTimeout: REQUEST_MS,
     http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: 1_000 },
   })
-  server.get<{ Params: { sha256: string } }>('/v1/runtime/:sha256', async ({ params }, reply) => {
-    const isName = runtimes !== undefined && SHA256.test(params.sha256)
-    const file = isName ? join(runtimes, `${params.sha256}.tar.gz`) : undefined
-    const found = file === undefined ? undefined : await stat(file).catch(() => undefined)
-    if (!found) return reply.status(404).send({ error: 'this relay does not have it' })
-    const bytes = createReadStream(file!)
-    return reply.type('application/octet-stream').header('content-length', found.size).send(bytes)
-  })
+  await server.register(serveRuntimes, { folder: runtimes })
   await server.register(servePieces, {
     store,
     async authorise(ticket, bundle) {
-      if (!(await isGood(ticket, bundle))) return false
+      if (!(await goodTickets.has(ticket, bundle))) return false
       tickets.set(bundle, ticket)
       if (!fetches.has(bundle) && !(await store.isComplete(bundle)))
         fetches.set(bundle, fetches.get(bundle) ?? fetch(bundle))
@@ -138,4 +110,17 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
       await agent.destroy()
     },
   }
+}
+
+/** Fastify plugin that serves the archives of a folder, each by the hash that is its name. */
+function serveRuntimes(scope: FastifyInstance, { folder }: { folder: string | undefined }): Promise<void> {
+  scope.get<{ Params: { sha256: string } }>('/v1/runtime/:sha256', async ({ params }, reply) => {
+    const isName = folder !== undefined && SHA256.test(params.sha256)
+    const file = isName ? join(folder, `${params.sha256}.tar.gz`) : undefined
+    const found = file === undefined ? undefined : await stat(file).catch(() => undefined)
+    if (!found) return reply.status(404).send({ error: 'this relay does not have it' })
+    const bytes = createReadStream(file!)
+    return reply.type('application/octet-stream').header('content-length', found.size).send(bytes)
+  })
+  return Promise.resolve()
 }

@@ -3,6 +3,7 @@ import { PEERS } from '../../protocol/sources.ts'
 import type { Fault } from '../../protocol/sources.ts'
 import { has } from '../format/bitmap.ts'
 import { BundleError } from '../format/errors.ts'
+import type { PieceLayout } from '../format/piece-layout.ts'
 import {
   chooseRequests,
   defaultTuning,
@@ -17,7 +18,7 @@ import {
   sourceRests,
   sourceWithholds,
 } from '../policy/piece-picker.ts'
-import type { NewRequest, RunRequest, Tuning } from '../policy/piece-picker.ts'
+import type { NewRequest, RunRequest, Swarm, Tuning } from '../policy/piece-picker.ts'
 import type { StoredPieces } from '../store/stored-pieces.ts'
 import { SourceError } from '../sources/piece-source.ts'
 import type { PieceSource, PieceRequestOutcome } from '../sources/piece-source.ts'
@@ -54,181 +55,195 @@ export type SwarmRun = {
   from: Map<string, number>
 }
 
-export function runSwarm({ pieces, tuning, log, signal, onFault, onProgress }: SwarmOptions): SwarmRun {
-  const { layout } = pieces
-  const swarm = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length, {
-    ...defaultTuning,
-    ...tuning,
-  })
-  const sources = new Map<string, PieceSource>()
-  const leftOut = new Set<string>()
-  const refused = new Set<string>()
-  const runRequests = new Map<RunRequest, AbortController>()
-  const from = new Map<string, number>()
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const over = new AbortController()
-  let wrongFromManager = 0
+export function runSwarm(options: SwarmOptions): SwarmRun {
+  return new SwarmFetch(options)
+}
 
-  const decide = () => {
-    if (over.signal.aborted) return
-    if (pieces.heldPieces() === layout.pieces) return resolve()
-    const now = performance.now()
-    for (
-      let ask = chooseRequests(swarm, now, Math.random);
-      ask;
-      ask = chooseRequests(swarm, now, Math.random)
-    )
-      void fly(ask)
-  }
-  /** Decides once for all that comes in one turn of the event loop. */
-  let pending: NodeJS.Immediate | undefined
-  const pump = () => {
-    pending ??= setImmediate(() => {
-      pending = undefined
-      decide()
+class SwarmFetch implements SwarmRun {
+  readonly from = new Map<string, number>()
+  readonly finished: Promise<void>
+  readonly #options: SwarmOptions
+  readonly #pieces: StoredPieces
+  readonly #layout: PieceLayout
+  /** What the piece picker knows. */
+  readonly #state: Swarm
+  readonly #sources = new Map<string, PieceSource>()
+  readonly #leftOut = new Set<string>()
+  readonly #refused = new Set<string>()
+  readonly #runRequests = new Map<RunRequest, AbortController>()
+  readonly #done = Promise.withResolvers<void>()
+  readonly #over = new AbortController()
+  readonly #timer = setInterval(() => this.#pump(), TICK_MS)
+  #pending: NodeJS.Immediate | undefined
+  #wrongFromManager = 0
+
+  constructor(options: SwarmOptions) {
+    const { pieces, tuning, signal } = options
+    const { layout } = pieces
+    this.#options = options
+    this.#pieces = pieces
+    this.#layout = layout
+    this.#state = newSwarm(pieces.held, layout.pieces, (piece) => layout.place(piece).length, {
+      ...defaultTuning,
+      ...tuning,
     })
+    const abort = () => this.#done.reject(signal.reason as Error)
+    signal.addEventListener('abort', abort)
+    if (signal.aborted) abort()
+    this.finished = this.#done.promise.finally(() => {
+      signal.removeEventListener('abort', abort)
+      return this.#close()
+    })
+    this.#pump()
   }
 
-  const fly = async (ask: NewRequest): Promise<void> => {
-    const runRequest = requestBegins(swarm, ask, performance.now())
-    const source = sources.get(ask.source)!
-    const stop = new AbortController()
-    const since = performance.now()
-    let bytes = 0
-    runRequests.set(runRequest, stop)
-    try {
-      const outcome = await source.take(ask.kind === 'any' ? { want: ask.want, bytes: ask.bytes } : ask, {
-        layout,
-        signal: stop.signal,
-        onRun: (first, count) => ask.kind === 'any' && requestBrings(swarm, runRequest, first, count),
-        onPiece: async (piece, parts) => {
-          bytes += layout.place(piece).length
-          if (!(await pieces.add(piece, parts)))
-            throw new SourceError('corrupt', `piece ${piece} is not what it should be`)
-          // The same piece may have come from another source meanwhile.
-          if (!has(swarm.held, piece)) arrived(piece, source.name)
-        },
-      })
-      ended(source.name, outcome)
-      requestEnds(
-        swarm,
-        runRequest,
-        outcome === 'done' ? { bytes, ms: performance.now() - since } : undefined,
-      )
-    } catch (error) {
-      requestEnds(swarm, runRequest)
-      if (!stop.signal.aborted) failed(source, error)
-    } finally {
-      runRequests.delete(runRequest)
-    }
-    pump()
-  }
-
-  const ended = (name: string, outcome: PieceRequestOutcome) => {
-    if (outcome === 'busy') sourceRests(swarm, name, performance.now() + BUSY_MS * (1 + Math.random()))
-    if (outcome === 'none') sourceWithholds(swarm, name, performance.now() + SPREAD_MS * (1 + Math.random()))
-  }
-
-  const arrived = (piece: number, source: string) => {
-    pieceArrives(swarm, piece)
-    from.set(source, (from.get(source) ?? 0) + layout.place(piece).length)
-    onProgress()
-    for (const [{ first, count }, stop] of runRequests) {
-      if (piece < first || piece >= first + count || swarm.requests[piece]! < 2) continue
-      if (allHeld(first, count)) stop.abort()
-    }
-    pump()
-  }
-  const allHeld = (first: number, count: number): boolean => {
-    for (let piece = first; piece < first + count; piece++) if (!has(swarm.held, piece)) return false
-    return true
-  }
-
-  /** What failed is left out; but for the manager, which gets another chance, and our own disk, which ends it all. */
-  const failed = (source: PieceSource, error: unknown) => {
-    if (over.signal.aborted || sources.get(source.name) !== source) return
-    if (!(error instanceof SourceError)) return reject(error)
-    const { reason, message } = error
-    if (source.kind === 'manager') {
-      log.warn(
-        { source: source.name, reason, detail: message },
-        'the manager failed to send pieces; trying again',
-      )
-      sourceRests(swarm, source.name, performance.now() + MANAGER_PAUSE_MS)
-      if (reason === 'corrupt' && ++wrongFromManager >= MANAGER_CORRUPT_MAX) {
-        reject(
-          new BundleError(
-            'GLEANER_BUNDLE_DAMAGED',
-            `the manager's copy of bundle ${pieces.bundle} is damaged; verify it there`,
-          ),
-        )
-      }
-      return
-    }
-    leave(source)
-    // It may only not have begun yet, and is welcome when it is offered again; once.
-    if (reason === 'refused' && !refused.has(source.name)) return void refused.add(source.name)
-    leftOut.add(source.name)
-    log.warn({ source: source.name, reason, detail: message }, 'left out a source of pieces')
-    onFault({ source: source.name, reason, detail: message })
-  }
-
-  const leave = (source: PieceSource) => {
-    sources.delete(source.name)
-    for (const [runRequest, stop] of runRequests) if (runRequest.source === source.name) stop.abort()
-    sourceLeaves(swarm, source.name)
-    void source.close()
-    pump()
-  }
-
-  const follow = async (source: PieceSource): Promise<void> => {
-    try {
-      await source.follow(
-        layout,
-        (news) => {
-          if (sources.get(source.name) !== source) return
-          const held = news === 'all' ? Array.from({ length: layout.pieces }, (_, piece) => piece) : news
-          for (const piece of held) sourceHas(swarm, source.name, piece)
-          pump()
-        },
-        over.signal,
-      )
-    } catch (error) {
-      failed(source, error)
-    }
-  }
-
-  const hasEnough = () => {
-    const peers = [...sources.values()].filter(({ kind }) => kind === 'peer')
-    return peers.length >= PEERS
-  }
-
-  const offer = (offered: PieceSource[]) => {
+  offer(offered: PieceSource[]): void {
     for (const source of offered) {
-      const known = sources.has(source.name) || leftOut.has(source.name)
-      if (known || (source.kind === 'peer' && hasEnough()) || over.signal.aborted) {
+      const { name, kind } = source
+      const known = this.#sources.has(name) || this.#leftOut.has(name)
+      if (known || (kind === 'peer' && this.hasEnough()) || this.#over.signal.aborted) {
         void source.close()
         continue
       }
-      sources.set(source.name, source)
-      sourceJoins(swarm, source.name, source.kind)
-      if (source.kind !== 'manager') void follow(source)
+      this.#sources.set(name, source)
+      sourceJoins(this.#state, name, kind)
+      if (kind !== 'manager') void this.#follow(source)
     }
-    pump()
+    this.#pump()
   }
 
-  const timer = setInterval(pump, TICK_MS)
-  const abort = () => reject(signal.reason as Error)
-  signal.addEventListener('abort', abort)
-  if (signal.aborted) abort()
-  const finished = promise.finally(async () => {
-    clearInterval(timer)
-    signal.removeEventListener('abort', abort)
-    clearImmediate(pending)
-    over.abort()
-    for (const stop of runRequests.values()) stop.abort()
-    await Promise.all([...sources.values()].map((source) => source.close()))
-  })
-  pump()
-  return { finished, offer, hasEnough, from }
+  hasEnough(): boolean {
+    const peers = [...this.#sources.values()].filter(({ kind }) => kind === 'peer')
+    return peers.length >= PEERS
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#timer)
+    clearImmediate(this.#pending)
+    this.#over.abort()
+    for (const stop of this.#runRequests.values()) stop.abort()
+    await Promise.all([...this.#sources.values()].map((source) => source.close()))
+  }
+
+  /** Decides once for all that comes in one turn of the event loop. */
+  #pump(): void {
+    this.#pending ??= setImmediate(() => {
+      this.#pending = undefined
+      this.#decide()
+    })
+  }
+
+  #decide(): void {
+    if (this.#over.signal.aborted) return
+    if (this.#pieces.heldPieces() === this.#layout.pieces) return this.#done.resolve()
+    const now = performance.now()
+    const choose = () => chooseRequests(this.#state, now, Math.random)
+    for (let ask = choose(); ask; ask = choose()) void this.#request(ask)
+  }
+
+  /** Asks a source for pieces, and takes in what comes. */
+  async #request(ask: NewRequest): Promise<void> {
+    const runRequest = requestBegins(this.#state, ask, performance.now())
+    const source = this.#sources.get(ask.source)!
+    const stop = new AbortController()
+    const since = performance.now()
+    let bytes = 0
+    this.#runRequests.set(runRequest, stop)
+    try {
+      const outcome = await source.take(ask.kind === 'any' ? { want: ask.want, bytes: ask.bytes } : ask, {
+        layout: this.#layout,
+        signal: stop.signal,
+        onRun: (first, count) => ask.kind === 'any' && requestBrings(this.#state, runRequest, first, count),
+        onPiece: async (piece, parts) => {
+          bytes += this.#layout.place(piece).length
+          await this.#store(piece, parts, source.name)
+        },
+      })
+      this.#rest(source.name, outcome)
+      const measured = outcome === 'done' ? { bytes, ms: performance.now() - since } : undefined
+      requestEnds(this.#state, runRequest, measured)
+    } catch (error) {
+      requestEnds(this.#state, runRequest)
+      if (!stop.signal.aborted) this.#failed(source, error)
+    } finally {
+      this.#runRequests.delete(runRequest)
+    }
+    this.#pump()
+  }
+
+  /** A source that has nothing for this worker now is left alone for a moment. */
+  #rest(name: string, outcome: PieceRequestOutcome): void {
+    const now = performance.now()
+    if (outcome === 'busy') sourceRests(this.#state, name, now + BUSY_MS * (1 + Math.random()))
+    if (outcome === 'none') sourceWithholds(this.#state, name, now + SPREAD_MS * (1 + Math.random()))
+  }
+
+  async #store(piece: number, parts: Buffer[], source: string): Promise<void> {
+    if (!(await this.#pieces.add(piece, parts)))
+      throw new SourceError('corrupt', `piece ${piece} is not what it should be`)
+    // The same piece may have come from another source meanwhile.
+    if (!has(this.#state.held, piece)) this.#arrived(piece, source)
+  }
+
+  #arrived(piece: number, source: string): void {
+    pieceArrives(this.#state, piece)
+    this.from.set(source, (this.from.get(source) ?? 0) + this.#layout.place(piece).length)
+    this.#options.onProgress()
+    for (const [{ first, count }, stop] of this.#runRequests) {
+      if (piece < first || piece >= first + count || this.#state.requests[piece]! < 2) continue
+      if (this.#hasAll(first, count)) stop.abort()
+    }
+    this.#pump()
+  }
+
+  #hasAll(first: number, count: number): boolean {
+    for (let piece = first; piece < first + count; piece++) if (!has(this.#state.held, piece)) return false
+    return true
+  }
+
+  /** Learns which pieces a source has, from now on. */
+  async #follow(source: PieceSource): Promise<void> {
+    const { pieces } = this.#layout
+    const onHeld = (news: number[] | 'all') => {
+      if (this.#sources.get(source.name) !== source) return
+      const held = news === 'all' ? Array.from({ length: pieces }, (_, piece) => piece) : news
+      for (const piece of held) sourceHas(this.#state, source.name, piece)
+      this.#pump()
+    }
+    try {
+      await source.follow(this.#layout, onHeld, this.#over.signal)
+    } catch (error) {
+      this.#failed(source, error)
+    }
+  }
+
+  /** What failed is left out; but for the manager, which gets another chance, and our own disk, which ends it all. */
+  #failed(source: PieceSource, error: unknown): void {
+    if (this.#over.signal.aborted || this.#sources.get(source.name) !== source) return
+    if (!(error instanceof SourceError)) return this.#done.reject(error)
+    if (source.kind === 'manager') return this.#managerFailed(source.name, error)
+    const { reason, message: detail } = error
+    this.#leave(source)
+    // It may only not have begun yet, and is welcome when it is offered again; once.
+    if (reason === 'refused' && !this.#refused.has(source.name)) return void this.#refused.add(source.name)
+    this.#leftOut.add(source.name)
+    this.#options.log.warn({ source: source.name, reason, detail }, 'left out a source of pieces')
+    this.#options.onFault({ source: source.name, reason, detail })
+  }
+
+  #managerFailed(source: string, { reason, message: detail }: SourceError): void {
+    this.#options.log.warn({ source, reason, detail }, 'the manager failed to send pieces; trying again')
+    sourceRests(this.#state, source, performance.now() + MANAGER_PAUSE_MS)
+    if (reason !== 'corrupt' || ++this.#wrongFromManager < MANAGER_CORRUPT_MAX) return
+    const damaged = `the manager's copy of bundle ${this.#pieces.bundle} is damaged; verify it there`
+    this.#done.reject(new BundleError('GLEANER_BUNDLE_DAMAGED', damaged))
+  }
+
+  #leave(source: PieceSource): void {
+    this.#sources.delete(source.name)
+    for (const [{ source: asked }, stop] of this.#runRequests) if (asked === source.name) stop.abort()
+    sourceLeaves(this.#state, source.name)
+    void source.close()
+    this.#pump()
+  }
 }

@@ -1,15 +1,15 @@
-import { errors, Pool } from 'undici'
+import { Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 import { limits } from '../../protocol/primitives.ts'
 import { pieceRoutes } from '../../protocol/routes/piece-routes.ts'
 import { pathOf } from '../../protocol/routes/route.ts'
-import type { FaultReason, Source } from '../../protocol/sources.ts'
+import type { Source } from '../../protocol/sources.ts'
+import { ChannelPool } from './channel-pool.ts'
 import { openPieceChannel } from './piece-channel.ts'
-import type { PieceChannel, ChannelRequest } from './piece-channel.ts'
-import { errnoOf } from '../format/errors.ts'
 import { haveRequest, piecesRequest } from './piece-requests.ts'
 import { SourceError } from './piece-source.ts'
 import type { PieceSource, PieceRequestOutcome } from './piece-source.ts'
+import { blame } from './source-failure.ts'
 
 /** A peer in the same cluster answers at once or not at all, milliseconds. */
 const CONNECT_MS = 3_000
@@ -48,34 +48,13 @@ export function httpSource(
   const below = pathname === '/' ? '' : pathname
   const place = { params: { bundle } }
   const headers = () => ({ authorization: `Bearer ${ticket()}` })
-  const channels = new Set<PieceChannel>()
-
-  const takeIdle = (): PieceChannel | undefined => {
-    for (const channel of channels) {
-      if (channel.isIdle()) return channel
-      if (!channel.isOpen()) channels.delete(channel)
-    }
-    return undefined
-  }
-  /** Asks over a channel that is open; over a new one, if that is being closed or its ticket has become too old. */
-  const ask = async (make: () => ChannelRequest): Promise<void> => {
-    const idle = takeIdle()
-    if (idle) {
-      const request = make()
-      try {
-        return await idle.request(request)
-      } catch (error) {
-        const why = blame(error)
-        const mayBeStale = why instanceof SourceError && ['reset', 'refused'].includes(why.reason)
-        if (!mayBeStale || request.isAnswered() || request.signal.aborted) throw error
-      }
-    }
-    const request = make()
-    const opening = { origin, path: below + pathOf(pieceRoutes.pieces, place), headers: headers() }
-    const channel = await openPieceChannel(connected(), opening, request.signal)
-    channels.add(channel)
-    await channel.request(request)
-  }
+  const channels = new ChannelPool((signal) =>
+    openPieceChannel(
+      connected(),
+      { origin, path: below + pathOf(pieceRoutes.pieces, place), headers: headers() },
+      signal,
+    ),
+  )
   const getManifest = async (signal: AbortSignal): Promise<Buffer> => {
     const path = below + pathOf(pieceRoutes.manifest, place)
     const request = { origin, path, method: 'GET', headers: headers(), signal } as const
@@ -99,18 +78,18 @@ export function httpSource(
     follow: (layout, onHeld, signal) =>
       blaming(
         signal,
-        ask(() => haveRequest(layout.pieces, onHeld, signal)),
+        channels.ask(() => haveRequest(layout.pieces, onHeld, signal)),
       ),
     async take(take, options) {
       let outcome: PieceRequestOutcome = 'done'
       await blaming(
         options.signal,
-        ask(() => piecesRequest(take, options, (came) => (outcome = came))),
+        channels.ask(() => piecesRequest(take, options, (came) => (outcome = came))),
       )
       return outcome
     },
     async close() {
-      for (const channel of channels) channel.close()
+      channels.close()
       await dispatcher?.destroy()
     },
   }
@@ -125,24 +104,4 @@ async function whole(body: AsyncIterable<Buffer>): Promise<Buffer> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
-}
-
-/** What a failure says about the source. */
-function blame(error: unknown): unknown {
-  const reason = error instanceof SourceError ? undefined : reasonOf(error)
-  if (reason === undefined) return error
-  return new SourceError(reason, error instanceof Error ? error.message : String(error), { cause: error })
-}
-
-function reasonOf(error: unknown): FaultReason | undefined {
-  if (error instanceof errors.ConnectTimeoutError) return 'unreachable'
-  if (error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError)
-    return 'stalled'
-  if (error instanceof errors.HTTPParserError || error instanceof errors.ResponseContentLengthMismatchError) {
-    return 'protocol'
-  }
-  if (error instanceof errors.UndiciError) return 'reset'
-  const code = errnoOf(error)
-  if (code === undefined) return undefined
-  return ['ECONNRESET', 'EPIPE', 'ECONNABORTED'].includes(code) ? 'reset' : 'unreachable'
 }

@@ -81,22 +81,10 @@ export type Store = AsyncDisposable & {
 
 /** @throws {BundleError} `disk` when the folder cannot be used. */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const { log, budget, evict = false } = options
-  const storePaths = storePathsIn(path.resolve(options.folder))
-  const owner = await joinStoreOwners(storePaths.owners).catch((error: unknown) =>
-    explainDisk(error, storePaths.folder),
-  )
-  const temporary = path.join(storePaths.temporary, owner.token)
-  const catalog = openCatalog(storePaths, temporary)
-  const claims = openClaims(storePaths.claims, owner)
-  const parts: StoreParts = { storePaths, owner, claims, catalog, temporary, log }
+  const { budget, evict = false } = options
+  const parts = await openParts(options)
+  const { storePaths, owner, claims, catalog, temporary } = parts
   const shared = new SharedPieces(parts)
-
-  await mkdir(temporary, { recursive: true }).catch((error: unknown) => explainDisk(error, storePaths.folder))
-  for (const token of await owner.gone()) {
-    await rm(path.join(storePaths.temporary, token), { recursive: true, force: true })
-    await owner.forget(token)
-  }
 
   /** Says first that the bundle's files are needed, then makes room for them. */
   const prepare = async (bundle: string, manifest: Manifest): Promise<void> => {
@@ -172,6 +160,22 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       await owner[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Joins the processes that share the folder, and removes what those left unfinished that are gone. */
+async function openParts({ folder, log }: StoreOptions): Promise<StoreParts> {
+  const storePaths = storePathsIn(path.resolve(folder))
+  const explain = (error: unknown) => explainDisk(error, storePaths.folder)
+  const owner = await joinStoreOwners(storePaths.owners).catch(explain)
+  const temporary = path.join(storePaths.temporary, owner.token)
+  const catalog = openCatalog(storePaths, temporary)
+  const claims = openClaims(storePaths.claims, owner)
+  await mkdir(temporary, { recursive: true }).catch(explain)
+  for (const token of await owner.gone()) {
+    await rm(path.join(storePaths.temporary, token), { recursive: true, force: true })
+    await owner.forget(token)
+  }
+  return { storePaths, owner, claims, catalog, temporary, log }
 }
 
 async function listBundles(catalog: StoreParts['catalog']): Promise<StoredBundle[]> {

@@ -4,7 +4,7 @@ import { FrameKind, RUN_MAX } from '../../protocol/channels/piece-frames.ts'
 import { has, isBitmap } from '../format/bitmap.ts'
 import { createBufferPool } from '../store/buffer-pool.ts'
 import { BundleError } from '../format/errors.ts'
-import { createHaveBroadcast } from './have-broadcast.ts'
+import { createHaveBroadcast, type HaveBroadcast } from './have-broadcast.ts'
 import type { StoredPieces } from '../store/stored-pieces.ts'
 import { createSuperSeeding } from '../policy/super-seeding.ts'
 import type { Store } from '../store/store.ts'
@@ -100,25 +100,6 @@ export function createSeeder(store: Store, mostLeaving = MOST_LEAVING): Seeder {
     line.onDelivered?.()
     line.connection.write(frame(FrameKind.NONE))
   }
-  const tell = (pieces: StoredPieces, { connection, gone }: SeederConnection): Promise<void> =>
-    new Promise((resolve) => {
-      const over = () => {
-        stop()
-        gone.removeEventListener('abort', over)
-        resolve()
-      }
-      const stop = tellerOf(pieces).tell({
-        write: (data) => connection.write(data),
-        backlog: () => connection.writableLength,
-        end(done) {
-          if (!done) connection.destroy()
-          queueMicrotask(over)
-        },
-      })
-      gone.addEventListener('abort', over)
-      if (gone.aborted) over()
-    })
-
   return async (bundle, asked, line) => {
     const pieces = await (asked.what === 'follow'
       ? store.awaitPieces(bundle, APPEAR_MS, line.gone)
@@ -127,12 +108,33 @@ export function createSeeder(store: Store, mostLeaving = MOST_LEAVING): Seeder {
     try {
       if (asked.what === 'run') await giveRun(pieces, asked, line)
       else if (asked.what === 'any') await giveAny(pieces, asked.want, asked.most, line)
-      else await tell(pieces, line)
+      else await tellHeld(tellerOf(pieces), line)
     } catch (error) {
       if (!(error instanceof BundleError && error.code === 'GLEANER_BUNDLE_NOT_FOUND')) throw error
       refuse(line, error.message)
     }
   }
+}
+
+/** Tells a worker of the pieces that are held here, until it has heard of all or is gone. */
+function tellHeld(teller: HaveBroadcast, { connection, gone }: SeederConnection): Promise<void> {
+  return new Promise((resolve) => {
+    const over = () => {
+      stop()
+      gone.removeEventListener('abort', over)
+      resolve()
+    }
+    const stop = teller.tell({
+      write: (data) => connection.write(data),
+      backlog: () => connection.writableLength,
+      end(done) {
+        if (!done) connection.destroy()
+        queueMicrotask(over)
+      },
+    })
+    gone.addEventListener('abort', over)
+    if (gone.aborted) over()
+  })
 }
 
 type Run = { first: number; count: number }

@@ -97,12 +97,7 @@ export function createManagerClient({
 
   async function once<R extends JsonRoute>(route: R, sent: Sent): Promise<z.output<R['answer']>> {
     const text = await send({ dispatcher, origin: origin(), secret }, sent, (body) => body.text())
-    const parsed = route.answer.safeParse(parseJson(text, parseExactly))
-    if (parsed.success) return parsed.data as z.output<R['answer']>
-    throw new PilotError(
-      'GLEANER_PROTOCOL',
-      `the answer to ${sent.path} is not understood: ${explain(parsed.error)}`,
-    )
+    return understand(route, sent.path, text)
   }
 
   async function patiently<T>(once: () => Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -160,6 +155,16 @@ export function createManagerClient({
       await Promise.all([dispatcher.destroy(), carrier.destroy(), upgrader.destroy()])
     },
   }
+}
+
+/** @throws PilotError `protocol` if the answer is not what the route answers */
+function understand<R extends JsonRoute>(route: R, path: string, text: string): z.output<R['answer']> {
+  const parsed = route.answer.safeParse(parseJson(text, parseExactly))
+  if (parsed.success) return parsed.data as z.output<R['answer']>
+  throw new PilotError(
+    'GLEANER_PROTOCOL',
+    `the answer to ${path} is not understood: ${explain(parsed.error)}`,
+  )
 }
 
 /** Doubles, and spreads out workers that lost the same manager at the same moment. */
