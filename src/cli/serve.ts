@@ -17,10 +17,8 @@ import { startManager } from '../manager/manager.ts'
 import { openSpanExport } from '../manager/services/tracing/open-span-export.ts'
 import { isWildcard } from '../manager/http/tls.ts'
 import { plural } from './views/format.ts'
+import { announced, PACKING } from './announced.ts'
 import { bareHost, listenAddress, unreachable } from './expected-address.ts'
-
-/** A start may be silent for so long, milliseconds. */
-const QUIET_MS = 1_000
 
 /** A manager and a factory that run in this process. */
 export interface Serving {
@@ -67,9 +65,7 @@ export async function serve(
   // A client may come before the factory is up, which looks at everything when it starts.
   let wake = () => {}
   const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
-  const runtime = await announced(packRuntime({ store, log }), () =>
-    onDoing('packing what pilots boot from: once for each version, up to a minute'),
-  )
+  const runtime = await announced(packRuntime({ store, log }), () => onDoing(PACKING))
   /** As read at the start, and with the sites of each reload since. */
   let inForce = config
   const siteInForce = (site: string) => inForce.sites.find(({ name }) => name === site)
@@ -175,12 +171,6 @@ function noticeOf(state: string, inForce: Config): string | undefined {
   } catch (error) {
     return `factory.yaml has changed and is not valid: ${(error as Error).message}`
   }
-}
-
-/** Says what is being done, if it takes a while. */
-async function announced<T>(work: Promise<T>, announce: () => void): Promise<T> {
-  const timer = setTimeout(announce, QUIET_MS)
-  return await work.finally(() => clearTimeout(timer))
 }
 
 /** Where this process itself reaches the manager. */

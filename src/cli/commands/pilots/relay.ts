@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { InvalidArgumentError, type Command } from 'commander'
 import { pino } from 'pino'
 import { z } from 'zod'
+import { InputError } from '../../../client/errors.ts'
 import { makePrivateFolder } from '../../../common/private-path.ts'
 import { onInterrupt } from '../../interrupt.ts'
 import { bareHost } from '../../expected-address.ts'
@@ -32,8 +33,9 @@ export function define(command: Command): void {
     .option('--bandwidth <size>', 'most bytes a second from the manager, such as 50MB', bytes)
     .action(async ({ listen, manager, ca, cache, cacheSize, bandwidth }: Options, command: Command) => {
       using interrupted = onInterrupt()
-      const [{ startRelay }, { openStore }, { dialAddress }] = await Promise.all([
+      const [{ startRelay }, { lookAtManager }, { openStore }, { dialAddress }] = await Promise.all([
         import('../../../relay/relay.ts'),
+        import('../../../relay/look-at-manager.ts'),
         import('../../../bundle/store/store.ts'),
         import('../../../common/tunnel/forward.ts'),
       ])
@@ -42,6 +44,12 @@ export function define(command: Command): void {
       const log = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
       const budget = cacheSize === undefined ? {} : { budget: cacheSize }
       await using store = await openStore({ folder, ...budget, evict: true, log })
+      const certificate = ca === undefined ? undefined : await readFile(ca, 'utf8')
+      const seen = await lookAtManager(manager, certificate)
+      if (seen.is === 'other')
+        throw new InputError(`${manager} is not the manager that is meant: ${seen.why}`)
+      if (seen.is === 'away')
+        console.error(`${manager} cannot be reached now, and pilots get through once it can: ${seen.why}`)
       const at = listen.lastIndexOf(':')
       const { protocol, hostname, port } = new URL(manager)
       const target = { host: bareHost(hostname), port: Number(port) || (protocol === 'https:' ? 443 : 80) }
@@ -49,7 +57,7 @@ export function define(command: Command): void {
         listen: { hosts: [bareHost(listen.slice(0, at))], port: Number(listen.slice(at + 1)) },
         dial: () => dialAddress(target),
         protocol: protocol === 'https:' ? 'https:' : 'http:',
-        certificate: ca && (await readFile(ca, 'utf8')),
+        certificate,
         store,
         bytesPerSecond: bandwidth,
         log,
