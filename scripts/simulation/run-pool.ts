@@ -12,7 +12,12 @@ import {
 } from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply } from '../../src/core/scheduler/state.ts'
 import { managerDefaults } from '../../src/core/defaults.ts'
-import { nextExchange, paceAfter } from '../../src/pilot/policy/exchange-pacing.ts'
+import {
+  afterSending,
+  type LastRequest,
+  nextExchange,
+  NO_REQUEST,
+} from '../../src/pilot/policy/exchange-pacing.ts'
 import {
   moreTasks,
   observeCalls,
@@ -110,8 +115,7 @@ interface PoolWorker {
   /** A request is open. */
   open: boolean
   /** When it sent its last request, and how close it came to others; see the pacing of a worker. */
-  sentAt: number
-  pace: number
+  last: LastRequest
   /** Since when it has results that the manager does not have. */
   unreportedSince?: number | undefined
   /** How often it has looked whether to exchange: what an earlier look has planned is void. */
@@ -251,8 +255,7 @@ class Pool {
       ready: false,
       running: false,
       open: false,
-      sentAt: -Infinity,
-      pace: -Infinity,
+      last: NO_REQUEST,
       looks: 0,
       startedAt: this.#time.now,
       endedAt: -Infinity,
@@ -335,10 +338,10 @@ class Pool {
     if (worker.gone) return
     const look = ++worker.looks
     const { now } = this.#time
-    const { queue, meter, unreportedSince, sentAt, pace } = worker
+    const { queue, meter, unreportedSince, last } = worker
     // A request that is held open is given up for news only.
     if (worker.open && unreportedSince === undefined) return
-    const moment = { unreportedSince, sentAt, pace, rate: rateOf(meter), starving: queue.length <= 1 }
+    const moment = { unreportedSince, last, rate: rateOf(meter), starving: queue.length <= 1 }
     const { at, waitMs } = nextExchange({ now, ...moment, warming: false }, managerDefaults.workerTimeoutMs)
     if (at <= now) return this.#exchange(worker, waitMs)
     this.#time.after(at - now, () => {
@@ -351,8 +354,7 @@ class Pool {
     worker.results = []
     delete worker.unreportedSince
     worker.open = true
-    worker.sentAt = this.#time.now
-    worker.pace = paceAfter(worker.pace, worker.sentAt)
+    worker.last = afterSending(worker.last, this.#time.now, waitMs)
     this.#core(() => {
       const actions = exchange(
         this.#state,

@@ -1,5 +1,10 @@
 import type { Reply } from '../../src/core/scheduler/state.ts'
-import { type ExchangeMoment, nextExchange, paceAfter } from '../../src/pilot/policy/exchange-pacing.ts'
+import {
+  afterSending,
+  type ExchangeMoment,
+  nextExchange,
+  NO_REQUEST,
+} from '../../src/pilot/policy/exchange-pacing.ts'
 import {
   moreTasks,
   observeCalls,
@@ -64,8 +69,7 @@ export class SimWorker {
   readonly #meters = new Map<string, typeof unmeasured>()
   #results: TaskResult[] = []
   /** When it sent its last request, and how close it came to others; see the pacing of a worker. */
-  #sentAt = -Infinity
-  #pace = -Infinity
+  #last = NO_REQUEST
   /** Since when it has something to say that it has not said yet. */
   #unreportedSince: number | undefined
   /** How often it has looked whether to exchange: what an earlier look has planned is void. */
@@ -164,8 +168,7 @@ export class SimWorker {
     const isShort = this.#taskQueue.size === 0 || (isReady && this.#inHand(wanted!) <= SLOT.batch)
     return {
       now: this.#now,
-      sentAt: this.#sentAt,
-      pace: this.#pace,
+      last: this.#last,
       unreportedSince: this.#unreportedSince,
       rate: isReady ? rateOf(this.#meterOf(wanted!)) : 0,
       starving: this.#leaving === undefined && isShort,
@@ -180,8 +183,7 @@ export class SimWorker {
   }
 
   #exchange(waitMs: number): void {
-    this.#sentAt = this.#now
-    this.#pace = paceAfter(this.#pace, this.#now)
+    this.#last = afterSending(this.#last, this.#now, waitMs)
     this.#unreportedSince = undefined
     const leases = new Set([...this.#taskQueue.values()].map(({ lease }) => lease))
     const wanted = this.#wanted

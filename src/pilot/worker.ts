@@ -86,13 +86,16 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
   const partSender = createPartSender({
     send: (parts) => options.sendParts({ parts }, abort.signal),
     // The next exchange says which of its tasks are no longer waited for.
-    onLost: () => noteUnreported(state),
+    onLost(leases) {
+      if (leases.some((lease) => supervisor.tasks.open.has(lease))) noteUnreported(state)
+    },
   })
   const supervisor = createNodeSupervisor({
     ...options,
     partSender,
     contextMode: terms.contextMode,
     onUnreported: () => noteUnreported(state),
+    onProgress: () => wakeUp.wake(),
   })
   const state: WorkerState = {
     ...options,
@@ -159,11 +162,7 @@ function leftMs({ lastMoment }: WorkerState, now: number): number | undefined {
   return lastMoment === undefined ? undefined : Math.max(0, lastMoment - now)
 }
 
-function momentOf({
-  supervisor,
-  shutdown,
-  unreportedSince,
-}: WorkerState): Omit<ExchangeMoment, 'sentAt' | 'pace'> {
+function momentOf({ supervisor, shutdown, unreportedSince }: WorkerState): Omit<ExchangeMoment, 'last'> {
   const starving = !shutdown && supervisor.isStarving()
   return {
     now: performance.now(),

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { until } from '../support/until.ts'
+import { startWorker } from './support/pilot-process.ts'
 import { startTestManager } from './support/test-manager.ts'
-import { DOUBLE, leftWell, SLEEP, warmWorker } from './support/worker-stage.ts'
+import { DOUBLE, leftWell, loaded, SLEEP, warmWorker } from './support/worker-stage.ts'
 
 describe('a worker', () => {
   test('brings a context up, runs its tasks, and leaves when it is drained', async () => {
@@ -26,12 +27,22 @@ describe('a worker', () => {
 
   test('reports the way up: what it is doing, and how long it took', async () => {
     await using manager = await startTestManager()
-    await using warm = await warmWorker(manager, { ...DOUBLE, 'weights.bin': 'x'.repeat(5_000_000) })
-    const reports = manager.exchanges.flatMap(({ contexts }) => contexts)
-    assert.ok(reports.some(({ doing, level }) => doing === 'fetching' && level === 'absent'))
-    assert.ok(reports.some(({ doing, level }) => doing === 'loading' && level === 'disk'))
-    const last = reports.at(-1)!
-    assert.equal(last.context, warm.context)
+    await using worker = await startWorker(manager)
+    const gate = path.join(worker.folder, 'gate')
+    const opened = `import { existsSync } from 'node:fs'
+      while (!existsSync('${gate}')) await new Promise((look) => setTimeout(look, 10))\n`
+    const context = await manager.addContext({
+      'index.js': opened + DOUBLE['index.js'],
+      'weights.bin': 'x'.repeat(5_000_000),
+    })
+    manager.warm = [context]
+    const reports = () => manager.exchanges.flatMap(({ contexts }) => contexts)
+    await until(() => reports().some(({ doing, level }) => doing === 'loading' && level === 'disk'))
+    await writeFile(gate, '')
+    await loaded(manager, context)
+    assert.ok(reports().some(({ doing, level }) => doing === 'fetching' && level === 'absent'))
+    const last = reports().at(-1)!
+    assert.equal(last.context, context)
     assert.ok(last.fetchMs! > 0 && last.loadMs! > 0 && last.memory! > 0 && last.attempts === 1)
   })
 
@@ -43,12 +54,7 @@ describe('a worker', () => {
     const tasks = manager.submit(warm.context, Array<number>(150).fill(10))
     await manager.ended(tasks)
     const inHand: number[] = []
-    let done = 0
-    for (const { want, results } of manager.exchanges) {
-      done += results.length
-      inHand.push(want[0]?.tasks ?? 0)
-    }
-    assert.equal(done, 150)
+    for (const { want } of manager.exchanges) inHand.push(want[0]?.tasks ?? 0)
     assert.ok(Math.max(...inHand) > 40, 'it never asked for much')
     assert.ok(Math.max(...inHand) < 130, `it asked for ${Math.max(...inHand)} tasks of 10 ms for a second`)
   })

@@ -3,12 +3,22 @@
  * slot runs dry, rarely enough that thousands of workers do not drown one manager.
  */
 
+/** The last request that was sent. */
+export interface LastRequest {
+  /** When, on the clock of the moment. */
+  readonly at: number
+  /** When the next would be due if all were evenly apart. */
+  readonly pace: number
+  /** How long it may stay open for work, milliseconds. */
+  readonly waitMs: number
+}
+
+/** That of a worker that has sent none. */
+export const NO_REQUEST: LastRequest = { at: -Infinity, pace: -Infinity, waitMs: Infinity }
+
 export interface ExchangeMoment {
   now: number
-  /** When the last request was sent, on the same clock. */
-  sentAt: number
-  /** What {@link paceAfter} said when it was sent. */
-  pace: number
+  last: LastRequest
   /** Since when there are results or news that the manager does not have; absent if none. */
   unreportedSince?: number | undefined
   /** Tasks finished per second. */
@@ -26,7 +36,7 @@ export interface ExchangePlan {
   waitMs: number
 }
 
-/** Requests are not closer than this on average, milliseconds; after a pause so many may follow each other at once. */
+/** Requests are not closer than this on average, milliseconds, but for those that wait for work behind results; after a pause so many may follow each other at once. */
 const SHORTEST_GAP_MS = 20
 const BURST = 4
 
@@ -47,20 +57,31 @@ const PROGRESS_MS = 1_000
  * @param workerTimeoutMs silence after which the manager gives the worker up
  */
 export function nextExchange(moment: ExchangeMoment, workerTimeoutMs: number): ExchangePlan {
-  const { now, sentAt, pace, unreportedSince, rate, starving, warming } = moment
-  const soonest = pace - (BURST - 1) * SHORTEST_GAP_MS
+  const { now, last, unreportedSince, rate, starving, warming } = moment
+  const soonest = last.pace - (BURST - 1) * SHORTEST_GAP_MS
   const longestMs = Math.min(warming ? PROGRESS_MS : POLL_MS, workerTimeoutMs / 3)
   if (unreportedSince !== undefined) {
     const at = starving ? unreportedSince : unreportedSince + groupingMs(rate)
     return { at: Math.max(at, soonest), waitMs: 0 }
   }
-  if (starving) return { at: Math.max(now, soonest), waitMs: Math.floor(longestMs) }
-  return { at: sentAt + Math.min(HEARTBEAT_MS, longestMs), waitMs: 0 }
+  if (starving) return { at: last.waitMs > 0 ? Math.max(now, soonest) : now, waitMs: Math.floor(longestMs) }
+  return { at: last.at + Math.min(HEARTBEAT_MS, longestMs), waitMs: 0 }
 }
 
-/** When the next request would be due if all were evenly apart, on the clock of the moment. @param pace that of the one before */
-export function paceAfter(pace: number, sentAt: number): number {
-  return Math.max(pace, sentAt) + SHORTEST_GAP_MS
+/**
+ * The last request after another is sent. One that waits for work right behind one with results counts as one with it: who reads the last
+ * result may well send the next task at once.
+ */
+export function afterSending(last: LastRequest, now: number, waitMs: number): LastRequest {
+  const isSecond = waitMs > 0 && last.waitMs === 0
+  return { at: now, pace: isSecond ? last.pace : Math.max(last.pace, now) + SHORTEST_GAP_MS, waitMs }
+}
+
+/** When the last request, which is open, is given up because the next one is due; never while there is nothing to tell. */
+export function givenUpAt(moment: ExchangeMoment, workerTimeoutMs: number): number {
+  const { last, unreportedSince, warming } = moment
+  if (unreportedSince !== undefined) return nextExchange(moment, workerTimeoutMs).at
+  return warming && last.waitMs > PROGRESS_MS ? last.at + PROGRESS_MS : Infinity
 }
 
 function groupingMs(rate: number): number {

@@ -75,6 +75,8 @@ export interface NodeSupervisorOptions {
   log: Logger
   /** Called when there is something to tell the manager. */
   onUnreported: () => void
+  /** Called when a task has begun to say how far it is. */
+  onProgress: () => void
 }
 
 export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSupervisor {
@@ -89,6 +91,7 @@ class Node implements NodeSupervisor {
   readonly #logFailures: ReturnType<typeof createFailureLog>
   readonly #oneTask: boolean
   readonly #onUnreported: () => void
+  readonly #onProgress: () => void
   readonly #log: Logger
   /** Contexts that the slots are to serve, that are to be brought beside them, and that are to be deleted once none is served. */
   #wanted: readonly string[] = []
@@ -97,11 +100,12 @@ class Node implements NodeSupervisor {
   #windingDown = false
 
   constructor(options: NodeSupervisorOptions) {
-    const { fetch, slots: plans, onUnreported, contextMode, ...rest } = options
+    const { fetch, slots: plans, onUnreported, onProgress, contextMode, ...rest } = options
     const { log } = rest
     const oneTask = contextMode !== 'pervasive'
     this.#oneTask = oneTask
     this.#onUnreported = onUnreported
+    this.#onProgress = onProgress
     this.#log = log
     this.#logFailures = createFailureLog(log)
     const contextCache = createContextCache({ fetch, onChange: this.#onChange.bind(this), log })
@@ -194,14 +198,14 @@ class Node implements NodeSupervisor {
       case 'calls-ended':
         this.#finish(event.tasks)
         this.#demand.observe(context, event)
-        this.#onTaskChange(context)
+        // Those that ended before the others were told of by themselves.
+        this.#onTasksEnded(context, event.tasks.length)
         return this.#feed(this.#slots[slot]!)
       case 'task-ended':
         this.#finish([event.task])
-        return this.#onTaskChange(context)
+        return this.#onTasksEnded(context, 1)
       case 'progress-begun':
-        // The next exchange may be far away; it is not while there is progress.
-        return this.#onTaskChange(context)
+        return this.#onProgress()
       case 'calls-withdrawn':
         for (const task of event.tasks) closeTask(this.tasks, task)
         return
@@ -218,10 +222,10 @@ class Node implements NodeSupervisor {
     this.#logFailures(ended)
   }
 
-  #onTaskChange(context: string): void {
+  #onTasksEnded(context: string, count: number): void {
     const isTurning = this.#slots.some(({ turn, next }) => turn !== next)
     if (isTurning || unfinishedIn(this.tasks, context) === 0) this.#rearrange()
-    this.#onUnreported()
+    if (count > 0) this.#onUnreported()
   }
 
   /** Tasks of a context wait that no slot is to stay with. */

@@ -1,11 +1,18 @@
 import type { ExchangeRequest, ExchangeResponse } from '../../protocol/worker.ts'
 import type { WakeUp } from '../../common/wake-up.ts'
-import { type ExchangeMoment, nextExchange, paceAfter } from '../policy/exchange-pacing.ts'
+import {
+  afterSending,
+  type ExchangeMoment,
+  givenUpAt,
+  type LastRequest,
+  nextExchange,
+  NO_REQUEST,
+} from '../policy/exchange-pacing.ts'
 
 /** The worker as the exchange loop sees it. */
 export interface ExchangeParty {
   /** What bears on when to exchange next. */
-  moment(): Omit<ExchangeMoment, 'sentAt' | 'pace'>
+  moment(): Omit<ExchangeMoment, 'last'>
   /** What the manager is to be told now. */
   compose(waitMs: number): Omit<ExchangeRequest, 'seq'>
   /** Takes in the answer to what was composed last. */
@@ -32,20 +39,18 @@ export interface ExchangeOptions {
  */
 export async function exchangeUntilOver(options: ExchangeOptions): Promise<void> {
   const { party, send, wakeUp, workerTimeoutMs, signal } = options
-  let sentAt = -Infinity
-  let pace = -Infinity
+  let last = NO_REQUEST
   for (let seq = 0; !party.isOver();) {
     signal.throwIfAborted()
-    const moment = { ...party.moment(), sentAt, pace }
+    const moment = { ...party.moment(), last }
     const { at, waitMs } = nextExchange(moment, workerTimeoutMs)
     if (at > moment.now) {
       await wakeUp.wait(at - moment.now)
       continue
     }
-    sentAt = moment.now
-    pace = paceAfter(pace, sentAt)
+    last = afterSending(last, moment.now, waitMs)
     const request = { seq: seq++, ...party.compose(waitMs) }
-    const answer = await (waitMs === 0 ? send(request, signal) : poll(request, options))
+    const answer = await (waitMs === 0 ? send(request, signal) : poll(request, last, options))
     if (answer) party.apply(answer)
   }
 }
@@ -56,12 +61,13 @@ export async function exchangeUntilOver(options: ExchangeOptions): Promise<void>
  */
 async function poll(
   request: ExchangeRequest,
+  last: LastRequest,
   options: ExchangeOptions,
 ): Promise<ExchangeResponse | undefined> {
   const { send, signal } = options
   const given = new AbortController()
   const answer = send(request, AbortSignal.any([signal, given.signal]))
-  const news = untilNews(options, given.signal)
+  const news = untilDue(last, options, given.signal)
   try {
     const first = await Promise.race([answer, news])
     if (first) return first
@@ -76,15 +82,15 @@ async function poll(
   }
 }
 
-async function untilNews(
+async function untilDue(
+  last: LastRequest,
   { party, wakeUp, workerTimeoutMs }: ExchangeOptions,
   signal: AbortSignal,
 ): Promise<undefined> {
   while (!signal.aborted) {
-    const moment = { ...party.moment(), sentAt: -Infinity, pace: -Infinity }
-    const { at } = nextExchange(moment, workerTimeoutMs)
-    const isNews = moment.unreportedSince !== undefined
-    if (isNews && at <= moment.now) return
-    await wakeUp.wait(isNews ? at - moment.now : Infinity)
+    const moment = { ...party.moment(), last }
+    const at = givenUpAt(moment, workerTimeoutMs)
+    if (at <= moment.now) return
+    await wakeUp.wait(at - moment.now)
   }
 }

@@ -13,8 +13,8 @@ export interface PartSender {
 
 export interface PartSenderOptions {
   send: (parts: Part[]) => Promise<PartsResponse>
-  /** Some of the tasks are the worker's no longer. */
-  onLost: () => void
+  /** Tasks of these leases are the worker's no longer, or have ended meanwhile. */
+  onLost: (leases: number[]) => void
 }
 
 /** Parts that come within this time after others travel together, milliseconds; the first of a value does not wait. */
@@ -41,17 +41,18 @@ export function createPartSender({ send, onLost }: PartSenderOptions): PartSende
       waiting = waiting.slice(limits.parts)
       // What does not arrive comes with the value.
       const answer = await send(parts).catch(() => undefined)
-      if (answer) take(answer)
+      if (answer) take(parts, answer)
       if (!waiting.some(isFirst)) await hurry.wait(GAP_MS)
     }
     sending = false
   }
 
-  function take(answer: PartsResponse): void {
+  function take(sent: readonly Part[], answer: PartsResponse): void {
     for (const task of answer.unread) unread.add(task)
     for (const task of unread) if (unread.size > UNREAD_MAX) unread.delete(task)
     waiting = waiting.filter(({ task }) => !unread.has(task))
-    if (answer.lost.length > 0) onLost()
+    const lost = sent.filter(({ task }) => answer.lost.includes(task))
+    if (lost.length > 0) onLost(lost.map(({ lease }) => lease))
   }
 
   return {

@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { type ExchangeMoment, nextExchange, paceAfter } from '../../../src/pilot/policy/exchange-pacing.ts'
+import {
+  afterSending,
+  type ExchangeMoment,
+  givenUpAt,
+  nextExchange,
+  NO_REQUEST,
+} from '../../../src/pilot/policy/exchange-pacing.ts'
 
 const LEASE_MS = 30_000
 const quiet: ExchangeMoment = {
   now: 100_000,
-  sentAt: 99_900,
-  pace: 99_920,
+  last: { at: 99_900, pace: 99_920, waitMs: 0 },
   rate: 0,
   starving: false,
   warming: false,
@@ -35,23 +40,48 @@ describe('when to exchange next', () => {
 
   test('at ten thousand results a second there are 20 to 50 exchanges', () => {
     const { at } = nextExchange(
-      { ...quiet, sentAt: 100_000, pace: 100_080, unreportedSince: 100_000, rate: 10_000 },
+      { ...quiet, last: { at: 100_000, pace: 100_080, waitMs: 0 }, unreportedSince: 100_000, rate: 10_000 },
       LEASE_MS,
     )
     assert.ok(at - 100_000 >= 20 && at - 100_000 <= 50, `${at - 100_000} ms apart`)
   })
 
   test('after a pause a few requests follow each other at once, and never more than one in 20 ms on average', () => {
-    let [now, sentAt, pace] = [100_000, -Infinity, -Infinity]
+    let [now, last] = [100_000, NO_REQUEST]
     const times: number[] = []
     for (let i = 0; i < 100; i++) {
-      const { at } = nextExchange({ ...quiet, now, sentAt, pace, starving: true }, LEASE_MS)
-      now = sentAt = at
-      pace = paceAfter(pace, sentAt)
+      const { at, waitMs } = nextExchange({ ...quiet, now, last, starving: true }, LEASE_MS)
+      now = at
+      last = afterSending(last, now, waitMs)
       times.push(at)
     }
     assert.deepEqual(times.slice(0, 6), [100_000, 100_000, 100_000, 100_000, 100_020, 100_040])
     assert.equal(times.at(-1), 100_000 + 96 * 20)
+  })
+
+  test('a request that waits for work is sent at once behind one with results, and the two count as one', () => {
+    let [now, last] = [100_000, NO_REQUEST]
+    const times: number[] = []
+    for (let i = 0; i < 100; i++) {
+      const news = i % 2 === 0 ? { unreportedSince: now } : {}
+      const { at, waitMs } = nextExchange({ ...quiet, ...news, now, last, starving: true }, LEASE_MS)
+      assert.equal(waitMs > 0, i % 2 === 1)
+      now = at
+      last = afterSending(last, now, waitMs)
+      times.push(at)
+    }
+    const [first, second, ...rest] = times.slice(-4)
+    assert.deepEqual([first, second, ...rest], [first, first, first! + 20, first! + 20])
+    assert.equal(times.at(-1), 100_000 + 46 * 20)
+  })
+
+  test('an open request is given up for news when that may be sent, and for progress when it has been open for a second', () => {
+    const open = { ...quiet, starving: true, last: { at: 100_000, pace: 100_080, waitMs: 10_000 } }
+    assert.equal(givenUpAt(open, LEASE_MS), Infinity)
+    assert.equal(givenUpAt({ ...open, unreportedSince: 100_001 }, LEASE_MS), 100_020)
+    assert.equal(givenUpAt({ ...open, warming: true }, LEASE_MS), 101_000)
+    const short = { ...open.last, waitMs: 1_000 }
+    assert.equal(givenUpAt({ ...open, warming: true, last: short }, LEASE_MS), Infinity, 'it ends by itself')
   })
 
   test('the progress of a context on its way up is told every second', () => {
@@ -62,8 +92,11 @@ describe('when to exchange next', () => {
   test('property: the worker is heard from before its lease ends', () => {
     const moments = fc.record({
       now: fc.constant(100_000),
-      sentAt: fc.integer({ min: 60_000, max: 100_000 }),
-      pace: fc.integer({ min: 60_020, max: 100_080 }),
+      last: fc.record({
+        at: fc.integer({ min: 60_000, max: 100_000 }),
+        pace: fc.integer({ min: 60_020, max: 100_080 }),
+        waitMs: fc.constantFrom(0, 1_000, 20_000),
+      }),
       unreportedSince: fc.option(fc.integer({ min: 90_000, max: 100_000 }), { nil: undefined }),
       rate: fc.double({ min: 0, max: 1e6, noNaN: true }),
       starving: fc.boolean(),
@@ -73,7 +106,7 @@ describe('when to exchange next', () => {
       fc.property(moments, fc.integer({ min: 1_000, max: 60_000 }), (moment, workerTimeoutMs) => {
         const { at, waitMs } = nextExchange(moment, workerTimeoutMs)
         assert.ok(
-          Math.max(at - Math.max(moment.now, moment.sentAt), 0) + waitMs <=
+          Math.max(at - Math.max(moment.now, moment.last.at), 0) + waitMs <=
             Math.max(workerTimeoutMs / 2, 200),
         )
         assert.ok(Number.isInteger(waitMs))

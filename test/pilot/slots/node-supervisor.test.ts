@@ -71,6 +71,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
     devices: () => Promise.resolve(new Map()),
     log,
     onUnreported: () => {},
+    onProgress: () => {},
     fetch: (id) => {
       fetched.push(id.charAt(0))
       return Promise.resolve({

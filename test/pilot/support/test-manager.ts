@@ -96,6 +96,7 @@ export async function startTestManager(): Promise<TestManager> {
   const lapsed: number[] = []
   const cancelled: number[] = []
   let queue: Task[] = []
+  let warm: string[] = []
   let session: string = randomUUID()
   let parked = () => {}
   let woken = false
@@ -264,8 +265,13 @@ export async function startTestManager(): Promise<TestManager> {
     sourced: new Set(),
     outcomes: new Map(),
     violations: [],
-    warm: [],
-
+    get warm() {
+      return warm
+    },
+    set warm(contexts) {
+      warm = contexts
+      wake()
+    },
     ahead: [],
     discard: [],
     drain: false,

@@ -24,9 +24,9 @@ export async function warmWorker(
   env?: Record<string, string>,
 ) {
   await using stack = new AsyncDisposableStack()
-  const worker = stack.use(await startWorker(manager, env))
   const context = await manager.addContext(files)
   manager.warm = [context]
+  const worker = stack.use(await startWorker(manager, env))
   await loaded(manager, context)
   const resources = stack.move()
   return { worker, context, [Symbol.asyncDispose]: () => resources.disposeAsync() }

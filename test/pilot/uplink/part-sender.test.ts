@@ -10,7 +10,7 @@ const part = (task: number, n: number) => ({ task, lease: 1, n, part: 'x' })
 /** A manager that answers when it is told to. */
 function stage() {
   const sent: { parts: Parts; answer: (answer: Partial<PartsResponse>) => void; fail: () => void }[] = []
-  let lost = 0
+  const lost: number[] = []
   const sender = createPartSender({
     send: (parts) =>
       new Promise((resolve, reject) =>
@@ -20,9 +20,9 @@ function stage() {
           fail: () => reject(new Error('gone')),
         }),
       ),
-    onLost: () => lost++,
+    onLost: (leases) => void lost.push(...leases),
   })
-  return { sender, sent, lost: () => lost }
+  return { sender, sent, lost }
 }
 
 describe('the sender of parts', () => {
@@ -69,6 +69,6 @@ describe('the sender of parts', () => {
     sent[0]!.answer({ unread: [1], lost: [1] })
     await until(() => sent.length === 2)
     sender.send(part(1, 2))
-    assert.deepEqual([sent[1]!.parts, lost()], [[part(2, 0)], 1])
+    assert.deepEqual([sent[1]!.parts, lost], [[part(2, 0)], [1]])
   })
 })
