@@ -18,7 +18,10 @@ export function orderForManifest<T extends Pick<PieceSource, 'kind'>>(
   chance: () => number,
 ): T[] {
   return sources
-    .map((source) => ({ source, order: source.kind === 'manager' || source.kind === 'relay' ? -1 : chance() }))
+    .map((source) => ({
+      source,
+      order: source.kind === 'manager' || source.kind === 'relay' ? -1 : chance(),
+    }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)
 }

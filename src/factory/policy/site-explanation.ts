@@ -2,13 +2,14 @@ import { count, duration, plural } from '../../common/plain/quantity-text.ts'
 import type { Bound } from '../../core/pilot-scaling.ts'
 import type { Reason, SiteExplanation } from '../../protocol/explanation.ts'
 import type { SiteStatus } from '../../protocol/status.ts'
+import type { SiteProblem } from './site-problems.ts'
 import { type SiteSnapshot, siteStatus } from './site-status.ts'
 
 /** Why a site has the pilots it has, and no more: what was decided last, and what the batch system says. */
 export function explainSite(site: SiteSnapshot): SiteExplanation {
   const status = siteStatus(site)
   const reasons = [
-    ...troubleOf(site),
+    ...site.problems.map((problem) => problemReasons[problem.of](sentence(problem.text), site.config.name)),
     site.decision.submit > 0 ? submitting(site) : boundReasons[site.decision.bound](site, status),
     ...waiting(status),
     ...health(site),
@@ -87,10 +88,23 @@ function submitting({ config, decision }: SiteSnapshot): Reason {
   return { code: 'submitting', text }
 }
 
-function troubleOf({ trouble, config: { name } }: SiteSnapshot): Reason[] {
-  if (trouble === undefined) return []
-  const text = `The batch system does not answer as it should, and nothing is submitted until it does: ${sentence(trouble)}`
-  return [{ code: 'batch-system', text, advice: `"factory doctor ${name}" looks for causes` }]
+/** What each problem is in sentences. */
+const problemReasons: Record<SiteProblem['of'], (told: string, site: string) => Reason> = {
+  login: (told, site) => ({
+    code: 'login',
+    text: `The submit node lets the factory in only after a person has logged in, and nothing is submitted until then: ${told}`,
+    advice: `"factory login ${site}" logs in`,
+  }),
+  'batch-system': (told, site) => ({
+    code: 'batch-system',
+    text: `The batch system does not answer as it should, and nothing is submitted until it does: ${told}`,
+    advice: `"factory doctor ${site}" looks for causes`,
+  }),
+  relay: (told) => ({
+    code: 'relay',
+    text: `Pilots do not reach the manager, and nothing is submitted until they do: ${told}`,
+    advice: 'it is started again by itself; factory.log in the state folder says more',
+  }),
 }
 
 /** Where a batch system says more of what waits. */

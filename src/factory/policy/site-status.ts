@@ -3,6 +3,7 @@ import type { Decision, Health, PilotView } from '../../core/pilot-scaling.ts'
 import type { SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Job } from '../sites/site.ts'
+import type { SiteProblem } from './site-problems.ts'
 
 /** A site as it was seen last. Times are milliseconds by one clock. */
 export type SiteSnapshot = {
@@ -14,8 +15,8 @@ export type SiteSnapshot = {
   decision: Decision
   /** What a user has told it. */
   order: SiteOrder
-  /** What is wrong with the batch system, and what else is at the site. */
-  trouble: string | undefined
+  /** What keeps it from submitting anything, and what else is wrong at the site. */
+  problems: readonly SiteProblem[]
   warnings: readonly string[]
   /** Why pilots that run have not registered. */
   silence: SiteStatus['reasons']
@@ -30,7 +31,7 @@ export type SiteSnapshot = {
 
 /** What users are told of a site. */
 export function siteStatus(site: SiteSnapshot): SiteStatus {
-  const { config, pilots, jobs, decision, order, trouble, warnings, silence, health, records } = site
+  const { config, pilots, jobs, decision, order, problems, warnings, silence, health, records } = site
   const { wanted, paused } = decision
   const stateOf = pilotStates(records)
   const count = (...states: PilotView['state'][]) =>
@@ -39,6 +40,7 @@ export function siteStatus(site: SiteSnapshot): SiteStatus {
     jobs.filter(({ state, reason }) => (state === 'pending' || state === 'held') && reason !== undefined),
     ({ reason }) => reason!,
   )
+  const trouble = problems.length > 0 ? problems.map(({ text }) => text).join('; ') : undefined
   const why = trouble ?? ORDERED[order] ?? paused?.reason
   return {
     name: config.name,

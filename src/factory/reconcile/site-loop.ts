@@ -2,6 +2,9 @@ import PQueue from 'p-queue'
 import type { PilotStatus, SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import { interruptibleSleep } from '../../common/interruptible-sleep.ts'
+import { siteProblems, type SiteProblem } from '../policy/site-problems.ts'
+import { RelayDown } from '../relays/site-relay.ts'
+import { needsLogin } from '../transports/ssh/connection.ts'
 import { type SiteAim, COMMAND_LIMIT, SiteReconciler, type SiteParts } from './site-reconciler.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Site } from '../sites/site.ts'
@@ -20,8 +23,8 @@ export class SiteLoop {
   readonly #submitting: PQueue
   readonly #preparing = new AbortController()
   #aim: SiteAim | 'left' = 'work'
-  /** What went wrong with the batch system in the last turn. */
-  #trouble: string | undefined
+  /** What went wrong with the batch system, or on the way to it, in the last turn. */
+  #trouble: SiteProblem | undefined
   readonly #running: Promise<void>
   #stopped: Promise<void> | undefined
 
@@ -34,12 +37,16 @@ export class SiteLoop {
   }
 
   status(): SiteStatus {
-    return this.#keeper.status(this.#trouble ?? this.#parts.relay?.trouble)
+    return this.#keeper.status(this.#problems)
   }
 
   /** Why it has the pilots it has. */
   explain(): SiteExplanation {
-    return this.#keeper.explain(this.#trouble ?? this.#parts.relay?.trouble)
+    return this.#keeper.explain(this.#problems)
+  }
+
+  get #problems(): SiteProblem[] {
+    return siteProblems(this.#trouble, this.#parts.relay?.trouble)
   }
 
   /** Its pilots that have not ended. */
@@ -99,6 +106,8 @@ export class SiteLoop {
     try {
       await this.#keeper.prepare(this.#preparing.signal)
     } catch (error) {
+      // A relay tells of itself.
+      if (error instanceof RelayDown) return
       return this.#fail(error as Error)
     }
     await this.#turn(() => this.#submit())
@@ -144,7 +153,7 @@ export class SiteLoop {
       if (this.#isEmpty) return
       if (Date.now() > giveUpAt) {
         const left = `still in the queue: ${this.#keeper.pilots.join(', ')}`
-        const unseen = `${this.#trouble}; what was submitted was told to go, and nothing shows whether it went`
+        const unseen = `${this.#trouble?.text}; what was submitted was told to go, and nothing shows whether it went`
         throw new Error(`site ${name}: ${this.#trouble === undefined ? left : unseen}`)
       }
       await this.#pause()
@@ -174,7 +183,7 @@ export class SiteLoop {
   }
 
   #fail(error: Error): void {
-    this.#trouble = error.message
+    this.#trouble = { of: needsLogin(error) ? 'login' : 'batch-system', text: error.message }
     this.#parts.log.error({ err: error }, 'the batch system does not answer as it should')
   }
 }

@@ -4,6 +4,7 @@ import { type Decision, decide } from '../../core/pilot-scaling.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import type { PilotStatus, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'
+import type { SiteProblem } from '../policy/site-problems.ts'
 import type { SiteRelay } from '../relays/site-relay.ts'
 import { explainPilotExit } from './pilot-exit.ts'
 import { createSiteHealth } from './site-health.ts'
@@ -101,17 +102,17 @@ export class SiteReconciler {
     return queued + leased > 0
   }
 
-  /** @param trouble what is wrong with the batch system */
-  status(trouble: string | undefined): SiteStatus {
-    return siteStatus(this.#snapshot(trouble))
+  /** @param problems what keeps it from submitting anything */
+  status(problems: readonly SiteProblem[]): SiteStatus {
+    return siteStatus(this.#snapshot(problems))
   }
 
-  /** @param trouble what is wrong with the batch system */
-  explain(trouble: string | undefined): SiteExplanation {
-    return explainSite({ ...this.#snapshot(trouble), decision: this.#decide() })
+  /** @param problems what keeps it from submitting anything */
+  explain(problems: readonly SiteProblem[]): SiteExplanation {
+    return explainSite({ ...this.#snapshot(problems), decision: this.#decide() })
   }
 
-  #snapshot(trouble: string | undefined): SiteSnapshot {
+  #snapshot(problems: readonly SiteProblem[]): SiteSnapshot {
     const { config, registry } = this.#parts
     return {
       config,
@@ -119,7 +120,7 @@ export class SiteReconciler {
       jobs: this.#jobs,
       decision: this.#decision,
       order: registry.order(config.name),
-      trouble,
+      problems,
       warnings: this.#warnings,
       silence: this.#silence,
       health: this.#experience.health,
@@ -131,7 +132,7 @@ export class SiteReconciler {
   }
 
   pilotStatuses(): PilotStatus[] {
-    return pilotStatuses(this.#snapshot(undefined))
+    return pilotStatuses(this.#snapshot([]))
   }
 
   /** Finds the submissions of earlier starts of the factory. */

@@ -6,7 +6,7 @@ import { createThrottle } from '../../common/tunnel/throttle.ts'
 import type { SiteConfig } from '../config/config.ts'
 import type { Boot } from '../submissions/submission.ts'
 import type { Transports } from '../transports/open-transports.ts'
-import { keepRelay, type SiteRelay } from './site-relay.ts'
+import { keepRelay, RelayDown, type SiteRelay } from './site-relay.ts'
 
 /** Most disk that files of contexts take on a submit node, MiB, where nothing is set. */
 const CACHE_MB = 50 << 10
@@ -103,7 +103,7 @@ const keyOf = ({ transport: { ssh, config, login, folder } }: Started) =>
   JSON.stringify([ssh, config, login, folder])
 
 const unusable = (trouble: string): SiteRelay => ({
-  ready: () => Promise.reject(new Error(trouble)),
+  ready: () => Promise.reject(new RelayDown(trouble)),
   trouble,
   crossed: { fromManager: 0, toManager: 0 },
   close: () => {},

@@ -14,7 +14,7 @@ import type { HostLink } from '../transports/ssh/host-link.ts'
 import type { JobFiles } from '../transports/transport.ts'
 import { startRelayProcess } from './relay-process.ts'
 
-/** One that has run for so long was well: the next is started at once, milliseconds. */
+/** One that has run for so long was well, milliseconds. */
 const WELL_MS = 60_000
 
 export type SiteRelayOptions = {
@@ -40,13 +40,18 @@ export type SiteRelayOptions = {
 
 /** The relay that a factory keeps on a submit node, for as long as it is not closed. */
 export interface SiteRelay {
-  /** Where pilots reach it, and where the runtime lies on the submit node; waits for its start. @throws {Error} if it cannot run now */
+  /** Where pilots reach it, and where the runtime lies on the submit node; waits for its start. @throws {RelayDown} if it cannot run now */
   ready(signal: AbortSignal): Promise<RelayPlace & { runtime: string }>
   /** Why it does not run, for the user; undefined while it does, or is about to. */
   readonly trouble: string | undefined
   /** Bytes that it has carried. */
   readonly crossed: Readonly<Crossed>
   close(): void
+}
+
+/** There is no relay now; the message is its `trouble`. */
+export class RelayDown extends Error {
+  override readonly name = 'RelayDown'
 }
 
 type Up = RelayPlace & { runtime: string }
@@ -97,18 +102,18 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
   }
 
   async function run(): Promise<void> {
-    for (let failures = 1; !closing.signal.aborted; failures++) {
+    for (let failures = 0; !closing.signal.aborted; failures++) {
       const began = performance.now()
       const reason = await runOnce().catch(({ message }: Error) => message)
       if (closing.signal.aborted) return
-      if (performance.now() - began > WELL_MS) failures = 1
+      if (performance.now() - began > WELL_MS) failures = 0
       const before = state
       state = Promise.withResolvers()
       state.promise.catch(() => {})
       const problem = `the relay at ${host} does not run: ${reason}`
       if (problem !== trouble) log.warn(problem)
       trouble = problem
-      before.reject(new Error(problem))
+      before.reject(new RelayDown(problem))
       await sleep(reconnectDelay(failures, false, Math.random()), undefined, {
         signal: closing.signal,
       }).catch(() => {})

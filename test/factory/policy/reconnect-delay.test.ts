@@ -17,6 +17,11 @@ test('a host is tried again ever more rarely, at least every minute, and never a
   )
 })
 
+test('what has not failed before is tried at once', () => {
+  assert.equal(reconnectDelay(0, false, 1), 0)
+  assert.equal(reconnectDelay(0, true, 1), 0)
+})
+
 test('a host that does not let us in is left alone for longer, so that it does not lock the user out', () => {
   fc.assert(
     fc.property(

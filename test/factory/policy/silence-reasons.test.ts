@@ -106,10 +106,10 @@ describe('a pilot that runs and has not registered', () => {
         join(record, 'logs', `${pilot}.log`),
         `gleaner: ${pilot} on n1: gets the runtime from x\n`,
       )
-    assert.deepEqual(reconciler.status(undefined).reasons, [])
+    assert.deepEqual(reconciler.status([]).reasons, [])
     t.mock.timers.tick(SILENT_AFTER_MS)
     await reconciler.look('work')
-    assert.deepEqual(reconciler.status(undefined).reasons, [
+    assert.deepEqual(reconciler.status([]).reasons, [
       { reason: 'running for 60 s, not registered: gets the runtime from x', pilots: 5 },
       { reason: 'running, not registered either', pilots: 2 },
     ])

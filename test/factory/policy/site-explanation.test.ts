@@ -45,7 +45,7 @@ function explain(situation: Partial<ScalingInput>, more: Partial<SiteSnapshot> =
     config: input.config as SiteConfig,
     jobs: [],
     decision: decide(input),
-    trouble: undefined,
+    problems: [],
     warnings: [],
     silence: [],
     avoidNodes: [],
@@ -102,6 +102,19 @@ test('a site says what a user told it, that there is no work, or that enough pil
 })
 
 test('a site that cannot ask its batch system says so first, and then what it knows', () => {
-  const here = { trouble: 'squeue: command not found', warnings: ['odd line'], avoidNodes: ['n1'] }
+  const here = {
+    problems: [{ of: 'batch-system' as const, text: 'squeue: command not found' }],
+    warnings: ['odd line'],
+    avoidNodes: ['n1'],
+  }
   assert.deepEqual(codes({}, here), ['batch-system', 'submitting', 'warning', 'avoided-nodes'])
+  const problems = (['login', 'relay'] as const).map((of) => ({ of, text: `no ${of}` }))
+  const [login, relay, ...more] = explain({}, { problems }).reasons
+  assert.match(login!.text, /logged in.*: no login\.$/)
+  assert.equal(login!.advice, '"factory login gpu" logs in')
+  assert.match(relay!.text, /Pilots do not reach the manager.*: no relay\.$/)
+  assert.deepEqual(
+    more.map(({ code }) => code),
+    ['submitting'],
+  )
 })

@@ -21,7 +21,7 @@ const site: SiteSnapshot = {
   jobs: [],
   decision: nothing,
   order: 'work',
-  trouble: undefined,
+  problems: [],
   warnings: [],
   silence: [],
   health: HEALTHY,
@@ -58,5 +58,10 @@ test('a site that a user has paused or drained says so before anything that make
   assert.match(paused!, /paused by a user/)
   assert.equal(retryAt, undefined)
   assert.match(siteStatus({ ...site, order: 'drain' }).paused!, /drained by a user/)
-  assert.match(siteStatus({ ...site, order: 'drain', trouble: 'squeue: down' }).paused!, /squeue: down/)
+  const problems = [
+    { of: 'batch-system' as const, text: 'squeue: down' },
+    { of: 'relay' as const, text: 'the relay does not run: it has ended' },
+  ]
+  const both = siteStatus({ ...site, order: 'drain', problems }).paused
+  assert.equal(both, 'squeue: down; the relay does not run: it has ended')
 })

@@ -63,6 +63,10 @@ test(
     await until(() => relayAt(farEnd) === undefined)
     const log = () => readFileSync(join(here.state, 'factory.log'), 'utf8')
     await until(() => log().includes('login cannot be reached'))
+    const paused = async () => (await here.status()).sites[0]!.paused ?? ''
+    await until(async () =>
+      /^login cannot be reached.*; the relay at login.* does not run/.test(await paused()),
+    )
     await sshd.start()
     const { code } = await run.ended
     assert.equal(code, 0)

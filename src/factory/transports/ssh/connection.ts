@@ -56,3 +56,10 @@ export class SessionRefused extends NotStartedError {
 export class LoginNeeded extends NotStartedError {
   override readonly name: string = 'LoginNeeded'
 }
+
+/** Whether something failed because only a person can go on. */
+export function needsLogin(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if (cause instanceof LoginNeeded) return true
+  return false
+}

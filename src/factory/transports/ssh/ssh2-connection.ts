@@ -238,6 +238,8 @@ function logIn(settings: HostSettings, sock: Duplex | undefined): Promise<Client
         },
         authHandler: authHandler(credentials, user, ask, (methods) => (offered = methods)),
       })
+      // Small messages, such as a key in a shell, leave at once.
+      client.setNoDelay(true)
     } catch (error) {
       give(new NotStartedError(`${alias} cannot be reached: ${(error as Error).message}`, { cause: error }))
     }
