@@ -20,100 +20,144 @@ export interface CallDesk extends CallReporter {
  * thousands of calls a second are a few hundred lines.
  */
 export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue): CallDesk {
-  let ended: string[] = []
-  let parts: string[] = []
-  /** The last word of calls on how far they are. */
-  const reports = new Map<number, { done: number; total?: number }>()
-  let reportedAt = -Infinity
-  let reporting: NodeJS.Timeout | undefined
-  const running = new Set<number>()
-  const cancelled = new Set<number>()
-  /** Who asked to be told when a call is cancelled. */
-  const signals = new Map<number, AbortController>()
-  /** How many parts calls have given. */
-  const given = new Map<number, number>()
-  /** From when on the time spent has not been reported yet. */
-  let unreported = 0
-  let sent = Promise.resolve()
+  return new WorkerReporter(channel, queue)
+}
 
-  const flush = (): Promise<void> => {
-    for (const stretch of chunkTexts(parts))
-      sent = channel.sendJson(`{"type":"parts","parts":[${stretch.join(',')}]}`)
-    parts = []
-    if (ended.length === 0) return sent
-    const texts = ended
-    ended = []
+class WorkerReporter implements CallDesk {
+  readonly #channel: JsonLines<ToLibrary, FromLibrary>
+  readonly #queue: CallQueue
+  readonly #progress: ProgressReports
+  readonly #running = new Set<number>()
+  readonly #cancelled = new Set<number>()
+  /** Who asked to be told when a call is cancelled. */
+  readonly #signals = new Map<number, AbortController>()
+  /** How many parts calls have given. */
+  readonly #given = new Map<number, number>()
+  #ended: string[] = []
+  #parts: string[] = []
+  /** From when on the time spent has not been reported yet. */
+  #unreported = 0
+  #sent = Promise.resolve()
+
+  constructor(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue) {
+    this.#channel = channel
+    this.#queue = queue
+    this.#progress = new ProgressReports(channel)
+  }
+
+  async begin(calls: readonly Call[]): Promise<Call[]> {
+    const claimed = this.#queue.claim(calls)
+    if (claimed.length === 0) return claimed
+    // Results go out before anything else can crash, and no faster than the worker reads them.
+    await this.#flush()
+    await this.#channel.send({ type: 'begun', ids: claimed.map((call) => call.id) })
+    if (this.#running.size === 0) this.#unreported = performance.now()
+    for (const { id } of claimed) this.#running.add(id)
+    return claimed
+  }
+
+  end(call: Call, outcome: CallOutcome): void {
+    this.#flushSoon()
+    this.#ended.push(encode(call, outcome))
+    this.#progress.forget(call.id)
+    this.#running.delete(call.id)
+    this.#cancelled.delete(call.id)
+    this.#signals.delete(call.id)
+    this.#given.delete(call.id)
+  }
+
+  part({ id }: Call, part: unknown): void {
+    this.#flushSoon()
+    const n = this.#given.get(id) ?? 0
+    this.#given.set(id, n + 1)
+    this.#parts.push(`{"id":${id},"n":${n},"part":${stringifyExactly(part)}}`)
+  }
+
+  progress(calls: readonly Call[], done: number, total: number | undefined): void {
+    this.#progress.note(calls, { done, ...(total !== undefined && { total }) })
+  }
+
+  isCancelled({ id }: Call): boolean {
+    return this.#cancelled.has(id)
+  }
+
+  signal({ id }: Call): AbortSignal {
+    const controller = this.#signals.get(id) ?? new AbortController()
+    this.#signals.set(id, controller)
+    if (this.#cancelled.has(id)) controller.abort()
+    return controller.signal
+  }
+
+  cancel(ids: readonly number[]): void {
+    this.#queue.forget(ids)
+    for (const id of ids) {
+      if (!this.#running.has(id)) continue
+      this.#cancelled.add(id)
+      this.#signals.get(id)?.abort()
+    }
+  }
+
+  #flushSoon(): void {
+    if (this.#ended.length + this.#parts.length === 0) setImmediate(() => void this.#flush())
+  }
+
+  #flush(): Promise<void> {
+    for (const stretch of chunkTexts(this.#parts))
+      this.#sent = this.#channel.sendJson(`{"type":"parts","parts":[${stretch.join(',')}]}`)
+    this.#parts = []
+    if (this.#ended.length === 0) return this.#sent
+    const texts = this.#ended
+    this.#ended = []
     const now = performance.now()
-    const msEach = (now - unreported) / texts.length
-    unreported = now
+    const msEach = (now - this.#unreported) / texts.length
+    this.#unreported = now
     for (const stretch of chunkTexts(texts)) {
       const ms = msEach * stretch.length
-      sent = channel.sendJson(`{"type":"ended","calls":[${stretch.join(',')}],"ms":${ms}}`)
+      this.#sent = this.#channel.sendJson(`{"type":"ended","calls":[${stretch.join(',')}],"ms":${ms}}`)
     }
-    return sent
+    return this.#sent
+  }
+}
+
+interface Progress {
+  done: number
+  total?: number
+}
+
+/** Tells the worker how far calls are, now and then. */
+class ProgressReports {
+  readonly #channel: JsonLines<ToLibrary, FromLibrary>
+  /** The last word of calls on how far they are. */
+  readonly #reports = new Map<number, Progress>()
+  #reportedAt = -Infinity
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(channel: JsonLines<ToLibrary, FromLibrary>) {
+    this.#channel = channel
+  }
+
+  note(calls: readonly Call[], progress: Progress): void {
+    for (const { id } of calls) this.#reports.set(id, progress)
+    const waitMs = this.#reportedAt + REPORT_MS - performance.now()
+    if (waitMs <= 0) this.#report()
+    else this.#timer ??= setTimeout(() => this.#report(), waitMs)
+  }
+
+  forget(id: number): void {
+    this.#reports.delete(id)
   }
 
   /** A function may keep the process busy, so this must not wait for a turn of its own. */
-  const report = () => {
-    clearTimeout(reporting)
-    reporting = undefined
-    if (reports.size === 0) return
-    reportedAt = performance.now()
-    void channel.send({ type: 'progress', calls: [...reports].map(([id, words]) => ({ id, ...words })) })
-    reports.clear()
-  }
-
-  const flushSoon = () => {
-    if (ended.length + parts.length === 0) setImmediate(() => void flush())
-  }
-
-  return {
-    async begin(calls) {
-      const claimed = queue.claim(calls)
-      if (claimed.length === 0) return claimed
-      // Results go out before anything else can crash, and no faster than the worker reads them.
-      await flush()
-      await channel.send({ type: 'begun', ids: claimed.map((call) => call.id) })
-      if (running.size === 0) unreported = performance.now()
-      for (const { id } of claimed) running.add(id)
-      return claimed
-    },
-    end(call, outcome) {
-      flushSoon()
-      ended.push(encode(call, outcome))
-      reports.delete(call.id)
-      running.delete(call.id)
-      cancelled.delete(call.id)
-      signals.delete(call.id)
-      given.delete(call.id)
-    },
-    part({ id }, part) {
-      flushSoon()
-      const n = given.get(id) ?? 0
-      given.set(id, n + 1)
-      parts.push(`{"id":${id},"n":${n},"part":${stringifyExactly(part)}}`)
-    },
-    isCancelled: ({ id }) => cancelled.has(id),
-    signal({ id }) {
-      const controller = signals.get(id) ?? new AbortController()
-      signals.set(id, controller)
-      if (cancelled.has(id)) controller.abort()
-      return controller.signal
-    },
-    cancel(ids) {
-      queue.forget(ids)
-      for (const id of ids) {
-        if (!running.has(id)) continue
-        cancelled.add(id)
-        signals.get(id)?.abort()
-      }
-    },
-    progress(calls, done, total) {
-      for (const { id } of calls) reports.set(id, { done, ...(total !== undefined && { total }) })
-      const waitMs = reportedAt + REPORT_MS - performance.now()
-      if (waitMs <= 0) report()
-      else reporting ??= setTimeout(report, waitMs)
-    },
+  #report(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#reports.size === 0) return
+    this.#reportedAt = performance.now()
+    void this.#channel.send({
+      type: 'progress',
+      calls: [...this.#reports].map(([id, progress]) => ({ id, ...progress })),
+    })
+    this.#reports.clear()
   }
 }
 

@@ -1,7 +1,7 @@
 import type { CallReporter } from '../../../runtime/library-kind.ts'
 import { readPrompts, scorePrompts, type Side, type Start } from './batch.ts'
 import { createDrafter } from './drafts.ts'
-import { createLanes, type Failure, type LaneOptions, type Lanes } from './lanes.ts'
+import { type Failure, type LaneOptions, Lanes } from './lanes.ts'
 import type { BatchLimits } from './plan.ts'
 import { type End, type Row, startWriting } from '../answers/writing.ts'
 
@@ -53,7 +53,7 @@ export function createRunner(
     end: End,
     begin: (rows: readonly Row[]) => Promise<readonly Row[]>,
   ): Promise<void> {
-    const lanes = createLanes(options, drafter)
+    const lanes = new Lanes(options, drafter)
     for (;;) {
       const group = takeGroup(groups, lanes)
       let failures: Failure[]

@@ -10,7 +10,8 @@ import { readOutputNames } from './onnx-outputs.ts'
 import { openRewritten } from './rewrite/open-rewritten.ts'
 import { createDeviceStore } from './device-state.ts'
 import { accelerators, doubtOf, type Provider, type SlotDevices } from './providers.ts'
-import { createMemoryStore, type State, type StateStore } from './state.ts'
+import { MemoryStore } from './memory-state.ts'
+import type { State, StateStore } from './state.ts'
 import { booleanTensor, floatsOf, integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
 /* The one place that calls onnxruntime: a graph loaded from disk, and its forward pass. */
@@ -90,7 +91,7 @@ export async function loadModel(folder: string, config: ModelConfig, options: Mo
     const graph = readGraph(path, session.inputMetadata, session.outputMetadata, config)
     const inPlace = rewritten !== undefined
     if (provider !== 'webgpu') {
-      const store = createMemoryStore(graph.state, { inPlace })
+      const store = new MemoryStore(graph.state, { inPlace })
       const passes = createPasses(session, graph, store, provider)
       return { path, level, bytes, inPlace, ...passes, close: () => session.release() }
     }
