@@ -24,7 +24,8 @@ export {
   UnreachableError,
 } from './errors.ts'
 export type { Shell, ShellEnd, ShellOptions } from './shell.ts'
-export type { AddOptions, Job, ResultOptions } from './job.ts'
+export type { AddOptions, Job } from './job.ts'
+export type { ResultOptions } from './job-pages.ts'
 export type { CallOptions } from './http-client.ts'
 export type { AddTasksResponse, CreateJobRequest, JobErrors, JobInfo, ResultRow } from '../protocol/client.ts'
 export type { PilotsResponse, PilotStatus, Status } from '../protocol/status.ts'

@@ -6,36 +6,16 @@ import type {
   ResultRow,
   ResultsResponse,
   RetryResponse,
-  RowsResponse,
   TaskLog,
   TaskRow,
 } from '../protocol/client.ts'
 import type { JobExplanation } from '../protocol/explanation.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
 import { limits } from '../protocol/primitives.ts'
-import { toNative } from '../protocol/json/exact-numbers.ts'
 import { userRoutes as routes } from '../protocol/routes/user-routes.ts'
 import { toBatches, type TaskInput } from './task-batches.ts'
-import { JobStuckError } from './errors.ts'
 import type { CallOptions, HttpClient } from './http-client.ts'
-
-export interface ResultOptions extends CallOptions {
-  /** Start behind this cursor. Default: 0, the job's first result. */
-  after?: number
-  /** The `epoch` of the page that gave the cursor: without it, nothing tells a cursor that is void. */
-  epoch?: string | undefined
-  /**
-   * Leave numbers in values as the text they came as (`JSON.rawJSON`), if JavaScript's would be written differently: then
-   * `JSON.stringify` writes what was sent. Default: integers beyond 2^53 are bigints, other numbers the nearest there are.
-   */
-  exact?: boolean
-  /** Most results in one page. Default: 1000. */
-  limit?: number
-  /** How long the manager may hold a page back while there is no new result, milliseconds. Default: 20 s. */
-  waitMs?: number
-  /** Whether results come with their values. Default: true. */
-  values?: boolean
-}
+import { resultPages, type ResultOptions, taskRows } from './job-pages.ts'
 
 export interface AddOptions extends CallOptions {
   /** Told of each batch once the manager has committed it. */
@@ -96,22 +76,13 @@ export interface Job {
   findResults(keys: readonly string[], options?: CallOptions): Promise<TaskRow[]>
 }
 
-const nativeRow = (row: ResultRow): ResultRow => ({
-  ...row,
-  value: toNative(row.value) as ResultRow['value'],
-})
-
 /** Keys that are looked up in one request. */
 const FOUND_AT_ONCE = 500
-
-/** Time for the answer on top of the time the manager may hold it back, milliseconds. */
-const SLACK_MS = 30_000
 /** Deleting tens of millions of results takes this long at worst, milliseconds. */
 const FORGETTING_MS = 30 * 60_000
 
 /** The job of that number. Asks the manager nothing until it is used. */
-export function jobHandle(transport: HttpClient, id: number): Job {
-  const { call } = transport
+export function jobHandle({ call }: HttpClient, id: number): Job {
   const params = { job: id }
 
   async function add(
@@ -130,44 +101,6 @@ export function jobHandle(transport: HttpClient, id: number): Job {
     return total
   }
 
-  async function* pages({
-    after = 0,
-    epoch,
-    exact = false,
-    limit = 1000,
-    waitMs = 20_000,
-    values = true,
-    signal,
-  }: ResultOptions = {}) {
-    for (let open = true; ;) {
-      const query = {
-        ...{ after, limit },
-        epoch: epoch || undefined,
-        waitMs: open ? waitMs : 0,
-        ...(!values && { values }),
-      }
-      const timeoutMs = waitMs + SLACK_MS
-      const page: ResultsResponse = await call(routes.results, { params, query, timeoutMs, signal })
-      // The counts of a page may be younger than its rows: a job is read out only when it has ended and nothing is left.
-      if (!open && page.results.length === 0) return
-      open = page.job.state === 'open'
-      after = page.results.at(-1)?.cursor ?? after
-      epoch = page.epoch
-      yield exact ? page : { ...page, results: page.results.map(nativeRow) }
-      if (open && page.results.length === 0 && page.job.problem !== undefined) {
-        throw new JobStuckError(`job ${page.job.name}: ${page.job.problem}`)
-      }
-    }
-  }
-
-  async function* rows({ signal }: CallOptions = {}) {
-    for (let after: number | undefined = 0; after !== undefined;) {
-      const page: RowsResponse = await call(routes.rows, { params, query: { after, limit: 1000 }, signal })
-      yield* page.rows
-      after = page.next
-    }
-  }
-
   async function findResults(keys: readonly string[], { signal }: CallOptions = {}) {
     const found: TaskRow[] = []
     for (let at = 0; at < keys.length;) {
@@ -180,7 +113,7 @@ export function jobHandle(transport: HttpClient, id: number): Job {
   }
 
   async function* results(options?: ResultOptions) {
-    for await (const page of pages(options)) yield* page.results
+    for await (const page of resultPages(call, id, options)) yield* page.results
   }
 
   return {
@@ -205,8 +138,8 @@ export function jobHandle(transport: HttpClient, id: number): Job {
       (await call(routes.taskProgress, { params, body: { keys }, signal })).tasks,
     log: (key, { signal } = {}) => call(routes.taskLog, { params, query: { key }, signal }),
     results,
-    pages,
-    rows,
+    pages: (options) => resultPages(call, id, options),
+    rows: (options) => taskRows(call, id, options),
     findResults,
   }
 }

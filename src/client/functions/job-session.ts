@@ -43,163 +43,175 @@ export function openJobSession(
   open: (signal: AbortSignal) => Promise<Job>,
   blobs: Pick<BlobTransfer, 'put'>,
 ): JobSession {
-  const keyOf = createKeys()
-  const closed = new AbortController()
-  const waiting = new Map<string, { task: TaskInput; call: PromiseWithResolvers<ResultRow> }>()
-  /** Results for calls that an earlier start of the application made, and this one has not made yet. */
-  const early = new Map<string, ResultRow>()
-  let batch: TaskInput[] = []
-  /** Keys of calls that are given up. */
-  let unwanted: string[] = []
-  let flushing = false
-  let reading: AbortController | undefined
-  let cursor = 0
-  let epoch: string | undefined
-  let job: Promise<Job> | undefined
+  return new OpenSession(open, blobs)
+}
 
-  const news = createProgressPoller<Heard>({
-    ask: async (keys) => (await job)?.progress(keys, { signal: closed.signal }) ?? [],
-    isOpen: (key) => waiting.has(key),
+class OpenSession implements JobSession {
+  readonly #open: (signal: AbortSignal) => Promise<Job>
+  readonly #blobs: Pick<BlobTransfer, 'put'>
+  readonly #keyOf = createKeys()
+  readonly #closed = new AbortController()
+  readonly #waiting = new Map<string, { task: TaskInput; call: PromiseWithResolvers<ResultRow> }>()
+  /** Results for calls that an earlier start of the application made, and this one has not made yet. */
+  readonly #early = new Map<string, ResultRow>()
+  readonly #news = createProgressPoller<Heard>({
+    ask: async (keys) => (await this.#job)?.progress(keys, { signal: this.#closed.signal }) ?? [],
+    isOpen: (key) => this.#waiting.has(key),
   })
+  #batch: TaskInput[] = []
+  /** Keys of calls that are given up. */
+  #unwanted: string[] = []
+  #flushing = false
+  #reading: AbortController | undefined
+  #cursor = 0
+  #epoch: string | undefined
+  #job: Promise<Job> | undefined
+
+  constructor(open: (signal: AbortSignal) => Promise<Job>, blobs: Pick<BlobTransfer, 'put'>) {
+    this.#open = open
+    this.#blobs = blobs
+  }
+
+  submit({ json, parts }: PackedValue): SubmittedCall {
+    const text = JSON.stringify(json)
+    if (Buffer.byteLength(text) > limits.value || parts.length > limits.blobs) {
+      throw new InputError(
+        `the arguments have too many large parts: give less, or put them into a file that workers see`,
+      )
+    }
+    const key = this.#keyOf(text)
+    const call = Promise.withResolvers<ResultRow>()
+    const known = this.#early.get(key)
+    if (known) {
+      this.#early.delete(key)
+      call.resolve(known)
+    } else {
+      const task = { key, input: json, ...(parts.length > 0 && { blobs: parts.map(({ ref }) => ref) }) }
+      this.#waiting.set(key, { task, call })
+      if (parts.length === 0) this.#enlist(task)
+      else void this.#putAndEnlist(task, parts)
+    }
+    return {
+      key,
+      row: call.promise,
+      progress: () => this.#news.of(key),
+      cancel: () => {
+        if (this.#waiting.delete(key)) void this.#giveUp(key)
+      },
+    }
+  }
+
+  async close({ cancel }: { cancel: boolean }): Promise<void> {
+    const unfinished = this.#waiting.size > 0
+    this.#closed.abort(new GleanerError('the connection to the factory was closed'))
+    this.#fail(this.#waiting.keys(), this.#closed.signal.reason)
+    const made = await this.#job?.catch(() => undefined)
+    // A factory that is gone by now finds the job as it is when it comes back.
+    const options = { signal: AbortSignal.timeout(CLOSE_MS) }
+    await (cancel && unfinished ? made?.cancel(options) : made?.close(options))?.catch(() => {})
+  }
 
   /** What failed is tried again for the next call. */
-  function opened(): Promise<Job> {
-    const opening = (job ??= open(closed.signal))
-    opening.catch(() => (job = undefined))
+  #opened(): Promise<Job> {
+    const opening = (this.#job ??= this.#open(this.#closed.signal))
+    opening.catch(() => (this.#job = undefined))
     return opening
   }
 
-  function fail(keys: Iterable<string>, error: unknown): void {
+  #fail(keys: Iterable<string>, error: unknown): void {
     for (const key of [...keys]) {
-      waiting.get(key)?.call.reject(error)
-      waiting.delete(key)
+      this.#waiting.get(key)?.call.reject(error)
+      this.#waiting.delete(key)
     }
   }
 
-  function enlist(task: TaskInput): void {
-    batch.push(task)
-    if (!flushing) setImmediate(() => void flush())
-    flushing = true
+  #enlist(task: TaskInput): void {
+    this.#batch.push(task)
+    if (!this.#flushing) setImmediate(() => void this.#flush())
+    this.#flushing = true
   }
 
   /** A call whose arguments are large is handed in once the factory has them; others do not wait for it. */
-  async function putAndEnlist(task: TaskInput, parts: PackedValue['parts']): Promise<void> {
+  async #putAndEnlist(task: TaskInput, parts: PackedValue['parts']): Promise<void> {
     try {
-      await blobs.put(parts, { signal: closed.signal })
-      enlist(task)
+      await this.#blobs.put(parts, { signal: this.#closed.signal })
+      this.#enlist(task)
     } catch (error) {
-      fail([task.key], error)
+      this.#fail([task.key], error)
     }
   }
 
-  async function flush(): Promise<void> {
-    while (batch.length > 0) {
-      const tasks = batch.filter(({ key }) => waiting.has(key))
-      batch = []
+  async #flush(): Promise<void> {
+    while (this.#batch.length > 0) {
+      const tasks = this.#batch.filter(({ key }) => this.#waiting.has(key))
+      this.#batch = []
       try {
-        if (tasks.length > 0) await (await opened()).add(tasks, { signal: closed.signal })
-        void read()
+        if (tasks.length > 0) await (await this.#opened()).add(tasks, { signal: this.#closed.signal })
+        void this.#read()
       } catch (error) {
-        fail(
-          tasks.map(({ key }) => key),
-          error,
-        )
+        const keys = tasks.map(({ key }) => key)
+        this.#fail(keys, error)
       }
     }
-    flushing = false
+    this.#flushing = false
   }
 
-  function take(row: ResultRow): void {
-    cursor = row.cursor
-    const found = waiting.get(row.key)
-    if (!found) early.set(row.key, row)
+  /** Reads results for as long as calls wait for them. */
+  async #read(): Promise<void> {
+    if (this.#reading) return
+    const reading = (this.#reading = new AbortController())
+    try {
+      const signal = AbortSignal.any([reading.signal, this.#closed.signal])
+      while (this.#waiting.size > 0) await this.#readFeed(signal)
+    } catch (error) {
+      // When it was stopped, no caller waited any more.
+      if (reading.signal.aborted) return void (this.#reading = undefined)
+      const isOther =
+        error instanceof ApiError && ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code)
+      if (isOther && this.#epoch !== undefined) this.#startOver()
+      else this.#fail(this.#waiting.keys(), error)
+    }
+    this.#reading = undefined
+    if (this.#waiting.size > 0) void this.#read()
+  }
+
+  async #readFeed(signal: AbortSignal): Promise<void> {
+    const job = await this.#opened()
+    const from = { after: this.#cursor, epoch: this.#epoch }
+    for await (const page of job.pages({ ...from, exact: true, signal })) {
+      for (const row of page.results) this.#take(row)
+      this.#epoch = page.epoch
+      if (page.job.state === 'cancelled' && page.results.length === 0) {
+        throw new GleanerError(`job ${page.job.name} was cancelled`)
+      }
+      if (this.#waiting.size === 0) break
+    }
+  }
+
+  #take(row: ResultRow): void {
+    this.#cursor = row.cursor
+    const found = this.#waiting.get(row.key)
+    if (!found) this.#early.set(row.key, row)
     found?.call.resolve(row)
-    waiting.delete(row.key)
+    this.#waiting.delete(row.key)
   }
 
   /** The factory's ledger was restored from a backup: of what it forgot, all is handed in again that is waited for. */
-  function startOver(): void {
-    job = undefined
-    cursor = 0
-    epoch = undefined
-    for (const { task } of waiting.values()) enlist(task)
-  }
-
-  async function read(): Promise<void> {
-    if (reading) return
-    reading = new AbortController()
-    const signal = AbortSignal.any([reading.signal, closed.signal])
-    try {
-      while (waiting.size > 0) {
-        for await (const page of (await opened()).pages({ after: cursor, epoch, exact: true, signal })) {
-          for (const row of page.results) take(row)
-          epoch = page.epoch
-          if (page.job.state === 'cancelled' && page.results.length === 0) {
-            throw new GleanerError(`job ${page.job.name} was cancelled`)
-          }
-          if (waiting.size === 0) break
-        }
-      }
-    } catch (error) {
-      // When it was stopped, no caller waited any more.
-      if (reading.signal.aborted) return void (reading = undefined)
-      const isOther =
-        error instanceof ApiError && ['GLEANER_RESULTS_REWOUND', 'GLEANER_NOT_FOUND'].includes(error.code)
-      if (isOther && epoch !== undefined) startOver()
-      else fail(waiting.keys(), error)
-    }
-    reading = undefined
-    if (waiting.size > 0) void read()
+  #startOver(): void {
+    this.#job = undefined
+    this.#cursor = 0
+    this.#epoch = undefined
+    for (const { task } of this.#waiting.values()) this.#enlist(task)
   }
 
   /** Those that are given up in one turn are one request; those that were not submitted yet never will be. */
-  async function giveUp(key: string): Promise<void> {
-    if (waiting.size === 0) reading?.abort()
-    if (unwanted.push(key) > 1) return
+  async #giveUp(key: string): Promise<void> {
+    if (this.#waiting.size === 0) this.#reading?.abort()
+    if (this.#unwanted.push(key) > 1) return
     await nextTurn()
-    const keys = unwanted
-    unwanted = []
+    const keys = this.#unwanted
+    this.#unwanted = []
     // It would only save some work: if it fails, they run for nothing.
-    await job?.then((made) => made.cancelTasks(keys, { signal: closed.signal })).catch(() => {})
-  }
-
-  return {
-    submit({ json, parts }) {
-      const text = JSON.stringify(json)
-      if (Buffer.byteLength(text) > limits.value || parts.length > limits.blobs) {
-        throw new InputError(
-          `the arguments have too many large parts: give less, or put them into a file that workers see`,
-        )
-      }
-      const key = keyOf(text)
-      const call = Promise.withResolvers<ResultRow>()
-      const known = early.get(key)
-      if (known) {
-        early.delete(key)
-        call.resolve(known)
-      } else {
-        const task = { key, input: json, ...(parts.length > 0 && { blobs: parts.map(({ ref }) => ref) }) }
-        waiting.set(key, { task, call })
-        if (parts.length === 0) enlist(task)
-        else void putAndEnlist(task, parts)
-      }
-      return {
-        key,
-        row: call.promise,
-        progress: () => news.of(key),
-        cancel() {
-          if (waiting.delete(key)) void giveUp(key)
-        },
-      }
-    },
-    async close({ cancel }) {
-      const unfinished = waiting.size > 0
-      closed.abort(new GleanerError('the connection to the factory was closed'))
-      fail(waiting.keys(), closed.signal.reason)
-      const made = await job?.catch(() => undefined)
-      // A factory that is gone by now finds the job as it is when it comes back.
-      const options = { signal: AbortSignal.timeout(CLOSE_MS) }
-      await (cancel && unfinished ? made?.cancel(options) : made?.close(options))?.catch(() => {})
-    },
+    await this.#job?.then((made) => made.cancelTasks(keys, { signal: this.#closed.signal })).catch(() => {})
   }
 }
