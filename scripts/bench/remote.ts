@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { isContained, runContained } from '../support/contained.ts'
 import { measureContext, measureDispatch, measureEcho } from './remote/relayed-pilots.ts'
 import { measureSubmission } from './remote/submission.ts'
 
@@ -68,6 +69,8 @@ const wanted = values.only.split(',')
 const unknown = wanted.find((part) => !(part in parts))
 if (unknown !== undefined)
   throw new Error(`--only ${unknown}: expected some of ${Object.keys(parts).join(', ')}`)
-const figures: Record<string, object> = {}
-for (const part of wanted) figures[part] = await parts[part]!()
-console.log(JSON.stringify(figures))
+if (isContained) {
+  const figures: Record<string, object> = {}
+  for (const part of wanted) figures[part] = await parts[part]!()
+  console.log(JSON.stringify(figures))
+} else process.exitCode = await runContained()
