@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { ApiError, InputError, NotRunningError } from '../../src/client/index.ts'
-import { Interrupted, toFailure } from '../../src/cli/failure.ts'
+import { Interrupted, ReportedFailure, toFailure } from '../../src/cli/failure.ts'
 
 const failureOf = async (work: Promise<unknown>) => toFailure(await work.catch((error: unknown) => error))
 
@@ -30,6 +30,11 @@ describe('what a command that failed says', () => {
     assert.deepEqual(toFailure(new Interrupted('stopped')), { message: 'stopped', exitCode: 130 })
     assert.equal(toFailure(new CommanderError(0, 'commander.help', '')).exitCode, 0)
     assert.equal(toFailure(new CommanderError(1, 'commander.unknownOption', '')).exitCode, 2)
+  })
+
+  test('is what another process said of its own failure, with its code once', () => {
+    const failure = { message: 'the port is in use [GLEANER_BAD_INPUT]', exitCode: 2 }
+    assert.deepEqual(toFailure(new ReportedFailure(failure)), failure)
   })
 
   test('is one line, whatever the error holds', () => {

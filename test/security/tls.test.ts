@@ -10,7 +10,7 @@ import { pino } from 'pino'
 import { generate } from 'selfsigned'
 import { connect } from '../../src/client/index.ts'
 import type { Manager } from '../../src/manager/manager.ts'
-import { isLoopback, ownCertificate } from '../../src/manager/http/tls.ts'
+import { CertificateError, isLoopback, ownCertificate } from '../../src/manager/http/tls.ts'
 import { createManagerClient } from '../../src/pilot/uplink/manager-client.ts'
 import { workerRoutes } from '../../src/protocol/routes/worker-routes.ts'
 import { makeState, registration, removeState, startOn } from '../support/manager.ts'
@@ -129,6 +129,30 @@ describe('the certificate of a manager', () => {
       assert.equal(cert === made.cert, isKept)
       assert.ok(new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
       assert.equal(await readFile(join(folder, 'manager.crt'), 'utf8'), cert)
+    }
+  })
+
+  test('is left as it is if it is damaged or its key is not its own, and the error names the file and what to do', async () => {
+    const certFile = join(folder, 'manager.crt')
+    const keyFile = join(folder, 'manager.key')
+    const [cert, key] = [await readFile(certFile, 'utf8'), await readFile(keyFile, 'utf8')]
+    const other = await generate([{ name: 'commonName', value: 'gleaner manager' }], { keyType: 'ec' })
+    for (const [badCert, badKey] of [
+      ['', key],
+      [cert.slice(0, 200), key],
+      [cert, ''],
+      [cert, key.slice(0, 100)],
+      [cert, other.private],
+    ] as const) {
+      await writeFile(certFile, badCert)
+      await writeFile(keyFile, badKey)
+      await assert.rejects(
+        () => ownCertificate(folder, ['127.0.0.1']),
+        (error) =>
+          error instanceof CertificateError &&
+          error.message.startsWith(`${certFile} and manager.key beside it`),
+      )
+      assert.deepEqual([await readFile(certFile, 'utf8'), await readFile(keyFile, 'utf8')], [badCert, badKey])
     }
   })
 })

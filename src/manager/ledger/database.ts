@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { migrations } from './migrations.ts'
 
@@ -39,6 +39,7 @@ const SQLITE_NOTADB = 26
  * @throws {LedgerLockedError} {@link LedgerVersionError} {@link LedgerDamagedError}
  */
 export function openDatabase(file: string, steps: readonly string[] = migrations): DatabaseSync {
+  if (sizeOf(file) === 0 && sizeOf(`${file}-wal`)) throw damaged(file, 'it is empty, and its log is not')
   // Not for a moment is it anybody's but its owner's; its log gets the same mode.
   closeSync(openSync(file, 'a', 0o600))
   const db = new DatabaseSync(file, { timeout: 0 })
@@ -56,14 +57,20 @@ export function openDatabase(file: string, steps: readonly string[] = migrations
       throw new LedgerLockedError(`${file} is in use by another factory`, { cause: error })
     }
     if ([SQLITE_CORRUPT, SQLITE_NOTADB].includes(codeOf(error))) {
-      throw new LedgerDamagedError(
-        `${file} is damaged (${(error as Error).message}): put a backup in its place, and remove ${file}-wal; or move both away to ` +
-          'begin anew, without the jobs',
-        { cause: error },
-      )
+      throw damaged(file, (error as Error).message, error)
     }
     throw error
   }
+}
+
+/** Bytes; undefined if there is no such file. */
+const sizeOf = (file: string): number | undefined => statSync(file, { throwIfNoEntry: false })?.size
+
+function damaged(file: string, reason: string, cause?: unknown): LedgerDamagedError {
+  return new LedgerDamagedError(
+    `${file} is damaged (${reason}): put a backup in its place, and remove ${file}-wal; or move both away to begin anew, without the jobs`,
+    { cause },
+  )
 }
 
 function migrate(db: DatabaseSync, steps: readonly string[]): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -10,7 +10,12 @@ import { jobsWithBlobs } from '../../../src/manager/ledger/blob-references.ts'
 import { addContext } from '../../../src/manager/ledger/context-records.ts'
 import { newTrace } from '../../../src/manager/services/jobs/new-trace.ts'
 import { LedgerWriteError } from '../../../src/manager/ledger/committer.ts'
-import { LedgerLockedError, LedgerVersionError, openDatabase } from '../../../src/manager/ledger/database.ts'
+import {
+  LedgerDamagedError,
+  LedgerLockedError,
+  LedgerVersionError,
+  openDatabase,
+} from '../../../src/manager/ledger/database.ts'
 import { Ledger } from '../../../src/manager/ledger/ledger.ts'
 import { migrations } from '../../../src/manager/ledger/migrations.ts'
 import { JobOptions } from '../../../src/protocol/client.ts'
@@ -148,6 +153,40 @@ describe('the ledger', () => {
     db.exec('PRAGMA user_version = 99')
     db.close()
     assert.throws(() => new Ledger(file, log), LedgerVersionError)
+  })
+
+  test('that is cut or overwritten is refused with its name and what to do, and left as it is', async () => {
+    const file = join(tempFolder(), 'ledger.db')
+    const ledger = new Ledger(file, log)
+    await withJob(ledger)
+    await ledger.close()
+    const whole = readFileSync(file)
+    const damages = [
+      () => {
+        truncateSync(file, 0)
+        writeFileSync(`${file}-wal`, 'what was written last')
+      },
+      () => truncateSync(file, 100),
+      () => truncateSync(file, 4096),
+      () =>
+        writeFileSync(
+          file,
+          'not a database at all, but text that is long enough for a header of one. '.repeat(3),
+        ),
+      () =>
+        writeFileSync(file, Buffer.concat([whole.subarray(0, 100), Buffer.alloc(whole.length - 100, 0x55)])),
+    ]
+    for (const damage of damages) {
+      writeFileSync(file, whole)
+      rmSync(`${file}-wal`, { force: true })
+      damage()
+      const before = readFileSync(file)
+      assert.throws(
+        () => new Ledger(file, log),
+        (error) => error instanceof LedgerDamagedError && error.message.startsWith(`${file} is damaged`),
+      )
+      assert.deepEqual(readFileSync(file), before)
+    }
   })
 
   test('of an older version is brought up to date with all that is in it', async () => {
