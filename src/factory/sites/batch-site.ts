@@ -5,6 +5,7 @@ import { renderTemplate, shippedTemplate } from '../submissions/submit-template.
 import { type CommandResult, NotStartedError, type Transport } from '../transports/transport.ts'
 import { type BatchKind, oneLine, withOptions } from './batch-kind.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
+import { SubmitRefusals } from './submit-refusals.ts'
 
 /** Most jobs that one command removes: a command line has an end. */
 const REMOVED_AT_ONCE = 1000
@@ -18,7 +19,7 @@ export function batchSite<Config extends BatchSiteConfig>(
   transport: Transport,
 ): Site {
   const place = { config, factoryId }
-  let largest = Infinity
+  const refusals = new SubmitRefusals(kind, transport)
   let user = ''
 
   const render = (submission: Submission) => {
@@ -39,28 +40,11 @@ export function batchSite<Config extends BatchSiteConfig>(
   const sample = () =>
     render({ id: 'sample', record: siteFolder, folder: siteFolder, pilots: ['sample'], avoidNodes: [] })
 
-  /** What a failed command to submit means. */
-  async function failure(result: CommandResult, pilots: number, signal: AbortSignal): Promise<Error> {
-    const { definite, open, tooMany, limit } = kind.refusal
-    const said = oneLine(result.stderr) || oneLine(result.stdout)
-    const message = `${kind.submitter}: ${said || `exit code ${result.code}`}`
-    if (!definite.test(said) || open.test(said)) return new Error(`${message} (its jobs may still turn up)`)
-    if (pilots === 1) return new SubmitRefused(message)
-    if (limit?.said.test(said)) {
-      const answer = await transport.run(limit.ask, { signal }).catch(() => undefined)
-      const most = limit.largest(answer?.stdout ?? '')
-      // What is within the limit and refused all the same is refused whatever its size: then one by one.
-      largest = most !== undefined && most < pilots ? Math.max(1, most) : 1
-      return new SubmitRefused(message, { tooMany: true })
-    }
-    return new SubmitRefused(message, { tooMany: tooMany.test(said) })
-  }
-
   return {
     lateness: 60_000,
     certain: false,
     get largest() {
-      return largest
+      return refusals.largest
     },
 
     files: transport.files,
@@ -82,7 +66,7 @@ export function batchSite<Config extends BatchSiteConfig>(
       const result = await transport
         .run(command(submission), { cwd: folder, signal })
         .catch(refuseIfNotStarted)
-      if (result.code !== 0) throw await failure(result, pilots.length, signal)
+      if (result.code !== 0) throw await refusals.explain(result, pilots.length, signal)
       const jobIds = kind.jobIds(result.stdout, pilots.length)
       if (!jobIds)
         throw new Error(

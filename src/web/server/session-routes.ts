@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import { z } from 'zod'
 import { SiteOrder } from '../../protocol/status.ts'
 import { Digits, Name, limits } from '../../protocol/primitives.ts'
@@ -35,7 +35,7 @@ export function sessionRoutes(
   services: DashboardServices,
   sessions: Sessions,
 ): void {
-  const { jobs, contexts, pilots, factoryId } = services
+  const { contexts, factoryId } = services
   // Cookies are shared by the ports of a host: each factory has one of its own.
   const cookieName = `gleaner-${factoryId}`
   const small = { bodyLimit: limits.smallBody }
@@ -97,6 +97,15 @@ export function sessionRoutes(
     return { ended: 1 }
   })
 
+  buttonRoutes(server, services, signedIn)
+}
+
+/** What a browser asks about a job, and what the buttons do, for those who have signed in. */
+function buttonRoutes(
+  server: FastifyInstance,
+  { jobs, contexts, pilots, board }: DashboardServices,
+  signedIn: RouteShorthandOptions,
+): void {
   server.get('/dashboard/api/jobs/:job/errors', signedIn, ({ params }) =>
     jobs.errors(parse(JobParams, params).job),
   )
@@ -114,7 +123,7 @@ export function sessionRoutes(
   )
   server.post('/dashboard/api/sites/:site/:order', signedIn, ({ params }) => {
     const { site, order } = parse(OrderParams, params)
-    const status = services.board.sites.order(site, order)
+    const status = board.sites.order(site, order)
     if (!status) throw noSite(site)
     return status
   })
