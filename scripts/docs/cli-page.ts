@@ -1,6 +1,6 @@
 import type { Command, Help } from 'commander'
 import { createProgram } from '../../src/cli/program.ts'
-import { exitCodeMeanings, exitCodes } from '../../src/cli/exit-codes.ts'
+import { exitCodeMeanings, exitCodes } from '../../src/cli/exit/exit-codes.ts'
 import { markdownTable } from './config-tables.ts'
 
 /** docs/cli.md: every command, as its own help has it. */

@@ -5,7 +5,7 @@ import { FactoryEvent, SlotTime } from '../../src/protocol/events.ts'
 import { Reason } from '../../src/protocol/explanation.ts'
 import { PilotStatus, SiteStatus, Status } from '../../src/protocol/status.ts'
 import { TaskError } from '../../src/protocol/task.ts'
-import { jsonShapes } from '../../src/cli/json-shapes.ts'
+import { jsonShapes } from '../../src/cli/json-output/json-shapes.ts'
 
 const errorKeys = {
   name: z.string(),

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { createProgram } from './program.ts'
-import { toFailure } from './failure.ts'
+import { toFailure } from './exit/failure.ts'
 import { cleanOutput, writeFailure } from './views/terminal.ts'
 
 /** The `factory` command. Whatever goes wrong becomes one line on standard error and an exit code that is not 0. */

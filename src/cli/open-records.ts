@@ -7,7 +7,7 @@ import { InputError, NotRunningError } from '../client/errors.ts'
 import { latestRun } from '../client/run/job-name.ts'
 import type { TaskLog, TaskRow } from '../protocol/client.ts'
 import type { Timing } from '../report/make-report.ts'
-import { clientFor, stateOf } from './options.ts'
+import { clientFor, stateOf } from './options/common-options.ts'
 
 /** Results that are read at once if their values are of no interest. */
 const TIMINGS_AT_ONCE = 10_000

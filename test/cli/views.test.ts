@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { RunProgress, Status } from '../../src/client/index.ts'
-import { progressLine, progressLines, type RunView } from '../../src/cli/views/progress-view.ts'
+import { progressLine, progressLines, type RunView } from '../../src/cli/views/progress/progress-view.ts'
 import { statusText } from '../../src/cli/views/status-view.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
 

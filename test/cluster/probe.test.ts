@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { jsonShapes } from '../../src/cli/json-shapes.ts'
+import { jsonShapes } from '../../src/cli/json-output/json-shapes.ts'
 import { inside, run, sharedFolder, subfolder, testbed } from './support/testbed.ts'
 
 /** Runs a doctor as the researcher. It exits with 3 if there are warnings, as there are on nodes that lack things. */

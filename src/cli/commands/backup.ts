@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { size } from '../views/format.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
-import { clientFor, stateOf } from '../options.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
+import { clientFor, stateOf } from '../options/common-options.ts'
 
 export function define(command: Command): void {
   command

@@ -10,10 +10,10 @@ import { openStore, type Store } from '../../bundle/store/store.ts'
 import { GleanerError, InputError, NotRunningError } from '../../client/errors.ts'
 import { explain, Name } from '../../protocol/primitives.ts'
 import { count, plural, size, table } from '../views/format.ts'
-import { showBytes } from '../views/byte-progress.ts'
-import { exitCodes } from '../exit-codes.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
-import { clientFor, stateOf } from '../options.ts'
+import { showBytes } from '../views/progress/byte-progress.ts'
+import { exitCodes } from '../exit/exit-codes.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
+import { clientFor, stateOf } from '../options/common-options.ts'
 
 export function define(bundle: Command): void {
   bundle

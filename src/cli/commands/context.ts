@@ -5,13 +5,19 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { GleanerError, InputError } from '../../client/errors.ts'
 import type { Client } from '../../client/index.ts'
 import { count, table } from '../views/format.ts'
-import { addContext } from '../add-context.ts'
-import { addModelOptions, contextFor, recognise, toYaml, type ModelOptions } from '../model-context.ts'
-import { onInterrupt } from '../interrupt.ts'
-import { clientFor } from '../options.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
-import { showBytes } from '../views/byte-progress.ts'
-import { warmthOf } from '../views/warmth.ts'
+import { addContext } from '../contexts/add-context.ts'
+import {
+  addModelOptions,
+  contextFor,
+  recognise,
+  toYaml,
+  type ModelOptions,
+} from '../contexts/model-context.ts'
+import { onInterrupt } from '../exit/interrupt.ts'
+import { clientFor } from '../options/common-options.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
+import { showBytes } from '../views/progress/byte-progress.ts'
+import { warmthOf } from '../views/progress/warmth.ts'
 
 /** How often the workers are looked at, milliseconds. */
 const LOOK_MS = 500

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { readCertificate, readEndpoint } from '../../client/endpoint.ts'
 import { plural, timeOfDay } from '../views/format.ts'
-import { clientFor, stateOf } from '../options.ts'
+import { clientFor, stateOf } from '../options/common-options.ts'
 
 interface Options {
   viewer?: boolean

@@ -2,8 +2,8 @@ import type { Command } from 'commander'
 import { Option } from 'commander'
 import { EVENT_TYPES, EVENTS_AT_ONCE, type EventType, type FactoryEvent } from '../../protocol/events.ts'
 import { eventLine } from '../views/events-view.ts'
-import { onInterrupt } from '../interrupt.ts'
-import { clientFor, wholeNumber } from '../options.ts'
+import { onInterrupt } from '../exit/interrupt.ts'
+import { clientFor, wholeNumber } from '../options/common-options.ts'
 import { findRecord, openRecords, type Records } from '../open-records.ts'
 
 interface Options {

@@ -5,8 +5,8 @@ import type { Command } from 'commander'
 import { makePrivateFolder } from '../../common/private-path.ts'
 import { InputError } from '../../client/errors.ts'
 import { defaultConfigYaml } from '../../factory/config/default-config.ts'
-import { stateOf } from '../options.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
+import { stateOf } from '../options/common-options.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
 
 /** The example context that comes with the package, next to `src` and `dist`. */
 const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification', import.meta.url))

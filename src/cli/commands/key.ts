@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { table, timeOfDay } from '../views/format.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
-import { clientFor } from '../options.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
+import { clientFor } from '../options/common-options.ts'
 
 export function define(key: Command): void {
   key

@@ -8,12 +8,12 @@ import { readEndpoint } from '../../client/endpoint.ts'
 import { GleanerError } from '../../client/errors.ts'
 import { LedgerLockedError } from '../../manager/ledger/database.ts'
 import { ContextMode } from '../../protocol/contexts/context.ts'
-import { LOG_FLAGS, reportStart, startDetached } from '../detach.ts'
-import { toFailure } from '../failure.ts'
+import { LOG_FLAGS, reportStart, startDetached } from '../factory-process/detach.ts'
+import { toFailure } from '../exit/failure.ts'
 import { plural } from '../views/format.ts'
-import { onInterrupt } from '../interrupt.ts'
-import { stateOf } from '../options.ts'
-import type { Serving } from '../serve.ts'
+import { onInterrupt } from '../exit/interrupt.ts'
+import { stateOf } from '../options/common-options.ts'
+import type { Serving } from '../factory-process/serve.ts'
 import { reloadText } from '../views/reload-view.ts'
 import { version } from '../version.ts'
 
@@ -99,7 +99,7 @@ const tell = (what: string) => console.error(what)
 
 async function begin(state: string, logFile: string, overrides: Overrides): Promise<Serving> {
   // Loaded here, so that the other commands need not wait for the half of the program that only this one uses.
-  const { serve } = await import('../serve.ts')
+  const { serve } = await import('../factory-process/serve.ts')
   const onDoing = (what: string) => {
     if (process.connected) reportStart({ doing: what })
     else tell(what)

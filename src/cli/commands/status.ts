@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Command } from 'commander'
-import { clientFor, stateOf } from '../options.ts'
-import { onInterrupt } from '../interrupt.ts'
+import { clientFor, stateOf } from '../options/common-options.ts'
+import { onInterrupt } from '../exit/interrupt.ts'
 import { statusText } from '../views/status-view.ts'
 
 interface Options {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import { clientFor, stateOf } from '../options.ts'
-import { printJson, type JsonOption } from '../print-json.ts'
-import { waitUntilStopped } from '../wait-until-stopped.ts'
+import { clientFor, stateOf } from '../options/common-options.ts'
+import { printJson, type JsonOption } from '../json-output/print-json.ts'
+import { waitUntilStopped } from '../factory-process/wait-until-stopped.ts'
 
 export function define(command: Command): void {
   command

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Client, Shell, ShellEnd, ShellOptions } from '../../client/index.ts'
 import { ApiError, ShellError } from '../../client/errors.ts'
-import { exitCodes } from '../exit-codes.ts'
+import { exitCodes } from '../exit/exit-codes.ts'
 import { createEscape } from './shell-escape.ts'
 import { rawOutput } from '../views/terminal.ts'
 

@@ -1,6 +1,6 @@
 import type { Status } from '../../client/index.ts'
 import type { Reason } from '../../protocol/explanation.ts'
-import { oneLine } from '../failure.ts'
+import { oneLine } from '../exit/failure.ts'
 import { count, duration, rate } from '../views/format.ts'
 import { toTerminal } from '../views/terminal.ts'
 import type { Line } from './screen.ts'

@@ -1,5 +1,5 @@
 import type { JobErrors } from '../../client/index.ts'
-import { oneLine } from '../failure.ts'
+import { oneLine } from '../exit/failure.ts'
 import { count, plural } from './format.ts'
 
 /** Characters of an error that are shown. */

@@ -1,5 +1,5 @@
 import type { JobExplanation, SiteExplanation } from '../../protocol/explanation.ts'
-import { oneLine } from '../failure.ts'
+import { oneLine } from '../exit/failure.ts'
 import { traceText } from './trace-view.ts'
 
 /** An explanation as text for a terminal: how it stands, then a reason a line, each with what to do about it. */

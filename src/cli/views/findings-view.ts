@@ -1,5 +1,5 @@
 import type { Finding } from '../../doctor/doctor.ts'
-import { oneLine } from '../failure.ts'
+import { oneLine } from '../exit/failure.ts'
 import { styled } from './terminal.ts'
 
 const STYLES = { ok: 'green', warning: 'yellow', error: 'red' } as const

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { count, duration, plural, rate, size, table } from '../../../src/cli/views/format.ts'
-import { createRateMeter } from '../../../src/cli/views/rate-meter.ts'
+import { createRateMeter } from '../../../src/cli/views/progress/rate-meter.ts'
 
 describe('numbers for people', () => {
   test('have separators, units and no more digits than mean something', () => {

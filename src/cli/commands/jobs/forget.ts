@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { count } from '../../views/format.ts'
-import { printJson, type JsonOption } from '../../print-json.ts'
-import { clientFor, findJob } from '../../options.ts'
+import { printJson, type JsonOption } from '../../json-output/print-json.ts'
+import { clientFor, findJob } from '../../options/common-options.ts'
 
 export function define(command: Command): void {
   command

@@ -10,10 +10,10 @@ import { findSubmissions, pilotLog } from '../../../factory/submissions/submissi
 import { openTransports } from '../../../factory/transports/open-transports.ts'
 import type { TaskLog } from '../../../protocol/client.ts'
 import { duration } from '../../views/format.ts'
-import { onInterrupt } from '../../interrupt.ts'
+import { onInterrupt } from '../../exit/interrupt.ts'
 import { traceText } from '../../views/trace-view.ts'
-import { clientFor, stateOf } from '../../options.ts'
-import { findPilot } from '../../pilot-names.ts'
+import { clientFor, stateOf } from '../../options/common-options.ts'
+import { findPilot } from '../../options/pilot-names.ts'
 import { findRecord, openRecords } from '../../open-records.ts'
 
 /** Most of a log that is brought from a submit node, bytes, and how long that may take, milliseconds. */

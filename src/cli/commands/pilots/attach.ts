@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { InputError } from '../../../client/errors.ts'
-import { clientFor } from '../../options.ts'
-import { findPilot } from '../../pilot-names.ts'
+import { clientFor } from '../../options/common-options.ts'
+import { findPilot } from '../../options/pilot-names.ts'
 import { exitCodeOf, runInTerminal } from '../../shell/shell-terminal.ts'
 
 export function define(command: Command): void {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { clientFor } from '../../options.ts'
-import { findPilot } from '../../pilot-names.ts'
+import { clientFor } from '../../options/common-options.ts'
+import { findPilot } from '../../options/pilot-names.ts'
 import { exitCodeOf, runCommand } from '../../shell/shell-terminal.ts'
 
 export function define(command: Command): void {

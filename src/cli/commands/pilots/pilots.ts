@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { clientFor } from '../../options.ts'
-import { printJson, type JsonOption } from '../../print-json.ts'
+import { clientFor } from '../../options/common-options.ts'
+import { printJson, type JsonOption } from '../../json-output/print-json.ts'
 import { pilotsTable } from '../../views/pilots-view.ts'
 
 export function define(command: Command): void {

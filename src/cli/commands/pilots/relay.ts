@@ -6,9 +6,9 @@ import { pino } from 'pino'
 import { z } from 'zod'
 import { InputError } from '../../../client/errors.ts'
 import { makePrivateFolder } from '../../../common/private-path.ts'
-import { onInterrupt } from '../../interrupt.ts'
-import { bareHost } from '../../expected-address.ts'
-import { stateOf } from '../../options.ts'
+import { onInterrupt } from '../../exit/interrupt.ts'
+import { bareHost } from '../../factory-process/expected-address.ts'
+import { stateOf } from '../../options/common-options.ts'
 
 interface Options {
   listen: string

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { clientFor } from '../../options.ts'
+import { clientFor } from '../../options/common-options.ts'
 import { workersTable } from '../../views/status-view.ts'
 
 export function define(command: Command): void {

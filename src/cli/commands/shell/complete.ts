@@ -19,7 +19,7 @@ export function define(complete: Command): void {
 
 /** Names that a factory knows, if one runs; the sites are in its configuration. Most words need none of this code. */
 async function lookUp(kind: Known, command: Command): Promise<string[]> {
-  const { clientFor, stateOf } = await import('../../options.ts')
+  const { clientFor, stateOf } = await import('../../options/common-options.ts')
   if (kind === 'sites') {
     const { configFiles, loadConfig } = await import('../../../factory/config/load-config.ts')
     return loadConfig(configFiles(stateOf(command))).sites.map(({ name }) => name)

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { stringify } from 'yaml'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { plural } from '../../views/format.ts'
-import { stateOf } from '../../options.ts'
+import { stateOf } from '../../options/common-options.ts'
 
 export function define(config: Command): void {
   config

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { InputError } from '../../../client/errors.ts'
 import type { Finding } from '../../../doctor/doctor.ts'
-import { exitCodes } from '../../exit-codes.ts'
+import { exitCodes } from '../../exit/exit-codes.ts'
 import { findingText } from '../../views/findings-view.ts'
 import { plural } from '../../views/format.ts'
-import { expectedUrl, listenAddress } from '../../expected-address.ts'
-import { onInterrupt } from '../../interrupt.ts'
-import { stateOf, wholeNumber } from '../../options.ts'
+import { expectedUrl, listenAddress } from '../../factory-process/expected-address.ts'
+import { onInterrupt } from '../../exit/interrupt.ts'
+import { stateOf, wholeNumber } from '../../options/common-options.ts'
 
 interface Options {
   json?: boolean

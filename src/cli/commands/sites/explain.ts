@@ -3,7 +3,7 @@ import { InputError, NotRunningError } from '../../../client/errors.ts'
 import { latestRun } from '../../../client/run/job-name.ts'
 import type { JobExplanation, SiteExplanation } from '../../../protocol/explanation.ts'
 import { explanationText } from '../../views/explanation-view.ts'
-import { clientFor, stateOf } from '../../options.ts'
+import { clientFor, stateOf } from '../../options/common-options.ts'
 import { findRecord, openRecords } from '../../open-records.ts'
 
 export function define(command: Command): void {

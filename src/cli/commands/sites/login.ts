@@ -10,8 +10,8 @@ import {
   isLoggedIn,
   loginCommand,
 } from '../../../factory/transports/ssh/control-socket.ts'
-import { stateOf } from '../../options.ts'
-import { printJson, type JsonOption } from '../../print-json.ts'
+import { stateOf } from '../../options/common-options.ts'
+import { printJson, type JsonOption } from '../../json-output/print-json.ts'
 
 interface Options extends JsonOption {
   host?: string

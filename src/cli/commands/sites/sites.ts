@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { SiteOrder } from '../../../protocol/status.ts'
 import { count, plural } from '../../views/format.ts'
-import { clientFor } from '../../options.ts'
+import { clientFor } from '../../options/common-options.ts'
 import { sitesTable } from '../../views/status-view.ts'
 
 /** What each order of a user's is called, what it does, and what is said once it is given. */

@@ -8,9 +8,9 @@ import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
 import { announced, PACKING } from '../../announced.ts'
-import { expectedUrl, unreachable } from '../../expected-address.ts'
-import { printJson, type JsonOption } from '../../print-json.ts'
-import { stateOf, wholeNumber } from '../../options.ts'
+import { expectedUrl, unreachable } from '../../factory-process/expected-address.ts'
+import { printJson, type JsonOption } from '../../json-output/print-json.ts'
+import { stateOf, wholeNumber } from '../../options/common-options.ts'
 
 interface Options extends JsonOption {
   dryRun?: boolean

@@ -1,5 +1,5 @@
-import type { Status } from '../../client/index.ts'
-import { plural } from './format.ts'
+import type { Status } from '../../../client/index.ts'
+import { plural } from '../format.ts'
 import type { BytesMoved } from './byte-progress.ts'
 
 /** How far the workers that are there are with a context's files. */

@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty'
-import type { RunProgress, Status } from '../../client/index.ts'
+import type { RunProgress, Status } from '../../../client/index.ts'
 import { liveLines } from './live-lines.ts'
 import { createRateMeter } from './rate-meter.ts'
 import { progressLine, progressLines, type RunView } from './progress-view.ts'

@@ -1,24 +1,28 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import PQueue from 'p-queue'
-import { openAiRoutes } from '../openai/routes.ts'
-import { dashboardRoutes } from '../web/server/routes.ts'
-import { packRuntime, removeOldRuntimes } from '../runtime/pack-runtime.ts'
-import { openStore } from '../bundle/store/store.ts'
-import { InputError } from '../client/errors.ts'
-import type { Config } from '../factory/config/config.ts'
-import { configFiles, loadConfig } from '../factory/config/load-config.ts'
-import { startFactory } from '../factory/factory.ts'
-import { configChanges } from '../factory/policy/config-changes.ts'
-import { bootedRuntimes } from '../factory/submissions/submission.ts'
-import type { ContextMode } from '../protocol/contexts/context.ts'
-import type { ReloadResponse } from '../protocol/client.ts'
-import { startManager } from '../manager/manager.ts'
-import { openSpanExport } from '../manager/services/tracing/open-span-export.ts'
-import { isWildcard } from '../manager/http/tls.ts'
-import { plural } from './views/format.ts'
-import { announced, PACKING } from './announced.ts'
+import { openAiRoutes } from '../../openai/routes.ts'
+import { dashboardRoutes } from '../../web/server/routes.ts'
+import { packRuntime, removeOldRuntimes } from '../../runtime/pack-runtime.ts'
+import { openStore } from '../../bundle/store/store.ts'
+import type { Config } from '../../factory/config/config.ts'
+import { startFactory } from '../../factory/factory.ts'
+import { bootedRuntimes } from '../../factory/submissions/submission.ts'
+import type { ContextMode } from '../../protocol/contexts/context.ts'
+import type { ReloadResponse } from '../../protocol/client.ts'
+import { type ManagerOptions, startManager } from '../../manager/manager.ts'
+import { openSpanExport } from '../../manager/services/tracing/open-span-export.ts'
+import { isWildcard } from '../../manager/http/tls.ts'
+import { plural } from '../views/format.ts'
+import { announced, PACKING } from '../announced.ts'
+import { ConfigInForce } from './config-in-force.ts'
 import { bareHost, listenAddress, unreachable } from './expected-address.ts'
+
+/** What the manager serves besides its own routes. */
+const ROUTES: NonNullable<ManagerOptions['routes']> = [
+  (server, { stateFolder, ...services }) =>
+    openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
+  dashboardRoutes,
+]
 
 /** A manager and a factory that run in this process. */
 export interface Serving {
@@ -57,7 +61,8 @@ export async function serve(
   overrides: { contextMode?: ContextMode } = {},
   onDoing: (what: string) => void = () => {},
 ): Promise<Serving> {
-  const config = loadSites(state)
+  const inForce = new ConfigInForce(state)
+  const { config } = inForce
   const drainRequested = Promise.withResolvers<void>()
   const stopRequested = Promise.withResolvers<void>()
 
@@ -66,9 +71,6 @@ export async function serve(
   let wake = () => {}
   const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
   const runtime = await announced(packRuntime({ store, log }), () => onDoing(PACKING))
-  /** As read at the start, and with the sites of each reload since. */
-  let inForce = config
-  const siteInForce = (site: string) => inForce.sites.find(({ name }) => name === site)
   const manager = await announced(
     startManager({
       ...managerSettings(config),
@@ -76,19 +78,12 @@ export async function serve(
       stateFolder: state,
       store,
       runtime,
-      contexts: config.contexts,
       version,
       log,
-      routes: [
-        (server, { stateFolder, ...services }) =>
-          openAiRoutes(server, { ...services, folder: join(stateFolder, 'openai') }),
-        dashboardRoutes,
-      ],
+      routes: ROUTES,
       spans: await openSpanExport({ version, log }),
-      notify: config.notify,
-      encrypt: config.sites.some(({ relay }) => relay !== undefined && typeof relay !== 'string'),
-      hasRelay: (site) => siteInForce(site)?.relay !== undefined,
-      mayOpenShells: (site) => siteInForce(site)?.shell === true,
+      hasRelay: (site) => inForce.site(site)?.relay !== undefined,
+      mayOpenShells: (site) => inForce.site(site)?.shell === true,
       onStop: ({ drain }) => (drain ? drainRequested : stopRequested).resolve(),
       onWork: () => wake(),
     }),
@@ -114,18 +109,8 @@ export async function serve(
     runtime,
   })
   wake = () => factory.wake()
-  const reloading = new PQueue({ concurrency: 1 })
-  const reload = () =>
-    reloading.add(async () => {
-      const next = loadSites(state)
-      const { applies, restart } = configChanges(inForce, next)
-      await factory.configure(next)
-      // What takes a restart stays as it is, and stays to be told.
-      inForce = { ...inForce, sites: next.sites }
-      log.info({ applies, restart }, 'read the configuration again')
-      return { applies, restart }
-    })
-  manager.showSites({ ...factory, reload, notice: () => noticeOf(state, inForce) })
+  const reload = () => inForce.reload((next) => factory.configure(next), log)
+  manager.showSites({ ...factory, reload, notice: () => inForce.notice() })
 
   const rest = opened.move()
   async function finish(pilotsGone: Promise<void>): Promise<void> {
@@ -151,40 +136,19 @@ export async function serve(
   }
 }
 
-function loadSites(state: string): Config {
-  const config = loadConfig(configFiles(state))
-  if (config.sites.length > 0) return config
-  throw new InputError(
-    `no site is configured: "factory init" writes ${join(state, 'factory.yaml')} to begin with`,
-  )
-}
-
-/** What of the configuration on disk is not in force, for the user. */
-function noticeOf(state: string, inForce: Config): string | undefined {
-  try {
-    const { applies, restart } = configChanges(inForce, loadConfig(configFiles(state)))
-    if (applies.length > 0)
-      return `factory.yaml has changed (${applies.join('; ')}): "factory reload" puts it in force`
-    if (restart.length > 0)
-      return `factory.yaml has changed (${restart.join('; ')}): a restart puts it in force`
-    return undefined
-  } catch (error) {
-    return `factory.yaml has changed and is not valid: ${(error as Error).message}`
-  }
-}
-
 /** Where this process itself reaches the manager. */
 function dialled(config: Config): string {
   const { host } = listenAddress(config)
   return isWildcard(host) ? '127.0.0.1' : host
 }
 
-function managerSettings({ manager }: Config) {
+function managerSettings({ manager, contexts, notify, sites }: Config) {
   const { url, workerTimeout, leaseTarget, idle, contextMode, blobs } = manager
   const listen = listenAddress({ manager })
   const advertised = url === undefined ? undefined : new URL(url)
   return {
-    listen,
+    ...{ listen, contexts, notify },
+    encrypt: sites.some(({ relay }) => relay !== undefined && typeof relay !== 'string'),
     // What has another port is a proxy, which commands on this machine need not go through.
     ...(advertised?.port === String(listen.port) && { advertise: bareHost(advertised.hostname) }),
     scheduler: { workerTimeoutMs: workerTimeout * 1000 },

@@ -1,6 +1,6 @@
-import type { RunProgress, Status } from '../../client/index.ts'
-import { oneLine } from '../failure.ts'
-import { count, duration, plural, rate } from './format.ts'
+import type { RunProgress, Status } from '../../../client/index.ts'
+import { oneLine } from '../../exit/failure.ts'
+import { count, duration, plural, rate } from '../format.ts'
 
 /** All that the progress of a run shows. */
 export interface RunView {

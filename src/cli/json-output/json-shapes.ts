@@ -7,13 +7,13 @@ import {
   KeyInfo,
   ReloadResponse,
   RetryResponse,
-} from '../protocol/client.ts'
-import { BundleId } from '../protocol/bundle.ts'
-import { Name } from '../protocol/primitives.ts'
-import { ContextSpec } from '../protocol/contexts/context.ts'
-import { FactoryEvent, Pool, SlotTime } from '../protocol/events.ts'
-import { JobExplanation, SiteExplanation } from '../protocol/explanation.ts'
-import { PilotStatus, SiteStatus, Status } from '../protocol/status.ts'
+} from '../../protocol/client.ts'
+import { BundleId } from '../../protocol/bundle.ts'
+import { Name } from '../../protocol/primitives.ts'
+import { ContextSpec } from '../../protocol/contexts/context.ts'
+import { FactoryEvent, Pool, SlotTime } from '../../protocol/events.ts'
+import { JobExplanation, SiteExplanation } from '../../protocol/explanation.ts'
+import { PilotStatus, SiteStatus, Status } from '../../protocol/status.ts'
 
 /*
  * What each command prints with --json. Names and meanings stay; keys may be added. docs/json.md is made of it, and tests compare

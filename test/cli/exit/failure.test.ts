@@ -4,8 +4,8 @@ import { open } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { describe, test } from 'node:test'
-import { ApiError, InputError, NotRunningError } from '../../src/client/index.ts'
-import { Interrupted, ReportedFailure, toFailure } from '../../src/cli/failure.ts'
+import { ApiError, InputError, NotRunningError } from '../../../src/client/index.ts'
+import { Interrupted, ReportedFailure, toFailure } from '../../../src/cli/exit/failure.ts'
 
 const failureOf = async (work: Promise<unknown>) => toFailure(await work.catch((error: unknown) => error))
 

@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { closeSync, constants } from 'node:fs'
-import { openPrivateFile } from '../common/private-path.ts'
-import { GleanerError } from '../client/errors.ts'
-import { type Failure, ReportedFailure } from './failure.ts'
+import { openPrivateFile } from '../../common/private-path.ts'
+import { GleanerError } from '../../client/errors.ts'
+import { type Failure, ReportedFailure } from '../exit/failure.ts'
 
 /** How the factory's log is opened: what is in it stays. */
 export const LOG_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT

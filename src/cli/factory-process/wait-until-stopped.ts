@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { isGone, readEndpoint } from '../client/endpoint.ts'
+import { isGone, readEndpoint } from '../../client/endpoint.ts'
 
 const LOOK_MS = 100
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { byteLine } from '../../../src/cli/views/byte-progress.ts'
-import { warmthOf } from '../../../src/cli/views/warmth.ts'
-import type { Status } from '../../../src/client/index.ts'
+import { byteLine } from '../../../../src/cli/views/progress/byte-progress.ts'
+import { warmthOf } from '../../../../src/cli/views/progress/warmth.ts'
+import type { Status } from '../../../../src/client/index.ts'
 
 type Worker = Status['workers'][number]
 

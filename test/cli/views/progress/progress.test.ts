@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { describe, test, type TestContext } from 'node:test'
 import type { WriteStream } from 'node:tty'
-import type { RunProgress } from '../../../src/client/index.ts'
-import { showProgress } from '../../../src/cli/views/progress.ts'
+import type { RunProgress } from '../../../../src/client/index.ts'
+import { showProgress } from '../../../../src/cli/views/progress/progress.ts'
 
 const UP = '\x1b[2A\x1b[0J'
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Client, ContextSpec } from '../client/index.ts'
-import { showBytes } from './views/byte-progress.ts'
+import type { Client, ContextSpec } from '../../client/index.ts'
+import { showBytes } from '../views/progress/byte-progress.ts'
 
 /** How often it is looked how far the files are, milliseconds. */
 const LOOK_MS = 500

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { hostname } from 'node:os'
 import { test } from 'node:test'
-import { expectedUrl, unreachable } from '../../src/cli/expected-address.ts'
-import { ConfigFile, resolveConfig } from '../../src/factory/config/config.ts'
+import { expectedUrl, unreachable } from '../../../src/cli/factory-process/expected-address.ts'
+import { ConfigFile, resolveConfig } from '../../../src/factory/config/config.ts'
 
 const config = (manager: object) =>
   resolveConfig(ConfigFile.parse({ manager, sites: { here: { kind: 'local' }, cluster: { kind: 'slurm' } } }))

@@ -1,5 +1,5 @@
-import type { Client } from '../client/index.ts'
-import { InputError } from '../client/errors.ts'
+import type { Client } from '../../client/index.ts'
+import { InputError } from '../../client/errors.ts'
 
 /** The pilot that a user means by its own name (`p3`), or by that of its worker (`w3`). @throws {InputError} */
 export async function findPilot(client: Client, name: string): Promise<string> {

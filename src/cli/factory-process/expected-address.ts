@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
-import type { Config } from '../factory/config/config.ts'
-import { isLoopback, isWildcard } from '../manager/http/tls.ts'
+import type { Config } from '../../factory/config/config.ts'
+import { isLoopback, isWildcard } from '../../manager/http/tls.ts'
 
 /** Where the manager of a configuration is told to listen. */
 export function listenAddress({ manager }: Pick<Config, 'manager'>): { host: string; port: number } {

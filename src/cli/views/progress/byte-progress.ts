@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty'
-import { duration, size } from './format.ts'
+import { duration, size } from '../format.ts'
 import { liveLines } from './live-lines.ts'
 import { bar } from './progress-view.ts'
 import { createRateMeter } from './rate-meter.ts'

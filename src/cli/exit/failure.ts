@@ -1,8 +1,8 @@
 import { CommanderError } from 'commander'
-import { BundleError } from '../bundle/format/errors.ts'
-import { InputError, ShellError } from '../client/errors.ts'
-import { ConfigError } from '../factory/config/config-error.ts'
-import { errorCodeOf } from '../protocol/error-codes.ts'
+import { BundleError } from '../../bundle/format/errors.ts'
+import { InputError, ShellError } from '../../client/errors.ts'
+import { ConfigError } from '../../factory/config/config-error.ts'
+import { errorCodeOf } from '../../protocol/error-codes.ts'
 import { exitCodes } from './exit-codes.ts'
 
 /** What a command that failed prints, and how its process exits. */
