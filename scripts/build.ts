@@ -7,7 +7,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import ts from 'typescript'
-import { makeWheel, wheelName } from '../src/client/wheel.ts'
+import { makeWheel, wheelName } from '../src/client/python-wheel.ts'
 import { buildPage } from '../src/web/server/build-page.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

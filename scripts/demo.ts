@@ -19,7 +19,7 @@ import { count, duration, rate } from '../src/cli/views/format.ts'
 import { onInterrupt } from '../src/cli/exit/interrupt.ts'
 import { showProgress } from '../src/cli/views/progress/progress.ts'
 import { connect, runFile, type Client, type RunProgress, type Status } from '../src/client/index.ts'
-import { generateClaims } from './claims.ts'
+import { generateClaims } from './generate-claims.ts'
 
 const CLAIMS = 10_000
 /** Share of the results after which a pilot is killed. */

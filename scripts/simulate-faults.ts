@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { plants, realCore } from './simulation/planted-bugs.ts'
-import { Violation, World } from './simulation/world.ts'
+import { Violation, World } from './simulation/simulated-cluster.ts'
 
 /*
  * Runs the real scheduler and scaling policy, with manager, workers, site and network simulated on a virtual clock, one

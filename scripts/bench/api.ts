@@ -4,9 +4,9 @@ import { parseArgs } from 'node:util'
 import { createSchemaFilters, filterScores } from '../../src/library/kinds/causal-lm/grammar/schemas.ts'
 import { loadContext } from '../../src/library/kinds/load-context.ts'
 import { runFile } from '../../src/client/index.ts'
-import { createRecorder } from '../../test/library/support/recorder.ts'
-import { toSetup } from '../../test/library/support/setup.ts'
-import { Api, quantiles } from './api/api.ts'
+import { createRecorder } from '../../test/library/support/recording-reporter.ts'
+import { toSetup } from '../../test/library/support/setup-message.ts'
+import { Api, quantiles } from './api/openai-client.ts'
 import { runFactory } from '../support/running-factory.ts'
 
 /*

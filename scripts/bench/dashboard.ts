@@ -6,8 +6,8 @@
  */
 import type { CDPSession, Page } from 'playwright-core'
 import { chromium } from 'playwright-core'
-import { serveWorld } from './dashboard/serve.ts'
-import { makeWorld } from './dashboard/world.ts'
+import { serveWorld } from './dashboard/serve-dashboard.ts'
+import { makeWorld } from './dashboard/simulated-factory.ts'
 
 const [workers = 1_000, seconds = 20] = process.argv.slice(2).map(Number)
 const SLOTS = 8

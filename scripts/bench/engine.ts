@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Measured } from './engine/measure.ts'
-import { matrixWork } from './engine/matrix.ts'
+import { matrixWork } from './engine/peak-multiplication.ts'
 import { SHAPE, writeBenchModels } from './engine/models.ts'
 import { lengthsOf, tokenPrompts } from './engine/workloads.ts'
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Node, openNetwork } from '../../test/cluster/faults/network.ts'
 import { readEvents } from './context/pilot-job-files.ts'
-import { NAME, verifierContext } from './context/verifier.ts'
+import { NAME, verifierContext } from './context/large-weights-context.ts'
 import { runFactory } from '../support/running-factory.ts'
 
 /*
@@ -252,7 +252,7 @@ async function pauseLibraries(site: string): Promise<() => void> {
 /** The same load in a process that does nothing else: from its start until it is ready, seconds. */
 async function loadBare(): Promise<number> {
   const app = join(folder, NAME, 'app', 'verify.mjs')
-  const program = fileURLToPath(new URL('resume/bare.ts', import.meta.url))
+  const program = fileURLToPath(new URL('./resume/load-context-alone.ts', import.meta.url))
   const startedAt = performance.now()
   const child = fork(program, [app], { execArgv: [] })
   await once(child, 'message')

@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib'
 import { limits } from '../../src/protocol/primitives.ts'
 import { managerRoutes } from '../../src/protocol/routes/manager-routes.ts'
 import { pathOf } from '../../src/protocol/routes/route.ts'
-import type { Random } from '../claims/random.ts'
-import { mutated } from './mutate.ts'
-import type { Known, Route } from './routes.ts'
+import type { Random } from '../support/random.ts'
+import { mutated } from './mutate-json.ts'
+import type { Known, Route } from './example-requests.ts'
 
 /** A request that a manager must refuse. */
 export interface Case {

@@ -10,12 +10,12 @@ import type { JobInfo } from '../../src/protocol/client.ts'
 import type { ContextSpec } from '../../src/protocol/contexts/context.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
 import { ask, HttpWorker, registration } from '../../test/support/manager.ts'
-import { Random } from '../claims/random.ts'
+import { Random } from '../support/random.ts'
 import { ManagerProcess } from '../support/manager-process.ts'
 import type { Memory } from '../support/memory.ts'
 import { kinds } from './broken-requests.ts'
-import { BLOB, type Known, type Route, routes } from './routes.ts'
-import { Wire } from './wire.ts'
+import { BLOB, type Known, type Route, routes } from './example-requests.ts'
+import { Wire } from './raw-connection.ts'
 
 export interface FuzzOptions {
   /** State folder with a context named `ctx`. */

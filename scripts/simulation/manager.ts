@@ -16,7 +16,7 @@ import type { Fault } from '../../src/protocol/sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { toOwnClock } from '../../src/manager/services/pilots/worker-sessions.ts'
 import type { Core } from './planted-bugs.ts'
-import type { TaskKind } from './plan.ts'
+import type { TaskKind } from './run-plan.ts'
 import type { SimRun } from './sim-run.ts'
 
 /** The one bundle that all contexts need. */

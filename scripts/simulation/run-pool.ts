@@ -27,7 +27,7 @@ import {
   unmeasured,
 } from '../../src/pilot/policy/lease-sizing.ts'
 import type { TaskResult } from '../../src/protocol/task.ts'
-import { Random } from '../claims/random.ts'
+import { Random } from '../support/random.ts'
 import { Timeline } from './virtual-clock.ts'
 
 /** A pool and a job, as a file describes them. Times in seconds, sizes in bytes. */

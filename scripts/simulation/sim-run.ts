@@ -1,4 +1,4 @@
-import type { Plan } from './plan.ts'
+import type { Plan } from './run-plan.ts'
 import type { Timeline } from './virtual-clock.ts'
 
 /** What every part of one simulated run shares: its plan, its clock, and how a broken rule ends it. */

@@ -2,7 +2,7 @@ import { failed, HEALTHY, type Health, succeeded } from '../../src/core/pilot-sc
 import { type Sighting, matchPilots } from '../../src/factory/policy/match-pilots.ts'
 import type { Job } from '../../src/factory/sites/site.ts'
 import type { Core } from './planted-bugs.ts'
-import type { Node } from './plan.ts'
+import type { Node } from './run-plan.ts'
 import { SimWorker, type WorkerSurroundings } from './worker.ts'
 
 interface SimJob extends Job {

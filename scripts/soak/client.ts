@@ -1,8 +1,8 @@
 import { connect, type Job } from '../../src/client/index.ts'
 import type { ResultRow } from '../../src/protocol/client.ts'
 import { CONTEXT } from '../../test/support/manager.ts'
-import type { Random } from '../claims/random.ts'
-import type { SoakRecord } from './record.ts'
+import type { Random } from '../support/random.ts'
+import type { SoakRecord } from './expected-ledger.ts'
 
 /** Most tasks a client has under way. */
 const AHEAD = 3_000

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from '../../src/client/index.ts'
-import { Random } from '../claims/random.ts'
+import { Random } from '../support/random.ts'
 import { ManagerProcess } from '../support/manager-process.ts'
 import { readAll, runClient } from './client.ts'
-import { compare, SoakRecord } from './record.ts'
+import { compare, SoakRecord } from './expected-ledger.ts'
 import { runWorker } from './worker.ts'
 
 export interface SoakOptions {

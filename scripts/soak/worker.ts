@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { TaskResult } from '../../src/protocol/task.ts'
 import type { ExchangeResponse } from '../../src/protocol/worker.ts'
 import { HttpWorker, registration } from '../../test/support/manager.ts'
-import type { Random } from '../claims/random.ts'
-import type { SoakRecord } from './record.ts'
+import type { Random } from '../support/random.ts'
+import type { SoakRecord } from './expected-ledger.ts'
 
 const ROOM = 200
 const RETRY_MS = 30

@@ -1,4 +1,4 @@
-"""Claims as token sequences: runs scripts/claims.ts, words the prompts and makes batches for training.
+"""Claims as token sequences: runs scripts/generate-claims.ts, words the prompts and makes batches for training.
 
 The claims about one piece of evidence are trained on as one sequence, which reads the evidence once. Each claim sees
 the evidence and itself but not its peers, and its positions go on from the evidence, so that every prediction is
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tokenizer import END_OF_TEXT, IM_END, Tokenizer
 
-CLAIMS_SCRIPT = Path(__file__).parent.parent / "claims.ts"
+CLAIMS_SCRIPT = Path(__file__).parent.parent / "generate-claims.ts"
 
 # What the chat template makes of the message in templates/fact-verification/context.yaml.
 _EVIDENCE = "<|im_start|>user\nEvidence: {evidence}"

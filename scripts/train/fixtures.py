@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the fixtures")
-    parser.add_argument("--node", default="node", help="the Node.js that runs scripts/claims.ts")
+    parser.add_argument("--node", default="node", help="the Node.js that runs scripts/generate-claims.ts")
     options = parser.parse_args()
     record_answers(options.model, options.out, options.node)
     bytes_only = Tokenizer([])

@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model")
     parser.add_argument("--claims", type=int, default=360_000, help="training claims, each seen once")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--node", default="node", help="the Node.js that runs scripts/claims.ts")
+    parser.add_argument("--node", default="node", help="the Node.js that runs scripts/generate-claims.ts")
     checkpoint = Path(gettempdir(), "fact-verification.pt")
     parser.add_argument("--checkpoint", type=Path, default=checkpoint, help="kept while training")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")

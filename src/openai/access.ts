@@ -2,7 +2,7 @@ import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { z } from 'zod'
 import { type Access, type ApiKeys, FULL_ACCESS } from '../manager/services/api-keys.ts'
 import { bearer, matches } from '../manager/services/tokens.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 
 /** Number of the key that made a file or a batch; null for the user. */
 export const Owner = z.int().nullable().default(null)

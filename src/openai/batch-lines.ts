@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { readLines } from '../common/lines.ts'
 import { explain, limits, parseJson } from '../protocol/primitives.ts'
-import { describeFailure } from './failures.ts'
+import { describeFailure } from './error-bodies.ts'
 import type { Endpoint } from './models.ts'
 
 /** One request of a batch file. */

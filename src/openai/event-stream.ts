@@ -2,12 +2,12 @@ import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { TaskPart } from '../manager/services/jobs/task-parts.ts'
 import { JsonText } from '../protocol/json/json-text.ts'
-import { createChunkWriter, toChunks } from './chunks.ts'
-import { describeFailure, type FailureBody } from './failures.ts'
-import { AnswerGrowth, EventGrowth } from './growth.ts'
+import { createChunkWriter, toChunks } from './stream-chunks.ts'
+import { describeFailure, type FailureBody } from './error-bodies.ts'
+import { AnswerGrowth, EventGrowth } from './growing-answer.ts'
 import type { Endpoint, Route } from './models.ts'
 import type { Tool } from './tool-calls.ts'
-import { type Named, readGenerated } from './translation.ts'
+import { type Named, readGenerated } from './engine-translation.ts'
 
 /** What comes of a call that is followed: parts of its value, and then the value. */
 export type Followed = AsyncIterable<TaskPart | JsonText>

@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { writeJson } from '../common/write-json.ts'
 import { type Access, FULL_ACCESS } from '../manager/services/api-keys.ts'
 import { mayUse, Owner } from './access.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 
 const PURPOSES = ['batch', 'batch_output'] as const
 

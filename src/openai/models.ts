@@ -1,5 +1,5 @@
 import type { ContextSpec, LibrarySpec } from '../protocol/contexts/context.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 
 /** What a request may ask of a model. */
 export const ENDPOINTS = ['/v1/chat/completions', '/v1/completions', '/v1/embeddings'] as const

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { explain, Json } from '../protocol/primitives.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 import { Tool, ToolChoice } from './tool-calls.ts'
 
 /** Texts of a message may come in parts; pictures and sound have no engine here. */

@@ -1,8 +1,8 @@
 import type { JsonText } from '../protocol/json/json-text.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 import type { Endpoint, Route } from './models.ts'
 import type { Tool } from './tool-calls.ts'
-import { chatResponse, completionResponse, embeddingResponse, readGenerated } from './translation.ts'
+import { chatResponse, completionResponse, embeddingResponse, readGenerated } from './engine-translation.ts'
 
 export interface ResponseOptions {
   speaks: Route['speaks']

@@ -1,6 +1,6 @@
 import type { JsonText } from '../protocol/json/json-text.ts'
 import type { TaskError } from '../protocol/task.ts'
-import { describeFailure, failureOfTask } from './failures.ts'
+import { describeFailure, failureOfTask } from './error-bodies.ts'
 import { newId } from './files.ts'
 import type { Endpoint, Route } from './models.ts'
 import { responseOf } from './responses.ts'

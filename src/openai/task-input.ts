@@ -1,8 +1,8 @@
 import type { JsonValue } from '../protocol/primitives.ts'
 import { JsonText, textOf } from '../protocol/json/json-text.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 import type { Endpoint, Route } from './models.ts'
-import { chatInput, completionInput, embeddingInputs } from './translation.ts'
+import { chatInput, completionInput, embeddingInputs } from './engine-translation.ts'
 
 /**
  * The input of the task that stands for a request.

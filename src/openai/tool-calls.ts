@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { type JsonValue, parseJson } from '../protocol/primitives.ts'
-import { ApiFailure } from './failures.ts'
+import { ApiFailure } from './error-bodies.ts'
 
 /*
  * Models say which tool they want to be called as text, each family in a form of its own:

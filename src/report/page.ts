@@ -12,7 +12,7 @@ import {
   siteHours,
   slotHours,
   wattHours,
-} from './statements.ts'
+} from './report-sentences.ts'
 
 /** Rows of a table; the rest is left out. */
 const MOST_ROWS = 20

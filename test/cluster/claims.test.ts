@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { generateClaims } from '../../scripts/claims.ts'
+import { generateClaims } from '../../scripts/generate-claims.ts'
 import type { ResultRow } from '../../src/client/index.ts'
 import { storm } from './support/evictions.ts'
-import { type Plant, alone, clusterPlant } from './support/plant.ts'
+import { type Plant, alone, clusterPlant } from './support/cluster-factory.ts'
 import { testbed } from './support/testbed.ts'
 
 const CLAIMS = 10_000

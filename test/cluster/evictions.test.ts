@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { eventually } from '../factory/support/eventually.ts'
 import { evictions } from './support/evictions.ts'
-import { type Plant, alone, clusterPlant, words } from './support/plant.ts'
+import { type Plant, alone, clusterPlant, words } from './support/cluster-factory.ts'
 
 const TASK_MS = 40
 /** Added again and again until a pilot of the right kind is at work, and once more as it is evicted. */

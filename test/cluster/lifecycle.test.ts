@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ResultRow } from '../../src/client/index.ts'
 import { eventually } from '../factory/support/eventually.ts'
-import { type Plant, clusterPlant, words } from './support/plant.ts'
+import { type Plant, clusterPlant, words } from './support/cluster-factory.ts'
 
 function assertAllDone(rows: ResultRow[], count: number) {
   assert.equal(rows.length, count)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
 import { PACKAGE, runPythonTests } from '../client/python/run.ts'
-import { type Plant, clusterPlant } from './support/plant.ts'
+import { type Plant, clusterPlant } from './support/cluster-factory.ts'
 import { inside, run, subfolder, testbed } from './support/testbed.ts'
 
 const PROGRAMS = join(testbed.project, 'test/client/python')

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
 import { sshConfig, workstation } from './support/login-node.ts'
-import { alone, clusterPlant, words } from './support/plant.ts'
+import { alone, clusterPlant, words } from './support/cluster-factory.ts'
 import { run, sharedFolder } from './support/testbed.ts'
 
 const WEIGHTS = 24 << 20

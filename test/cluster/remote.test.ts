@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { alone, clusterPlant, words } from './support/plant.ts'
+import { alone, clusterPlant, words } from './support/cluster-factory.ts'
 import { loginNode, sshConfig } from './support/login-node.ts'
 import { sharedFolder } from './support/testbed.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { gatherRows, readPrompts, step } from '../../src/library/kinds/causal-lm/batches/batch.ts'
 import { openEngine } from '../library/kinds/causal-lm/engine.ts'
-import { shapes } from '../library/kinds/causal-lm/shapes.ts'
+import { shapes } from '../library/kinds/causal-lm/model-shapes.ts'
 import { writeModelFolder } from '../support/models/folder.ts'
 import { openGreedy } from '../support/models/greedy.ts'
 

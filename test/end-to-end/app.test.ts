@@ -5,11 +5,11 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { generateClaims } from '../../scripts/claims.ts'
+import { generateClaims } from '../../scripts/generate-claims.ts'
 import { connect, DependencyError, JobStuckError, RemoteError, type Client } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
 import { makeProject, runApp } from './app/project.ts'
-import { plant, type Plant } from './plant.ts'
+import { plant, type Plant } from './shared-factory.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -6,8 +6,8 @@ import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
-import { openInput, readRows } from '../../src/client/formats/rows.ts'
-import { plant } from './plant.ts'
+import { openInput, readRows } from '../../src/client/formats/read-rows.ts'
+import { plant } from './shared-factory.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const BIN = join(ROOT, 'bin', 'factory.js')

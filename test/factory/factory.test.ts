@@ -12,7 +12,7 @@ import { type Factory, startFactory } from '../../src/factory/factory.ts'
 import type { PilotRecord } from '../../src/core/pilot-registry.ts'
 import { markingWorker } from './sites/site-suite.ts'
 import { eventually } from './support/eventually.ts'
-import { type TestRegistry, testRegistry } from './support/registry.ts'
+import { type TestRegistry, testRegistry } from './support/fake-pilot-registry.ts'
 import { tinyRuntime } from './support/runtime.ts'
 
 type Setting = { folder: string; marks: string; runtime: { path: string; sha256: string } }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { JobStuckError } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
-import { type Behaviour, openWorks, resultsOf } from './support/works.ts'
+import { type Behaviour, openWorks, resultsOf } from './support/task-behaviour.ts'
 
 const numbers = (count: number, ms = 1): Behaviour[] =>
   Array.from({ length: count }, (_, value) => ({ ms, value }))

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { describe, test } from 'node:test'
 import { until } from '../support/until.ts'
-import { openWorks, resultsOf } from './support/works.ts'
+import { openWorks, resultsOf } from './support/task-behaviour.ts'
 
 /** Carries bytes between a worker and the manager, until it is told to lose an answer. */
 async function openProxy(to: string) {

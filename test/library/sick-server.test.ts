@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { startLibrary } from './support/library-process.ts'
-import { toSetup } from './support/setup.ts'
+import { toSetup } from './support/setup-message.ts'
 
 /** Counts its starts in a file. Answers `fine` calls, and then 500 to everything; also to what `poison` is in. */
 const SERVER = `

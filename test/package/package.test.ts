@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { generateClaims } from '../../scripts/claims.ts'
-import { readIds } from '../end-to-end/plant.ts'
+import { generateClaims } from '../../scripts/generate-claims.ts'
+import { readIds } from '../end-to-end/shared-factory.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LIMIT_MS = 600_000

@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { signTicket } from '../../src/bundle/format/ticket.ts'
 import { Ledger } from '../../src/manager/ledger/ledger.ts'
 import type { SourcesResponse } from '../../src/protocol/sources.ts'
-import { openByHand } from '../bundle/support/channels.ts'
+import { openByHand } from '../bundle/support/scripted-source.ts'
 import { ask, HttpWorker, managerForEachTest, registerContext, startOn } from '../support/manager.ts'
 
 const here = managerForEachTest()

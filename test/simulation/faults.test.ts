@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { plants, realCore } from '../../scripts/simulation/planted-bugs.ts'
-import { Violation, World } from '../../scripts/simulation/world.ts'
+import { Violation, World } from '../../scripts/simulation/simulated-cluster.ts'
 
 test('under 500 seeds of faults every task gets exactly one result and no limit is broken', () => {
   for (let seed = 1; seed <= 500; seed++) new World(seed, realCore).run()

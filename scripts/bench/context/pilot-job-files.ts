@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { LoggedEvent } from './account.ts'
+import type { LoggedEvent } from './pilot-time-account.ts'
 
 /** A pilot's file in the folder of its submission. @throws if there is none */
 export async function fileOf(state: string, site: string, name: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { GenerateFunction } from '../../../src/protocol/contexts/context.ts'
 import { loadContext } from '../../../src/library/kinds/load-context.ts'
 import type { CallReporter, LoadedContext, RunFunction } from '../../../src/library/runtime/library-kind.ts'
-import { toSetup } from '../../../test/library/support/setup.ts'
+import { toSetup } from '../../../test/library/support/setup-message.ts'
 import type { Answer } from '../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import type { Measure } from './engine.ts'
 

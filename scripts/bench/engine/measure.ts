@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import { claimPrompts, lengthsOf, tokenPrompts } from './workloads.ts'
 import type { Measure } from './engine.ts'
-import { runGleaner } from './gleaner.ts'
+import { runGleaner } from './gleaner-engine.ts'
 import { runLibrary } from './loaded-library.ts'
-import { matrixRate } from './matrix.ts'
+import { matrixRate } from './peak-multiplication.ts'
 import { SHAPE } from './models.ts'
-import { runLlama } from './llama.ts'
-import { runTransformers } from './transformers.ts'
+import { runLlama } from './llama-cpp-engine.ts'
+import { runTransformers } from './transformers-engine.ts'
 
 /** What an engine did, and how long it took once it was loaded and had answered a little. */
 export interface Measured {

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { readTokenizer } from '../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
-import { generateClaims } from '../../claims.ts'
+import { generateClaims } from '../../generate-claims.ts'
 
 const EXAMPLE = fileURLToPath(new URL('../../../templates/fact-verification/model', import.meta.url))
 /** Tokens of the prompt that all claims share in the second workload, about. */

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Client } from '../../../src/client/index.ts'
-import { farSlurm } from '../../../test/factory/transports/ssh/far-slurm.ts'
+import { farSlurm } from '../../../test/factory/transports/ssh/fake-remote-slurm.ts'
 import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.ts'
 import { until } from '../../../test/support/until.ts'
 import { runFactory } from '../../support/running-factory.ts'

@@ -10,7 +10,7 @@ import {
   writeSubmission,
 } from '../../../src/factory/submissions/submission.ts'
 import { openTransports } from '../../../src/factory/transports/open-transports.ts'
-import { farSlurm } from '../../../test/factory/transports/ssh/far-slurm.ts'
+import { farSlurm } from '../../../test/factory/transports/ssh/fake-remote-slurm.ts'
 import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.ts'
 import { startLink } from './wide-link-process.ts'
 

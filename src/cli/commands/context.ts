@@ -17,7 +17,7 @@ import { onInterrupt } from '../exit/interrupt.ts'
 import { clientFor } from '../options/common-options.ts'
 import { printJson, type JsonOption } from '../json-output/print-json.ts'
 import { showBytes } from '../views/progress/byte-progress.ts'
-import { warmthOf } from '../views/progress/warmth.ts'
+import { warmthOf } from '../views/progress/context-fetch-progress.ts'
 
 /** How often the workers are looked at, milliseconds. */
 const LOOK_MS = 500

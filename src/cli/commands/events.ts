@@ -4,7 +4,7 @@ import { EVENT_TYPES, EVENTS_AT_ONCE, type EventType, type FactoryEvent } from '
 import { eventLine } from '../views/events-view.ts'
 import { onInterrupt } from '../exit/interrupt.ts'
 import { clientFor, wholeNumber } from '../options/common-options.ts'
-import { findRecord, openRecords, type Records } from '../open-records.ts'
+import { findRecord, openRecords, type Records } from '../job-records.ts'
 
 interface Options {
   follow?: boolean

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { makePrivateFolder } from '../../common/private-path.ts'
-import { makeWheel, wheelName } from '../../client/wheel.ts'
+import { makeWheel, wheelName } from '../../client/python-wheel.ts'
 import { version } from '../version.ts'
 
 /** Where Python's package is, and, in what was built, its wheel. */

@@ -13,7 +13,7 @@ import { type ManagerOptions, startManager } from '../../manager/manager.ts'
 import { openSpanExport } from '../../manager/services/tracing/open-span-export.ts'
 import { isWildcard } from '../../manager/http/tls.ts'
 import { plural } from '../views/format.ts'
-import { announced, PACKING } from '../announced.ts'
+import { announced, PACKING } from '../views/progress/announce-slow-work.ts'
 import { ConfigInForce } from './config-in-force.ts'
 import { bareHost, listenAddress, unreachable } from './expected-address.ts'
 

@@ -1,7 +1,7 @@
 import { glob, stat } from 'node:fs/promises'
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import { InputError } from '../../client/errors.ts'
-import { FORMATS, type Format } from '../../client/formats/kinds.ts'
+import { FORMATS, type Format } from '../../client/formats/format-names.ts'
 
 /** What a command was told of the files that it reads and writes. */
 export interface FileOptions {

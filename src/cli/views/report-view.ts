@@ -9,7 +9,7 @@ import {
   siteHours,
   slotHours,
   wattHours,
-} from '../../report/statements.ts'
+} from '../../report/report-sentences.ts'
 import { errorLines } from './errors-view.ts'
 import { count, duration, table } from './format.ts'
 

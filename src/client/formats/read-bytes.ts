@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs'
 import { PassThrough, type Readable, type Transform, pipeline } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { InputError } from '../errors.ts'
-import type { Packing } from './kinds.ts'
+import type { Packing } from './format-names.ts'
 
 const CHUNK = 1 << 20
 

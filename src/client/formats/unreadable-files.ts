@@ -1,4 +1,4 @@
-import type { Format } from './kinds.ts'
+import type { Format } from './format-names.ts'
 
 /*
  * What a file is that cannot be read as it is, told by how it begins.

@@ -5,7 +5,7 @@ import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip, createZstdCompress } from 'node:zlib'
 import { InputError } from '../errors.ts'
-import type { Packing } from './kinds.ts'
+import type { Packing } from './format-names.ts'
 
 /** Where bytes go. */
 export interface ByteSink extends AsyncDisposable {

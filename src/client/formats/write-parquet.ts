@@ -1,6 +1,6 @@
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer'
 import { numberText, stringifyExactly } from '../../protocol/json/exact-numbers.ts'
-import { cellText, type Columns, type ColumnType, type OutRow } from './columns.ts'
+import { cellText, type Columns, type ColumnType, type OutRow } from './table-columns.ts'
 import type { ByteSink } from './write-bytes.ts'
 
 type SchemaElement = ConstructorParameters<typeof ParquetWriter>[0]['schema'][number]

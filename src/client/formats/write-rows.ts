@@ -2,9 +2,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'csv-stringify/sync'
 import { stringifyExactly } from '../../protocol/json/exact-numbers.ts'
-import { cellText, Columns, flatten, type OutRow } from './columns.ts'
-import type { FileKind, Format } from './kinds.ts'
-import { openSpill } from './spill.ts'
+import { cellText, Columns, flatten, type OutRow } from './table-columns.ts'
+import type { FileKind, Format } from './format-names.ts'
+import { openSpill } from './disk-spill.ts'
 import { openSink, STDOUT, type ByteSink } from './write-bytes.ts'
 
 /** Writes rows to a file, in bounded memory. */

@@ -8,7 +8,7 @@ import { readBlobSync, writeBlobSync } from '../../blobs/blob-folder.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { JsonValue } from '../../protocol/primitives.ts'
 import { decode, pack, unpack } from './value-codec.ts'
-import { BLOBS, blobFolder, bundleFolder, keepVariables } from './variables.ts'
+import { BLOBS, blobFolder, bundleFolder, keepVariables } from './setup-variables.ts'
 
 type Callable = (...args: unknown[]) => unknown
 

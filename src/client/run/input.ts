@@ -1,10 +1,10 @@
 import { isSameNumber, numberText } from '../../protocol/json/exact-numbers.ts'
 import { InputError } from '../errors.ts'
 import type { Row } from '../formats/row.ts'
-import { readRows, type InputFile } from '../formats/rows.ts'
+import { readRows, type InputFile } from '../formats/read-rows.ts'
 import type { TaskInput } from '../task-batches.ts'
 import { KeySet } from './key-set.ts'
-import { fieldsOf } from './mapping.ts'
+import { fieldsOf } from './row-to-input.ts'
 
 /** A row that is no task, and why. */
 export interface InvalidLine {

@@ -2,16 +2,16 @@ import type { JobErrors, JobInfo, JobOptions } from '../../protocol/client.ts'
 import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import type { Client } from '../client.ts'
 import { ApiError, InputError } from '../errors.ts'
-import type { Format } from '../formats/kinds.ts'
-import { readRows, statedTypes } from '../formats/rows.ts'
+import type { Format } from '../formats/format-names.ts'
+import { readRows, statedTypes } from '../formats/read-rows.ts'
 import { STDOUT } from '../formats/write-bytes.ts'
 import type { Job } from '../job.ts'
-import type { Dialect, OpenDialect } from './dialect.ts'
-import type { StopReason } from './failures.ts'
+import type { Dialect, OpenDialect } from './request-rows.ts'
+import type { StopReason } from './stop-on-failures.ts'
 import { checkInput, type Input, type InputSummary } from './input.ts'
 import { formerRun, latestRun, runName } from './job-name.ts'
 import { copyFailures } from './errors-file.ts'
-import { createMapper, type RowMapping } from './mapping.ts'
+import { createMapper, type RowMapping } from './row-to-input.ts'
 import {
   findPosition,
   openOutput,
@@ -21,10 +21,10 @@ import {
   START,
   type Output,
 } from './output.ts'
-import { openSource, type Source } from './source.ts'
+import { openSource, type Source } from './input-source.ts'
 import { submitAll, submitAndCollect, type RunProgress } from './submit.ts'
 import { createScore, endedTasks, writeTable } from './table-output.ts'
-import { openTarget, refuseOccupied, type Target, type TargetOptions } from './target.ts'
+import { openTarget, refuseOccupied, type Target, type TargetOptions } from './output-target.ts'
 
 export interface RunOptions extends TargetOptions {
   /**

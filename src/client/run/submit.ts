@@ -1,6 +1,12 @@
 import type { AddTasksResponse, JobErrors, JobInfo } from '../../protocol/client.ts'
 import type { Job } from '../job.ts'
-import { isWorthTelling, mayAllBeAlike, reasonToStop, type StopPolicy, type StopReason } from './failures.ts'
+import {
+  isWorthTelling,
+  mayAllBeAlike,
+  reasonToStop,
+  type StopPolicy,
+  type StopReason,
+} from './stop-on-failures.ts'
 import { readTasks, type Input, type InputSummary } from './input.ts'
 import type { Output, Position } from './output.ts'
 

@@ -1,14 +1,14 @@
 import { rm } from 'node:fs/promises'
 import type { ResultRow } from '../../protocol/client.ts'
 import { numberText } from '../../protocol/json/exact-numbers.ts'
-import { cellText, type OutRow } from '../formats/columns.ts'
-import { besides, type FileKind } from '../formats/kinds.ts'
+import { cellText, type OutRow } from '../formats/table-columns.ts'
+import { besides, type FileKind } from '../formats/format-names.ts'
 import { STDOUT } from '../formats/write-bytes.ts'
 import { openRowWriter, type RowWriter } from '../formats/write-rows.ts'
 import type { Job } from '../job.ts'
-import type { Dialect } from './dialect.ts'
+import type { Dialect } from './request-rows.ts'
 import { expectedValue, readTasks, type Input, type RowTask } from './input.ts'
-import { fieldsOf } from './mapping.ts'
+import { fieldsOf } from './row-to-input.ts'
 import { toFields } from './output.ts'
 
 /** What becomes of rows and their results in a file. */

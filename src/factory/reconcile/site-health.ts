@@ -1,7 +1,7 @@
 import { type Health, HEALTHY, failed, succeeded } from '../../core/pilot-scaling.ts'
 import type { PilotRecord } from '../../core/pilot-registry.ts'
 import { type PilotExit, SHORTEST_USEFUL_MS } from './pilot-exit.ts'
-import { createNodeRecords } from './node-records.ts'
+import { createNodeRecords } from './node-failures.ts'
 
 /** What a site's pilots have taught about it: whether it is well, and which nodes to avoid. */
 export type SiteHealth = ReturnType<typeof createSiteHealth>

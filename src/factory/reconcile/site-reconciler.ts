@@ -12,7 +12,7 @@ import { matchPilots, type MatchedPilots, type Sighting } from '../policy/match-
 import { explainSite } from '../policy/site-explanation.ts'
 import { pilotStatuses } from '../policy/pilot-status.ts'
 import { type SiteSnapshot, siteStatus } from '../policy/site-status.ts'
-import { silenceReasons, silentPilots } from '../policy/silence-reasons.ts'
+import { silenceReasons, silentPilots } from '../policy/unregistered-pilots.ts'
 import { type Job, type Site, SubmitRefused } from '../sites/site.ts'
 import { submissionFolders } from '../submissions/submission-folders.ts'
 import {

@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import { Committer } from './committer.ts'
-import { Counters } from './counters.ts'
+import { Counters } from './id-counters.ts'
 import { openDatabase } from './database.ts'
 
 /**

@@ -1,5 +1,5 @@
-import type { FailureBody } from '../failures.ts'
-import type { Named } from '../translation.ts'
+import type { FailureBody } from '../error-bodies.ts'
+import type { Named } from '../engine-translation.ts'
 import type { ResponseRequest } from './request.ts'
 import {
   ChatChunk,

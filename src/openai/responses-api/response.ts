@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { ApiFailure } from '../failures.ts'
+import { ApiFailure } from '../error-bodies.ts'
 import { newId } from '../files.ts'
-import type { Named } from '../translation.ts'
+import type { Named } from '../engine-translation.ts'
 import type { ResponseRequest } from './request.ts'
 
 const Usage = z.object({

@@ -1,7 +1,7 @@
 import type { BlobRef } from '../../protocol/blob.ts'
 import { limits } from '../../protocol/primitives.ts'
 import type { Lease, Outcome, TaskResult } from '../../protocol/task.ts'
-import { fitOutcome } from './fit-outcome.ts'
+import { fitOutcome } from './outcome-size-limit.ts'
 
 /*
  * The tasks a worker has in hand, from the answer that leased them to the one that acknowledges their results.

@@ -1,10 +1,10 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { DashboardRole } from '../../protocol/dashboard-login.ts'
-import type { PastColumns } from '../policy/past-columns.ts'
+import type { PastColumns } from '../policy/history-columns.ts'
 import type { View } from '../view.ts'
 import { Board } from './panels/board.tsx'
 import { follow } from './feed.ts'
-import { Past } from './past.ts'
+import { Past } from './chart-history.ts'
 import { Refusal, ask, signIn, takeCode } from './session.ts'
 
 /** Whether what is shown is of now, and if not, why. */

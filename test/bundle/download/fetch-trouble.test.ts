@@ -11,7 +11,7 @@ import { openStore } from '../../../src/bundle/store/store.ts'
 import type { Source } from '../../../src/protocol/sources.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../support/cluster.ts'
 import type { Node } from '../support/cluster.ts'
-import type { FetchNews, FetchOrder } from '../support/fetcher.ts'
+import type { FetchNews, FetchOrder } from '../support/fetch-process.ts'
 
 const BYTES = 4_000_000
 
@@ -29,7 +29,7 @@ async function startManager(folder: string, intercept?: Parameters<typeof startN
  * @param mount options of a filesystem in memory that it has at its folder, seen by nobody else.
  */
 function startFetcher(order: FetchOrder, mount?: string) {
-  const command = [process.execPath, path.join(import.meta.dirname, '../support/fetcher.ts')]
+  const command = [process.execPath, path.join(import.meta.dirname, '../support/fetch-process.ts')]
   const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user']
   const mounting = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
   const [program, ...args] =

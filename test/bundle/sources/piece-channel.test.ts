@@ -18,7 +18,7 @@ import { FrameKind } from '../../../src/protocol/channels/piece-frames.ts'
 import type { FaultReason } from '../../../src/protocol/sources.ts'
 import { listen } from '../../support/listen.ts'
 import { until } from '../../support/until.ts'
-import { startSource } from '../support/channels.ts'
+import { startSource } from '../support/scripted-source.ts'
 import { sourceOf } from '../support/cluster.ts'
 
 const BUNDLE = 'b'.repeat(64)

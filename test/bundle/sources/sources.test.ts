@@ -11,7 +11,7 @@ import { frame } from '../../../src/protocol/channels/frames.ts'
 import { FrameKind } from '../../../src/protocol/channels/piece-frames.ts'
 import type { FaultReason } from '../../../src/protocol/sources.ts'
 import { listen, type Listening } from '../../support/listen.ts'
-import { startSource } from '../support/channels.ts'
+import { startSource } from '../support/scripted-source.ts'
 import { log, sourceOf, startNode, temporaryFolder, writeTree } from '../support/cluster.ts'
 
 /** A TCP server of which each connection is treated so. */

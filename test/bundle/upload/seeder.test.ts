@@ -11,7 +11,7 @@ import { PIECE_MIN } from '../../../src/protocol/bundle.ts'
 import { frame } from '../../../src/protocol/channels/frames.ts'
 import { CHANNEL, FrameKind, RUN_MAX } from '../../../src/protocol/channels/piece-frames.ts'
 import { until } from '../../support/until.ts'
-import { nextFrame, openByHand } from '../support/channels.ts'
+import { nextFrame, openByHand } from '../support/scripted-source.ts'
 import { startNode, temporaryFolder, ticketFor, writeTree } from '../support/cluster.ts'
 
 const BUNDLE = 'b'.repeat(64)

@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { makeWheel, wheelName } from '../../../src/client/wheel.ts'
+import { makeWheel, wheelName } from '../../../src/client/python-wheel.ts'
 import { version } from '../../../src/cli/version.ts'
 import { PACKAGE, runPythonTests } from './run.ts'
 

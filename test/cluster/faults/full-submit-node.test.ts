@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openTransports } from '../../../src/factory/transports/open-transports.ts'
-import { batchSiteAt } from '../../factory/transports/ssh/site-at.ts'
+import { batchSiteAt } from '../../factory/transports/ssh/ssh-site.ts'
 import { startSshd } from '../../factory/transports/ssh/sshd.ts'
 
 /* A submit node whose disk is really full: a small one of its own, which takes root to mount. */

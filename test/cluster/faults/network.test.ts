@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
-import { openWorks, resultsOf, type Works } from '../../faults/support/works.ts'
+import { openWorks, resultsOf, type Works } from '../../faults/support/task-behaviour.ts'
 import { until } from '../../support/until.ts'
 import { type Network, openNetwork } from './network.ts'
 

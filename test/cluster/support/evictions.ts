@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job } from '../../../src/factory/sites/site.ts'
-import { type Plant, workerProcess } from './plant.ts'
+import { type Plant, workerProcess } from './cluster-factory.ts'
 import { run } from './testbed.ts'
 
 /** One way in which a node is taken from a pilot that runs. */

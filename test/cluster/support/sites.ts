@@ -9,7 +9,7 @@ import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { htcondor as htcondorKind } from '../../../src/factory/sites/htcondor.ts'
 import { slurm as slurmKind } from '../../../src/factory/sites/slurm.ts'
 import { tinyRuntime } from '../../factory/support/runtime.ts'
-import type { Place } from '../../factory/support/submit.ts'
+import type { Place } from '../../factory/support/write-submission.ts'
 import { researcher, subfolder } from './testbed.ts'
 
 /** What sites of the testbed have in common: folders the nodes see, and a stand-in for the worker. */

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { loadVariable, reportProgress } from '../../../src/client/functions/variables.ts'
+import { loadVariable, reportProgress } from '../../../src/client/functions/setup-variables.ts'
 import { sum } from './numbers.ts'
 
 export const limit = 10

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, write
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
+import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
 let root: string

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
+import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
 let root: string

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { listen } from '../../support/listen.ts'
 import { startSocks } from '../../support/socks-proxy.ts'
-import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
+import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
 let root: string

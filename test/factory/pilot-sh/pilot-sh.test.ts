@@ -19,7 +19,7 @@ import { delimiter, join } from 'node:path'
 import { type TestContext, after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { eventually } from '../support/eventually.ts'
-import { TOKEN, bootPilot, settingsFor, workerEnvironment } from '../support/pilot.ts'
+import { TOKEN, bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
 import { tinyRuntime } from '../support/runtime.ts'
 
 const worker = 'env | grep -e ^GLEANER_ -e ^NODE_\necho "worker of $(id -u) in $PWD"\n'

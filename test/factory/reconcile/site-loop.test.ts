@@ -9,7 +9,7 @@ import type { PilotRecord } from '../../../src/core/pilot-registry.ts'
 import { SiteLoop } from '../../../src/factory/reconcile/site-loop.ts'
 import { BatchSystem } from '../support/batch-system.ts'
 import { eventually } from '../support/eventually.ts'
-import { testRegistry } from '../support/registry.ts'
+import { testRegistry } from '../support/fake-pilot-registry.ts'
 
 /** A loop over a batch system in memory, with much to do. */
 function startLoop(t: TestContext, site: object, observe?: (record: PilotRecord) => void) {

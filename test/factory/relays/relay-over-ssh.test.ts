@@ -3,11 +3,11 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { plant, readIds, writeTasks } from '../../end-to-end/plant.ts'
+import { plant, readIds, writeTasks } from '../../end-to-end/shared-factory.ts'
 import { until } from '../../support/until.ts'
-import { bareSystem } from '../transports/ssh/bare-system.ts'
+import { bareSystem } from '../transports/ssh/minimal-unix.ts'
 import { cuttingProxy } from '../transports/ssh/cutting-proxy.ts'
-import { farSlurm } from '../transports/ssh/far-slurm.ts'
+import { farSlurm } from '../transports/ssh/fake-remote-slurm.ts'
 import { knownHost, noSshd, startSshd } from '../transports/ssh/sshd.ts'
 
 /** The relay of a submit node, by the number of its process; undefined if none runs. */

@@ -15,7 +15,7 @@ import { SubmitRefused } from '../../../src/factory/sites/site.ts'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
 import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
 import type { CommandResult } from '../../../src/factory/transports/transport.ts'
-import { prepare } from '../support/submit.ts'
+import { prepare } from '../support/write-submission.ts'
 
 const signal = AbortSignal.timeout(600_000)
 const boot = { managerUrl: 'http://127.0.0.1:9', runtime: { path: '/nowhere', sha256: '0'.repeat(64) } }

@@ -7,7 +7,7 @@ import type { SiteConfig } from '../../../src/factory/config/config.ts'
 import { type Job, type Site, SubmitRefused } from '../../../src/factory/sites/site.ts'
 import { type Boot, type Submission, pilotLog } from '../../../src/factory/submissions/submission.ts'
 import { eventually } from '../support/eventually.ts'
-import { prepare } from '../support/submit.ts'
+import { prepare } from '../support/write-submission.ts'
 
 /** One batch system, ready to be tried. */
 export type SiteHarness = {

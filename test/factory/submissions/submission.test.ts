@@ -10,8 +10,8 @@ import {
   newSubmission,
   submissionsFolder,
 } from '../../../src/factory/submissions/submission.ts'
-import { testRegistry } from '../support/registry.ts'
-import { prepare } from '../support/submit.ts'
+import { testRegistry } from '../support/fake-pilot-registry.ts'
+import { prepare } from '../support/write-submission.ts'
 
 test('a runtime is needed as long as a pilot submitted with it has not ended', async (context) => {
   const state = await mkdtemp(join(tmpdir(), "gleaner-user's-"))

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import pino from 'pino'
 import { loadConfig } from '../../../src/factory/config/load-config.ts'
 import { startFactory } from '../../../src/factory/factory.ts'
-import { testRegistry } from './registry.ts'
+import { testRegistry } from './fake-pilot-registry.ts'
 
 const [folder = '', crash] = process.argv.slice(2)
 const registry = testRegistry({ file: join(folder, 'registry.json') })

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { limits } from '../../../src/protocol/primitives.ts'
 import { libraryProgram, startLibrary, type TestLibrary } from '../support/library-process.ts'
-import { calculatorSetup } from '../support/setup.ts'
+import { calculatorSetup } from '../support/setup-message.ts'
 
 const time = { timeout: 180_000 }
 const loud = { args: [100, true] }

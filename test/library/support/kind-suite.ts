@@ -4,7 +4,7 @@ import { toTaskError } from '../../../src/common/task-errors.ts'
 import type { Call, LoadedContext, Setup } from '../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../src/library/kinds/load-context.ts'
 import type { JsonValue } from '../../../src/protocol/primitives.ts'
-import { createRecorder, valuesOf } from './recorder.ts'
+import { createRecorder, valuesOf } from './recording-reporter.ts'
 
 /** What a kind of library brings to be judged by: a context, and calls in it whose outcomes are known. */
 export interface KindSample {

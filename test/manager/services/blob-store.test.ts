@@ -11,7 +11,7 @@ import type { Manager } from '../../../src/manager/manager.ts'
 import type { JobInfo, ResultsResponse } from '../../../src/protocol/client.ts'
 import { JobOptions } from '../../../src/protocol/client.ts'
 import { ask, CONTEXT, HttpWorker, makeState, removeState, startOn } from '../../support/manager.ts'
-import { openParts } from '../../support/parts.ts'
+import { openParts } from '../../support/manager-parts.ts'
 import { until } from '../../support/until.ts'
 
 const bytes = Buffer.from('some bytes of an argument')

@@ -4,7 +4,7 @@ import { JobOptions } from '../../../src/protocol/client.ts'
 import { JsonText } from '../../../src/protocol/json/json-text.ts'
 import type { ExchangeRequest, ExchangeResponse } from '../../../src/protocol/worker.ts'
 import { CONTEXT } from '../../support/manager.ts'
-import { openParts, type Parts } from '../../support/parts.ts'
+import { openParts, type Parts } from '../../support/manager-parts.ts'
 import { until } from '../../support/until.ts'
 
 const node = { node: 'n1', slots: 1 }

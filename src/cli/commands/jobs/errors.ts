@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { errorLines } from '../../views/errors-view.ts'
-import { findRecord, openRecords } from '../../open-records.ts'
+import { findRecord, openRecords } from '../../job-records.ts'
 
 export function define(command: Command): void {
   command

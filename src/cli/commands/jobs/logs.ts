@@ -14,7 +14,7 @@ import { onInterrupt } from '../../exit/interrupt.ts'
 import { traceText } from '../../views/trace-view.ts'
 import { clientFor, stateOf } from '../../options/common-options.ts'
 import { findPilot } from '../../options/pilot-names.ts'
-import { findRecord, openRecords } from '../../open-records.ts'
+import { findRecord, openRecords } from '../../job-records.ts'
 
 /** Most of a log that is brought from a submit node, bytes, and how long that may take, milliseconds. */
 const FAR_LOG_MAX = 16 << 20

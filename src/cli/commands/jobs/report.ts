@@ -5,7 +5,7 @@ import { EVENTS_AT_ONCE, type FactoryEvent } from '../../../protocol/events.ts'
 import { makeReport, timeNodes } from '../../../report/make-report.ts'
 import { eventsCsv } from '../../../report/csv.ts'
 import { reportPage } from '../../../report/page.ts'
-import { findRecord, openRecords, type Records } from '../../open-records.ts'
+import { findRecord, openRecords, type Records } from '../../job-records.ts'
 import { reportText } from '../../views/report-view.ts'
 import { version } from '../../version.ts'
 

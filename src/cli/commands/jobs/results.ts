@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import { Option, type Command } from 'commander'
 import type { JobInfo } from '../../../client/index.ts'
 import { InputError } from '../../../client/errors.ts'
-import { FORMATS, kindOf, type Format } from '../../../client/formats/kinds.ts'
+import { FORMATS, kindOf, type Format } from '../../../client/formats/format-names.ts'
 import { STDOUT } from '../../../client/formats/write-bytes.ts'
 import { outputSize, toLine } from '../../../client/run/output.ts'
 import { errorsPath, writeTable, type EndedTask } from '../../../client/run/table-output.ts'
 import { count } from '../../views/format.ts'
-import { findRecord, openRecords, type Records } from '../../open-records.ts'
+import { findRecord, openRecords, type Records } from '../../job-records.ts'
 
 interface Options {
   out?: string

@@ -4,7 +4,7 @@ import { latestRun } from '../../../client/run/job-name.ts'
 import type { JobExplanation, SiteExplanation } from '../../../protocol/explanation.ts'
 import { explanationText } from '../../views/explanation-view.ts'
 import { clientFor, stateOf } from '../../options/common-options.ts'
-import { findRecord, openRecords } from '../../open-records.ts'
+import { findRecord, openRecords } from '../../job-records.ts'
 
 export function define(command: Command): void {
   command

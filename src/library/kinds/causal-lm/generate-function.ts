@@ -1,12 +1,12 @@
 import type { GenerateFunction } from '../../../protocol/contexts/context.ts'
 import type { RunFunction } from '../../runtime/library-kind.ts'
-import { createPlanner } from './batches/groups.ts'
+import { createPlanner } from './batches/prompt-groups.ts'
 import type { Model } from './graph/model.ts'
-import type { BatchLimits } from './batches/plan.ts'
-import { createPreparer, prepareRows, type Speaker } from './answers/prepare.ts'
+import type { BatchLimits } from './batches/batch-sizes.ts'
+import { createPreparer, prepareRows, type Speaker } from './answers/prepare-prompts.ts'
 import type { Abilities } from './graph/probe.ts'
-import { createRunner } from './batches/rows.ts'
-import { createSampleReporter } from './answers/samples.ts'
+import { createRunner } from './batches/continuous-batching.ts'
+import { createSampleReporter } from './answers/several-answers.ts'
 import { mergeSettings } from './answers/settings.ts'
 
 /** A model that is ready to generate, and what limits it. */

@@ -8,7 +8,7 @@ import { buildConnector, type Dispatcher, Pool } from 'undici'
 import type { ServerSetup } from '../../../protocol/contexts/context.ts'
 import { pathsIn } from '../../../protocol/contexts/placeholders.ts'
 import { ServerError } from './http-request.ts'
-import { listenersAt, socketsOf } from './listeners.ts'
+import { listenersAt, socketsOf } from './listening-sockets.ts'
 
 /** Another program listens where the server should. */
 export class PortTakenError extends ServerError {

@@ -6,7 +6,7 @@ import type { JsonValue } from '../../../protocol/primitives.ts'
 import { limits } from '../../../protocol/primitives.ts'
 import { parseExactly } from '../../../protocol/json/exact-numbers.ts'
 import type { ServerFunction } from '../../../protocol/contexts/context.ts'
-import { render, renderText, within } from './render.ts'
+import { render, renderText, within } from './request-template.ts'
 
 /** The server did not give an answer that is one. */
 export class ServerError extends Error {

@@ -17,7 +17,7 @@ import {
 import { logOf, appendOutput, type CapturedOutput } from '../../runtime/captured-output.ts'
 import { ask, BusyError, ConnectionError, FailingServerError, ServerError } from './http-request.ts'
 import { type Endpoint, openEndpoint, PortTakenError } from './endpoint.ts'
-import { renderText } from './render.ts'
+import { renderText } from './request-template.ts'
 import { createRequestGate } from './request-gate.ts'
 
 type ServerSpec = Extract<LibrarySpec, { library: 'server' }>

@@ -2,7 +2,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import { count, rate } from '../../../common/plain/quantity-text.ts'
 import { onThemeChange, resolveColour } from '../colours.ts'
-import type { Columns } from '../past.ts'
+import type { Columns } from '../chart-history.ts'
 
 const HEIGHT = 180
 /** Between lines: half a pilot is none. */

@@ -1,7 +1,7 @@
 import { count, duration } from '../../../common/plain/quantity-text.ts'
 import type { ContextView, View } from '../../view.ts'
 import type { Propose } from './actions.tsx'
-import { LEVELS } from '../slot-looks.ts'
+import { LEVELS } from '../slot-appearance.ts'
 
 export function Contexts({ view, propose }: { view: View; propose: Propose }) {
   const contexts = Object.values(view.contexts)

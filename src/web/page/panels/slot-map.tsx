@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { count, plural } from '../../../common/plain/quantity-text.ts'
 import type { WorkerView } from '../../view.ts'
 import { onThemeChange, resolveColour } from '../colours.ts'
-import { type SlotLook, slotLooks } from '../slot-looks.ts'
+import { type SlotLook, slotLooks } from '../slot-appearance.ts'
 
 /** A slot, the gap between workers, and a row, in CSS pixels. */
 const CELL = 9

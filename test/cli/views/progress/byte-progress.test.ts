@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { byteLine } from '../../../../src/cli/views/progress/byte-progress.ts'
-import { warmthOf } from '../../../../src/cli/views/progress/warmth.ts'
+import { warmthOf } from '../../../../src/cli/views/progress/context-fetch-progress.ts'
 import type { Status } from '../../../../src/client/index.ts'
 
 type Worker = Status['workers'][number]

@@ -11,9 +11,9 @@ import type { Site } from '../../../../src/factory/sites/site.ts'
 import { submissionsFolder } from '../../../../src/factory/submissions/submission.ts'
 import { openTransports } from '../../../../src/factory/transports/open-transports.ts'
 import { eventually } from '../../support/eventually.ts'
-import { testRegistry } from '../../support/registry.ts'
+import { testRegistry } from '../../support/fake-pilot-registry.ts'
 import { type CuttingProxy, cuttingProxy } from './cutting-proxy.ts'
-import { farSlurm } from './far-slurm.ts'
+import { farSlurm } from './fake-remote-slurm.ts'
 import { noSshd, type Sshd, knownHost, startSshd } from './sshd.ts'
 
 const PILOTS = 3

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { spawn as spawnInTerminal } from 'node-pty'
 import ssh2, { type Connection } from 'ssh2'
 import { openTransports } from '../../../../src/factory/transports/open-transports.ts'
-import { batchSiteAt } from './site-at.ts'
+import { batchSiteAt } from './ssh-site.ts'
 import { knownHost, makeKey } from './sshd.ts'
 
 const BIN = fileURLToPath(new URL('../../../../bin/factory.js', import.meta.url))

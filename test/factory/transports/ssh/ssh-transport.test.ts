@@ -5,8 +5,8 @@ import { after, before, describe } from 'node:test'
 import { openTransports, type Transports } from '../../../../src/factory/transports/open-transports.ts'
 import type { Transport } from '../../../../src/factory/transports/transport.ts'
 import { describeTransport } from '../transport-suite.ts'
-import { bareSystem } from './bare-system.ts'
-import { batchSiteAt } from './site-at.ts'
+import { bareSystem } from './minimal-unix.ts'
+import { batchSiteAt } from './ssh-site.ts'
 import { noSshd, type Sshd, type SshdPlace, startSshd } from './sshd.ts'
 
 /** Submit nodes as they are found, each with what is odd about it. */

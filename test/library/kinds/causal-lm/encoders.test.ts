@@ -9,8 +9,8 @@ import { normalize, pool, softmax } from '../../../../src/library/kinds/causal-l
 import { readTokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { writeEncoderFolder } from '../../../support/models/encoder.ts'
-import { runAll, valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { runAll, valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 
 /** Vectors of the tokens of one text, computed alone, without padding. */
 async function vectorsOf(graph: string, tokens: readonly number[]): Promise<Float32Array[]> {

@@ -5,7 +5,7 @@ import { loadModel } from '../../../../src/library/kinds/causal-lm/graph/model.t
 import { probe } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
-import { createRecorder } from '../../support/recorder.ts'
+import { createRecorder } from '../../support/recording-reporter.ts'
 
 /** Tokens written as numbers, so that prompts and answers can be any tokens. */
 export const numbers: Tokenizer = {

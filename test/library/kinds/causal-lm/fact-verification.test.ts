@@ -4,15 +4,15 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { parse } from 'yaml'
-import { generateClaims } from '../../../../scripts/claims.ts'
+import { generateClaims } from '../../../../scripts/generate-claims.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { readTokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { ContextFile, type GenerateFunction, LibrarySpec } from '../../../../src/protocol/contexts/context.ts'
 import { acceptKind } from '../../support/kind-suite.ts'
-import { valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 
 /** One answer of the reference: the same weights in another implementation, one prompt at a time. */
 interface Reference {

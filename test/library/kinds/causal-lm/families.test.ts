@@ -10,8 +10,8 @@ import type { DecoderShape } from '../../../support/models/decoder.ts'
 import { writeEncoderFolder, writePairFolder } from '../../../support/models/encoder.ts'
 import { writeModelFolder } from '../../../support/models/folder.ts'
 import { openGreedy } from '../../../support/models/greedy.ts'
-import { runAll, valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { runAll, valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 
 /* The table of docs/models.md: each family as a folder of its published shape, from its files to the right tokens. */
 

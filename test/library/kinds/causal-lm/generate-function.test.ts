@@ -4,14 +4,15 @@ import fc from 'fast-check'
 import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate-function.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 import { argmax } from '../../../../src/library/kinds/causal-lm/answers/sampling.ts'
-import type { Answers } from '../../../../src/library/kinds/causal-lm/answers/samples.ts'
+import type { Answers } from '../../../../src/library/kinds/causal-lm/answers/several-answers.ts'
 import { CancelledError } from '../../../../src/common/task-errors.ts'
 import type { JsonValue } from '../../../../src/protocol/primitives.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import type { z } from 'zod'
-import { createRecorder } from '../../support/recorder.ts'
+import { createRecorder } from '../../support/recording-reporter.ts'
 import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
-import { able, createToy, letters, scramble, type ToyModel, type ToyOptions, toyTokenizer } from './toy.ts'
+import { able, createToy, letters, scramble, toyTokenizer } from './toy-model.ts'
+import type { ToyModel, ToyOptions } from './toy-model.ts'
 
 const END = 0
 const vocabSize = letters.length

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { ContextFilesError } from '../../../../src/common/task-errors.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { writeModelFolder } from '../../../support/models/folder.ts'
-import { runAll, valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { runAll, valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
 
 const sample = fileURLToPath(new URL('../../../fixtures/models/grouped-query', import.meta.url))

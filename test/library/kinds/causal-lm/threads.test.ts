@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
-import { planThreads } from '../../../../src/library/kinds/causal-lm/batches/plan.ts'
+import { planThreads } from '../../../../src/library/kinds/causal-lm/batches/batch-sizes.ts'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
-import { createRecorder, runAll, valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { createRecorder, runAll, valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 
 const model = fileURLToPath(new URL('../../../fixtures/models/grouped-query', import.meta.url))
 const GIB = 2 ** 30

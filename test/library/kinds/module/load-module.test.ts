@@ -5,8 +5,8 @@ import type { LoadedContext, Setup } from '../../../../src/library/runtime/libra
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { nextBatchSize } from '../../../../src/library/runtime/adaptive-batching.ts'
 import { acceptKind } from '../../support/kind-suite.ts'
-import { createRecorder, runAll, valuesOf } from '../../support/recorder.ts'
-import { calculatorSetup } from '../../support/setup.ts'
+import { createRecorder, runAll, valuesOf } from '../../support/recording-reporter.ts'
+import { calculatorSetup } from '../../support/setup-message.ts'
 
 const numbers = [1, 2, 3, 40].map((n) => ({ input: { n }, value: 100 + n }))
 const broken: { setup: Setup; message: RegExp }[] = [

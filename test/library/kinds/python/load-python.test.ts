@@ -7,9 +7,9 @@ import { LibrarySpec } from '../../../../src/protocol/contexts/context.ts'
 import { childrenOf, isAlive } from '../../../pilot/support/pilot-process.ts'
 import { until } from '../../../support/until.ts'
 import { acceptKind } from '../../support/kind-suite.ts'
-import { createRecorder } from '../../support/recorder.ts'
+import { createRecorder } from '../../support/recording-reporter.ts'
 import { startLibrary, type TestLibrary } from '../../support/library-process.ts'
-import { pythonSetup } from '../../support/setup.ts'
+import { pythonSetup } from '../../support/setup-message.ts'
 
 const time = { timeout: 180_000 }
 

@@ -8,8 +8,8 @@ import { parse } from 'yaml'
 import type { LoadedContext } from '../../../../src/library/runtime/library-kind.ts'
 import { loadContext } from '../../../../src/library/kinds/load-context.ts'
 import { ContextFile } from '../../../../src/protocol/contexts/context.ts'
-import { valuesOf } from '../../support/recorder.ts'
-import { toSetup } from '../../support/setup.ts'
+import { valuesOf } from '../../support/recording-reporter.ts'
+import { toSetup } from '../../support/setup-message.ts'
 
 const file = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const EXAMPLE = file('../../../../templates/fact-verification-python')

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { createBundle } from '../../../../src/bundle/create/create-bundle.ts'
 import { addContext } from '../../../../src/manager/ledger/context-records.ts'
 import type { ContextSpec } from '../../../../src/protocol/contexts/context.ts'
-import { openParts } from '../../../support/parts.ts'
+import { openParts } from '../../../support/manager-parts.ts'
 
 /** A context as another version registered it, which cut files differently and knew fewer settings; and its folder. */
 async function registeredBefore(parts: Awaited<ReturnType<typeof openParts>>) {

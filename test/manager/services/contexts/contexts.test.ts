@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { JobOptions } from '../../../../src/protocol/client.ts'
 import { CONTEXT } from '../../../support/manager.ts'
-import { openParts } from '../../../support/parts.ts'
+import { openParts } from '../../../support/manager-parts.ts'
 
 const HOUR = 3_600_000
 const run = promisify(execFile)

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { openParts } from '../../../support/parts.ts'
+import { openParts } from '../../../support/manager-parts.ts'
 
 test('while a context is added, how far its bundles are packed can be seen; afterwards there is nothing to see', async () => {
   await using parts = await openParts()

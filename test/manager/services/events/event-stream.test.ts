@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import { streamEvents } from '../../../../src/manager/http/routes/events.ts'
 import { EventFeed } from '../../../../src/manager/services/events/event-feed.ts'
-import { openParts } from '../../../support/parts.ts'
+import { openParts } from '../../../support/manager-parts.ts'
 import { until } from '../../../support/until.ts'
 
 test('a reader that never reads holds up nothing: what it does not take stays in the ledger, not in memory', async () => {

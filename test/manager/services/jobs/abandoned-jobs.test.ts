@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { JsonText } from '../../../../src/protocol/json/json-text.ts'
 import { JobOptions } from '../../../../src/protocol/client.ts'
-import { openParts, type Parts } from '../../../support/parts.ts'
+import { openParts, type Parts } from '../../../support/manager-parts.ts'
 
 const DAY = 24 * 3_600_000
 

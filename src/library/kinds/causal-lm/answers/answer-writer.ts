@@ -1,7 +1,7 @@
 import type { ChoiceState } from './choice-constraint.ts'
 import { filterScores, type TokenFilter } from '../grammar/schemas.ts'
 import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
-import { createScoreChanger } from './score-changer.ts'
+import { createScoreChanger } from './logits-processor.ts'
 import type { AnswerSettings } from './settings.ts'
 import { createStopper } from './stopping.ts'
 import { createTextGrowth } from './text-growth.ts'

@@ -1,6 +1,6 @@
 import type { Model, Pass } from '../graph/model.ts'
 import type { Logits } from '../answers/sampling.ts'
-import type { Pick, State } from '../graph/state.ts'
+import type { Pick, State } from '../graph/kv-cache.ts'
 
 /*
  * Rows of tokens that go through the model together. Each row's tokens lie side by side in the columns of the state, at

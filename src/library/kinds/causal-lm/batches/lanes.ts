@@ -1,9 +1,9 @@
 import { type Batch, compact, gatherRows, isAligned, type Layout, step } from './batch.ts'
-import { type Draft, type Drafter, NO_DRAFT } from './drafts.ts'
+import { type Draft, type Drafter, NO_DRAFT } from './speculative-drafts.ts'
 import type { Model } from '../graph/model.ts'
-import { type BatchLimits, draftWidth } from './plan.ts'
+import { type BatchLimits, draftWidth } from './batch-sizes.ts'
 import type { Abilities } from '../graph/probe.ts'
-import { type End, type Row, type Writing, writeTokens } from '../answers/writing.ts'
+import { type End, type Row, type Writing, writeTokens } from '../answers/write-tokens.ts'
 
 /*
  * Batches of rows that are being answered. Usually there is one, which all rows join; there are more where a model must

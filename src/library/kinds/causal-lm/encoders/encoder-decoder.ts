@@ -6,7 +6,7 @@ import type { Logits } from '../answers/sampling.ts'
 import { openSession, type SessionOptions } from '../graph/accelerated-session.ts'
 import { takeRows, toScores } from '../graph/tensor-rows.ts'
 import { booleanTensor, integerTensor, makeTensor } from '../graph/tensors.ts'
-import type { Row } from '../answers/writing.ts'
+import type { Row } from '../answers/write-tokens.ts'
 
 /*
  * Models in two graphs, such as T5 and BART: one reads the prompt, the other writes the answer while it looks at what the

@@ -8,10 +8,10 @@ import { type Graph, readGraph } from './graph.ts'
 import type { Logits } from '../answers/sampling.ts'
 import { readOutputNames } from './onnx-outputs.ts'
 import { openRewritten } from './rewrite/open-rewritten.ts'
-import { createDeviceStore } from './device-state.ts'
+import { createDeviceStore } from './kv-cache-on-device.ts'
 import { accelerators, doubtOf, type Provider, type SlotDevices } from './providers.ts'
-import { MemoryStore } from './memory-state.ts'
-import type { State, StateStore } from './state.ts'
+import { MemoryStore } from './kv-cache-in-memory.ts'
+import type { State, StateStore } from './kv-cache.ts'
 import { booleanTensor, floatsOf, integerTensor, makeTensor, type Numbers } from './tensors.ts'
 
 /* The one place that calls onnxruntime: a graph loaded from disk, and its forward pass. */

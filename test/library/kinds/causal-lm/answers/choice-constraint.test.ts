@@ -8,7 +8,7 @@ import {
   type Vocabulary,
 } from '../../../../../src/library/kinds/causal-lm/answers/choice-constraint.ts'
 import { ContextFilesError } from '../../../../../src/common/task-errors.ts'
-import { letters, toyTokenizer } from '../toy.ts'
+import { letters, toyTokenizer } from '../toy-model.ts'
 
 const END = 0
 const characters: Vocabulary = {

@@ -4,7 +4,7 @@ import {
   GenerationFile,
   toGenerationSettings,
 } from '../../../../../src/library/kinds/causal-lm/files/generation-config.ts'
-import { createScoreChanger } from '../../../../../src/library/kinds/causal-lm/answers/score-changer.ts'
+import { createScoreChanger } from '../../../../../src/library/kinds/causal-lm/answers/logits-processor.ts'
 import {
   mergeSettings,
   refuseLooseSettings,

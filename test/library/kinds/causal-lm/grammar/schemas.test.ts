@@ -6,8 +6,8 @@ import { loadContext } from '../../../../../src/library/kinds/load-context.ts'
 import type { LoadedContext } from '../../../../../src/library/runtime/library-kind.ts'
 import { filterScores } from '../../../../../src/library/kinds/causal-lm/grammar/schemas.ts'
 import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
-import { runAll, valuesOf } from '../../../support/recorder.ts'
-import { toSetup } from '../../../support/setup.ts'
+import { runAll, valuesOf } from '../../../support/recording-reporter.ts'
+import { toSetup } from '../../../support/setup-message.ts'
 
 interface Value {
   text: string

@@ -4,7 +4,7 @@ import { createPrompter } from '../../../../../src/library/kinds/causal-lm/promp
 import { mergeSettings } from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
 import { ContextFilesError, InputError } from '../../../../../src/common/task-errors.ts'
 import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
-import { toyTokenizer } from '../toy.ts'
+import { toyTokenizer } from '../toy-model.ts'
 
 const limits = { maxTokens: 40, vocabSize: 54 }
 type Options = Parameters<typeof createPrompter>[0]

@@ -9,7 +9,7 @@ import { compareAttention, ROUNDING } from './compare-attention.ts'
 import { KEPT_COLUMNS } from './last-columns.ts'
 import { describePorts, encodeModel, parseModel } from './onnx-model.ts'
 import { rewriteGraph } from './rewrite.ts'
-import { readSkeleton } from './skeleton.ts'
+import { readSkeleton } from './graph-without-weights.ts'
 
 /**
  * Opens a graph rewritten so that its cache stays in place, once its attention has shown to give the same numbers as the

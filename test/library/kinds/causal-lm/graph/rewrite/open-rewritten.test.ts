@@ -7,7 +7,7 @@ import * as runtime from 'onnxruntime-node'
 import { readConfig } from '../../../../../../src/library/kinds/causal-lm/files/config.ts'
 import { loadModel } from '../../../../../../src/library/kinds/causal-lm/graph/model.ts'
 import { openRewritten } from '../../../../../../src/library/kinds/causal-lm/graph/rewrite/open-rewritten.ts'
-import { readSkeleton } from '../../../../../../src/library/kinds/causal-lm/graph/rewrite/skeleton.ts'
+import { readSkeleton } from '../../../../../../src/library/kinds/causal-lm/graph/rewrite/graph-without-weights.ts'
 import type { DecoderShape } from '../../../../../support/models/decoder.ts'
 import { externalData, writeModelFolder } from '../../../../../support/models/folder.ts'
 
