@@ -52,7 +52,8 @@ const parts: Record<string, () => Promise<object>> = {
     const context = await measureContext(link, Number(values.nodes), Number(values.megabytes))
     console.log(
       `a context of ${context.megabytes} MiB at ${context.pilots} pilots: ${seconds(context.seconds)} (goal: ${seconds(context.goal)}); ` +
-        `${context.crossed} times its bytes crossed the wide link`,
+        `${context.crossed} times its bytes crossed the wide link; ${Math.round(context.processors * 100)} % of this machine's processors, ` +
+        `which are those of all the nodes, were in use`,
     )
     return context
   },

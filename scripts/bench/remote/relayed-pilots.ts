@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Client } from '../../../src/client/index.ts'
 import { farSlurm } from '../../../test/factory/transports/ssh/fake-remote-slurm.ts'
@@ -171,12 +171,25 @@ async function echo({ client }: Far, { delay }: Link) {
   return { keys: 20, median: sorted[10]!, slowest: sorted.at(-1)!, goal: 2 * 2 * delay + 20 }
 }
 
+/** Time of all processors of this machine so far, milliseconds: in use, and in all. */
+function processorTimes() {
+  const times = cpus().map(({ times: { idle, ...used } }) => ({ idle, used: sum(Object.values(used)) }))
+  return { used: sum(times.map(({ used }) => used)), all: sum(times.map(({ idle, used }) => idle + used)) }
+}
+type ProcessorTimes = ReturnType<typeof processorTimes>
+
+const sum = (numbers: number[]) => numbers.reduce((total, number) => total + number, 0)
+
+const shareInUse = (before: ProcessorTimes, after: ProcessorTimes) =>
+  Math.round(((after.used - before.used) / (after.all - before.all)) * 100) / 100
+
 /** Has all pilots fetch a context at once. */
 async function spread({ client, carried }: Far, pilots: number, megabytes: number, { rate }: Link) {
   const before = await carried()
   const job = await client.createJob({ name: 'large', context: 'large', function: 'wait' })
   await job.add(Array.from({ length: pilots * 200 }, (_, i) => ({ key: String(i), input: 1000 })))
   const began = performance.now()
+  const used = processorTimes()
   await until(async () => {
     const { workers } = await client.status()
     const held = workers.filter(({ contexts }) =>
@@ -185,10 +198,19 @@ async function spread({ client, carried }: Far, pilots: number, megabytes: numbe
     return held.length === pilots
   }, 300_000)
   const seconds = (performance.now() - began) / 1000
+  const processors = shareInUse(used, processorTimes())
   const after = await carried()
   await job.cancel()
   const bytes = megabytes * 2 ** 20
   const goal = 1.2 * (bytes / rate) + bytes / (1e9 / 8)
   const sent = after.out - before.out
-  return { megabytes, pilots, crossed: Math.round((sent / bytes) * 1000) / 1000, seconds, goal, sent }
+  return {
+    megabytes,
+    pilots,
+    crossed: Math.round((sent / bytes) * 1000) / 1000,
+    seconds,
+    goal,
+    processors,
+    sent,
+  }
 }
