@@ -95,6 +95,17 @@ test('a factory that no node reaches works on Slurm, HTCondor and its own machin
 
   const [{ pilot: victim } = { pilot: '' }] = (await workers()).filter(({ site }) => site === 'slurm')
   assert.match(await plant.factory('exec', victim, '--', 'sh', '-c', 'echo on $SLURMD_NODENAME'), /^on n\d$/m)
+  using terminal = plant.attach(victim, 'sh')
+  await terminal.shows(/[$#] /)
+  terminal.type('echo "here: $SLURMD_NODENAME"; stty size\r')
+  await terminal.shows(/here: n\d/)
+  await terminal.shows('25 81')
+  terminal.type('echo beg"un"; sleep 1000\r')
+  await terminal.shows('begun')
+  terminal.type('\x03')
+  await terminal.shows(/[$#] /)
+  terminal.type('exit 7\r')
+  assert.equal(await terminal.ended, 7)
   const job = (await plant.jobs()).find(({ pilot }) => pilot === victim)!
   const ran = run400()
   here.link.cut()

@@ -19,6 +19,11 @@ import type { Job, Site } from '../../../src/factory/sites/site.ts'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
 import { submissionsFolder } from '../../../src/factory/submissions/submission.ts'
 import { eventually } from '../../factory/support/eventually.ts'
+import {
+  attachArguments,
+  type AttachedTerminal,
+  attachedTerminal,
+} from '../../shells/support/attached-terminal.ts'
 import { inside, researcher, sharedFolder, testbed } from './testbed.ts'
 
 /** A context whose tasks take as long as they are told, and write down when they begin. */
@@ -49,6 +54,8 @@ export interface Plant extends AsyncDisposable {
   start(): Promise<ChildProcess>
   /** Runs a command of the researcher's where the factory runs. @returns what it prints */
   factory(...args: string[]): Promise<string>
+  /** Starts `factory attach` in a terminal. */
+  attach(pilot: string, ...command: string[]): AttachedTerminal
   status(): Promise<Status>
   /** What the batch systems show of this factory's pilots, all sites together. */
   jobs(): Promise<(Job & { site: string })[]>
@@ -147,6 +154,7 @@ export function clusterPlant(
       const [file, ...args] = command(given)
       return (await promisify(execFile)(file, args, { maxBuffer: 64 << 20 })).stdout
     },
+    attach: (pilot, ...given) => attachedTerminal(command(attachArguments(pilot, given))),
     status: () => client.status(),
     jobs,
     results,

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { spawn as spawnTerminal } from 'node-pty'
 import type { Manager } from '../../../src/manager/manager.ts'
 import { startWorker, type WorkerProcess } from '../../pilot/support/pilot-process.ts'
 import { makeState, removeState, startOn } from '../../support/manager.ts'
 import { until } from '../../support/until.ts'
+import { attachArguments, type AttachedTerminal, attachedTerminal } from './attached-terminal.ts'
 
 const BIN = fileURLToPath(new URL('../../../bin/factory.js', import.meta.url))
 
@@ -27,17 +27,6 @@ export interface Executed {
   code: number
   stdout: Buffer
   stderr: string
-}
-
-/** A user's terminal in which `factory attach` runs. */
-export interface AttachedTerminal extends Disposable {
-  /** What it shows so far. */
-  readonly screen: string
-  type(text: string): void
-  resize(columns: number, rows: number): void
-  /** Waits until this is shown, after what was waited for before. */
-  shows(text: string | RegExp): Promise<void>
-  readonly ended: Promise<number>
 }
 
 export async function shellStage(mayOpenShells = true): Promise<ShellStage> {
@@ -75,51 +64,7 @@ export async function shellStage(mayOpenShells = true): Promise<ShellStage> {
       return { code: code ?? -1, stdout: Buffer.concat(stdout), stderr }
     },
     attach: (pilot, ...command) =>
-      attachedTerminal(env, [pilot, ...(command.length ? ['--', ...command] : [])]),
+      attachedTerminal([process.execPath, BIN, ...attachArguments(pilot, command)], env),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
-  }
-}
-
-function attachedTerminal(env: NodeJS.ProcessEnv, args: string[]): AttachedTerminal {
-  let screen = ''
-  let looked = 0
-  const { promise: ended, resolve } = Promise.withResolvers<number>()
-  const terminal = spawnTerminal(process.execPath, [BIN, 'attach', ...args], {
-    name: 'xterm',
-    cols: 81,
-    rows: 25,
-    cwd: process.cwd(),
-    env: { ...env, SHELL: '/bin/sh', PS1: 'ready$ ' },
-    encoding: null,
-  })
-  terminal.onData((bytes) => (screen += bytes.toString()))
-  terminal.onExit(({ exitCode }) => resolve(exitCode))
-  return {
-    get screen() {
-      return screen
-    },
-    type: (text) => void terminal._socket.write(text),
-    resize: (columns, rows) => terminal.resize(columns, rows),
-    async shows(text) {
-      const find = () => {
-        const rest = screen.slice(looked)
-        const at = typeof text === 'string' ? rest.indexOf(text) : rest.search(text)
-        if (at >= 0) looked += at + 1
-        return at >= 0
-      }
-      try {
-        await until(find)
-      } catch (error) {
-        throw new Error(`${String(text)} is not on the screen: ${JSON.stringify(screen)}`, { cause: error })
-      }
-    },
-    ended,
-    [Symbol.dispose]() {
-      try {
-        process.kill(terminal.pid, 'SIGKILL')
-      } catch {
-        // It has ended.
-      }
-    },
   }
 }
