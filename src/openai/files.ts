@@ -21,6 +21,8 @@ export const FileObject = z.object({
   created_at: z.int(),
   filename: z.string(),
   purpose: z.enum(PURPOSES),
+  /** Files are looked through when they are used. */
+  status: z.literal('processed').default('processed'),
 })
 export type FileObject = z.output<typeof FileObject>
 
@@ -96,7 +98,8 @@ export class FileStore {
       await pipeline(source, createWriteStream(this.#path(id), { mode: 0o600, flags: 'wx' }))
       check()
       const { size } = await stat(this.#path(id))
-      const file: FileRecord = { id, object: 'file', bytes: size, created_at: secondsNow(), ...about }
+      const head = { id, object: 'file', status: 'processed' } as const
+      const file: FileRecord = { ...head, bytes: size, created_at: secondsNow(), ...about }
       await writeJson(this.#path(`${id}.json`), file)
       this.#files.set(id, file)
       return toObject(file)

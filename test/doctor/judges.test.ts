@@ -182,6 +182,10 @@ describe('the address of the manager', () => {
     assert.deepEqual(judge({}), [])
     assert.match(
       judge({ resolved: ['127.0.1.1'] })[0]!,
+      /^address: submit\.example in .* leads to 127\.0\.1\.1 here, .* => if they do not: manager\.url/,
+    )
+    assert.match(
+      judge({ url: 'https://127.0.1.1:9700', resolved: ['127.0.1.1'] })[0]!,
       /leads to 127\.0\.1\.1, which is each machine itself\. => manager\.listen/,
     )
     assert.match(judge({ resolved: 'ENOTFOUND' })[0]!, /is not known here: ENOTFOUND\. => manager\.url/)

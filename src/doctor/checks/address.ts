@@ -35,7 +35,9 @@ export async function lookAtAddress(
     loopback: isLoopback,
     running,
     listening: running === 'no' ? await tryListening(host, port) : 'yes',
-    remoteSites: config.sites.filter(({ kind }) => kind !== 'local').map((site) => site.name),
+    remoteSites: config.sites
+      .filter(({ kind, relay }) => kind !== 'local' && relay === undefined)
+      .map(({ name }) => name),
     certificate: await readCertificate(state, name),
   }
 }

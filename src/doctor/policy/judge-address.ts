@@ -14,7 +14,7 @@ export interface AddressFacts {
   running: string
   /** `yes`, or why nothing could listen there; tried if no factory runs. */
   listening: string
-  /** Sites whose pilots are on other machines. */
+  /** Sites whose pilots dial the manager from other machines. */
   remoteSites: string[]
   /** Names of the certificate; undefined if there is none yet. */
   certificate: { names: string[]; matches: boolean } | undefined
@@ -49,7 +49,8 @@ function judgeListening({ running, listening, host, port }: AddressFacts): Findi
 
 function judgeUrl({ url, resolved, loopback, remoteSites, port }: AddressFacts): Finding[] {
   const { ok, warning, error } = findingsOf('address')
-  if (remoteSites.length === 0) return [ok('All pilots are on this machine, as the manager is.')]
+  if (remoteSites.length === 0)
+    return [ok('All pilots are on this machine, as the manager is, or reach it through a relay.')]
   const sites = remoteSites.join(', ')
   const fix =
     'manager.url: https://NAME:PORT, with a name or address of this machine that compute nodes can dial'
@@ -59,6 +60,15 @@ function judgeUrl({ url, resolved, loopback, remoteSites, port }: AddressFacts):
         `The name in ${url} is not known here: ${resolved}.`,
         `Pilots of ${sites} would look for the manager there.`,
         fix,
+      ),
+    ]
+  const name = new URL(url).hostname.replace(/^\[|\]$/g, '')
+  if (resolved.some(loopback) && !loopback(name))
+    return [
+      warning(
+        `${name} in ${url} leads to ${resolved.join(', ')} here, as machines often know their own names.`,
+        `Pilots of ${sites} look the name up on their own nodes: "factory doctor SITE --probe" tells whether they find this machine.`,
+        `if they do not: ${fix}`,
       ),
     ]
   if (resolved.some(loopback))

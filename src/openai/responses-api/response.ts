@@ -86,6 +86,7 @@ export function responseObject(
     object: 'response' as const,
     created_at: created,
     status,
+    access_programs: null,
     background: false,
     error: null,
     incomplete_details: isCut ? { reason: 'max_output_tokens' } : null,
