@@ -65,6 +65,11 @@ export async function openAiRoutes(server: FastifyInstance, options: OpenAiOptio
     if (status === 429 || status === 503) reply.header('retry-after', '2')
     return reply.status(status).send(body)
   })
+  server.addHook('onRequest', (request, reply, done) => {
+    // Clients show it with their errors, and the log says it with its own.
+    reply.header('x-request-id', request.id)
+    done()
+  })
   server.addHook('onRequest', keyOnly(options.user, options.keys))
 
   const answering = { contexts, calls, keys: options.keys }

@@ -154,6 +154,7 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     assert.ok(prompt_tokens > 0 && completion_tokens > 0 && completion_tokens <= 4)
     assert.equal(total_tokens, prompt_tokens + completion_tokens)
     const again = await openai.chat.completions.create(ask)
+    assert.match(again._request_id!, /^req_/)
     assert.equal(again.choices[0]!.message.content, answer.choices[0]!.message.content)
   })
 
@@ -194,7 +195,11 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     )
     assert.deepEqual([effort.status, effort.param], [400, 'reasoning_effort'])
     const wrongKey = new OpenAI({ baseURL: openai.baseURL, apiKey: 'wrong', maxRetries: 0 })
-    assert.equal((await failure(wrongKey.models.list())).status, 401)
+    const refused = await failure(wrongKey.models.list())
+    assert.equal(refused.status, 401)
+    const ids = [absent, effort, refused].map(({ requestID }) => requestID)
+    assert.ok(ids.every((id) => /^req_[0-9a-f-]{36}$/.test(id ?? '')))
+    assert.equal(new Set(ids).size, 3, 'each request has an id of its own')
     assert.equal((await failure(openai.embeddings.create({ model: 'tiny', input: 'x' }))).status, 404)
   })
 

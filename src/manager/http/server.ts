@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -36,6 +37,7 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
     bodyLimit: limits.body,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_MS,
+    genReqId: () => `req_${randomUUID()}`,
     forceCloseConnections: true,
     ...(tls
       ? { https: { ...checks, ...tls, minVersion: 'TLSv1.2' as const, handshakeTimeout: HANDSHAKE_MS } }
