@@ -81,7 +81,7 @@ function resolver(natives: Map<string, NativePackage>): Plugin {
   return {
     name: 'gleaner',
     setup(build) {
-      build.onResolve({ filter: /^gleaner$/ }, () => ({ path: own('variables') }))
+      build.onResolve({ filter: /^gleaner$/ }, () => ({ path: own('setup-variables') }))
       build.onResolve({ filter: /^[^./]/ }, async ({ path, pluginData, ...where }) => {
         if (pluginData === 'seen' || where.kind === 'entry-point' || isBuiltin(path)) return undefined
         const { importer, namespace, resolveDir, kind } = where
