@@ -47,7 +47,16 @@ function runSuite(name: 'htex' | 'gleaner'): Map<string, Outcome> {
     `GLEANER_STATE=${factory.state}`,
     `OUTCOMES=${file}`,
   ]
-  const flags = ['-q', '--tb=line', '-p', 'outcomes', '-p', 'no:cacheprovider', '--timeout', String(TEST_S)]
+  const flags = [
+    '-q',
+    '--tb=line',
+    '-p',
+    'pytest_record_outcomes',
+    '-p',
+    'no:cacheprovider',
+    '--timeout',
+    String(TEST_S),
+  ]
   const config = join(ROOT, 'scripts/parsl-suite', `${name}_config.py`)
   const which = positionals.length > 0 ? positionals.map((path) => join(TESTS, path)) : [TESTS]
   const pytest = [

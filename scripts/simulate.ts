@@ -25,7 +25,7 @@ const { values } = parseArgs({
 const here = (name: string) => fileURLToPath(new URL(`./simulation/scenarios/${name}.json`, import.meta.url))
 /** Minutes that the paper reports. */
 const paper: Record<string, number> = {
-  'paper-rebuilt': 180,
+  'paper-rebuilt-per-task': 180,
   'paper-retained': 48,
   'paper-opportunistic': 13,
 }

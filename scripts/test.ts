@@ -104,7 +104,7 @@ if (files.length === 0) {
 }
 // Every process that a test starts would read and strip the same sources again.
 process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled')
-// Tests that run whole factories share what takes long to make: see test/end-to-end/shared-factory.ts.
+// Tests that run whole factories share what takes long to make: see test/end-to-end/factory-fixture.ts.
 const shared = mkdtempSync(join(tmpdir(), 'gleaner-tests-'))
 process.env.GLEANER_TEST_SHARED = shared
 try {

@@ -1,7 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { createSchemaFilters, filterScores } from '../../src/library/kinds/causal-lm/grammar/schemas.ts'
+import {
+  createSchemaFilters,
+  filterScores,
+} from '../../src/library/kinds/causal-lm/grammar/json-schema-filters.ts'
 import { loadContext } from '../../src/library/kinds/load-context.ts'
 import { runFile } from '../../src/client/index.ts'
 import { createRecorder } from '../../test/library/support/recording-reporter.ts'

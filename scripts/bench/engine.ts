@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Measured } from './engine/measure.ts'
 import { matrixWork } from './engine/peak-multiplication.ts'
-import { SHAPE, writeBenchModels } from './engine/models.ts'
+import { SHAPE, writeBenchModels } from './engine/write-bench-models.ts'
 import { lengthsOf, tokenPrompts } from './engine/workloads.ts'
 
 /*

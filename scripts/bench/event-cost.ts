@@ -106,7 +106,7 @@ async function round(way: Way): Promise<number> {
       want: [{ context: context.id, tasks: TOGETHER }],
     }
     const answer = await dispatcher.exchange(sessions.workerInfo(worker), request, () => {
-      events?.activity.note(worker, request)
+      events?.workerEvents.note(worker, request)
       spans?.note(worker, request)
     })
     done += results.length

@@ -10,7 +10,7 @@ export function errorsPage(): string {
 Every error of a command ends with its code in brackets; errors of the TypeScript and Python clients have it as \`code\`, and the
 manager's answers as \`error.code\`. Codes are stable: programs may compare them. The message says what happened in the case at hand; this
 page says what the code means in general. Pilots end with exit codes of their own, which \`factory status\` puts into words; those
-are in [batch systems](batch-systems.md).
+are in [Slurm and HTCondor](slurm-and-htcondor.md).
 
 This page is written by \`npm run docs\` from [src/protocol/error-codes.ts](../src/protocol/error-codes.ts).
 

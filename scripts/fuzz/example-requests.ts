@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { refOf } from '../../src/blobs/blob-folder.ts'
 import { CreateBatch } from '../../src/openai/batches.ts'
-import { ChatRequest, CompletionRequest, EmbeddingRequest } from '../../src/openai/requests.ts'
+import { ChatRequest, CompletionRequest, EmbeddingRequest } from '../../src/openai/request-schemas.ts'
 import { ResponseRequest } from '../../src/openai/responses-api/request.ts'
 import { CHANNEL } from '../../src/protocol/channels/piece-frames.ts'
 import { SHELL } from '../../src/protocol/channels/shell-frames.ts'

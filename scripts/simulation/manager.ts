@@ -10,9 +10,9 @@ import {
   join,
 } from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler/state.ts'
-import type { PilotRecord } from '../../src/core/pilot-registry.ts'
+import type { PilotRecord } from '../../src/core/interfaces/pilot-registry.ts'
 import type { AnyTaskResult } from '../../src/protocol/task.ts'
-import type { Fault } from '../../src/protocol/sources.ts'
+import type { Fault } from '../../src/protocol/piece-sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import { toOwnClock } from '../../src/manager/services/pilots/worker-sessions.ts'
 import type { Core } from './planted-bugs.ts'

@@ -11,7 +11,7 @@ import {
   tick,
 } from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply } from '../../src/core/scheduler/state.ts'
-import { managerDefaults } from '../../src/core/defaults.ts'
+import { managerDefaults } from '../../src/core/manager-defaults.ts'
 import {
   afterSending,
   type LastRequest,

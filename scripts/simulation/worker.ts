@@ -12,9 +12,9 @@ import {
   tasksToStayBusy,
   unmeasured,
 } from '../../src/pilot/policy/lease-sizing.ts'
-import { managerDefaults } from '../../src/core/defaults.ts'
+import { managerDefaults } from '../../src/core/manager-defaults.ts'
 import type { Outcome, TaskResult } from '../../src/protocol/task.ts'
-import type { Fault } from '../../src/protocol/sources.ts'
+import type { Fault } from '../../src/protocol/piece-sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
 import type { Node } from './run-plan.ts'
 import type { SimManager } from './manager.ts'

@@ -1,4 +1,4 @@
-import { PEERS } from '../protocol/sources.ts'
+import { PEERS } from '../protocol/piece-sources.ts'
 
 /*
  * Which peers a worker is told to fetch a bundle from. While many fetch it, each piece goes through many hands, and a worker that gets less than its

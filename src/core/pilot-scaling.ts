@@ -4,7 +4,7 @@
  */
 
 import type { SiteOrder } from '../protocol/status.ts'
-import type { Demand } from './pilot-registry.ts'
+import type { Demand } from './interfaces/pilot-registry.ts'
 
 /** The part of a site's configuration that scaling goes by; see the factory's configuration for what each means. */
 export type ScalingConfig = {

@@ -1,7 +1,7 @@
 import type { JobExplanation } from '../protocol/explanation.ts'
 import type { TaskError } from '../protocol/task.ts'
 import type { AnyExchangeRequest } from '../protocol/worker.ts'
-import type { Demand } from './pilot-registry.ts'
+import type { Demand } from './interfaces/pilot-registry.ts'
 import {
   addJob,
   addTasks,

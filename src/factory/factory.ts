@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { BatchSiteConfig, Config, SiteConfig } from './config/config.ts'
-import type { PilotRegistry } from '../core/pilot-registry.ts'
-import type { SiteControl } from '../core/site-control.ts'
+import type { PilotRegistry } from '../core/interfaces/pilot-registry.ts'
+import type { FactorySites } from '../core/interfaces/factory-sites.ts'
 import { configChanges } from './policy/config-changes.ts'
 import { openRelays } from './relays/open-relays.ts'
 import { SiteLoop } from './reconcile/site-loop.ts'
@@ -24,7 +24,7 @@ export type FactoryOptions = Boot & {
   log: Logger
 }
 
-export type Factory = SiteControl & {
+export type Factory = FactorySites & {
   /** Tells every site that something has changed, e.g. that there is work. */
   wake(): void
   /**

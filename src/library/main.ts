@@ -6,7 +6,7 @@ import { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
 import { LIBRARY_FD, ToLibrary, type FromLibrary } from '../protocol/library.ts'
-import { openJsonLines } from '../common/json-lines.ts'
+import { openJsonLinesChannel } from '../common/json-lines-channel.ts'
 import { ContextProcessGone } from './runtime/context-process.ts'
 import { loadContext } from './kinds/load-context.ts'
 import { watchOutput } from './runtime/captured-output.ts'
@@ -50,7 +50,7 @@ async function serveWorker(): Promise<never> {
     die(`an error outside of any call ended the library; catch it where it arises: ${inspect(error)}`)
   })
   watchOutput()
-  const channel = openJsonLines<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
+  const channel = openJsonLinesChannel<ToLibrary, FromLibrary>(openSocket(), ToLibrary)
   const status = await serve(channel, loadContext).catch((error: unknown) =>
     error instanceof ContextProcessGone ? endLike(error) : die(inspect(error)),
   )

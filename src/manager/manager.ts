@@ -7,8 +7,8 @@ import { makePrivateFolder } from '../common/private-path.ts'
 import { replaceFile, writeJson } from '../common/write-json.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
 import { checkTicket } from '../bundle/format/ticket.ts'
-import { managerDefaults } from '../core/defaults.ts'
-import type { SiteControl } from '../core/site-control.ts'
+import { managerDefaults } from '../core/manager-defaults.ts'
+import type { FactorySites } from '../core/interfaces/factory-sites.ts'
 import type { Endpoint } from '../protocol/client.ts'
 import { parseJson } from '../protocol/primitives.ts'
 import type { ContextMode } from '../protocol/contexts/context.ts'
@@ -104,7 +104,7 @@ export interface Manager {
   /** Names of the contexts that it was to register. */
   contexts: string[]
   /** Says who runs the sites. */
-  showSites(sites: SiteControl): void
+  showSites(sites: FactorySites): void
   /** Ends open requests, writes down what is under way, closes the ledger. */
   close(): Promise<void>
 }
@@ -172,7 +172,7 @@ async function startOn(
   const shared: ManagerServices = {
     ...{ jobs, contexts, pilots, board, parts, user, keys, stateFolder, log },
     events: events.feed,
-    pools: () => events.activity.pools(),
+    pools: () => events.workerEvents.pools(),
     factoryId: pilots.factoryId,
     kept: {
       read: (key) => ledger.meta(key),
@@ -217,8 +217,8 @@ function handlersOf(ledger: Ledger, services: Services, options: ManagerOptions)
     idleMs: options.idleMs ?? managerDefaults.idleMs,
     contextMode: options.contextMode ?? managerDefaults.contextMode,
   }
-  const { activity, feed } = events
-  const heard = { board, progress, parts, peers, activity, spans, exchanges: metrics.exchanges }
+  const { workerEvents, feed } = events
+  const heard = { board, progress, parts, peers, workerEvents, spans, exchanges: metrics.exchanges }
   const rows = new TaskRows(ledger)
   return {
     ...clientHandlers({

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { readLines } from '../common/lines.ts'
 import { explain, limits, parseJson } from '../protocol/primitives.ts'
 import { describeFailure } from './error-bodies.ts'
-import type { Endpoint } from './models.ts'
+import type { Endpoint } from './endpoint-functions.ts'
 
 /** One request of a batch file. */
 export const BatchLine = z.strictObject({

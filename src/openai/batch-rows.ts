@@ -5,7 +5,7 @@ import { JsonText } from '../protocol/json/json-text.ts'
 import { parseExactly, stringifyExactly } from '../protocol/json/exact-numbers.ts'
 import { BatchLine } from './batch-lines.ts'
 import { errorLine, resultLine } from './result-lines.ts'
-import { ENDPOINTS, routeTo, type Endpoint } from './models.ts'
+import { ENDPOINTS, functionFor, type Endpoint } from './endpoint-functions.ts'
 import { taskInput } from './task-input.ts'
 
 /** Requests of a batch file as tasks of a context, and their results as lines of a batch's output. */
@@ -24,7 +24,7 @@ export interface RowDialect {
  */
 export function openRowDialect(context: ContextSpec, first: unknown): RowDialect {
   const endpoint = endpointOf(first)
-  const { function: fn, speaks } = routeTo(context, endpoint)
+  const { function: fn, speaks } = functionFor(context, endpoint)
   const named = { model: context.name, created: Math.floor(Date.now() / 1000) }
   return {
     function: fn,

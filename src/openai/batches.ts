@@ -14,8 +14,8 @@ import { mayUse, Owner, requireModel } from './access.ts'
 import { checkLines, type LineError, readRequests } from './batch-lines.ts'
 import { errorLine, resultLine } from './result-lines.ts'
 import { ApiFailure } from './error-bodies.ts'
-import { type FileStore, newId, secondsNow } from './files.ts'
-import { ENDPOINTS, routeTo } from './models.ts'
+import { type FileStore, newId, secondsNow } from './file-store.ts'
+import { ENDPOINTS, functionFor } from './endpoint-functions.ts'
 import { taskInput } from './task-input.ts'
 
 /** Tasks that are handed to the manager at once, and results that are read at once. */
@@ -275,7 +275,7 @@ export class Batches {
       endpoint,
       ({ model, ...rest }) => {
         requireModel({ ...(record.models && { models: record.models }), readOnly: false }, model)
-        const { speaks } = routeTo(contexts.named(model), endpoint)
+        const { speaks } = functionFor(contexts.named(model), endpoint)
         taskInput(speaks, endpoint, { model, ...rest })
       },
     )
@@ -286,7 +286,7 @@ export class Batches {
     // Cancelled meanwhile.
     if (record.batch.status !== 'validating') return true
     const context = contexts.named(model!)
-    const route = routeTo(context, endpoint)
+    const route = functionFor(context, endpoint)
     const name = record.batch.id
     const options = JobOptions.parse({ retries: 2 })
     const job = await jobs.create({ name, context: context.name, function: route.function, options })
@@ -303,7 +303,7 @@ export class Batches {
     const { files, contexts, jobs } = this.#parts
     if (jobs.info(job!).state !== 'open') return
     const context = contexts.named(model!)
-    const { speaks } = routeTo(context, batch.endpoint)
+    const { speaks } = functionFor(context, batch.endpoint)
     let tasks: { key: string; input: JsonText }[] = []
     const flush = async () => {
       await jobs.addTasks(job!, tasks)
@@ -369,7 +369,10 @@ export class Batches {
   async *#lines(record: BatchRecord, which: 'done' | 'failed', count: () => void): AsyncGenerator<string> {
     const { jobs } = this.#parts
     const named = { model: record.model!, created: secondsNow() }
-    const { speaks } = routeTo(this.#parts.contexts.byId(jobs.contextOf(record.job!)), record.batch.endpoint)
+    const { speaks } = functionFor(
+      this.#parts.contexts.byId(jobs.contextOf(record.job!)),
+      record.batch.endpoint,
+    )
     const never = new AbortController().signal
     for (let after = 0; ;) {
       const { results } = await jobs.results(record.job!, { after }, RESULTS_AT_ONCE, 0, never)

@@ -3,7 +3,13 @@ import { z } from 'zod'
 import { type JsonValue, parseJson } from '../protocol/primitives.ts'
 import { ApiFailure } from './error-bodies.ts'
 import { callSchema, offeredTools, readToolCalls, type Tool } from './tool-calls.ts'
-import { ChatRequest, CompletionRequest, EmbeddingRequest, read, type ResponseFormat } from './requests.ts'
+import {
+  ChatRequest,
+  CompletionRequest,
+  EmbeddingRequest,
+  read,
+  type ResponseFormat,
+} from './request-schemas.ts'
 
 /*
  * Between the API's shapes and those of the engine for causal language models. What is asked for and cannot be done is

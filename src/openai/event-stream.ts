@@ -5,7 +5,7 @@ import { JsonText } from '../protocol/json/json-text.ts'
 import { createChunkWriter, toChunks } from './stream-chunks.ts'
 import { describeFailure, type FailureBody } from './error-bodies.ts'
 import { AnswerGrowth, EventGrowth } from './growing-answer.ts'
-import type { Endpoint, Route } from './models.ts'
+import type { Endpoint, EndpointFunction } from './endpoint-functions.ts'
 import type { Tool } from './tool-calls.ts'
 import { type Named, readGenerated } from './engine-translation.ts'
 
@@ -13,7 +13,7 @@ import { type Named, readGenerated } from './engine-translation.ts'
 export type Followed = AsyncIterable<TaskPart | JsonText>
 
 export interface EventsOptions {
-  route: Route
+  route: EndpointFunction
   endpoint: Endpoint
   named: Named
   includeUsage: boolean

@@ -1,11 +1,11 @@
 import type { JsonText } from '../protocol/json/json-text.ts'
 import { ApiFailure } from './error-bodies.ts'
-import type { Endpoint, Route } from './models.ts'
+import type { Endpoint, EndpointFunction } from './endpoint-functions.ts'
 import type { Tool } from './tool-calls.ts'
 import { chatResponse, completionResponse, embeddingResponse, readGenerated } from './engine-translation.ts'
 
 export interface ResponseOptions {
-  speaks: Route['speaks']
+  speaks: EndpointFunction['speaks']
   endpoint: Endpoint
   named: { model: string; created: number }
   /** Tools that the request offered. */

@@ -1,8 +1,8 @@
 import type { JsonText } from '../protocol/json/json-text.ts'
 import type { TaskError } from '../protocol/task.ts'
 import { describeFailure, failureOfTask } from './error-bodies.ts'
-import { newId } from './files.ts'
-import type { Endpoint, Route } from './models.ts'
+import { newId } from './file-store.ts'
+import type { Endpoint, EndpointFunction } from './endpoint-functions.ts'
 import { responseOf } from './responses.ts'
 
 interface OutputLine {
@@ -15,7 +15,7 @@ interface OutputLine {
 export function resultLine(
   custom_id: string,
   value: JsonText | undefined,
-  how: { speaks: Route['speaks']; endpoint: Endpoint; named: { model: string; created: number } },
+  how: { speaks: EndpointFunction['speaks']; endpoint: Endpoint; named: { model: string; created: number } },
 ): OutputLine {
   try {
     const body = responseOf(value ? [value] : [], how)

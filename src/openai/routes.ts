@@ -13,10 +13,16 @@ import { accessOf, allows, invalidKey, keyOnly, requireModel } from './access.ts
 import { Batches, CreateBatch } from './batches.ts'
 import { chunkFrames, eventsOf, sendFrames } from './event-stream.ts'
 import { ApiFailure, describeFailure } from './error-bodies.ts'
-import { FileStore, secondsNow } from './files.ts'
-import { ENDPOINTS, type Endpoint, isModel, type Route, routeTo } from './models.ts'
+import { FileStore, secondsNow } from './file-store.ts'
+import {
+  ENDPOINTS,
+  type Endpoint,
+  isModel,
+  type EndpointFunction,
+  functionFor,
+} from './endpoint-functions.ts'
 import { offeredTools, type Tool } from './tool-calls.ts'
-import { type Addressed, ChatRequest, read, readAddress } from './requests.ts'
+import { type Addressed, ChatRequest, read, readAddress } from './request-schemas.ts'
 import { failureFrame, responseFrames } from './responses-api/events.ts'
 import { chatBody, ResponseRequest } from './responses-api/request.ts'
 import { newIds, readChatAnswer, responseObject } from './responses-api/response.ts'
@@ -129,7 +135,7 @@ interface Asked {
   body: Addressed
   endpoint: Endpoint
   context: ContextSpec
-  route: Route
+  route: EndpointFunction
   named: Named
   tools: readonly Tool[]
   /** The client has gone, or its key was revoked; its reason is an ApiFailure. */
@@ -146,7 +152,7 @@ function prepare(
 ): Asked {
   const access = accessOf(request)
   const context = modelOf(contexts, body.model, access)
-  const route = routeTo(context, endpoint)
+  const route = functionFor(context, endpoint)
   const gone = new AbortController()
   const forgetKey = keys.endWhenRevoked(access, () => gone.abort(invalidKey('the API key was revoked')))
   reply.raw.once('close', () => {
@@ -210,7 +216,7 @@ async function whole(calls: SingleCalls, asked: Asked): Promise<string> {
 function valuesOf(
   calls: SingleCalls,
   context: ContextSpec,
-  { function: fn, speaks }: Route,
+  { function: fn, speaks }: EndpointFunction,
   endpoint: Endpoint,
   body: Record<string, unknown>,
   signal: AbortSignal,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Endpoint } from './models.ts'
+import type { Endpoint } from './endpoint-functions.ts'
 import { plainLength, readToolCalls, type Tool } from './tool-calls.ts'
 import type { Growth } from './growing-answer.ts'
 import {

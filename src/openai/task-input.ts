@@ -1,7 +1,7 @@
 import type { JsonValue } from '../protocol/primitives.ts'
 import { JsonText, textOf } from '../protocol/json/json-text.ts'
 import { ApiFailure } from './error-bodies.ts'
-import type { Endpoint, Route } from './models.ts'
+import type { Endpoint, EndpointFunction } from './endpoint-functions.ts'
 import { chatInput, completionInput, embeddingInputs } from './engine-translation.ts'
 
 /**
@@ -11,7 +11,7 @@ import { chatInput, completionInput, embeddingInputs } from './engine-translatio
  * @throws {ApiFailure} 400 for what the engine cannot do
  */
 export function taskInput(
-  speaks: Route['speaks'],
+  speaks: EndpointFunction['speaks'],
   endpoint: Endpoint,
   body: Record<string, unknown>,
   streams = false,

@@ -15,7 +15,7 @@ import type { RegisterRequest, RegisterResponse } from '../protocol/worker.ts'
 import { createBlobCache } from './tasks/blob-cache.ts'
 import { watchDevices } from './gpus/device-memory.ts'
 import { managerOrigins, readEnvironment, readNamed } from './boot/environment.ts'
-import { exitCodes, exitName, PilotError } from './errors.ts'
+import { exitCodes, exitName, PilotError } from './exit-codes.ts'
 import { fetchContexts } from './contexts/fetch-contexts.ts'
 import { checkNode } from './boot/node-check.ts'
 import { createManagerClient, type ManagerClient } from './uplink/manager-client.ts'
@@ -28,7 +28,7 @@ import { SHELL } from '../protocol/channels/shell-frames.ts'
 import { work } from './worker.ts'
 
 /*
- * The worker's process, booted by pilot.sh in a batch job. It ends with one of the codes in errors.ts.
+ * The worker's process, booted by pilot.sh in a batch job. It ends with one of the codes in exit-codes.ts.
  */
 
 /**

@@ -11,13 +11,13 @@ import { type WakeUp, createWakeUp } from '../common/wake-up.ts'
 import { reportOf } from './contexts/context-state.ts'
 import { type NodeSupervisor, createNodeSupervisor } from './slots/node-supervisor.ts'
 import type { DeviceMemory } from './gpus/device-memory.ts'
-import { PilotError } from './errors.ts'
+import { PilotError } from './exit-codes.ts'
 import { createPartSender } from './uplink/part-sender.ts'
 import { exchangeUntilOver, type ExchangeParty } from './uplink/exchange-loop.ts'
 import { unfinishedInAll } from './tasks/task-queue.ts'
 import { type Shutdown, shutdownOf, type ShutdownReason } from './policy/shutdown.ts'
 import type { ExchangeMoment } from './policy/exchange-pacing.ts'
-import type { FetchContext } from './contexts/context-cache.ts'
+import type { FetchContext } from './contexts/held-contexts.ts'
 import type { WantedShells } from './shells/wanted-shells.ts'
 import type { EnergyMeter } from './gpus/energy-meter.ts'
 import type { SlotPlan } from './slots/slot-plan.ts'
@@ -131,7 +131,7 @@ export async function work(options: WorkerOptions): Promise<ShutdownReason> {
     partSender.close()
     evicted.removeEventListener('abort', look)
     await supervisor.stop()
-    await supervisor.contextCache.close()
+    await supervisor.heldContexts.close()
   }
   return state.shutdown!.reason
 }
@@ -183,7 +183,7 @@ function compose(state: WorkerState, waitMs: number): Omit<ExchangeRequest, 'seq
     results,
     leases,
     progress: supervisor.progress(),
-    contexts: [...supervisor.contextCache.states()].map((context) => reportOf(context, now)),
+    contexts: [...supervisor.heldContexts.states()].map((context) => reportOf(context, now)),
     want: supervisor.wants(terms.leaseTargetMs, leftMs(state, now)),
     rate: supervisor.rate(),
     waitMs,

@@ -5,7 +5,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { connect, type Client } from '../../src/client/index.ts'
 import { readEndpoint } from '../../src/client/endpoint.ts'
 import type { DashboardRole } from '../../src/protocol/dashboard-login.ts'
-import { kill, plant, plantContext, type Plant } from '../end-to-end/shared-factory.ts'
+import { kill, plant, plantContext, type Plant } from '../end-to-end/factory-fixture.ts'
 import { until } from '../support/until.ts'
 import { launchBrowser } from './browser.ts'
 

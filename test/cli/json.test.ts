@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import type { SiteControl } from '../../src/core/site-control.ts'
+import type { FactorySites } from '../../src/core/interfaces/factory-sites.ts'
 import { jsonShapes } from '../../src/cli/json-output/json-shapes.ts'
 import { createProgram } from '../../src/cli/program.ts'
 import type { SiteStatus } from '../../src/protocol/status.ts'
@@ -14,7 +14,7 @@ const site: SiteStatus = {
   ...{ name: 'gpu', kind: 'slurm', policy: 'fixed', order: 'work', max: 1, wanted: 1 },
   ...{ pending: 1, running: 0, held: 0, registered: 0, reasons: [] },
 }
-const sites: SiteControl = {
+const sites: FactorySites = {
   status: () => [site],
   pilots: () => [{ pilot: 'p1', site: 'gpu', state: 'pending', jobId: '17_0', reason: 'Priority' }],
   order: () => site,

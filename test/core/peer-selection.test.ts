@@ -10,7 +10,7 @@ import {
   peersFor,
 } from '../../src/core/peer-selection.ts'
 
-import { PEERS } from '../../src/protocol/sources.ts'
+import { PEERS } from '../../src/protocol/piece-sources.ts'
 
 const nobody = new Set<string>()
 

@@ -9,7 +9,7 @@ import { generateClaims } from '../../scripts/generate-claims.ts'
 import { connect, DependencyError, JobStuckError, RemoteError, type Client } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
 import { makeProject, runApp } from './app/project.ts'
-import { plant, type Plant } from './shared-factory.ts'
+import { plant, type Plant } from './factory-fixture.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Ended } from '../cli/cli.ts'
-import { plant, readIds, writeTasks } from './shared-factory.ts'
+import { plant, readIds, writeTasks } from './factory-fixture.ts'
 
 const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl']
 

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { connect, type Client } from '../../src/client/index.ts'
 import type { Running } from '../cli/cli.ts'
 import { until } from '../support/until.ts'
-import { plant, type Plant } from './shared-factory.ts'
+import { plant, type Plant } from './factory-fixture.ts'
 
 const MIB = 2 ** 20
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { openInput, readRows } from '../../src/client/formats/read-rows.ts'
-import { plant } from './shared-factory.ts'
+import { plant } from './factory-fixture.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const BIN = join(ROOT, 'bin', 'factory.js')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from '../support/until.ts'
-import { kill, plant, readIds, writeTasks, type Plant } from './shared-factory.ts'
+import { kill, plant, readIds, writeTasks, type Plant } from './factory-fixture.ts'
 
 const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl']
 const LIMIT_MS = 120_000

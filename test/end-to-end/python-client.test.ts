@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { runPythonTests } from '../client/python/run.ts'
-import { plant } from './shared-factory.ts'
+import { plant } from './factory-fixture.ts'
 
 test('a Python program on a factory', async (t) => {
   await using here = await plant()

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { ContextFile, LibrarySpec } from '../../src/protocol/contexts/context.ts'
-import { plant, type Plant } from './shared-factory.ts'
+import { plant, type Plant } from './factory-fixture.ts'
 
 /** A claim is supported if most of its words are in the evidence: no model, but it is loaded and asked like one. */
 const CLASSIFIER = `

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { makeProject, runApp } from './app/project.ts'
-import { plant } from './shared-factory.ts'
+import { plant } from './factory-fixture.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 

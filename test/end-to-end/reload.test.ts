@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { until } from '../support/until.ts'
-import { plant, writeTasks } from './shared-factory.ts'
+import { plant, writeTasks } from './factory-fixture.ts'
 
 test('an edited factory.yaml is told of, put in force by a command or a signal while pilots work on, and refused if it is not valid', async (t) => {
   await using here = await plant('sites: { here: { kind: local, count: 1 } }')

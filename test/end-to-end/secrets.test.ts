@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { until } from '../support/until.ts'
-import { plant, writeTasks } from './shared-factory.ts'
+import { plant, writeTasks } from './factory-fixture.ts'
 
 /** Tokens of users and pilots, sessions of workers, tickets, and keys. */
 const SECRET = /\b[upw][0-9]*\.[A-Za-z0-9_-]{43}\b|\bgt1\.[A-Za-z0-9_-]{20}|PRIVATE KEY/

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { isAlive } from '../pilot/support/pilot-process.ts'
 import { until } from '../support/until.ts'
-import { plant, plantContext } from './shared-factory.ts'
+import { plant, plantContext } from './factory-fixture.ts'
 
 /** Python's own server of files, which also tells its process id. */
 const SERVER = `

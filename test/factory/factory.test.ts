@@ -9,11 +9,11 @@ import { fileURLToPath } from 'node:url'
 import pino from 'pino'
 import { loadConfig } from '../../src/factory/config/load-config.ts'
 import { type Factory, startFactory } from '../../src/factory/factory.ts'
-import type { PilotRecord } from '../../src/core/pilot-registry.ts'
+import type { PilotRecord } from '../../src/core/interfaces/pilot-registry.ts'
 import { markingWorker } from './sites/site-suite.ts'
 import { eventually } from './support/eventually.ts'
 import { type TestRegistry, testRegistry } from './support/fake-pilot-registry.ts'
-import { tinyRuntime } from './support/runtime.ts'
+import { tinyRuntime } from './support/tiny-runtime.ts'
 
 type Setting = { folder: string; marks: string; runtime: { path: string; sha256: string } }
 

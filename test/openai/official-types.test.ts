@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type OpenAI from 'openai'
 import type { BatchObject } from '../../src/openai/batches.ts'
-import type { FileObject } from '../../src/openai/files.ts'
+import type { FileObject } from '../../src/openai/file-store.ts'
 import { newIds, responseObject } from '../../src/openai/responses-api/response.ts'
 import {
   chatResponse,

@@ -11,7 +11,7 @@ import OpenAI, {
   InternalServerError,
   UnprocessableEntityError,
 } from 'openai'
-import { kill, type Plant, plant } from '../end-to-end/shared-factory.ts'
+import { kill, type Plant, plant } from '../end-to-end/factory-fixture.ts'
 import { until } from '../support/until.ts'
 
 /** Random weights over bytes: its texts are full of half characters, which is what a stream must not show. */

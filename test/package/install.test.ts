@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { generateClaims } from '../../scripts/generate-claims.ts'
-import { readIds } from '../end-to-end/shared-factory.ts'
+import { readIds } from '../end-to-end/factory-fixture.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LIMIT_MS = 600_000

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { pino } from 'pino'
 import { signTicket } from '../../src/bundle/format/ticket.ts'
 import { Ledger } from '../../src/manager/ledger/ledger.ts'
-import type { SourcesResponse } from '../../src/protocol/sources.ts'
+import type { SourcesResponse } from '../../src/protocol/piece-sources.ts'
 import { openByHand } from '../bundle/support/scripted-source.ts'
 import { ask, HttpWorker, managerForEachTest, registerContext, startOn } from '../support/manager.ts'
 

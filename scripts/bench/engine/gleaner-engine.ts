@@ -1,11 +1,11 @@
 import { writeText } from '../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
-import { readConfig } from '../../../src/library/kinds/causal-lm/files/config.ts'
+import { readConfig } from '../../../src/library/kinds/causal-lm/files/model-config.ts'
 import { bytesPerToken, scoresPerToken } from '../../../src/library/kinds/causal-lm/graph/graph.ts'
 import { createPlanner } from '../../../src/library/kinds/causal-lm/batches/prompt-groups.ts'
 import { loadModel } from '../../../src/library/kinds/causal-lm/graph/model.ts'
 import { mergeSettings } from '../../../src/library/kinds/causal-lm/answers/settings.ts'
 import { cacheBudget, tokenBudget } from '../../../src/library/kinds/causal-lm/batches/batch-sizes.ts'
-import { probe } from '../../../src/library/kinds/causal-lm/graph/probe.ts'
+import { probeBatching } from '../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import { createRunner } from '../../../src/library/kinds/causal-lm/batches/continuous-batching.ts'
 import type { Row } from '../../../src/library/kinds/causal-lm/answers/write-tokens.ts'
 import type { Measure } from './engine.ts'
@@ -27,7 +27,7 @@ export const runGleaner =
     })
     const free = process.availableMemory()
     const areClaims = limits.every((limit) => limit === 6)
-    const abilities = await probe(model)
+    const abilities = await probeBatching(model)
     const options = {
       model,
       // Random weights repeat themselves, as no model in use does: drafts would be right too often.

@@ -4,7 +4,7 @@ import type { Measure } from './engine.ts'
 import { runGleaner } from './gleaner-engine.ts'
 import { runLibrary } from './loaded-library.ts'
 import { matrixRate } from './peak-multiplication.ts'
-import { SHAPE } from './models.ts'
+import { SHAPE } from './write-bench-models.ts'
 import { runLlama } from './llama-cpp-engine.ts'
 import { runTransformers } from './transformers-engine.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Manifest } from '../../protocol/bundle.ts'
-import type { Fault, Source, SourcesRequest } from '../../protocol/sources.ts'
+import type { Fault, Source, SourcesRequest } from '../../protocol/piece-sources.ts'
 import { BundleError } from '../format/errors.ts'
 import { folderSource } from '../sources/folder-source.ts'
 import { httpSource } from '../sources/http-source.ts'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
-import { PEERS } from '../../protocol/sources.ts'
-import type { Fault } from '../../protocol/sources.ts'
+import { PEERS } from '../../protocol/piece-sources.ts'
+import type { Fault } from '../../protocol/piece-sources.ts'
 import { has } from '../format/bitmap.ts'
 import { BundleError } from '../format/errors.ts'
 import type { PieceLayout } from '../format/piece-layout.ts'

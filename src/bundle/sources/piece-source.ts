@@ -1,4 +1,4 @@
-import type { FaultReason } from '../../protocol/sources.ts'
+import type { FaultReason } from '../../protocol/piece-sources.ts'
 import type { Bitmap } from '../format/bitmap.ts'
 import type { PieceLayout } from '../format/piece-layout.ts'
 import type { SourceKind } from '../policy/piece-picker.ts'

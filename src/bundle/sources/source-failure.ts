@@ -1,5 +1,5 @@
 import { errors } from 'undici'
-import type { FaultReason } from '../../protocol/sources.ts'
+import type { FaultReason } from '../../protocol/piece-sources.ts'
 import { errnoOf } from '../format/errors.ts'
 import { SourceError } from './piece-source.ts'
 

@@ -3,7 +3,7 @@ import type { Client, ConnectOptions, Job } from '../../client/index.ts'
 import { connect } from '../../client/client.ts'
 import { stateFolder } from '../../client/endpoint.ts'
 import { InputError } from '../../client/errors.ts'
-import { latestRun } from '../../client/run/job-name.ts'
+import { latestRun } from '../../client/run/run-identity.ts'
 import { limits } from '../../protocol/primitives.ts'
 
 /** The state folder that a command was told to use, absolute. */

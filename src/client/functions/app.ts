@@ -11,8 +11,8 @@ import { startCall } from './call.ts'
 import { compile, type Compiled } from './compile-module.ts'
 import { registerModule, type ContextOptions, type ModuleContext, type Setup } from './module-context.ts'
 import { mapItems, type MapOptions } from './map-items.ts'
-import { openJobSession, type JobSession } from './job-session.ts'
-import type { App, AppOptions } from './types.ts'
+import { openJobCalls, type JobCalls } from './job-calls.ts'
+import type { App, AppOptions } from './app-types.ts'
 import { uploadContext, type Upload } from './upload-context.ts'
 import { encode } from './value-codec.ts'
 
@@ -38,7 +38,7 @@ export function createApps(client: FactoryEnd, transport: HttpClient): Apps {
   const blobs = createBlobTransfer(transport)
   const modules = new Map<string, Promise<Compiled>>()
   const contexts = new Map<string, Promise<ModuleContext>>()
-  const sessions = new Map<string, { session: JobSession; options: string; named: boolean }>()
+  const jobs = new Map<string, { calls: JobCalls; options: string; named: boolean }>()
 
   const upload = (context: Upload) => uploadContext(transport, blobs, context)
 
@@ -49,20 +49,20 @@ export function createApps(client: FactoryEnd, transport: HttpClient): Apps {
     })
   }
 
-  /** @param key what tells the session of these calls from others */
-  function sessionOf(file: string, name: string, options: Options, key: string): JobSession {
+  /** @param key what tells the job of these calls from others */
+  function callsOf(file: string, name: string, options: Options, key: string): JobCalls {
     const jobOptions = jobOptionsOf(options)
     const optionsText = JSON.stringify(jobOptions)
-    const known = sessions.get(key)
+    const known = jobs.get(key)
     if (known && known.options !== optionsText) {
       throw new InputError(
         `${name} is called with other retries, timeLimitMs or priority than before in job "${options.job}": name another job`,
       )
     }
-    if (known) return known.session
+    if (known) return known.calls
     const job = options.job ?? `app-${randomUUID()}`
     if (job.length > 80) throw new InputError(`the job's name "${job}" is longer than 80 characters`)
-    const session = openJobSession(async (signal) => {
+    const calls = openJobCalls(async (signal) => {
       const { name: contextName, functions } = await contextOf(file, contextOptionsOf(file, options), signal)
       if (!functions.includes(name)) {
         throw new InputError(`${file} exports no "${name}"; it exports ${functions.join(', ')}`)
@@ -76,23 +76,23 @@ export function createApps(client: FactoryEnd, transport: HttpClient): Apps {
       return await client.createJob(request, { signal })
     }, blobs)
     // A program that comes to its end without closing its client still says that no more calls will come.
-    if (sessions.size === 0) process.once('beforeExit', closeAll)
-    sessions.set(key, { session, options: optionsText, named: options.job !== undefined })
-    return session
+    if (jobs.size === 0) process.once('beforeExit', closeAll)
+    jobs.set(key, { calls, options: optionsText, named: options.job !== undefined })
+    return calls
   }
 
   async function close(): Promise<void> {
     process.off('beforeExit', closeAll)
-    const all = [...sessions.values()]
-    sessions.clear()
-    await Promise.all(all.map(({ session, named }) => session.close({ cancel: !named })))
+    const all = [...jobs.values()]
+    jobs.clear()
+    await Promise.all(all.map(({ calls, named }) => calls.close({ cancel: !named })))
   }
   const closeAll = () => void close()
 
   function remoteFunction(file: string, name: string, options: Options): object {
     let key: string | undefined
-    const session = () => sessionOf(file, name, options, (key ??= sessionKey(file, name, options)))
-    const call = (...args: unknown[]) => startCall(args, { session, blobs, signal: options.signal })
+    const calls = () => callsOf(file, name, options, (key ??= jobKey(file, name, options)))
+    const call = (...args: unknown[]) => startCall(args, { calls, blobs, signal: options.signal })
     return Object.assign(call, {
       with: (changes: Options) => remoteFunction(file, name, { ...options, ...changes }),
       map: (items: Iterable<unknown> | AsyncIterable<unknown>, how?: MapOptions) =>
@@ -119,7 +119,7 @@ export function createApps(client: FactoryEnd, transport: HttpClient): Apps {
 }
 
 /** Calls of one function in one context and one job belong together; without a name for it, also with the same options. */
-function sessionKey(file: string, name: string, options: Options): string {
+function jobKey(file: string, name: string, options: Options): string {
   const job = options.job ?? { unnamed: jobOptionsOf(options) }
   return JSON.stringify([file, name, encode(contextOptionsOf(file, options)), job])
 }

@@ -2,12 +2,12 @@ import type { ResultRow } from '../../protocol/client.ts'
 import type { BlobTransfer } from './blob-transfer.ts'
 import { parcelOf, type TaskProgress, TaskFuture, type TaskState, type TaskView } from './task-future.ts'
 import { DependencyError, RemoteError } from './remote-error.ts'
-import type { JobSession, SubmittedCall } from './job-session.ts'
+import type { JobCalls, SubmittedCall } from './job-calls.ts'
 import { pack, EncodedValue, unpack } from './value-codec.ts'
 
 /** How calls are made. */
 export interface CallPlan {
-  session: () => JobSession
+  calls: () => JobCalls
   /** Brings large results; also tells one client's calls from another's. */
   blobs: Pick<BlobTransfer, 'get'>
   /** Cancels the call. */
@@ -88,7 +88,7 @@ class RemoteCall implements TaskView {
   #submit(values: readonly unknown[]): void {
     if (this.#hasEnded()) return
     try {
-      this.#submitted = this.#plan.session().submit(pack(values))
+      this.#submitted = this.#plan.calls().submit(pack(values))
     } catch (error) {
       return this.#failed(error)
     }

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { amdGpus, type AmdNode, amdWatts } from '../plain/gpu-readings.ts'
+import { amdGpus, type AmdNode, amdWatts } from '../plain/gpu-driver-output.ts'
 import { askDriver } from './driver-command.ts'
 import type { GpuVendor } from './gpu-vendor.ts'
 

@@ -1,4 +1,4 @@
-import type { ShownGpu } from '../plain/gpu-readings.ts'
+import type { ShownGpu } from '../plain/gpu-driver-output.ts'
 
 /** What has to be known of one vendor's GPUs. */
 export interface GpuVendor {

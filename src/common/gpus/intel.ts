@@ -1,4 +1,4 @@
-import { intelGpu, intelNumbers } from '../plain/gpu-readings.ts'
+import { intelGpu, intelNumbers } from '../plain/gpu-driver-output.ts'
 import { askDriver } from './driver-command.ts'
 import type { GpuVendor } from './gpu-vendor.ts'
 

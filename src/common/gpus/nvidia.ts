@@ -1,4 +1,4 @@
-import { NVIDIA_QUERY, nvidiaGpus, nvidiaMemory, nvidiaWatts } from '../plain/gpu-readings.ts'
+import { NVIDIA_QUERY, nvidiaGpus, nvidiaMemory, nvidiaWatts } from '../plain/gpu-driver-output.ts'
 import { askDriver } from './driver-command.ts'
 import type { GpuVendor } from './gpu-vendor.ts'
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { managerDefaults } from '../../core/defaults.ts'
+import { managerDefaults } from '../../core/manager-defaults.ts'
 import { Name } from '../../protocol/primitives.ts'
 import { ContextMode } from '../../protocol/contexts/context.ts'
 import { EVENT_TYPES } from '../../protocol/events.ts'

@@ -1,5 +1,5 @@
 import type { PilotView } from '../../core/pilot-scaling.ts'
-import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { PilotRecord } from '../../core/interfaces/pilot-registry.ts'
 import type { Job, Listing, Site } from '../sites/site.ts'
 
 /** A pilot, and what of it is remembered from one look to the next. */

@@ -1,4 +1,4 @@
-import type { Demand, PilotRecord } from '../../core/pilot-registry.ts'
+import type { Demand, PilotRecord } from '../../core/interfaces/pilot-registry.ts'
 import type { Decision, Health, PilotView } from '../../core/pilot-scaling.ts'
 import type { SiteOrder, SiteStatus } from '../../protocol/status.ts'
 import type { SiteConfig } from '../config/config.ts'

@@ -1,5 +1,5 @@
 import { type NodeRecord, blackHoles } from '../../core/black-hole-nodes.ts'
-import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { PilotRecord } from '../../core/interfaces/pilot-registry.ts'
 
 /** A node's record is forgotten after this long, so that one that was repaired is tried again; milliseconds. */
 export const FORGET_NODE_MS = 60 * 60_000

@@ -1,4 +1,4 @@
-import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { PilotRecord } from '../../core/interfaces/pilot-registry.ts'
 import type { Job } from '../sites/site.ts'
 
 /** A pilot that lived for less than this after it registered, and finished nothing, failed; milliseconds. */

@@ -1,5 +1,5 @@
 import { type Health, HEALTHY, failed, succeeded } from '../../core/pilot-scaling.ts'
-import type { PilotRecord } from '../../core/pilot-registry.ts'
+import type { PilotRecord } from '../../core/interfaces/pilot-registry.ts'
 import { type PilotExit, SHORTEST_USEFUL_MS } from './pilot-exit.ts'
 import { createNodeRecords } from './node-failures.ts'
 

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { PilotRecord, PilotRegistry } from '../../core/pilot-registry.ts'
+import type { PilotRecord, PilotRegistry } from '../../core/interfaces/pilot-registry.ts'
 import { type Decision, decide } from '../../core/pilot-scaling.ts'
 import type { SiteExplanation } from '../../protocol/explanation.ts'
 import type { PilotStatus, SiteStatus } from '../../protocol/status.ts'

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type LocalSiteConfig, templateVariables } from '../config/config.ts'
 import { type Submission, pilotLog, readSubmissions } from '../submissions/submission.ts'
 import { renderTemplate, shippedTemplate } from '../submissions/submit-template.ts'
-import { localFiles } from '../transports/shared-folder.ts'
+import { localFiles } from '../transports/local-files.ts'
 import { localTransport } from '../transports/local-transport.ts'
 import { type Job, type Site, SubmitRefused } from './site.ts'
 

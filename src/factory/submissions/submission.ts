@@ -3,7 +3,7 @@ import { mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promis
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { HostName } from '../../protocol/primitives.ts'
-import type { PilotRegistry } from '../../core/pilot-registry.ts'
+import type { PilotRegistry } from '../../core/interfaces/pilot-registry.ts'
 import type { SiteConfig } from '../config/config.ts'
 import { shellPath, shellQuote, shippedTemplate } from './submit-template.ts'
 

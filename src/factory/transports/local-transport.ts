@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { commandEnvironment } from './command-environment.ts'
-import { localFiles } from './shared-folder.ts'
+import { localFiles } from './local-files.ts'
 import { OUTPUT_MAX, type Transport, TransportError } from './transport.ts'
 
 export type LocalOptions = {

@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { ContextFilesError } from '../../common/task-errors.ts'
 import type { GraphFile } from '../kinds/causal-lm/files/choose-graph.ts'
 import { listGraphs } from '../kinds/causal-lm/files/find-graph.ts'
-import { readJson, readText } from '../kinds/causal-lm/files/model-folder.ts'
-import { readOutputNames } from '../kinds/causal-lm/graph/onnx-outputs.ts'
+import { readJson, readText } from '../kinds/causal-lm/files/read-model-files.ts'
+import { readOutputNames } from '../kinds/causal-lm/graph/read-output-names.ts'
 import { chooseRunner, type ModelConfig, type ModelListing, type RecognisedModel } from './choose-runner.ts'
 
 /** What config.json says of what a model is for. */

@@ -1,7 +1,7 @@
 import { limits } from '../../protocol/primitives.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
 import { stringifyExactly } from '../../protocol/json/exact-numbers.ts'
-import { type JsonLines, chunkTexts } from '../../common/json-lines.ts'
+import { type JsonLinesChannel, chunkTexts } from '../../common/json-lines-channel.ts'
 import { ResultError, toTaskError } from '../../common/task-errors.ts'
 import type { Call, CallOutcome, CallReporter } from './library-kind.ts'
 import type { CallQueue } from './call-queue.ts'
@@ -19,12 +19,15 @@ export interface CallDesk extends CallReporter {
  * The {@link CallReporter} that speaks to the worker. What ended in one turn of the event loop travels together: tens of
  * thousands of calls a second are a few hundred lines.
  */
-export function createCallReporter(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue): CallDesk {
+export function createCallReporter(
+  channel: JsonLinesChannel<ToLibrary, FromLibrary>,
+  queue: CallQueue,
+): CallDesk {
   return new WorkerReporter(channel, queue)
 }
 
 class WorkerReporter implements CallDesk {
-  readonly #channel: JsonLines<ToLibrary, FromLibrary>
+  readonly #channel: JsonLinesChannel<ToLibrary, FromLibrary>
   readonly #queue: CallQueue
   readonly #progress: ProgressReports
   readonly #running = new Set<number>()
@@ -39,7 +42,7 @@ class WorkerReporter implements CallDesk {
   #unreported = 0
   #sent = Promise.resolve()
 
-  constructor(channel: JsonLines<ToLibrary, FromLibrary>, queue: CallQueue) {
+  constructor(channel: JsonLinesChannel<ToLibrary, FromLibrary>, queue: CallQueue) {
     this.#channel = channel
     this.#queue = queue
     this.#progress = new ProgressReports(channel)
@@ -126,13 +129,13 @@ interface Progress {
 
 /** Tells the worker how far calls are, now and then. */
 class ProgressReports {
-  readonly #channel: JsonLines<ToLibrary, FromLibrary>
+  readonly #channel: JsonLinesChannel<ToLibrary, FromLibrary>
   /** The last word of calls on how far they are. */
   readonly #reports = new Map<number, Progress>()
   #reportedAt = -Infinity
   #timer: NodeJS.Timeout | undefined
 
-  constructor(channel: JsonLines<ToLibrary, FromLibrary>) {
+  constructor(channel: JsonLinesChannel<ToLibrary, FromLibrary>) {
     this.#channel = channel
   }
 

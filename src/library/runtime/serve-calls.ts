@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { limits } from '../../protocol/primitives.ts'
 import type { FromLibrary, ToLibrary } from '../../protocol/library.ts'
-import { type JsonLines, JsonLinesError } from '../../common/json-lines.ts'
+import { type JsonLinesChannel, JsonLinesError } from '../../common/json-lines-channel.ts'
 import { type CallDesk, createCallReporter } from './call-reporter.ts'
 import { InputError, toTaskError } from '../../common/task-errors.ts'
 import type { CallReporter, Load, LoadedContext } from './library-kind.ts'
@@ -25,7 +25,7 @@ const CLOSE_MS = 800
  * @throws {JsonLinesError} when the worker does not keep to the protocol
  * @throws {ChildGone} when a process that held the context has gone
  */
-export async function serve(channel: JsonLines<ToLibrary, FromLibrary>, load: Load): Promise<number> {
+export async function serve(channel: JsonLinesChannel<ToLibrary, FromLibrary>, load: Load): Promise<number> {
   const messages = channel.messages[Symbol.asyncIterator]()
   const first = await messages.next()
   if (first.done) return 0

@@ -9,7 +9,7 @@ import Fastify, {
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import { type ApiErrorBody, explain, limits } from '../../protocol/primitives.ts'
-import { LargeBodies, readBody } from './bodies.ts'
+import { LargeBodies, readBody } from './request-bodies.ts'
 import { RequestError, invalid, notFound } from './api-errors.ts'
 
 /** A private key and its certificate, PEM. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 /** Random, so that no two ledgers have the same, whatever they were copied from. */
 export const newMark = () => randomUUID().slice(0, 18)

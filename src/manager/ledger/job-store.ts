@@ -1,7 +1,7 @@
 import type { SQLOutputValue } from 'node:sqlite'
 import { JobOptions } from '../../protocol/client.ts'
 import { dropBlobReferences } from './blob-references.ts'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 /** A job as the ledger has it. */
 export interface JobRow {

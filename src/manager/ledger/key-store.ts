@@ -1,5 +1,5 @@
 import type { MakeToken } from './pilot-store.ts'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 /** A key of the OpenAI API. Times are milliseconds since 1970. */
 export interface KeyRow {

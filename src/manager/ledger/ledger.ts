@@ -5,7 +5,7 @@ import { JobStore } from './job-store.ts'
 import { KeyStore } from './key-store.ts'
 import { PilotStore } from './pilot-store.ts'
 import { ResultStore } from './result-store.ts'
-import { Tables } from './store-base.ts'
+import { Tables } from './ledger-tables.ts'
 import { TaskStore } from './task-store.ts'
 
 /**

@@ -1,5 +1,5 @@
 import type { Statements } from './database.ts'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 /** A pilot that has not ended. Times are milliseconds since 1970. */
 export interface PilotRow {

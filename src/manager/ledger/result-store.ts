@@ -7,7 +7,7 @@ import { taskTraceparent } from '../../protocol/trace-context.ts'
 import { addBlobReferences } from './blob-references.ts'
 import { newMark } from './cursor-epochs.ts'
 import { nodeOf } from './pilot-store.ts'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 /** A result, its value as the text that is in the ledger. */
 export type StoredResult = Omit<ResultRow, 'value'> & { value?: JsonText }

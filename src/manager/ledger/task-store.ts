@@ -3,7 +3,7 @@ import { limits } from '../../protocol/primitives.ts'
 import { losesNothing, parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { addBlobReferences } from './blob-references.ts'
 import { newMark } from './cursor-epochs.ts'
-import type { Tables } from './store-base.ts'
+import type { Tables } from './ledger-tables.ts'
 
 export interface NewTask {
   key: string

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Store } from '../../bundle/store/store.ts'
-import { managerDefaults } from '../../core/defaults.ts'
+import { managerDefaults } from '../../core/manager-defaults.ts'
 import type { SchedulerConfig } from '../../core/scheduler.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { ApiKeys } from './api-keys.ts'

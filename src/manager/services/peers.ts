@@ -11,7 +11,7 @@ import {
 } from '../../core/peer-selection.ts'
 import { RelayAddress } from '../../protocol/relay.ts'
 import type { Transfer } from '../../protocol/status.ts'
-import type { Source, SourcesRequest } from '../../protocol/sources.ts'
+import type { Source, SourcesRequest } from '../../protocol/piece-sources.ts'
 import { type ContextReport, WorkerId } from '../../protocol/worker.ts'
 import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'

@@ -1,4 +1,4 @@
-import type { SiteControl } from '../../core/site-control.ts'
+import type { FactorySites } from '../../core/interfaces/factory-sites.ts'
 import type { JobInfo } from '../../protocol/client.ts'
 import type { PilotsResponse, Status } from '../../protocol/status.ts'
 import type { ContextReport } from '../../protocol/worker.ts'
@@ -45,7 +45,7 @@ export class StatusBoard {
   /** Tasks finished in each of the last seconds, newest last. */
   readonly #finished: { second: number; tasks: number }[] = []
   /** Set once the factory runs. */
-  sites: SiteControl = {
+  sites: FactorySites = {
     status: () => [],
     pilots: () => [],
     order: () => undefined,

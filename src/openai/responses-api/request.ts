@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { Json } from '../../protocol/primitives.ts'
-import { type Addressed, optional, type ResponseFormat } from '../requests.ts'
+import { type Addressed, optional, type ResponseFormat } from '../request-schemas.ts'
 
 /* `POST /v1/responses`, as far as it is a chat that is asked for in other words. What goes beyond is refused by name. */
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { ApiFailure } from '../error-bodies.ts'
-import { newId } from '../files.ts'
+import { newId } from '../file-store.ts'
 import type { Named } from '../engine-translation.ts'
 import type { ResponseRequest } from './request.ts'
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { explain } from '../../protocol/primitives.ts'
 import { PilotEnvironment } from '../../protocol/pilot-environment.ts'
-import { PilotError } from '../errors.ts'
+import { PilotError } from '../exit-codes.ts'
 
 /** What pilot.sh left for the worker. @throws PilotError `settings`, which names the variable */
 export function readEnvironment(env: NodeJS.ProcessEnv): PilotEnvironment {

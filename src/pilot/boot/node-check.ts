@@ -2,7 +2,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { diskRoom, sayRoom, toMib } from '../../common/disk-room.ts'
 import { makePrivateFolder, UnsafePathError } from '../../common/private-path.ts'
-import { PilotError } from '../errors.ts'
+import { PilotError } from '../exit-codes.ts'
 
 /** Less room than this, bytes, and not even a library's temporary files fit. */
 const LEAST_ROOM = 64 << 20

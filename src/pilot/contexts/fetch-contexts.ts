@@ -6,9 +6,9 @@ import { totalBytes } from '../../bundle/format/manifest.ts'
 import { type PinnedBundle, openStore, type Store } from '../../bundle/store/store.ts'
 import type { ContextMode, ContextSpec } from '../../protocol/contexts/context.ts'
 import { workerRoutes } from '../../protocol/routes/worker-routes.ts'
-import { PilotError } from '../errors.ts'
+import { PilotError } from '../exit-codes.ts'
 import type { ManagerClient } from '../uplink/manager-client.ts'
-import type { FetchContext } from './context-cache.ts'
+import type { FetchContext } from './held-contexts.ts'
 import type { BundleFolders } from '../library/library-supervisor.ts'
 
 export interface FetchContextsOptions {

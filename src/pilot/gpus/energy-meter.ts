@@ -1,6 +1,6 @@
 import type { GpuVendor } from '../../common/gpus/gpu-vendor.ts'
 import { GPU_VENDORS } from '../../common/gpus/vendors.ts'
-import type { PilotGpu } from '../policy/gpu-choice.ts'
+import type { PilotGpu } from '../policy/allocated-gpus.ts'
 
 /** Sums up what the GPUs of a pilot draw, for as long as it is there. */
 export interface EnergyMeter extends Disposable {

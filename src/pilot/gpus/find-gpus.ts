@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { GPU_VENDORS } from '../../common/gpus/vendors.ts'
 import type { PilotEnvironment } from '../../protocol/pilot-environment.ts'
-import { chooseGpus, namedGpus, type PilotGpus } from '../policy/gpu-choice.ts'
+import { allocatedGpus, namedGpus, type PilotGpus } from '../policy/allocated-gpus.ts'
 
 /** Finds out which GPUs are this pilot's: by its job's variables, and by asking the drivers. */
 export async function findGpus(env: PilotEnvironment, log: Logger): Promise<PilotGpus> {
@@ -14,7 +14,7 @@ export async function findGpus(env: PilotEnvironment, log: Logger): Promise<Pilo
     GPU_VENDORS.map(async ({ name, shown }) => ({ vendor: name, gpus: await shown() })),
   )
   const vendor = GPU_VENDORS.find(({ variables }) => variables.includes(variable))?.name
-  const { doubts, ...found } = chooseGpus({ ids, vendor, saysNone, asked }, shown)
+  const { doubts, ...found } = allocatedGpus({ ids, vendor, saysNone, asked }, shown)
   for (const doubt of doubts) log.warn({ gpus: named, shown }, doubt)
   return found
 }

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { findProgram } from '../../common/processes/find-program.ts'
-import { openJsonLines, chunkTexts } from '../../common/json-lines.ts'
+import { openJsonLinesChannel, chunkTexts } from '../../common/json-lines-channel.ts'
 import { limits } from '../../protocol/primitives.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../../protocol/library.ts'
 import { passesTraces } from '../../protocol/contexts/library-traits.ts'
@@ -97,7 +97,7 @@ export function spawnLibrary({ env, folder, memoryLimit }: ProcessOptions): Chil
 export function startLibrary(options: LibraryOptions): LibraryProcess {
   const { setup, prestarted, memoryLimit, devices, log } = options
   const child = prestarted?.take() ?? spawnLibrary(options)
-  const channel = openJsonLines<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
+  const channel = openJsonLinesChannel<FromLibrary, ToLibrary>(child.stdio[LIBRARY_FD] as Duplex, FromLibrary)
   const written = watchOutput(child, log.child({ library: child.pid }))
   const exited = whenGone(child).then((end) => ({ ...end, ...written() }))
   const isTraced = passesTraces(setup.context.spec)

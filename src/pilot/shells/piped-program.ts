@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Program, ProgramOptions } from './program.ts'
-import { endSession } from './session.ts'
+import { endProcessSession } from './end-process-session.ts'
 
 /** What a program has started may hold its output open after its end; once that is silent for so long, it is over. Milliseconds. */
 const QUIET_MS = 1_000
@@ -54,7 +54,7 @@ export function startWithPipes(
     signal: (number) => void tellGroup(child.pid!, number),
     pause: () => outputs.forEach((stream) => stream.pause()),
     resume: () => outputs.forEach((stream) => stream.resume()),
-    end: () => endSession(child.pid!),
+    end: () => endProcessSession(child.pid!),
   }
   return new Promise((resolve, reject) => {
     child.once('spawn', () => resolve(program))

@@ -1,5 +1,5 @@
 import type { Program, ProgramOptions } from './program.ts'
-import { endSession } from './session.ts'
+import { endProcessSession } from './end-process-session.ts'
 
 /** How often a terminal that is held back is looked at for whether its program has ended, milliseconds. */
 const LOOK_MS = 50
@@ -42,7 +42,7 @@ export async function startInTerminal(
       look ??= setInterval(() => isAlive(terminal.pid) || resume(), LOOK_MS)
     },
     resume,
-    end: () => endSession(terminal.pid),
+    end: () => endProcessSession(terminal.pid),
   }
 }
 

@@ -25,7 +25,7 @@ import {
   queuedIn,
   unfinishedIn,
 } from '../tasks/task-queue.ts'
-import { createContextCache, type FetchContext, type ContextCache } from '../contexts/context-cache.ts'
+import { createHeldContexts, type FetchContext, type HeldContexts } from '../contexts/held-contexts.ts'
 import { createSlot, type SlotRunner } from './slot.ts'
 import type { SlotPlan } from './slot-plan.ts'
 import { TaskDemand } from './task-demand.ts'
@@ -35,7 +35,7 @@ const MOST_REPORTS = 1000
 
 /** All that works on this node: the contexts, the slots that hold them, and the tasks in hand. */
 export interface NodeSupervisor {
-  readonly contextCache: ContextCache
+  readonly heldContexts: HeldContexts
   /** The tasks in hand. */
   readonly tasks: TaskQueueView
   /** Results for a request, and every lease that still has tasks in hand besides. */
@@ -85,7 +85,7 @@ export function createNodeSupervisor(options: NodeSupervisorOptions): NodeSuperv
 
 class Node implements NodeSupervisor {
   readonly tasks = emptyTaskQueue()
-  readonly contextCache: ContextCache
+  readonly heldContexts: HeldContexts
   readonly #slots: readonly SlotRunner[]
   readonly #demand: TaskDemand
   readonly #logFailures: ReturnType<typeof createFailureLog>
@@ -108,14 +108,14 @@ class Node implements NodeSupervisor {
     this.#onProgress = onProgress
     this.#log = log
     this.#logFailures = createFailureLog(log)
-    const contextCache = createContextCache({ fetch, onChange: this.#onChange.bind(this), log })
+    const heldContexts = createHeldContexts({ fetch, onChange: this.#onChange.bind(this), log })
     const isOwed = this.#isOwed.bind(this)
     const onEvent = this.#onLibraryEvent.bind(this)
     const slots = plans.map((plan, index) => createSlot({ ...rest, index, plan, oneTask, isOwed, onEvent }))
     const wanted = () => this.#wanted
-    this.contextCache = contextCache
+    this.heldContexts = heldContexts
     this.#slots = slots
-    this.#demand = new TaskDemand({ contextCache, slots, taskQueue: this.tasks, oneTask, wanted })
+    this.#demand = new TaskDemand({ heldContexts, slots, taskQueue: this.tasks, oneTask, wanted })
   }
 
   report(): ReturnType<typeof takeReport> {
@@ -136,8 +136,8 @@ class Node implements NodeSupervisor {
     this.#ahead = ahead
     const isUnused = (id: string) => !warm.includes(id) && !ahead.includes(id)
     this.#discarded = [...this.#discarded, ...discard].filter(isUnused)
-    for (const context of again) this.contextCache.note(context, { type: 'excused' })
-    for (const context of [...warm, ...ahead]) this.contextCache.want(context)
+    for (const context of again) this.heldContexts.note(context, { type: 'excused' })
+    for (const context of [...warm, ...ahead]) this.heldContexts.want(context)
     this.#rearrange()
   }
 
@@ -150,7 +150,7 @@ class Node implements NodeSupervisor {
   }
 
   isWarming(): boolean {
-    return [...this.contextCache.states()].some(isWarming)
+    return [...this.heldContexts.states()].some(isWarming)
   }
 
   hasUse(leftMs: number | undefined): boolean {
@@ -213,7 +213,7 @@ class Node implements NodeSupervisor {
         this.#finish(event.tasks)
         return putBack(this.tasks, event.spared)
       default:
-        return this.contextCache.note(context, { ...event, slot })
+        return this.heldContexts.note(context, { ...event, slot })
     }
   }
 
@@ -249,7 +249,7 @@ class Node implements NodeSupervisor {
         if (this.#oneTask ? context !== target : this.#discarded.includes(context)) slot.release(context)
       }
       const mayTurn = target !== undefined && (!this.#windingDown || slot.contexts.includes(target))
-      slot.assign(mayTurn ? this.contextCache.loadable(target) : undefined)
+      slot.assign(mayTurn ? this.heldContexts.loadable(target) : undefined)
     }
     this.#handBackStranded()
     this.#releaseUnused()
@@ -263,7 +263,7 @@ class Node implements NodeSupervisor {
       context: next ?? turn,
       holds: contexts,
     }))
-    const isLoadable = (context: string) => canLoad(this.contextCache.state(context))
+    const isLoadable = (context: string) => canLoad(this.heldContexts.state(context))
     const isHeld = (context: string) => unfinishedIn(this.tasks, context) > 0
     return assignSlots(views, this.#wanted, isLoadable, isHeld)
   }
@@ -283,17 +283,17 @@ class Node implements NodeSupervisor {
 
   #isComing(context: string): boolean {
     const isWanted = !this.#windingDown && this.#wanted.includes(context)
-    return isWanted && !this.contextCache.state(context).failure
+    return isWanted && !this.heldContexts.state(context).failure
   }
 
   #releaseUnused(): void {
     const isHoused = (context: string) => this.#slots.some(({ contexts }) => contexts.includes(context))
-    for (const { id } of this.contextCache.states()) {
+    for (const { id } of this.heldContexts.states()) {
       if (this.#wanted.includes(id) || this.#ahead.includes(id) || isHoused(id)) continue
-      this.contextCache.release(id)
+      this.heldContexts.release(id)
       if (!this.#discarded.includes(id)) continue
       this.#discarded = this.#discarded.filter((other) => other !== id)
-      this.contextCache.discard(id)
+      this.heldContexts.discard(id)
     }
   }
 }

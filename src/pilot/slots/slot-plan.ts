@@ -3,8 +3,8 @@ import { GPU_VENDORS } from '../../common/gpus/vendors.ts'
 import type { PilotEnvironment } from '../../protocol/pilot-environment.ts'
 import { NO_GPUS, type SlotGpus } from '../../protocol/library.ts'
 import type { Slot } from '../../protocol/worker.ts'
-import { PilotError } from '../errors.ts'
-import type { PilotGpu, PilotGpus } from '../policy/gpu-choice.ts'
+import { PilotError } from '../exit-codes.ts'
+import type { PilotGpu, PilotGpus } from '../policy/allocated-gpus.ts'
 
 /** What a slot is made of. */
 export interface SlotPlan {

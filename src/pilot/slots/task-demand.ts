@@ -1,7 +1,7 @@
 import type { ContextSpec } from '../../protocol/contexts/context.ts'
 import { callsTogether } from '../../protocol/contexts/library-traits.ts'
 import type { ExchangeRequest } from '../../protocol/worker.ts'
-import type { ContextCache } from '../contexts/context-cache.ts'
+import type { HeldContexts } from '../contexts/held-contexts.ts'
 import { isLoadedIn, loadedIn } from '../contexts/context-state.ts'
 import type { LibraryEvent } from '../library/library-event.ts'
 import {
@@ -19,7 +19,7 @@ import { type TaskQueueView, unfinishedIn, unfinishedInAll } from '../tasks/task
 import type { SlotRunner } from './slot.ts'
 
 export interface TaskDemandOptions {
-  contextCache: Pick<ContextCache, 'state' | 'loadable'>
+  heldContexts: Pick<HeldContexts, 'state' | 'loadable'>
   slots: readonly Pick<SlotRunner, 'next'>[]
   taskQueue: TaskQueueView
   /** Each task has a library of its own. */
@@ -67,20 +67,20 @@ export class TaskDemand {
 
   /** Tasks of a context that can end in that time. */
   fitting(context: string, leftMs: number | undefined): number {
-    const slots = loadedIn(this.#options.contextCache.state(context))
+    const slots = loadedIn(this.#options.heldContexts.state(context))
     return fitting(this.#meterOf(context), slots, leftMs)
   }
 
   /** Contexts that are wanted, and loaded where they are to run, with what is known of them. */
   #ready(): Ready[] {
-    const { contextCache, taskQueue, oneTask, wanted } = this.#options
+    const { heldContexts, taskQueue, oneTask, wanted } = this.#options
     return wanted()
       .map((context) => ({ context, slots: this.#servingOf(context) }))
       .filter(({ slots }) => slots > 0)
       .map(({ context, slots }) => ({
         context,
         slots,
-        batch: oneTask ? 1 : callsTogether(contextCache.loadable(context)!.spec.spec),
+        batch: oneTask ? 1 : callsTogether(heldContexts.loadable(context)!.spec.spec),
         meter: this.#meterOf(context),
         inHand: unfinishedIn(taskQueue, context),
       }))
@@ -88,8 +88,8 @@ export class TaskDemand {
 
   /** How many slots have turned to a context, and hold it loaded. */
   #servingOf(context: string): number {
-    const { contextCache, slots } = this.#options
-    return slots.filter(({ next }, i) => next === context && isLoadedIn(contextCache.state(context), i))
+    const { heldContexts, slots } = this.#options
+    return slots.filter(({ next }, i) => next === context && isLoadedIn(heldContexts.state(context), i))
       .length
   }
 

@@ -9,8 +9,8 @@ import { textOf } from '../../protocol/json/json-text.ts'
 import { ApiErrorBody, explain, limits, parseJson } from '../../protocol/primitives.ts'
 import { type Asked, type JsonRoute, pathOf, type Place, type Route } from '../../protocol/routes/route.ts'
 import { parseExactly } from '../../protocol/json/exact-numbers.ts'
-import { PilotError } from '../errors.ts'
-import { createDispatcher } from './dispatcher.ts'
+import { PilotError } from '../exit-codes.ts'
+import { createManagerConnections } from './manager-connections.ts'
 
 export interface CallSettings {
   /** How long the manager may take besides what an answer needs, milliseconds. */
@@ -81,8 +81,8 @@ export function createManagerClient({
   patienceMs,
   log,
 }: ManagerClientOptions): ManagerClient {
-  const dispatch = (options: Parameters<typeof createDispatcher>[1]) =>
-    createDispatcher(
+  const dispatch = (options: Parameters<typeof createManagerConnections>[1]) =>
+    createManagerConnections(
       { origins, certificate, timeout: ANSWER_MS },
       { maxResponseSize: limits.body, ...options },
     )

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ShellId } from '../channels/shell-frames.ts'
 import { ContextSpec } from '../contexts/context.ts'
 import { limits, Sha256 } from '../primitives.ts'
-import { SourcesRequest, SourcesResponse } from '../sources.ts'
+import { SourcesRequest, SourcesResponse } from '../piece-sources.ts'
 import {
   ExchangeRequest,
   ExchangeResponse,

@@ -5,7 +5,7 @@ import type { View } from '../view.ts'
 import { Board } from './panels/board.tsx'
 import { follow } from './feed.ts'
 import { Past } from './chart-history.ts'
-import { Refusal, ask, signIn, takeCode } from './session.ts'
+import { Refusal, ask, signIn, takeCode } from './session-client.ts'
 
 /** Whether what is shown is of now, and if not, why. */
 export type Link = { state: 'connecting' | 'live' } | { state: 'lost' | 'signed-out'; reason: string }

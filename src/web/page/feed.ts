@@ -1,6 +1,6 @@
 import { patched, type JsonObject } from '../policy/merge-patch.ts'
 import type { View } from '../view.ts'
-import { Refusal, open } from './session.ts'
+import { Refusal, open } from './session-client.ts'
 
 /** The server says something every second: after so long without it, the connection is gone, milliseconds. */
 const SILENCE_MS = 15_000

@@ -1,7 +1,7 @@
 import type { Contexts } from '../../manager/services/contexts/contexts.ts'
 import type { EventFeed } from '../../manager/services/events/event-feed.ts'
 import type { Jobs } from '../../manager/services/jobs/jobs.ts'
-import type { PilotRegistry } from '../../core/pilot-registry.ts'
+import type { PilotRegistry } from '../../core/interfaces/pilot-registry.ts'
 import type { StatusBoard } from '../../manager/services/status-board.ts'
 import type { Pool } from '../../protocol/events.ts'
 

@@ -11,7 +11,7 @@ import type { ServePiecesOptions } from '../../../src/bundle/upload/piece-routes
 import { openStore } from '../../../src/bundle/store/store.ts'
 import type { Store } from '../../../src/bundle/store/store.ts'
 import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
-import type { Source } from '../../../src/protocol/sources.ts'
+import type { Source } from '../../../src/protocol/piece-sources.ts'
 
 export const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 export const keys = generateKeyPairSync('ed25519')

@@ -2,7 +2,7 @@ import { BundleError } from '../../../src/bundle/format/errors.ts'
 import { fetchBundle } from '../../../src/bundle/download/fetch-bundle.ts'
 import type { FetchReport } from '../../../src/bundle/download/fetch-bundle.ts'
 import { openStore } from '../../../src/bundle/store/store.ts'
-import type { Source } from '../../../src/protocol/sources.ts'
+import type { Source } from '../../../src/protocol/piece-sources.ts'
 import { log } from './cluster.ts'
 
 /** Tells a process of this file what to fetch, and where to. */

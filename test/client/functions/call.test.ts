@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { startCall } from '../../../src/client/functions/call.ts'
 import type { TaskFuture } from '../../../src/client/functions/task-future.ts'
-import type { JobSession } from '../../../src/client/functions/job-session.ts'
+import type { JobCalls } from '../../../src/client/functions/job-calls.ts'
 import { decode, encode } from '../../../src/client/functions/value-codec.ts'
 import { DependencyError, RemoteError } from '../../../src/client/index.ts'
 import type { ResultRow } from '../../../src/protocol/client.ts'
@@ -11,7 +11,7 @@ import type { ResultRow } from '../../../src/protocol/client.ts'
 /** A factory of adders: a call ends when it is told to, with the sum of its arguments or with an error. */
 function adders() {
   const handed: { args: number[]; end: (error?: string) => void; cancelled: boolean }[] = []
-  const session: JobSession = {
+  const calls: JobCalls = {
     submit({ json }) {
       const { promise, resolve } = Promise.withResolvers<ResultRow>()
       const args = decode(json) as number[]
@@ -38,7 +38,7 @@ function adders() {
   }
   const add = (args: unknown[], signal?: AbortSignal) =>
     startCall(args, {
-      session: () => session,
+      calls: () => calls,
       blobs: { get: () => Promise.resolve(new Map()) },
       signal,
     }) as TaskFuture<number>

@@ -1,4 +1,4 @@
-"""Rows through contexts by name, on a real factory with the context `words`; see test/end-to-end/shared-factory.ts."""
+"""Rows through contexts by name, on a real factory with the context `words`; see test/end-to-end/factory-fixture.ts."""
 
 import unittest
 

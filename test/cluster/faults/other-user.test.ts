@@ -15,9 +15,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { makePrivateFolder, readOwnFile } from '../../../src/common/private-path.ts'
-import { plant, writeTasks } from '../../end-to-end/shared-factory.ts'
+import { plant, writeTasks } from '../../end-to-end/factory-fixture.ts'
 import { bootPilot, settingsFor, workerEnvironment } from '../../factory/support/pilot-settings.ts'
-import { tinyRuntime } from '../../factory/support/runtime.ts'
+import { tinyRuntime } from '../../factory/support/tiny-runtime.ts'
 import { until } from '../../support/until.ts'
 
 /* Another user of the submit node, who may look wherever the system lets them. It takes root to be somebody else. */

@@ -8,7 +8,7 @@ import {
 import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { htcondor as htcondorKind } from '../../../src/factory/sites/htcondor.ts'
 import { slurm as slurmKind } from '../../../src/factory/sites/slurm.ts'
-import { tinyRuntime } from '../../factory/support/runtime.ts'
+import { tinyRuntime } from '../../factory/support/tiny-runtime.ts'
 import type { Place } from '../../factory/support/write-submission.ts'
 import { researcher, subfolder } from './testbed.ts'
 

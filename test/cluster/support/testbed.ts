@@ -3,7 +3,7 @@ import { chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
+import { localFiles } from '../../../src/factory/transports/local-files.ts'
 import { localTransport } from '../../../src/factory/transports/local-transport.ts'
 import type { Transport } from '../../../src/factory/transports/transport.ts'
 

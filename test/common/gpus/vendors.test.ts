@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
 import { amdBelow } from '../../../src/common/gpus/amd.ts'
-import { intelGpu, intelNumbers, nvidiaGpus } from '../../../src/common/plain/gpu-readings.ts'
+import { intelGpu, intelNumbers, nvidiaGpus } from '../../../src/common/plain/gpu-driver-output.ts'
 import { GPU_VENDORS } from '../../../src/common/gpus/vendors.ts'
 
 const TABLE = `0, GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77, 40960, NVIDIA A100-SXM4-40GB

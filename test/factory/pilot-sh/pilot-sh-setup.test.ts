@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
-import { tinyRuntime } from '../support/runtime.ts'
+import { tinyRuntime } from '../support/tiny-runtime.ts'
 
 let root: string
 let runtime: { path: string; sha256: string }

@@ -8,7 +8,7 @@ import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { listen } from '../../support/listen.ts'
 import { startSocks } from '../../support/socks-proxy.ts'
 import { bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
-import { tinyRuntime } from '../support/runtime.ts'
+import { tinyRuntime } from '../support/tiny-runtime.ts'
 
 let root: string
 let runtime: { path: string; sha256: string }

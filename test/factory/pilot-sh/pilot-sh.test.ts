@@ -20,7 +20,7 @@ import { type TestContext, after, before, describe, test } from 'node:test'
 import { PilotEnvironment } from '../../../src/protocol/pilot-environment.ts'
 import { eventually } from '../support/eventually.ts'
 import { TOKEN, bootPilot, settingsFor, workerEnvironment } from '../support/pilot-settings.ts'
-import { tinyRuntime } from '../support/runtime.ts'
+import { tinyRuntime } from '../support/tiny-runtime.ts'
 
 const worker = 'env | grep -e ^GLEANER_ -e ^NODE_\necho "worker of $(id -u) in $PWD"\n'
 let root: string

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { type Circumstances, type Sighting, matchPilots } from '../../../src/factory/policy/match-pilots.ts'
-import type { PilotRecord } from '../../../src/core/pilot-registry.ts'
+import type { PilotRecord } from '../../../src/core/interfaces/pilot-registry.ts'
 import type { Job, JobState } from '../../../src/factory/sites/site.ts'
 
 const LISTED = 1_000_000

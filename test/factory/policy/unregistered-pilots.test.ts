@@ -12,7 +12,7 @@ import {
   silenceReasons,
   silentPilots,
 } from '../../../src/factory/policy/unregistered-pilots.ts'
-import { BatchSystem } from '../support/batch-system.ts'
+import { BatchSystem } from '../support/in-memory-batch-system.ts'
 import { testRegistry } from '../support/fake-pilot-registry.ts'
 
 const NOW = 1_000_000

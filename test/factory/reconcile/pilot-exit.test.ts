@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { SHORTEST_USEFUL_MS, explainPilotExit } from '../../../src/factory/reconcile/pilot-exit.ts'
-import type { PilotRecord } from '../../../src/core/pilot-registry.ts'
+import type { PilotRecord } from '../../../src/core/interfaces/pilot-registry.ts'
 import type { Job } from '../../../src/factory/sites/site.ts'
 
 const NOW = 1_000_000

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { PilotRecord } from '../../../src/core/pilot-registry.ts'
+import type { PilotRecord } from '../../../src/core/interfaces/pilot-registry.ts'
 import { createSiteHealth } from '../../../src/factory/reconcile/site-health.ts'
 
 const record = (more: Partial<PilotRecord> = {}): PilotRecord => ({

@@ -3,7 +3,7 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { plant, readIds, writeTasks } from '../../end-to-end/shared-factory.ts'
+import { plant, readIds, writeTasks } from '../../end-to-end/factory-fixture.ts'
 import { until } from '../../support/until.ts'
 import { bareSystem } from '../transports/ssh/minimal-unix.ts'
 import { cuttingProxy } from '../transports/ssh/cutting-proxy.ts'

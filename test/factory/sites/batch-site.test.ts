@@ -13,7 +13,7 @@ import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { htcondor } from '../../../src/factory/sites/htcondor.ts'
 import { SubmitRefused } from '../../../src/factory/sites/site.ts'
 import { slurm } from '../../../src/factory/sites/slurm.ts'
-import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
+import { localFiles } from '../../../src/factory/transports/local-files.ts'
 import type { CommandResult } from '../../../src/factory/transports/transport.ts'
 import { prepare } from '../support/write-submission.ts'
 

@@ -5,7 +5,7 @@ import { after, before } from 'node:test'
 import { ConfigFile, type LocalSiteConfig, resolveConfig } from '../../../src/factory/config/config.ts'
 import { localSite } from '../../../src/factory/sites/local.ts'
 import { type SiteHarness, markingWorker, siteSuite } from './site-suite.ts'
-import { tinyRuntime } from '../support/runtime.ts'
+import { tinyRuntime } from '../support/tiny-runtime.ts'
 
 let harness: SiteHarness
 let root: string

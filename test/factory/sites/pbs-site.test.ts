@@ -8,7 +8,7 @@ import { ConfigFile, type PbsSiteConfig, resolveConfig } from '../../../src/fact
 import { batchSite } from '../../../src/factory/sites/batch-site.ts'
 import { pbs } from '../../../src/factory/sites/pbs.ts'
 import { localTransport } from '../../../src/factory/transports/local-transport.ts'
-import { tinyRuntime } from '../support/runtime.ts'
+import { tinyRuntime } from '../support/tiny-runtime.ts'
 import { type SiteHarness, markingWorker, siteSuite } from './site-suite.ts'
 
 const FAKE = join(import.meta.dirname, '../support/fake-pbs/fake-pbs.ts')

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import type { SiteOrder } from '../../../src/protocol/status.ts'
-import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/pilot-registry.ts'
+import type { Demand, PilotRecord, PilotRegistry } from '../../../src/core/interfaces/pilot-registry.ts'
 
 export type TestRegistry = PilotRegistry & {
   endings: { pilot: string; reason: string }[]

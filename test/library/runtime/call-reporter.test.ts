@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { JsonLines } from '../../../src/common/json-lines.ts'
+import type { JsonLinesChannel } from '../../../src/common/json-lines-channel.ts'
 import { createCallReporter } from '../../../src/library/runtime/call-reporter.ts'
 import { createQueue } from '../../../src/library/runtime/call-queue.ts'
 import type { FromLibrary, ToLibrary } from '../../../src/protocol/library.ts'
@@ -11,7 +11,7 @@ test('of what calls say of how far they are, the first word goes at once, and th
   const channel = {
     send: (message: FromLibrary) => Promise.resolve(void sent.push(message)),
     sendJson: (text: string) => Promise.resolve(void sent.push(JSON.parse(text) as FromLibrary)),
-  } as JsonLines<ToLibrary, FromLibrary>
+  } as JsonLinesChannel<ToLibrary, FromLibrary>
   const queue = createQueue()
   const calls = [1, 2].map((id) => ({ id, input: null }))
   queue.add('f', calls)

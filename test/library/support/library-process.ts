@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { type JsonLines, openJsonLines } from '../../../src/common/json-lines.ts'
+import { type JsonLinesChannel, openJsonLinesChannel } from '../../../src/common/json-lines-channel.ts'
 import type { Setup } from '../../../src/library/runtime/library-kind.ts'
 import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { FromLibrary, LIBRARY_FD, type ToLibrary } from '../../../src/protocol/library.ts'
@@ -15,7 +15,7 @@ type Ended = Extract<FromLibrary, { type: 'ended' }>['calls'][number]
 /** A real library process, and the worker's end of its socket. */
 export interface TestLibrary extends AsyncDisposable {
   child: ChildProcess
-  channel: JsonLines<FromLibrary, ToLibrary>
+  channel: JsonLinesChannel<FromLibrary, ToLibrary>
   /** The socket below the channel. */
   socket: Duplex
   /** The next message of a type, others before it left out. Fails if the library goes first. */
@@ -32,7 +32,7 @@ export async function startLibrary(setup?: Setup): Promise<TestLibrary> {
   const exited = once(child, 'exit') as Promise<[number | null, string | null]>
   const output = Promise.all([text(child.stdout!), text(child.stderr!)])
   const socket = child.stdio[LIBRARY_FD] as Duplex
-  const channel = openJsonLines<FromLibrary, ToLibrary>(socket, FromLibrary)
+  const channel = openJsonLinesChannel<FromLibrary, ToLibrary>(socket, FromLibrary)
   const messages = channel.messages[Symbol.asyncIterator]()
 
   const library: TestLibrary = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SiteControl } from '../../../src/core/site-control.ts'
+import type { FactorySites } from '../../../src/core/interfaces/factory-sites.ts'
 import type { JobInfo } from '../../../src/protocol/client.ts'
 import type { PilotsResponse, SiteOrder, SiteStatus } from '../../../src/protocol/status.ts'
 import type { JobExplanation, SiteExplanation } from '../../../src/protocol/explanation.ts'
@@ -23,7 +23,7 @@ const site: SiteExplanation = {
 }
 
 /** Sites played by the test. */
-function sites(registry: { setOrder(site: string, order: SiteOrder): void }): SiteControl {
+function sites(registry: { setOrder(site: string, order: SiteOrder): void }): FactorySites {
   const status = (order: SiteOrder): SiteStatus => ({
     name: 'gpu',
     kind: 'slurm',

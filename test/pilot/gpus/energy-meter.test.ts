@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, test } from 'node:test'
-import { amdWatts, nvidiaWatts } from '../../../src/common/plain/gpu-readings.ts'
+import { amdWatts, nvidiaWatts } from '../../../src/common/plain/gpu-driver-output.ts'
 import { meterEnergy } from '../../../src/pilot/gpus/energy-meter.ts'
 import { until } from '../../support/until.ts'
 

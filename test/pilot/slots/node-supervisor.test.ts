@@ -92,7 +92,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
       })
     },
   })
-  const level = (letter: string) => levelOf(supervisor.contextCache.state(idOf(letter)))
+  const level = (letter: string) => levelOf(supervisor.heldContexts.state(idOf(letter)))
   return {
     supervisor,
     tasks: supervisor.tasks,
@@ -111,7 +111,7 @@ async function assemble(sources: Record<string, string>, { memory = 2048 * MIB, 
       supervisor.tasks.results.map(({ result }) => [result.task, result.outcome.status] as const),
     async [Symbol.asyncDispose]() {
       await supervisor.stop()
-      await supervisor.contextCache.close()
+      await supervisor.heldContexts.close()
       await rm(folder, { recursive: true, force: true })
     },
   }
@@ -206,14 +206,14 @@ describe('the supervisor of a node', () => {
     await using stage = await assemble({ a: PICKY })
     stage.warm('a')
     const { idOf } = stage
-    await until(() => stage.supervisor.contextCache.state(idOf('a')).failure !== undefined)
+    await until(() => stage.supervisor.heldContexts.state(idOf('a')).failure !== undefined)
     await writeFile(path.join(stage.folder, 'a', 'mended'), '')
     await until(() => {
       stage.warm('a')
       return stage.level('a') === 'memory'
     })
     assert.deepEqual(stage.fetched, ['a'])
-    assert.equal(stage.supervisor.contextCache.state(idOf('a')).attempts, 2)
+    assert.equal(stage.supervisor.heldContexts.state(idOf('a')).attempts, 2)
   })
 
   test('forgets what has lapsed, also inside its libraries', async () => {

@@ -9,7 +9,7 @@ import { pino } from 'pino'
 import { generate } from 'selfsigned'
 import { z } from 'zod'
 import { createManagerClient, type ManagerClientOptions } from '../../../src/pilot/uplink/manager-client.ts'
-import { PilotError } from '../../../src/pilot/errors.ts'
+import { PilotError } from '../../../src/pilot/exit-codes.ts'
 import type { JsonRoute } from '../../../src/protocol/routes/route.ts'
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })

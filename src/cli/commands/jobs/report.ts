@@ -3,8 +3,8 @@ import type { Command } from 'commander'
 import { InputError } from '../../../client/errors.ts'
 import { EVENTS_AT_ONCE, type FactoryEvent } from '../../../protocol/events.ts'
 import { makeReport, timeNodes } from '../../../report/make-report.ts'
-import { eventsCsv } from '../../../report/csv.ts'
-import { reportPage } from '../../../report/page.ts'
+import { eventsCsv } from '../../../report/events-csv.ts'
+import { reportPage } from '../../../report/report-page.ts'
 import { findRecord, openRecords, type Records } from '../../job-records.ts'
 import { reportText } from '../../views/report-view.ts'
 import { version } from '../../version.ts'
@@ -44,7 +44,7 @@ async function report(
   const within = events.filter(({ at }) => at >= made.from && at <= made.to)
   if (csv !== undefined) await write(csv, eventsCsv(within))
   if (parquet !== undefined) {
-    const { eventsParquet } = await import('../../../report/parquet.ts')
+    const { eventsParquet } = await import('../../../report/events-parquet.ts')
     await write(parquet, eventsParquet(within))
   }
   console.log(json ? JSON.stringify(made, null, 2) : reportText(made))

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { InputError, NotRunningError } from '../../../client/errors.ts'
-import { latestRun } from '../../../client/run/job-name.ts'
+import { latestRun } from '../../../client/run/run-identity.ts'
 import type { JobExplanation, SiteExplanation } from '../../../protocol/explanation.ts'
 import { explanationText } from '../../views/explanation-view.ts'
 import { clientFor, stateOf } from '../../options/common-options.ts'

@@ -5,7 +5,7 @@ import { diskRoom } from '../../../common/disk-room.ts'
 import type { GpuVendor } from '../../../common/gpus/gpu-vendor.ts'
 import { GPU_VENDORS } from '../../../common/gpus/vendors.ts'
 import type { NodeReport } from '../../../protocol/probe.ts'
-import { listProviders, tryApart } from './trials.ts'
+import { listProviders, tryApart } from './library-trials.ts'
 
 const execute = promisify(execFile)
 /** Longest a program may take to say its version, milliseconds. */

@@ -5,7 +5,7 @@ import { EnvHttpProxyAgent, request } from 'undici'
 import { trustOnlyCertificate } from '../../../common/tls-pinning.ts'
 import { PROBE_LINE, ProbeAnswer, type ProbeMessage, type Trial } from '../../../protocol/probe.ts'
 import { lookAtNode } from './look-at-node.ts'
-import { runTrial } from './trials.ts'
+import { runTrial } from './library-trials.ts'
 
 /*
  * What pilot.sh boots in place of a worker when a doctor asks: it says what its node is like, tries to reach the manager and the other

@@ -3,17 +3,17 @@ import type { GenerateFunction, LibrarySpec } from '../../../protocol/contexts/c
 import type { EncoderFunction } from '../../../protocol/contexts/encoder-functions.ts'
 import { bundleFolder, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { loadInThreads } from '../../runtime/threads/context-threads.ts'
-import { readConfig } from './files/config.ts'
+import { readConfig } from './files/model-config.ts'
 import type { GraphFile } from './files/choose-graph.ts'
 import { findGraph, listGraphs } from './files/find-graph.ts'
 import { createGenerate, type Engine } from './generate-function.ts'
 import { bytesPerToken, scoresPerToken } from './graph/graph.ts'
 import { loadPair } from './encoders/load-encoder-decoder.ts'
 import { loadReader } from './encoders/load-encoder.ts'
-import { type ModelFiles, toEndTokens } from './files/model-files.ts'
+import { type UnloadedModel, toEndTokens } from './files/unloaded-model.ts'
 import { loadModel, type Model } from './graph/model.ts'
 import { cacheBudget, planThreads, tokenBudget } from './batches/batch-sizes.ts'
-import { explainCost, probe } from './graph/probe.ts'
+import { explainCost, probeBatching } from './graph/batching-probe.ts'
 import { readTokenizer } from './prompts/tokenizer.ts'
 
 type CausalLmSpec = Extract<LibrarySpec, { library: 'causal-lm' }>
@@ -49,11 +49,11 @@ export async function loadCausalLm(
   const config = await readConfig(folder)
   const tokenizer = await readTokenizer(folder)
   const { device, gpus } = setup
-  const files: ModelFiles = { folder, config, tokenizer, options, threads, slot: { device, gpus } }
+  const unloaded: UnloadedModel = { folder, config, tokenizer, options, threads, slot: { device, gpus } }
   const all = Object.entries(functions)
   const reading = all.filter((entry): entry is [string, EncoderFunction] => isReading(entry[1]))
   const generating = all.filter((entry): entry is [string, GenerateFunction] => !isReading(entry[1]))
-  if (generating.length === 0) return loadReader(files, graphs, new Map(reading))
+  if (generating.length === 0) return loadReader(unloaded, graphs, new Map(reading))
   if (reading.length > 0) {
     throw new ContextFilesError(
       `${reading[0]?.[0]} reads whole texts and ${generating[0]?.[0]} generates, for which models are loaded differently: make two contexts of them`,
@@ -61,8 +61,8 @@ export async function loadCausalLm(
   }
   const isPair = graphs.some(({ path }) => /(?:^|\/)encoder_model/.test(path))
   return isPair
-    ? loadPair(files, graphs, new Map(generating))
-    : loadDecoder(files, graphs, new Map(generating), setup)
+    ? loadPair(unloaded, graphs, new Map(generating))
+    : loadDecoder(unloaded, graphs, new Map(generating), setup)
 }
 
 /** Memory that there is for caches and scores beside a model, bytes: of the device, if it is there and tells how much it has. */
@@ -88,17 +88,17 @@ function isReading(how: GenerateFunction | EncoderFunction): how is EncoderFunct
 }
 
 async function loadDecoder(
-  files: ModelFiles,
+  unloaded: UnloadedModel,
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, GenerateFunction>,
   setup: Setup,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, slot } = files
+  const { folder, config, tokenizer, options, threads, slot } = unloaded
   const { path: graph } = findGraph(folder, graphs, { graph: options.graph, slot, stems: DECODERS })
   const model = await loadModel(folder, config, { graph, threads, ...slot })
   const maxPositions = config.maxPositions ?? Infinity
   const longAfter = config.longAfter ?? Infinity
-  const abilities = await probe(model, Math.min(maxPositions, longAfter))
+  const abilities = await probeBatching(model, Math.min(maxPositions, longAfter))
   const cost = explainCost(abilities)
   if (cost !== undefined) {
     process.stderr.write(
@@ -109,7 +109,7 @@ async function loadDecoder(
   const engine: Engine = {
     model,
     tokenizer,
-    endTokens: toEndTokens(files),
+    endTokens: toEndTokens(unloaded),
     generation: config.generation,
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions - 1),
     maxPositions,

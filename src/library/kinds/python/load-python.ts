@@ -9,7 +9,7 @@ import type { LibrarySpec } from '../../../protocol/contexts/context.ts'
 import { LIBRARY_FD } from '../../../protocol/library.ts'
 import { toNative } from '../../../protocol/json/exact-numbers.ts'
 import { Progress, TaskError } from '../../../protocol/task.ts'
-import { openJsonLines } from '../../../common/json-lines.ts'
+import { openJsonLinesChannel } from '../../../common/json-lines-channel.ts'
 import { foldersBeside, startContextProcess } from '../../runtime/context-process.ts'
 import { bundleFolder, type CallOutcome, type LoadedContext, type Setup } from '../../runtime/library-kind.ts'
 import { logOf, shareOf } from '../../runtime/captured-output.ts'
@@ -62,7 +62,10 @@ export async function loadPython(setup: Setup, spec: PythonSpec): Promise<Loaded
     { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] },
     ADVICE,
   )
-  const channel = openJsonLines<FromPython, ToPython>(child.process.stdio[LIBRARY_FD] as Duplex, FromPython)
+  const channel = openJsonLinesChannel<FromPython, ToPython>(
+    child.process.stdio[LIBRARY_FD] as Duplex,
+    FromPython,
+  )
   const answers = channel.messages[Symbol.asyncIterator]()
   const close = () => child.stop(() => channel.close())
 

@@ -4,8 +4,8 @@ import { PROTOCOL_VERSION } from '../../../protocol/primitives.ts'
 import type { RegisterResponse } from '../../../protocol/worker.ts'
 import type { Contexts } from '../../services/contexts/contexts.ts'
 import type { Dispatcher } from '../../services/dispatcher.ts'
-import type { WorkerActivity } from '../../services/events/worker-activity.ts'
-import type { Durations } from '../../services/metrics/durations.ts'
+import type { WorkerEvents } from '../../services/events/worker-events.ts'
+import type { DurationHistogram } from '../../services/metrics/duration-histogram.ts'
 import { ownSession } from '../access.ts'
 import { conflict, notFound } from '../api-errors.ts'
 import type { Peers } from '../../services/peers.ts'
@@ -35,18 +35,18 @@ export interface WorkerRoutes {
   progress: TaskProgress
   parts: TaskParts
   peers: Peers
-  activity: WorkerActivity
+  workerEvents: WorkerEvents
   /** Tells of what workers do, where traces are collected. */
   spans: JobSpans | undefined
   /** How long exchanges keep the manager busy. */
-  exchanges: Durations
+  exchanges: DurationHistogram
   runtime: BootedRuntime
   terms: Omit<RegisterResponse, 'worker' | 'session' | 'clock'>
 }
 
 /** What pilots and their workers ask. */
 export function workerHandlers(options: WorkerRoutes) {
-  const { dispatcher, sessions, contexts, board, progress, parts, peers, activity, spans, exchanges } =
+  const { dispatcher, sessions, contexts, board, progress, parts, peers, workerEvents, spans, exchanges } =
     options
   const { runtime, terms } = options
   const watch = connectionWatch(dispatcher)
@@ -81,7 +81,7 @@ export function workerHandlers(options: WorkerRoutes) {
         board.note(worker, exchange.contexts)
         progress.note(worker, exchange.progress ?? [])
         peers.note(worker, exchange.contexts)
-        activity.note(worker, exchange)
+        workerEvents.note(worker, exchange)
         spans?.note(worker, exchange)
         exchanges.add(performance.now() - begunAt)
       })

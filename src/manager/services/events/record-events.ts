@@ -11,7 +11,7 @@ import type { WorkerSessions } from '../pilots/worker-sessions.ts'
 import { EventFeed } from './event-feed.ts'
 import { logJobs } from './log-jobs.ts'
 import { JobWatch } from './job-events.ts'
-import { WorkerActivity } from './worker-activity.ts'
+import { WorkerEvents } from './worker-events.ts'
 import { notifier, type NotifyTarget } from './notifications.ts'
 
 /** How often sites are looked at and slot time is entered, milliseconds. */
@@ -37,7 +37,7 @@ export interface EventSources {
 /** What goes on, written down. */
 export interface EventRecord {
   feed: EventFeed
-  activity: WorkerActivity
+  workerEvents: WorkerEvents
   /** Results since the ledger was made. */
   totals: { done: number; failed: number }
   close(): Promise<void>
@@ -52,7 +52,7 @@ export function recordEvents(sources: EventSources): EventRecord {
   const { note } = feed
   logJobs({ ...sources, feed })
   note({ type: 'factory-started', version: sources.version })
-  const activity = new WorkerActivity(sources, note, before?.pools ?? [])
+  const workerEvents = new WorkerEvents(sources, note, before?.pools ?? [])
   const jobWatch = new JobWatch(sources, note)
   const totals = { done: before?.tasks.done ?? 0, failed: before?.tasks.failed ?? 0 }
   dispatcher.on('results', (counts) => {
@@ -79,10 +79,10 @@ export function recordEvents(sources: EventSources): EventRecord {
     const sites = sources.sites()
     for (const event of siteChanges(known, sites)) note(event)
     known = new Map(sites.map((site) => [site.name, site]))
-    const pools = activity.pools()
+    const pools = workerEvents.pools()
     if (++looks % LOOKS_PER_SAMPLE === 0) sample(sites, pools)
   }
-  function sample(sites: readonly SiteStatus[], pools = activity.pools()): void {
+  function sample(sites: readonly SiteStatus[], pools = workerEvents.pools()): void {
     jobWatch.tellProgress()
     const event = takeSample(dispatcher, sites, pools, totals)
     const text = JSON.stringify(event)
@@ -93,11 +93,11 @@ export function recordEvents(sources: EventSources): EventRecord {
   const timer = setInterval(look, LOOK_MS)
   return {
     feed,
-    activity,
+    workerEvents,
     totals,
     async close() {
       clearInterval(timer)
-      activity.close()
+      workerEvents.close()
       sample(sources.sites())
       note({ type: 'factory-stopped' })
       await feed.close()
@@ -108,7 +108,7 @@ export function recordEvents(sources: EventSources): EventRecord {
 function takeSample(
   { view }: Dispatcher,
   sites: readonly SiteStatus[],
-  pools: ReturnType<WorkerActivity['pools']>,
+  pools: ReturnType<WorkerEvents['pools']>,
   totals: { done: number; failed: number },
 ): NewEvent {
   return {

@@ -7,7 +7,7 @@ import type { Dispatcher } from '../dispatcher.ts'
 import type { EventRecord } from '../events/record-events.ts'
 import type { Peers } from '../peers.ts'
 import type { StatusBoard } from '../status-board.ts'
-import { Durations, FAST, SLOW } from './durations.ts'
+import { DurationHistogram, FAST, SLOW } from './duration-histogram.ts'
 import { QueueWaits } from './queue-waits.ts'
 
 /** Contexts that are told apart; those that come later are `other`. */
@@ -25,7 +25,7 @@ export interface MetricSources {
 /** The numbers of a factory, for a Prometheus to scrape. */
 export interface Metrics {
   /** How long exchanges of workers keep the manager busy. */
-  exchanges: Durations
+  exchanges: DurationHistogram
   /** All of them, in the text format of Prometheus. */
   text(): Promise<string>
   contentType: string
@@ -40,7 +40,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   let pools: Pool[]
   const look = () => {
     status = sources.board.read()
-    pools = sources.events.activity.pools()
+    pools = sources.events.workerEvents.pools()
   }
   showTasks(registry, sources, () => status)
   showPilots(registry, () => ({ status, pools }))
@@ -59,10 +59,10 @@ export function createMetrics(sources: MetricSources): Metrics {
 
 function timeThings({ dispatcher, ledger }: MetricSources, registry: Registry) {
   const waits = new QueueWaits()
-  const queued = new Durations(SLOW)
-  const ran = new Durations(SLOW)
-  const exchanges = new Durations(FAST)
-  const commits = new Durations(FAST)
+  const queued = new DurationHistogram(SLOW)
+  const ran = new DurationHistogram(SLOW)
+  const exchanges = new DurationHistogram(FAST)
+  const commits = new DurationHistogram(FAST)
   queued.showIn(
     registry,
     'gleaner_task_queue_wait_seconds',

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { Demand, PilotRecord, PilotRegistry } from '../../../core/pilot-registry.ts'
+import type { Demand, PilotRecord, PilotRegistry } from '../../../core/interfaces/pilot-registry.ts'
 import { SiteOrder } from '../../../protocol/status.ts'
 import type { Ledger } from '../../ledger/ledger.ts'
 import { numberOf, type PilotStore } from '../../ledger/pilot-store.ts'

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { Refusal, ask } from '../session.ts'
+import { Refusal, ask } from '../session-client.ts'
 
 /** What a button does, once the user has confirmed it. */
 export interface Action {

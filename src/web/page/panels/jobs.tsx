@@ -5,7 +5,7 @@ import type { JobErrors, TaskLog } from '../../../protocol/client.ts'
 import { endOf } from '../../policy/health-summary.ts'
 import type { JobView, View } from '../../view.ts'
 import type { Propose } from './actions.tsx'
-import { ask } from '../session.ts'
+import { ask } from '../session-client.ts'
 
 export function Jobs({ view, propose }: { view: View; propose: Propose }) {
   const [opened, setOpened] = useState<number>()

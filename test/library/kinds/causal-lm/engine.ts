@@ -1,8 +1,8 @@
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
-import { readConfig } from '../../../../src/library/kinds/causal-lm/files/config.ts'
+import { readConfig } from '../../../../src/library/kinds/causal-lm/files/model-config.ts'
 import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate-function.ts'
 import { loadModel } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
-import { probe } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
+import { probeBatching } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import { createRecorder } from '../../support/recording-reporter.ts'
@@ -32,7 +32,7 @@ export async function openEngine(folder: string, changes: Partial<Engine> = {}, 
     maxPositions: 512,
     longAfter,
     limits: { rows: 10, tokens: 1000, cached: 1e6 },
-    abilities: await probe(model, longAfter),
+    abilities: await probeBatching(model, longAfter),
     ...changes,
   }
   const run = createGenerate(engine, GenerateFunction.parse({ maxNewTokens: 12 }))

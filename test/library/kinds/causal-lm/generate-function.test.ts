@@ -10,7 +10,7 @@ import type { JsonValue } from '../../../../src/protocol/primitives.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import type { z } from 'zod'
 import { createRecorder } from '../../support/recording-reporter.ts'
-import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
+import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import { able, createToy, letters, scramble, toyTokenizer } from './toy-model.ts'
 import type { ToyModel, ToyOptions } from './toy-model.ts'
 

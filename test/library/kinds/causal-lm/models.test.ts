@@ -3,10 +3,13 @@ import { readFile } from 'node:fs/promises'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Answer } from '../../../../src/library/kinds/causal-lm/answers/answer-writer.ts'
-import { readConfig } from '../../../../src/library/kinds/causal-lm/files/config.ts'
+import { readConfig } from '../../../../src/library/kinds/causal-lm/files/model-config.ts'
 import { createGenerate, type Engine } from '../../../../src/library/kinds/causal-lm/generate-function.ts'
 import { loadModel, type Model } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
-import { type Abilities, probe } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
+import {
+  type Abilities,
+  probeBatching,
+} from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import { createRecorder } from '../../support/recording-reporter.ts'
@@ -58,7 +61,7 @@ for (const [name, abilities] of shapes) {
     after(() => model.close())
 
     test('has the abilities it shows when tried', async () => {
-      assert.deepEqual(await probe(model), abilities)
+      assert.deepEqual(await probeBatching(model), abilities)
     })
 
     /** Generates from prompts of tokens as one window. */
@@ -72,7 +75,7 @@ for (const [name, abilities] of shapes) {
         maxPositions: 512,
         longAfter: Infinity,
         limits: { rows: 64, tokens: 1000, cached: 1e6, ...limits },
-        abilities: await probe(model),
+        abilities: await probeBatching(model),
       }
       const most = Math.max(...expected.map(({ tokens }) => tokens.length))
       const run = createGenerate(engine, GenerateFunction.parse({ maxNewTokens: most }))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Tensor } from 'onnxruntime-node'
 import type { Model, Pass } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
-import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/probe.ts'
+import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import type { State } from '../../../../src/library/kinds/causal-lm/graph/kv-cache.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 

@@ -1,9 +1,9 @@
 import type { ChoiceState } from './choice-constraint.ts'
-import { filterScores, type TokenFilter } from '../grammar/schemas.ts'
+import { filterScores, type TokenFilter } from '../grammar/json-schema-filters.ts'
 import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
 import { createScoreChanger } from './logits-processor.ts'
 import type { AnswerSettings } from './settings.ts'
-import { createStopper } from './stopping.ts'
+import { createStopper } from './stop-strings.ts'
 import { createTextGrowth } from './text-growth.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 

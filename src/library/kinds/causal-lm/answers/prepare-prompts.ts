@@ -5,7 +5,7 @@ import type { GenerationSettings } from '../../../../protocol/contexts/generatio
 import type { Call, CallReporter } from '../../../runtime/library-kind.ts'
 import { type AnswerPart, writeChoice, type Writer, writeText, type Writing } from './answer-writer.ts'
 import { startChoice } from './choice-constraint.ts'
-import { createSchemaFilters, type TokenFilter } from '../grammar/schemas.ts'
+import { createSchemaFilters, type TokenFilter } from '../grammar/json-schema-filters.ts'
 import { createPrompter } from '../prompts/prompt.ts'
 import type { SampleReporter } from './several-answers.ts'
 import { seededRandom } from './sampling.ts'

@@ -2,7 +2,7 @@ import { type Batch, compact, gatherRows, isAligned, type Layout, step } from '.
 import { type Draft, type Drafter, NO_DRAFT } from './speculative-drafts.ts'
 import type { Model } from '../graph/model.ts'
 import { type BatchLimits, draftWidth } from './batch-sizes.ts'
-import type { Abilities } from '../graph/probe.ts'
+import type { Abilities } from '../graph/batching-probe.ts'
 import { type End, type Row, type Writing, writeTokens } from '../answers/write-tokens.ts'
 
 /*

@@ -2,7 +2,7 @@ import { readAhead, type Side, type Start } from './batch.ts'
 import type { Model } from '../graph/model.ts'
 import { type BatchLimits, PASS_TOKENS, planBatches, planStarts } from './batch-sizes.ts'
 import { createPrefixTree } from './prefix-cache.ts'
-import type { Abilities } from '../graph/probe.ts'
+import type { Abilities } from '../graph/batching-probe.ts'
 import type { Group } from './continuous-batching.ts'
 import type { Row } from '../answers/write-tokens.ts'
 

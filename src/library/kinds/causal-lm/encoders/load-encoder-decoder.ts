@@ -4,17 +4,17 @@ import type { LoadedContext, RunFunction } from '../../../runtime/library-kind.t
 import type { GraphFile } from '../files/choose-graph.ts'
 import { type EncoderDecoder, loadEncoderDecoder } from './encoder-decoder.ts'
 import { findGraph } from '../files/find-graph.ts'
-import { type ModelFiles, pathOf, toEndTokens } from '../files/model-files.ts'
+import { type UnloadedModel, pathOf, toEndTokens } from '../files/unloaded-model.ts'
 import { createPreparer, prepareRows, type Speaker } from '../answers/prepare-prompts.ts'
 import { createSampleReporter } from '../answers/several-answers.ts'
 
 /** Loads a model in two graphs, an encoder and a decoder, such as T5 and BART. */
 export async function loadPair(
-  files: ModelFiles,
+  unloaded: UnloadedModel,
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, GenerateFunction>,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, slot } = files
+  const { folder, config, tokenizer, options, threads, slot } = unloaded
   const find = (stems: string[], graph?: string) =>
     pathOf(folder, findGraph(folder, graphs, { graph, slot, stems }))
   const start = config.decoderStart
@@ -41,7 +41,7 @@ export async function loadPair(
   const speaker: Speaker = {
     tokenizer,
     vocabSize: model.vocabSize,
-    endTokens: toEndTokens(files),
+    endTokens: toEndTokens(unloaded),
     generation: config.generation,
     maxPromptTokens: Math.min(options.maxPromptTokens ?? Infinity, maxPositions),
     maxPositions,

@@ -5,8 +5,8 @@ import type { GraphFile } from '../files/choose-graph.ts'
 import { createEncode, type Reader } from './encode.ts'
 import { loadEncoder } from './encoder.ts'
 import { findGraph } from '../files/find-graph.ts'
-import { type ModelFiles, pathOf } from '../files/model-files.ts'
-import { readJson } from '../files/model-folder.ts'
+import { type UnloadedModel, pathOf } from '../files/unloaded-model.ts'
+import { readJson } from '../files/read-model-files.ts'
 import type { Pooling } from './pooling.ts'
 
 /** What config.json says of classes. */
@@ -29,11 +29,11 @@ const COUNTED_FROM_PADDING = ['roberta', 'xlm-roberta', 'camembert', 'xlm-robert
 
 /** Loads a model that reads whole texts: for embeddings, classes or scores. */
 export async function loadReader(
-  files: ModelFiles,
+  unloaded: UnloadedModel,
   graphs: readonly GraphFile[],
   functions: ReadonlyMap<string, EncoderFunction>,
 ): Promise<LoadedContext> {
-  const { folder, config, tokenizer, options, threads, slot } = files
+  const { folder, config, tokenizer, options, threads, slot } = unloaded
   const stems = ['model', 'encoder_model']
   const path = pathOf(folder, findGraph(folder, graphs, { graph: options.graph, slot, stems }))
   const padToken = config.padToken ?? tokenizer.padToken ?? 0

@@ -1,5 +1,5 @@
 import { ContextFilesError } from '../../../../common/task-errors.ts'
-import type { ModelConfig } from '../files/config.ts'
+import type { ModelConfig } from '../files/model-config.ts'
 
 /*
  * What a graph takes and gives, read from its own inputs and outputs and, where they leave sizes open, from the model's

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import type { JsonValue } from '../../../../protocol/primitives.ts'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
-import { readJson, readText } from '../files/model-folder.ts'
+import { readJson, readText } from '../files/read-model-files.ts'
 import { chatGlobals, JinjaInterpreter, type Node, parseJinja } from './jinja.ts'
 
 /** One message as a chat template gets it. What it has besides, such as `tool_calls`, is the template's to know. */

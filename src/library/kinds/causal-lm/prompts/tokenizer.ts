@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import { Json } from '../../../../protocol/primitives.ts'
 import { type Chat, ChatTemplates, readChat } from './chat.ts'
-import { readJson, requireJson } from '../files/model-folder.ts'
-import { findCandidates } from './token-pieces.ts'
+import { readJson, requireJson } from '../files/read-model-files.ts'
+import { findChoiceTokens } from './choice-tokens.ts'
 
 /** Text to tokens and back, as the model's own files say. */
 export interface Tokenizer {
@@ -93,7 +93,7 @@ export async function readTokenizer(folder: string): Promise<Tokenizer> {
       const ids = tokens.filter(shown)
       return ids.length === 0 ? '' : tokenizer.decode(ids, { clean_up_tokenization_spaces: clean })
     },
-    candidates: (texts) => findCandidates(tokenizer.model.vocab, texts),
+    candidates: (texts) => findChoiceTokens(tokenizer.model.vocab, texts),
     spellings: spellingsOf(definition, (token) =>
       hidden.has(token) ? '' : (tokenizer.id_to_token(token) ?? ''),
     ),

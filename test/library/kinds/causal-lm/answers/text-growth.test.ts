@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { findStop } from '../../../../../src/library/kinds/causal-lm/answers/stopping.ts'
+import { findStop } from '../../../../../src/library/kinds/causal-lm/answers/stop-strings.ts'
 import { createTextGrowth } from '../../../../../src/library/kinds/causal-lm/answers/text-growth.ts'
 import {
   readTokenizer,

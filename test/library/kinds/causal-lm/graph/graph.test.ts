@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ConfigFile, toModelConfig } from '../../../../../src/library/kinds/causal-lm/files/config.ts'
+import { ConfigFile, toModelConfig } from '../../../../../src/library/kinds/causal-lm/files/model-config.ts'
 import { readGraph, type ValueInfo } from '../../../../../src/library/kinds/causal-lm/graph/graph.ts'
 import { ContextFilesError } from '../../../../../src/common/task-errors.ts'
 

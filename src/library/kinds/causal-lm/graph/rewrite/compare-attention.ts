@@ -1,5 +1,5 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
-import type { ModelConfig } from '../../files/config.ts'
+import type { ModelConfig } from '../../files/model-config.ts'
 import type { FloatType } from '../graph.ts'
 import { floatsOf, integerTensor, makeTensor } from '../tensors.ts'
 import { encodeModel } from './onnx-model.ts'

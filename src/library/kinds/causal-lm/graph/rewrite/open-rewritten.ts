@@ -1,7 +1,7 @@
 import type * as Runtime from 'onnxruntime-node'
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
 import { dirname } from 'node:path'
-import type { ModelConfig } from '../../files/config.ts'
+import type { ModelConfig } from '../../files/model-config.ts'
 import { type Graph, readGraph } from '../graph.ts'
 import { toScores } from '../tensor-rows.ts'
 import { blankPort, integerTensor } from '../tensors.ts'

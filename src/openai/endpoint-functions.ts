@@ -12,7 +12,7 @@ const NAMES: Record<Endpoint, string> = {
   '/v1/embeddings': 'embed',
 }
 
-export interface Route {
+export interface EndpointFunction {
   function: string
   /** `engine`: inputs and values are the engine's own. `request`: it takes the request, and gives the answer, as they are. */
   speaks: 'engine' | 'request'
@@ -26,7 +26,7 @@ export interface Route {
  *
  * @throws {ApiFailure} 404 that says what is missing
  */
-export function routeTo({ name, spec }: ContextSpec, endpoint: Endpoint): Route {
+export function functionFor({ name, spec }: ContextSpec, endpoint: Endpoint): EndpointFunction {
   const found = Object.keys(spec.functions).find((each) => answers(spec, each, endpoint))
   if (found !== undefined)
     return {

@@ -14,7 +14,7 @@ export class JsonLinesError extends Error {
  *
  * A peer that dies is no error here: its messages end, and what is sent to it afterwards is dropped.
  */
-export interface JsonLines<In, Out> {
+export interface JsonLinesChannel<In, Out> {
   /**
    * What the peer sends, each message checked. May be iterated once. Nothing is read ahead of the consumer, so a slow
    * one slows the peer.
@@ -30,8 +30,11 @@ export interface JsonLines<In, Out> {
   close(): void
 }
 
-/** Opens a {@link JsonLines} over `stream`, checking what comes in against `incoming`. */
-export function openJsonLines<In, Out>(stream: Duplex, incoming: z.ZodType<In>): JsonLines<In, Out> {
+/** Opens a {@link JsonLinesChannel} over `stream`, checking what comes in against `incoming`. */
+export function openJsonLinesChannel<In, Out>(
+  stream: Duplex,
+  incoming: z.ZodType<In>,
+): JsonLinesChannel<In, Out> {
   // A broken connection also ends the messages, which is where it is noticed.
   stream.on('error', () => {})
   const sendJson = (json: string) =>

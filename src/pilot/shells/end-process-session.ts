@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const GRACE_MS = 1_000
 
 /** Ends all processes of a session: as a terminal that is closed ends them, and what stays nevertheless, by force. */
-export async function endSession(session: number): Promise<void> {
+export async function endProcessSession(session: number): Promise<void> {
   const members = await membersOf(session)
   if (members.length === 0) return
   for (const signal of ['SIGHUP', 'SIGCONT'] as const) for (const pid of members) tell(pid, signal)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parquetReadObjects } from 'hyparquet'
 import type { FactoryEvent } from '../../src/protocol/events.ts'
-import { eventsParquet } from '../../src/report/parquet.ts'
+import { eventsParquet } from '../../src/report/events-parquet.ts'
 
 test('events are read from Parquet as they were: numbers, times, texts, and parts as JSON', async () => {
   const events = [

@@ -8,7 +8,7 @@ export const SLOW = [0.001, 0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400
  * A histogram of durations that takes many equal ones at once, and each for little: tens of thousands of tasks end in a second.
  * prom-client's own has no count to observe.
  */
-export class Durations {
+export class DurationHistogram {
   readonly #bounds: readonly number[]
   readonly #counts: number[]
   #sum = 0

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import type { CausalLmSetup } from '../../../../protocol/contexts/context.ts'
 import type { SlotDevices } from '../graph/providers.ts'
-import type { ModelConfig } from './config.ts'
+import type { ModelConfig } from './model-config.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 
 /** What is known of a model before its graphs are loaded. */
-export interface ModelFiles {
+export interface UnloadedModel {
   readonly folder: string
   readonly config: ModelConfig
   readonly tokenizer: Tokenizer
@@ -18,7 +18,7 @@ export interface ModelFiles {
 export function toEndTokens({
   config,
   tokenizer,
-}: Pick<ModelFiles, 'config' | 'tokenizer'>): ReadonlySet<number> {
+}: Pick<UnloadedModel, 'config' | 'tokenizer'>): ReadonlySet<number> {
   const { endTokens } = config
   const { endToken } = tokenizer
   return endTokens.size > 0 || endToken === undefined ? endTokens : new Set([endToken])

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { createStopper, findStop } from '../../../../../src/library/kinds/causal-lm/answers/stopping.ts'
+import { createStopper, findStop } from '../../../../../src/library/kinds/causal-lm/answers/stop-strings.ts'
 
 describe('a stop string', () => {
   test('is found where the first of several begins', () => {

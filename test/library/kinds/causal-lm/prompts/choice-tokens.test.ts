@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { startChoice } from '../../../../../src/library/kinds/causal-lm/answers/choice-constraint.ts'
-import { findCandidates } from '../../../../../src/library/kinds/causal-lm/prompts/token-pieces.ts'
+import { findChoiceTokens } from '../../../../../src/library/kinds/causal-lm/prompts/choice-tokens.ts'
 import { readTokenizer } from '../../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 
 const folder = fileURLToPath(new URL('../../../../../templates/fact-verification/model', import.meta.url))
@@ -22,13 +22,13 @@ describe('the tokens that may be part of a choice', () => {
       'no</w>',
       undefined,
     ]
-    const found = findCandidates(vocabulary, ['yes', 'no']).map((id) => vocabulary[id])
+    const found = findChoiceTokens(vocabulary, ['yes', 'no']).map((id) => vocabulary[id])
     assert.deepEqual(found, ['yes', '\u2581yes', '\u0120no', '##es', '<0xE2>', '\u010a', 'y', 'no</w>'])
   })
 
   test('are those of letters that take several bytes, too, in parts', () => {
     // As byte-level tokenizers spell the three bytes of one letter.
-    assert.deepEqual(findCandidates(['\u00e6\u0136\u00af', '\u00e6\u0136', '\u00e5'], ['\u652f']), [0, 1])
+    assert.deepEqual(findChoiceTokens(['\u00e6\u0136\u00af', '\u00e6\u0136', '\u00e5'], ['\u652f']), [0, 1])
   })
 
   test('leave out none that leads to a choice, of all in the vocabulary of a model', async () => {

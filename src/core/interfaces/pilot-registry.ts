@@ -1,4 +1,4 @@
-import type { SiteOrder } from '../protocol/status.ts'
+import type { SiteOrder } from '../../protocol/status.ts'
 
 /** A pilot as the ledger has it, from its creation until it has ended. Times are milliseconds since 1970. */
 export type PilotRecord = {

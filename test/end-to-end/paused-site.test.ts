@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import type { SiteStatus } from '../../src/protocol/status.ts'
 import type { JobExplanation } from '../../src/protocol/explanation.ts'
 import { until } from '../support/until.ts'
-import { plant, writeTasks } from './shared-factory.ts'
+import { plant, writeTasks } from './factory-fixture.ts'
 
 const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl', '--name', 'words']
 

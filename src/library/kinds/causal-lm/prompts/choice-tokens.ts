@@ -23,7 +23,7 @@ const BYTE = /^<0x[0-9A-F]{2}>$/
  * Ids of all tokens that may be part of one of the texts, or white space around it. It compares spellings, without
  * decoding anything, and may name tokens that turn out not to be.
  */
-export function findCandidates(
+export function findChoiceTokens(
   vocabulary: readonly (string | undefined)[],
   texts: readonly string[],
 ): number[] {

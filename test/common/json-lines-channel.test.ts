@@ -3,7 +3,7 @@ import { duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { z } from 'zod'
-import { JsonLinesError, openJsonLines, chunkTexts } from '../../src/common/json-lines.ts'
+import { JsonLinesError, openJsonLinesChannel, chunkTexts } from '../../src/common/json-lines-channel.ts'
 import { LIBRARY_LINE_MAX } from '../../src/protocol/library.ts'
 import { socketPair } from '../library/support/connected-pair.ts'
 
@@ -12,14 +12,14 @@ type Message = z.infer<typeof Message>
 
 function openPair() {
   const [left, right] = duplexPair()
-  return { left, channel: openJsonLines<Message, Message>(right, Message) }
+  return { left, channel: openJsonLinesChannel<Message, Message>(right, Message) }
 }
 
 describe('a channel', () => {
   test('delivers what was sent, in order, whatever the characters', async () => {
     const [left, right] = duplexPair()
-    const sender = openJsonLines<Message, Message>(left, Message)
-    const receiver = openJsonLines<Message, Message>(right, Message)
+    const sender = openJsonLinesChannel<Message, Message>(left, Message)
+    const receiver = openJsonLinesChannel<Message, Message>(right, Message)
     const sent = ['plain', 'new\nline', '\u2028 ü 語 🙂 \ud800', ''].map((text) => ({ text }))
     for (const message of sent) await sender.send(message)
     sender.close()
@@ -74,7 +74,7 @@ describe('a channel', () => {
 
   test('ends, without an error, when the peer dies', async () => {
     const [left, right] = await socketPair()
-    const channel = openJsonLines<Message, Message>(right, Message)
+    const channel = openJsonLinesChannel<Message, Message>(right, Message)
     left.write('{"text":"last words"}\n')
     const iterator = channel.messages[Symbol.asyncIterator]()
     assert.deepEqual((await iterator.next()).value, { text: 'last words' })

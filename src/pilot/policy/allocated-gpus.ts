@@ -1,4 +1,4 @@
-import type { ShownGpu } from '../../common/plain/gpu-readings.ts'
+import type { ShownGpu } from '../../common/plain/gpu-driver-output.ts'
 
 /*
  * Which GPUs are a pilot's. The batch system names them by a variable, in one of several ways; drivers show what there is. The
@@ -37,7 +37,7 @@ const NONE = { gpus: [], shown: 0, doubts: [] }
  * @param shown GPUs that the driver of each vendor shows; the most common vendor comes first
  * @returns also what is odd about it, in sentences for the pilot's log
  */
-export function chooseGpus(
+export function allocatedGpus(
   { ids, vendor: named, saysNone, asked }: GpusGiven,
   shown: readonly { readonly vendor: string; readonly gpus: readonly ShownGpu[] }[],
 ): PilotGpus & { doubts: string[] } {
@@ -75,7 +75,7 @@ export function chooseGpus(
 function unnamed(
   asked: number,
   driver: { vendor: string; gpus: readonly ShownGpu[] } | undefined,
-): ReturnType<typeof chooseGpus> {
+): ReturnType<typeof allocatedGpus> {
   if (!driver) return { ...NONE, doubts: [`the site asks for ${asked} GPUs, and no driver shows one`] }
   const { vendor, gpus } = driver
   if (gpus.length > asked)

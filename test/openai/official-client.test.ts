@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { APIError } from 'openai'
 import OpenAI, { AuthenticationError, BadRequestError, NotFoundError, toFile } from 'openai'
-import { kill, type Plant, plant } from '../end-to-end/shared-factory.ts'
+import { kill, type Plant, plant } from '../end-to-end/factory-fixture.ts'
 import { until } from '../support/until.ts'
 
 /** A module that speaks the API itself, as a server would. */

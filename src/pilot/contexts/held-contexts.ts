@@ -10,7 +10,7 @@ import {
 import type { LoadableContext } from '../library/library-supervisor.ts'
 
 /** A context whose files stay here until it is disposed of. */
-export type CachedContext = LoadableContext &
+export type FetchedContext = LoadableContext &
   AsyncDisposable & {
     /** Deletes those of its files that no library holds. */
     discard: () => Promise<void>
@@ -21,10 +21,10 @@ export type FetchContext = (
   context: string,
   onProgress: (bytesHeld: number, bytesTotal: number) => void,
   signal: AbortSignal,
-) => Promise<CachedContext>
+) => Promise<FetchedContext>
 
 /** The contexts this worker has heard of, and the files of those that are here. */
-export interface ContextCache {
+export interface HeldContexts {
   states(): Iterable<ContextState>
   state(context: string): ContextState
   /** The context, if its files are here. */
@@ -44,18 +44,18 @@ export interface ContextCache {
 /** Contexts that are remembered: a report lists them all. */
 const REMEMBERED = 200
 
-export interface ContextCacheOptions {
+export interface HeldContextsOptions {
   fetch: FetchContext
   /** Called after each event but mere progress. */
   onChange: (context: string, event: ContextEvent) => void
   log: Logger
 }
 
-export function createContextCache({ fetch, onChange, log }: ContextCacheOptions): ContextCache {
+export function createHeldContexts({ fetch, onChange, log }: HeldContextsOptions): HeldContexts {
   const states = new Map<string, ContextState>()
-  const held = new Map<string, CachedContext>()
+  const held = new Map<string, FetchedContext>()
   /** Contexts that were let go, and may still be on disk. */
-  const left = new Map<string, { files: CachedContext; gone: Promise<void> }>()
+  const left = new Map<string, { files: FetchedContext; gone: Promise<void> }>()
   const fetching = new Map<string, { stop: AbortController; done: Promise<void> }>()
 
   const state = (id: string) => states.get(id) ?? unknownContext(id)
@@ -91,7 +91,7 @@ export function createContextCache({ fetch, onChange, log }: ContextCacheOptions
     }
   }
 
-  async function letGo(id: string, files: CachedContext): Promise<void> {
+  async function letGo(id: string, files: FetchedContext): Promise<void> {
     try {
       await files[Symbol.asyncDispose]()
     } catch (error) {

@@ -26,7 +26,7 @@ export interface SubmittedCall {
 }
 
 /** One job as an application uses it: calls go in, results come out. */
-export interface JobSession {
+export interface JobCalls {
   /** @throws InputError if the input is too long */
   submit(input: PackedValue): SubmittedCall
   /** Stops reading results. With `cancel`, what has not ended yet is given up; otherwise the job goes on without us. */
@@ -34,19 +34,19 @@ export interface JobSession {
 }
 
 /**
- * Makes a session of a job. Calls that are made in one turn of the event loop are one submission; results come through one
+ * Opens a job for calls. Those that are made in one turn of the event loop are one submission; results come through one
  * feed, which is read only while a call waits for one.
  *
  * @param open makes the job, or finds it; asked when the first call is made
  */
-export function openJobSession(
+export function openJobCalls(
   open: (signal: AbortSignal) => Promise<Job>,
   blobs: Pick<BlobTransfer, 'put'>,
-): JobSession {
-  return new OpenSession(open, blobs)
+): JobCalls {
+  return new OpenJobCalls(open, blobs)
 }
 
-class OpenSession implements JobSession {
+class OpenJobCalls implements JobCalls {
   readonly #open: (signal: AbortSignal) => Promise<Job>
   readonly #blobs: Pick<BlobTransfer, 'put'>
   readonly #keyOf = createKeys()

@@ -4,7 +4,7 @@ import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, type Pool } 
 import { toOwnListener } from '../../common/listener-owner.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 
-export interface DispatcherOptions {
+export interface ManagerConnectionsOptions {
   /** Addresses of one manager. */
   origins: readonly string[]
   /** The manager's certificate, PEM: no other is trusted, whatever name it was reached by. */
@@ -16,8 +16,8 @@ export interface DispatcherOptions {
 /**
  * Makes connections to a manager, through the proxy that the environment names for it: one for HTTP, or for SOCKS.
  */
-export function createDispatcher(
-  { origins, certificate, timeout }: DispatcherOptions,
+export function createManagerConnections(
+  { origins, certificate, timeout }: ManagerConnectionsOptions,
   given: Pool.Options & { proxyTunnel?: boolean },
 ): Dispatcher {
   const pinned = { timeout, ...(certificate !== undefined && trustOnlyCertificate(certificate)) }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { createKeys } from '../../../src/client/functions/call-keys.ts'
-import { openJobSession } from '../../../src/client/functions/job-session.ts'
+import { openJobCalls } from '../../../src/client/functions/job-calls.ts'
 import { connect, type Client } from '../../../src/client/index.ts'
 import type { JsonValue } from '../../../src/protocol/primitives.ts'
 import { until } from '../../support/until.ts'
@@ -9,15 +9,15 @@ import { fakeManager, type FakeManager } from '../fake-manager.ts'
 
 const given = (json: JsonValue) => ({ json, parts: [] })
 const noBlobs = { put: () => Promise.reject(new Error('there are no blobs here')) }
-const session = (client: Client, name = 'job') =>
-  openJobSession(() => client.createJob({ name, context: 'echo' }), noBlobs)
+const open = (client: Client, name = 'job') =>
+  openJobCalls(() => client.createJob({ name, context: 'echo' }), noBlobs)
 const submissions = ({ requests }: FakeManager) => requests.filter((request) => request.endsWith('/tasks'))
 
-describe('a session', () => {
+describe('the calls of a job', () => {
   test('submits calls of one turn together, and gets each its own result', async () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
-    const calls = session(client)
+    const calls = open(client)
     const rows = await Promise.all(Array.from({ length: 50 }, (_, i) => calls.submit(given(i)).row))
     assert.deepEqual(
       rows.map(({ value }) => value),
@@ -34,14 +34,14 @@ describe('a session', () => {
       return { status: 'done', value: runs.length }
     }
     await using first = connect({ state: manager.state })
-    const before = session(first)
+    const before = open(first)
     await Promise.all([
       before.submit(given('a')).row,
       before.submit(given('b')).row,
       before.submit(given('a')).row,
     ])
     await using second = connect({ state: manager.state })
-    const after = session(second)
+    const after = open(second)
     const rows = [after.submit(given('b')), after.submit(given('a')), after.submit(given('c'))]
     assert.deepEqual(await Promise.all(rows.map(async ({ row }) => (await row).value)), [2, 1, 4])
     // The other call with `a` has its result from before, whether or not anything else is running.
@@ -53,7 +53,7 @@ describe('a session', () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     manager.run = () => 'held'
-    const calls = session(client)
+    const calls = open(client)
     const [kept, dropped, unsent] = [
       calls.submit(given('kept')),
       calls.submit(given('dropped')),
@@ -72,7 +72,7 @@ describe('a session', () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
     let mended = false
-    const broken = openJobSession(
+    const broken = openJobCalls(
       () =>
         mended
           ? client.createJob({ name: 'mended', context: 'echo' })
@@ -83,7 +83,7 @@ describe('a session', () => {
     mended = true
     assert.equal((await broken.submit(given(1)).row).status, 'done')
     manager.run = () => 'held'
-    const calls = session(client)
+    const calls = open(client)
     const { row } = calls.submit(given(1))
     await until(() => manager.jobs[1]?.tasks.size === 1)
     await client.job(2).cancel()
@@ -93,7 +93,7 @@ describe('a session', () => {
   test('refuses arguments that are too long, and no others', async () => {
     await using manager = await fakeManager()
     await using client = connect({ state: manager.state })
-    const calls = session(client)
+    const calls = open(client)
     const fine = calls.submit(given('short'))
     assert.throws(() => calls.submit(given('x'.repeat(9 << 20))), /too many large parts/)
     assert.deepEqual((await fine.row).value, { echo: 'short' })
@@ -104,7 +104,7 @@ describe('a session', () => {
     await using client = connect({ state: manager.state })
     manager.run = () => 'held'
     for (const cancel of [false, true]) {
-      const calls = session(client, `job ${cancel}`)
+      const calls = open(client, `job ${cancel}`)
       const { row } = calls.submit(given(1))
       const rejected = assert.rejects(row, /connection to the factory was closed/)
       const index = Number(cancel)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { GenerationSettings } from '../../../../protocol/contexts/generation-settings.ts'
-import { readJson, requireJson } from './model-folder.ts'
+import { readJson, requireJson } from './read-model-files.ts'
 import { GenerationFile, toGenerationSettings, TokenIds, toTokenSet } from './generation-config.ts'
 
 const Count = z.int().positive()

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { connect } from '../../src/client/index.ts'
 import { until } from '../support/until.ts'
-import { plant } from './shared-factory.ts'
+import { plant } from './factory-fixture.ts'
 
 test('contexts of jobs that take turns on one pilot are each loaded once, until one is dropped', async () => {
   await using here = await plant()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { chooseGpus, namedGpus } from '../../../src/pilot/policy/gpu-choice.ts'
+import { allocatedGpus, namedGpus } from '../../../src/pilot/policy/allocated-gpus.ts'
 
 const gpu = (index: number, uuid: string, product = 'A100') => ({
   id: String(index),
@@ -23,7 +23,7 @@ describe('the GPUs of a pilot', () => {
       ['GPU-33333333-4444', 1],
       ['GPU-11111111', 0],
     ] as const) {
-      const { gpus, doubts } = chooseGpus({ ...given, ids: [id] }, drivers(a100s))
+      const { gpus, doubts } = allocatedGpus({ ...given, ids: [id] }, drivers(a100s))
       assert.deepEqual(gpus, [{ vendor: 'NVIDIA', id, product: 'A100', memory: a100s[index]!.memory }])
       assert.deepEqual(doubts, [])
     }
@@ -31,7 +31,7 @@ describe('the GPUs of a pilot', () => {
 
   test('are of the vendor whose driver shows them, whatever the variable is called', () => {
     const ids = ['0', '1']
-    const { gpus } = chooseGpus({ ids, vendor: 'NVIDIA', saysNone: false, asked: 2 }, drivers([], a100s))
+    const { gpus } = allocatedGpus({ ids, vendor: 'NVIDIA', saysNone: false, asked: 2 }, drivers([], a100s))
     assert.deepEqual(
       gpus.map(({ vendor, id }) => [vendor, id]),
       [
@@ -43,35 +43,35 @@ describe('the GPUs of a pilot', () => {
 
   test('are of the variable’s vendor where both drivers show such GPUs, or neither does', () => {
     for (const shown of [drivers(a100s, a100s), drivers([])]) {
-      const { gpus } = chooseGpus({ ...given, ids: ['1'], vendor: 'AMD' }, shown)
+      const { gpus } = allocatedGpus({ ...given, ids: ['1'], vendor: 'AMD' }, shown)
       assert.equal(gpus[0]?.vendor, 'AMD')
     }
   })
 
   test('are known by what the job was told where no driver shows them, and this is said', () => {
-    const { gpus, doubts } = chooseGpus({ ...given, ids: ['0'] }, drivers([]))
+    const { gpus, doubts } = allocatedGpus({ ...given, ids: ['0'] }, drivers([]))
     assert.deepEqual(gpus, [{ vendor: 'NVIDIA', id: '0', product: 'gpu', memory: 0 }])
     assert.match(doubts[0]!, /no driver shows GPU 0/)
   })
 
   test('are those that the driver shows where it counts them anew', () => {
-    const { gpus, doubts } = chooseGpus({ ...given, ids: ['6'] }, drivers([a100s[0]!]))
+    const { gpus, doubts } = allocatedGpus({ ...given, ids: ['6'] }, drivers([a100s[0]!]))
     assert.equal(gpus[0]?.id, '0')
     assert.match(doubts[0]!, /calls GPUs 6 0/)
   })
 
   test('are all that the driver shows where no variable names them, unless these are more than asked for', () => {
-    assert.equal(chooseGpus({ ...given, asked: 2 }, drivers(a100s)).gpus.length, 2)
-    assert.equal(chooseGpus({ ...given, asked: 4 }, drivers(a100s)).gpus.length, 2)
-    const { gpus, doubts } = chooseGpus(given, drivers(a100s))
+    assert.equal(allocatedGpus({ ...given, asked: 2 }, drivers(a100s)).gpus.length, 2)
+    assert.equal(allocatedGpus({ ...given, asked: 4 }, drivers(a100s)).gpus.length, 2)
+    const { gpus, doubts } = allocatedGpus(given, drivers(a100s))
     assert.deepEqual(gpus, [])
     assert.match(doubts[0]!, /asks for 1 GPUs, the driver shows 2, .*set CUDA_VISIBLE_DEVICES/)
-    assert.match(chooseGpus(given, drivers([])).doubts[0]!, /no driver shows one/)
+    assert.match(allocatedGpus(given, drivers([])).doubts[0]!, /no driver shows one/)
   })
 
   test('are none where the batch system says so, or the site asks for none', () => {
-    assert.deepEqual(chooseGpus({ ...given, saysNone: true }, drivers(a100s)).gpus, [])
-    assert.deepEqual(chooseGpus({ ...given, ids: ['0'], asked: 0 }, drivers(a100s)).gpus, [])
+    assert.deepEqual(allocatedGpus({ ...given, saysNone: true }, drivers(a100s)).gpus, [])
+    assert.deepEqual(allocatedGpus({ ...given, ids: ['0'], asked: 0 }, drivers(a100s)).gpus, [])
   })
 
   test('are as many as the job names, of one vendor, or as many as the driver shows if it names none', () => {
@@ -79,7 +79,7 @@ describe('the GPUs of a pilot', () => {
     fc.assert(
       fc.property(some, fc.nat(4), fc.nat(2), fc.nat(2), (ids, asked, nvidia, amd) => {
         const shown = drivers(a100s.slice(0, nvidia), a100s.slice(0, amd))
-        const { gpus } = chooseGpus({ ids, saysNone: false, asked }, shown)
+        const { gpus } = allocatedGpus({ ids, saysNone: false, asked }, shown)
         assert.ok(new Set(gpus.map(({ vendor }) => vendor)).size <= 1)
         assert.ok(
           asked === 0

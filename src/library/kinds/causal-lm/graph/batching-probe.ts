@@ -51,7 +51,7 @@ interface Trial {
  * @param maxPositions most tokens of a sequence
  * @throws {ContextFilesError} when going on from the graph's own state gives something else than the whole prompt does
  */
-export async function probe(model: Model, maxPositions = Infinity): Promise<Abilities> {
+export async function probeBatching(model: Model, maxPositions = Infinity): Promise<Abilities> {
   const { keepLogits, vocabSize } = model.graph
   const longest = keepLogits ? Infinity : Math.max(16, Math.floor(SCORES / (LENGTHS.length * vocabSize)))
   const rows = LENGTHS.map((length, row) => sampleTokens(model, Math.min(length, maxPositions, longest), row))

@@ -1,9 +1,9 @@
-import type { SiteExplanation } from '../protocol/explanation.ts'
-import type { ReloadResponse } from '../protocol/client.ts'
-import type { PilotStatus, SiteOrder, SiteStatus } from '../protocol/status.ts'
+import type { SiteExplanation } from '../../protocol/explanation.ts'
+import type { ReloadResponse } from '../../protocol/client.ts'
+import type { PilotStatus, SiteOrder, SiteStatus } from '../../protocol/status.ts'
 
 /** What the manager needs of the factory, which runs the sites. */
-export interface SiteControl {
+export interface FactorySites {
   status(): SiteStatus[]
   /** The pilots of all sites that have not ended. */
   pilots(): PilotStatus[]

@@ -8,7 +8,7 @@ import { connect } from '../../src/client/index.ts'
 import { isGone } from '../../src/client/endpoint.ts'
 import { Endpoint } from '../../src/protocol/client.ts'
 import { until } from '../support/until.ts'
-import { plant, readIds, writeTasks, type Plant } from './shared-factory.ts'
+import { plant, readIds, writeTasks, type Plant } from './factory-fixture.ts'
 
 const RUN = ['run', 'tasks.jsonl', '--context', 'words', '--out', 'results.jsonl']
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { plant, plantContext } from './shared-factory.ts'
+import { plant, plantContext } from './factory-fixture.ts'
 
 const FILES = {
   'context.yaml': `

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import fc from 'fast-check'
 import { Registry } from 'prom-client'
-import { Durations } from '../../../../src/manager/services/metrics/durations.ts'
+import { DurationHistogram } from '../../../../src/manager/services/metrics/duration-histogram.ts'
 import { QueueWaits } from '../../../../src/manager/services/metrics/queue-waits.ts'
 
 test('durations fall into the first bucket that is no smaller, and all of them into the last', async () => {
   const registry = new Registry()
-  const durations = new Durations([0.1, 1])
+  const durations = new DurationHistogram([0.1, 1])
   durations.showIn(registry, 'x_seconds', 'help')
   durations.add(100)
   durations.add(101, 3)

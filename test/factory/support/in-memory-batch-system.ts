@@ -1,6 +1,6 @@
 import { type Job, type Site, SubmitRefused } from '../../../src/factory/sites/site.ts'
 import type { Submission } from '../../../src/factory/submissions/submission.ts'
-import { localFiles } from '../../../src/factory/transports/shared-folder.ts'
+import { localFiles } from '../../../src/factory/transports/local-files.ts'
 
 /** A batch system in memory, for what the loop does with a queue that fails, lags or holds jobs. */
 export class BatchSystem {
