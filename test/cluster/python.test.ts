@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, test } from 'node:test'
@@ -86,8 +87,16 @@ describe('Python programs in the testbed', () => {
     t.diagnostic(`${evicted} pilots evicted, ${requeued} calls given back`)
   })
 
+  test('the official client of the OpenAI API works with it', async (t) => {
+    const folder = subfolder(plant.folder, 'bytes')
+    const model = join(testbed.project, 'test/fixtures/models/grouped-query')
+    const context = { name: 'bytes', library: 'causal-lm', bundles: { model }, setup: { model: 'model' } }
+    writeFileSync(join(folder, 'context.yaml'), JSON.stringify({ ...context, functions: { generate: {} } }))
+    await plant.factory('context', 'add', folder)
+    await runPythonTests(t, ['test_openai'], { command: python() })
+  })
+
   test('NumPy, pandas and Dask work with it', async (t) => {
-    const [command, ...args] = python() as [string, ...string[]]
-    await runPythonTests(t, ['test_frames'], { command: [command, ...args] })
+    await runPythonTests(t, ['test_frames'], { command: python() })
   })
 })
