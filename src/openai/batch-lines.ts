@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { readLines } from '../common/lines.ts'
+import { readLines } from '../common/read-lines.ts'
 import { explain, limits, parseJson } from '../protocol/primitives.ts'
 import { describeFailure } from './error-bodies.ts'
 import type { Endpoint } from './endpoint-functions.ts'

@@ -3,7 +3,7 @@ import type { TaskError } from '../protocol/task.ts'
 import { describeFailure, failureOfTask } from './error-bodies.ts'
 import { newId } from './file-store.ts'
 import type { Endpoint, EndpointFunction } from './endpoint-functions.ts'
-import { responseOf } from './responses.ts'
+import { responseOf } from './response-bodies.ts'
 
 interface OutputLine {
   /** Whether it belongs into the file of errors. */

@@ -26,7 +26,7 @@ import { type Addressed, ChatRequest, read, readAddress } from './request-schema
 import { failureFrame, responseFrames } from './responses-api/events.ts'
 import { chatBody, ResponseRequest } from './responses-api/request.ts'
 import { newIds, readChatAnswer, responseObject } from './responses-api/response.ts'
-import { responseOf } from './responses.ts'
+import { responseOf } from './response-bodies.ts'
 import { SingleCalls } from './interactive-requests.ts'
 import { taskInput } from './task-input.ts'
 import { embeddingInputs, type Named } from './engine-translation.ts'

@@ -1,4 +1,4 @@
-import { escapeHtml } from './escape.ts'
+import { escapeHtml } from './escape-html.ts'
 import type { Step } from './make-report.ts'
 
 /* Charts as SVG, for a page that stands alone: no script, and colours that the page's styles set. */

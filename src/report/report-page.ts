@@ -1,7 +1,7 @@
 import { count, duration } from '../common/plain/quantity-text.ts'
 import { poolName, type Report, totalOf } from './make-report.ts'
 import { barChart, lineChart, stackedChart } from './charts.ts'
-import { escapeHtml } from './escape.ts'
+import { escapeHtml } from './escape-html.ts'
 import {
   energyLines,
   evictionLines,

@@ -3,7 +3,7 @@ import { readConfig } from '../../../src/library/kinds/causal-lm/files/model-con
 import { bytesPerToken, scoresPerToken } from '../../../src/library/kinds/causal-lm/graph/graph.ts'
 import { createPlanner } from '../../../src/library/kinds/causal-lm/batches/prompt-groups.ts'
 import { loadModel } from '../../../src/library/kinds/causal-lm/graph/model.ts'
-import { mergeSettings } from '../../../src/library/kinds/causal-lm/answers/settings.ts'
+import { mergeSettings } from '../../../src/library/kinds/causal-lm/answers/answer-settings.ts'
 import { cacheBudget, tokenBudget } from '../../../src/library/kinds/causal-lm/batches/batch-sizes.ts'
 import { probeBatching } from '../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import { createRunner } from '../../../src/library/kinds/causal-lm/batches/continuous-batching.ts'

@@ -1,8 +1,8 @@
 import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildNetwork } from './network.ts'
-import { createBundleOn, startCluster, workerName } from './nodes.ts'
-import type { Cluster } from './nodes.ts'
+import { createBundleOn, startCluster, workerName } from './start-cluster.ts'
+import type { Cluster } from './start-cluster.ts'
 
 /** One way of giving a bundle to cold workers. */
 export type FanOut = {

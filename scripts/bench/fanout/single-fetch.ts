@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { round } from './fan-out.ts'
-import { createBundleOn, startCluster, workerName } from './nodes.ts'
+import { createBundleOn, startCluster, workerName } from './start-cluster.ts'
 
 /** How fast one worker takes in a bundle from one peer, and what each part of it does alone. MB/s, 10^6 bytes. */
 export type LoopbackResult = {

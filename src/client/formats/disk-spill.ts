@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { randomUUID } from 'node:crypto'
-import { readLines } from '../../common/lines.ts'
+import { readLines } from '../../common/read-lines.ts'
 import { parseExactly, stringifyExactly } from '../../protocol/json/exact-numbers.ts'
 import type { OutRow } from './table-columns.ts'
 

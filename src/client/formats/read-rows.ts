@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import { readLines } from '../../common/lines.ts'
+import { readLines } from '../../common/read-lines.ts'
 import { limits } from '../../protocol/primitives.ts'
 import { parseExactly } from '../../protocol/json/exact-numbers.ts'
 import { InputError } from '../errors.ts'

@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises'
-import { readFileLines } from '../../common/lines.ts'
+import { readFileLines } from '../../common/read-lines.ts'
 import { limits, parseJson } from '../../protocol/primitives.ts'
 import { openSink } from '../formats/write-bytes.ts'
 import { isFailure } from './output.ts'

@@ -7,7 +7,7 @@ import { limits, parseJson } from '../../protocol/primitives.ts'
 import { numberOf, numberText } from '../../protocol/json/exact-numbers.ts'
 import { GleanerError, InputError } from '../errors.ts'
 import type { Job } from '../job.ts'
-import { readFileLines } from '../../common/lines.ts'
+import { readFileLines } from '../../common/read-lines.ts'
 
 /**
  * A result as one line of the output: `id` and `status`, then the fields of the value, or the value itself as `value` if

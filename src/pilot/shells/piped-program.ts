@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import type { Program, ProgramOptions } from './program.ts'
+import type { Program, ProgramOptions } from './shell-program.ts'
 import { endProcessSession } from './end-process-session.ts'
 
 /** What a program has started may hold its output open after its end; once that is silent for so long, it is over. Milliseconds. */

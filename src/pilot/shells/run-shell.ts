@@ -13,7 +13,7 @@ import {
   ShellRequest,
 } from '../../protocol/channels/shell-frames.ts'
 import { startWithPipes } from './piped-program.ts'
-import type { Program, ProgramOptions } from './program.ts'
+import type { Program, ProgramOptions } from './shell-program.ts'
 import { startInTerminal } from './terminal-program.ts'
 
 /** Longest wait for what is wanted to be said, milliseconds. */

@@ -1,4 +1,4 @@
-import type { Program, ProgramOptions } from './program.ts'
+import type { Program, ProgramOptions } from './shell-program.ts'
 import { endProcessSession } from './end-process-session.ts'
 
 /** How often a terminal that is held back is looked at for whether its program has ended, milliseconds. */

@@ -1,7 +1,7 @@
 import { type EventOf, type EventType, FactoryEvent } from '../../protocol/events.ts'
 import { parseJson } from '../../protocol/primitives.ts'
 import { type PastColumns, pastOf } from '../policy/history-columns.ts'
-import type { DashboardServices } from './services.ts'
+import type { DashboardServices } from './dashboard-services.ts'
 
 /** Most events of a type that are looked at. Reading them keeps the manager from other work, for some ten milliseconds. */
 const MOST = 1_500

@@ -5,7 +5,7 @@ import { tokenOnly } from '../../manager/http/access.ts'
 import { type Handlers, serveRoutes } from '../../manager/http/serve-routes.ts'
 import { type Asset, acceptsGzip, loadAssets } from './assets.ts'
 import { PAGE_FILES } from './build-page.ts'
-import type { DashboardServices } from './services.ts'
+import type { DashboardServices } from './dashboard-services.ts'
 import { sessionRoutes } from './session-routes.ts'
 import { Sessions } from './sessions.ts'
 

@@ -13,7 +13,7 @@ import { acceptsGzip } from './assets.ts'
 import { Feed } from './feed.ts'
 import { Present } from './current-view.ts'
 import { readPast } from './read-history.ts'
-import type { DashboardServices } from './services.ts'
+import type { DashboardServices } from './dashboard-services.ts'
 import { SESSION_MS, type Session, type Sessions } from './sessions.ts'
 
 declare module 'fastify' {

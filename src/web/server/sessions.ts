@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { parseJson } from '../../protocol/primitives.ts'
 import { DashboardRole, type LoginCode } from '../../protocol/dashboard-login.ts'
 import { hashToken, matches } from '../../manager/services/tokens.ts'
-import type { DashboardServices } from './services.ts'
+import type { DashboardServices } from './dashboard-services.ts'
 
 /** A code is good for this long: time enough to set up a tunnel, milliseconds. */
 const CODE_MS = 10 * 60_000

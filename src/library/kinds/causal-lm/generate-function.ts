@@ -7,7 +7,7 @@ import { createPreparer, prepareRows, type Speaker } from './answers/prepare-pro
 import type { Abilities } from './graph/batching-probe.ts'
 import { createRunner } from './batches/continuous-batching.ts'
 import { createSampleReporter } from './answers/several-answers.ts'
-import { mergeSettings } from './answers/settings.ts'
+import { mergeSettings } from './answers/answer-settings.ts'
 
 /** A model that is ready to generate, and what limits it. */
 export interface Engine extends Omit<Speaker, 'vocabSize' | 'answerStart'> {

@@ -1,6 +1,6 @@
 import { type Dispatcher, errors } from 'undici'
 import type { Readable } from 'node:stream'
-import { readLines } from '../../../common/lines.ts'
+import { readLines } from '../../../common/read-lines.ts'
 import { CancelledError, RefusedError } from '../../../common/task-errors.ts'
 import type { JsonValue } from '../../../protocol/primitives.ts'
 import { limits } from '../../../protocol/primitives.ts'

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { writeModelFolder } from '../../../support/models/folder.ts'
 import { openGreedy } from '../../../support/models/greedy.ts'
-import { createRandom, openEngine } from './engine.ts'
+import { createRandom, openEngine } from './open-engine.ts'
 import { shapes } from './model-shapes.ts'
 
 describe('a generated model', () => {

@@ -1,5 +1,5 @@
 import type { Logits } from './sampling.ts'
-import type { AnswerSettings } from './settings.ts'
+import type { AnswerSettings } from './answer-settings.ts'
 
 /** Changes a model's scores as the settings say, given what has been said so far. */
 export interface ScoreChanger {

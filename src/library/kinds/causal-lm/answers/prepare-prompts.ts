@@ -9,7 +9,7 @@ import { createSchemaFilters, type TokenFilter } from '../grammar/json-schema-fi
 import { createPrompter } from '../prompts/prompt.ts'
 import type { SampleReporter } from './several-answers.ts'
 import { seededRandom } from './sampling.ts'
-import { mergeSettings, pickSettings, takeSettings } from './settings.ts'
+import { mergeSettings, pickSettings, takeSettings } from './answer-settings.ts'
 import type { Tokenizer } from '../prompts/tokenizer.ts'
 import type { Row } from './write-tokens.ts'
 

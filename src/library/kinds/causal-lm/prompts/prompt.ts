@@ -3,7 +3,7 @@ import { explain, Json, type JsonValue } from '../../../../protocol/primitives.t
 import type { GenerateFunction } from '../../../../protocol/contexts/context.ts'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import type { ChatOptions } from './chat.ts'
-import { type AnswerSettings, refuseLooseSettings } from '../answers/settings.ts'
+import { type AnswerSettings, refuseLooseSettings } from '../answers/answer-settings.ts'
 import { compileTemplate } from './template.ts'
 import type { Tokenizer } from './tokenizer.ts'
 

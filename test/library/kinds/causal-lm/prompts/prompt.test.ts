@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { createPrompter } from '../../../../../src/library/kinds/causal-lm/prompts/prompt.ts'
-import { mergeSettings } from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
+import { mergeSettings } from '../../../../../src/library/kinds/causal-lm/answers/answer-settings.ts'
 import { ContextFilesError, InputError } from '../../../../../src/common/task-errors.ts'
 import type { JsonValue } from '../../../../../src/protocol/primitives.ts'
 import { toyTokenizer } from '../toy-model.ts'

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
-import { readFileLines, type Line } from '../../src/common/lines.ts'
+import { readFileLines, type Line } from '../../src/common/read-lines.ts'
 
 describe('reading lines', () => {
   let folder = ''

@@ -9,7 +9,7 @@ import {
   mergeSettings,
   refuseLooseSettings,
   takeSettings,
-} from '../../../../../src/library/kinds/causal-lm/answers/settings.ts'
+} from '../../../../../src/library/kinds/causal-lm/answers/answer-settings.ts'
 import { InputError } from '../../../../../src/common/task-errors.ts'
 import { GenerateFunction } from '../../../../../src/protocol/contexts/context.ts'
 import type { GenerationSettings } from '../../../../../src/protocol/contexts/generation-settings.ts'
