@@ -6,12 +6,12 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { generateClaims } from '../../scripts/generate-claims.ts'
 import { readIds } from '../end-to-end/factory-fixture.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LIMIT_MS = 600_000
-const CLAIMS = 200
+/** As many as lie beside the example. */
+const CLAIMS = 1_000
 
 describe('the package, installed into an empty folder', () => {
   let folder = ''
@@ -70,6 +70,7 @@ describe('the package, installed into an empty folder', () => {
       'dist/client/python/gleaner/worker/library.py',
       'dist/client/python/gleaner-0.1.0-py3-none-any.whl',
       'templates/pilot.sh',
+      'templates/fact-verification/claims.jsonl',
       'README.md',
     ]) {
       assert.ok(packed.includes(file), `${file} is missing`)
@@ -84,15 +85,13 @@ describe('the package, installed into an empty folder', () => {
   test('gives a factory command that does the main job', async () => {
     const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { version: string }
     assert.equal((await factory('--version')).trim(), version)
-    const claims = [...generateClaims({ split: 'held-out', count: CLAIMS })].map((claim) =>
-      JSON.stringify(claim),
-    )
-    await writeFile(join(app, 'claims.jsonl'), claims.join('\n'))
-    await factory('init')
+    const init = await factory('init')
+    const claims = join(folder, 'state', 'contexts', 'fact-verification', 'claims.jsonl')
+    assert.ok(init.includes(`factory run ${claims} --context fact-verification`), init)
     assert.match(await factory('start', '--detach'), /1 context \(fact-verification\)/)
-    const files = ['run', 'claims.jsonl', '--out', 'results.jsonl']
+    const files = ['run', claims, '--out', 'results.jsonl']
     const run = await factory(...files, '--context', 'fact-verification', '--expect', 'label')
-    assert.match(run, /^200 done, 0 failed/)
+    assert.match(run, /^1,000 done, 0 failed/)
     assert.ok(Number(/^accuracy (.*)$/m.exec(run)?.[1]) >= 0.8, run)
     assert.equal(new Set(await readIds(join(app, 'results.jsonl'))).size, CLAIMS)
   })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { splitOf } from '../../scripts/generate-claims/names.ts'
@@ -83,6 +84,11 @@ test('the command prints one JSON object a line', () => {
     'id',
     'label',
   ])
+})
+
+test('the claims beside the example are the first that the command makes', () => {
+  const example = new URL('../../templates/fact-verification/claims.jsonl', import.meta.url)
+  assert.equal(readFileSync(example, 'utf8'), run('--split', 'held-out', '--count', '1000').stdout)
 })
 
 for (const [args, complaint] of [

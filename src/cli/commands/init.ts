@@ -15,7 +15,7 @@ export function define(command: Command): void {
   command
     .description(
       'Makes the state folder: factory.yaml, with pilots on this machine and examples for clusters, and the context ' +
-        'fact-verification, with a small model, to try things out. What is there already is left alone.',
+        'fact-verification, with a small model and 1,000 claims, to try things out. What is there already is left alone.',
     )
     .option('--json', 'print where it is as JSON')
     .action(init)
@@ -35,5 +35,8 @@ async function init({ json }: JsonOption, command: Command): Promise<void> {
   const context = join(state, 'contexts', 'fact-verification')
   await cp(EXAMPLE, context, { recursive: true, force: false })
   if (json) return printJson('factory init', { state, config, context })
-  console.log(`wrote ${config}: look it over, then "factory start"`)
+  console.log(
+    `wrote ${config}: look it over, then "factory start --detach"\n` +
+      `to try it: factory run ${join(context, 'claims.jsonl')} --context fact-verification --out results.jsonl`,
+  )
 }
