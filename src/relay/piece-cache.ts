@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import Fastify, { type FastifyInstance, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { Agent, type buildConnector } from 'undici'
+import { refuseUrl } from '../common/refuse-url.ts'
 import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
@@ -85,6 +86,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
   const server = Fastify({
     loggerInstance: log.child({}, { level: 'warn' }),
     logController: new LogController({ disableRequestLogging: true }),
+    frameworkErrors: refuseUrl,
     forceCloseConnections: true,
     requestTimeout: REQUEST_MS,
     http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: 1_000 },

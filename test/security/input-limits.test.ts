@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { AddTasksResponse, JobInfo, ResultsResponse } from '../../src/protocol/client.ts'
-import { limits } from '../../src/protocol/primitives.ts'
+import { type ApiErrorBody, limits } from '../../src/protocol/primitives.ts'
 import { isDeeperThan } from '../../src/protocol/json/json-depth.ts'
 import { ask, CONTEXT, HttpWorker, managerForEachTest, registration, startOn } from '../support/manager.ts'
 
@@ -228,6 +228,20 @@ describe('a stranger', () => {
       const socket = open()
       socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
       assert.match(await text(socket), /^HTTP\/1\.1 4(01|03|04) /)
+    }
+  })
+
+  test('is told of a URL that is none, or too long, in the form of every error, and the connection is closed', async () => {
+    for (const [path, status] of [
+      ['/v1/%zz', 400],
+      [`/v1/jobs/${'9'.repeat(1000)}`, 414],
+    ] as const) {
+      const socket = open()
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+      const answer = await text(socket)
+      assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer)
+      const { error } = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))) as ApiErrorBody
+      assert.equal(error.code, 'GLEANER_INVALID')
     }
   })
 

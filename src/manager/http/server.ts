@@ -8,6 +8,7 @@ import Fastify, {
 } from 'fastify'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
+import { refuseUrl } from '../../common/refuse-url.ts'
 import { type ApiErrorBody, explain, limits } from '../../protocol/primitives.ts'
 import { LargeBodies, readBody } from './request-bodies.ts'
 import { RequestError, invalid, notFound } from './api-errors.ts'
@@ -37,6 +38,7 @@ export function createServer(log: Logger, tls?: Certificate): FastifyInstance {
     bodyLimit: limits.body,
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: REQUEST_MS,
+    frameworkErrors: refuseUrl,
     genReqId: () => `req_${randomUUID()}`,
     forceCloseConnections: true,
     ...(tls

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
 import Fastify, { LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { refuseUrl } from '../../common/refuse-url.ts'
 import { servePieces } from '../../bundle/upload/piece-routes.ts'
 import type { Store } from '../../bundle/store/store.ts'
 import { checkTicket } from '../../bundle/format/ticket.ts'
@@ -31,6 +32,7 @@ export async function startPieceServer(store: Store, origin: string, log: Logger
   const server = Fastify({
     loggerInstance: log.child({}, { level: 'warn' }),
     logController: new LogController({ disableRequestLogging: true }),
+    frameworkErrors: refuseUrl,
     forceCloseConnections: true,
     requestTimeout: REQUEST_MS,
     http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS },
