@@ -6,7 +6,11 @@ import type { Endpoint } from './endpoint-functions.ts'
 
 /** One request of a batch file. */
 export const BatchLine = z.strictObject({
-  custom_id: z.string().min(1).max(limits.key),
+  custom_id: z
+    .string()
+    .min(1)
+    .max(limits.key)
+    .refine((id) => id.isWellFormed(), 'is not well-formed Unicode'),
   method: z.literal('POST'),
   url: z.string(),
   body: z.looseObject({ model: z.string().min(1) }),

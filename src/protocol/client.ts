@@ -31,9 +31,12 @@ export const JobOptions = z.object({
 })
 export type JobOptions = z.infer<typeof JobOptions>
 
+/** Text that the ledger keeps as it is: halves of surrogate pairs would all become one and the same mark. */
+const Unicode = z.string().refine((text) => text.isWellFormed(), 'is not well-formed Unicode')
+
 /** `POST /v1/jobs`: makes the job, or finds the one of that name made for the same context and function. */
 export const CreateJobRequest = z.object({
-  name: z.string().min(1).max(200),
+  name: Unicode.min(1).max(200),
   /** A context's name. */
   context: Name,
   /** Default: the context's first function. */
@@ -121,11 +124,7 @@ function tasksWith<Input extends z.ZodType>(input: Input) {
       .array(
         z.object({
           /** What the user calls this task: unique in its job, so that adding it again with the same input changes nothing. */
-          key: z
-            .string()
-            .min(1)
-            .max(limits.key)
-            .refine((key) => key.isWellFormed(), 'is not well-formed Unicode'),
+          key: Unicode.min(1).max(limits.key),
           /** The key is the text of a number: results say so, too. */
           numeric: z.boolean().optional(),
           input,

@@ -230,11 +230,20 @@ export function chooseRequests(swarm: Swarm, now: number, chance: () => number):
     swarm.hungrySince = undefined
     return ask
   }
-  swarm.hungrySince ??= now
+  // Where no source has what is not here, nobody withholds it.
+  swarm.hungrySince = isOffered(swarm) ? (swarm.hungrySince ?? now) : undefined
+  const hungryMs = now - (swarm.hungrySince ?? now)
   return (
     askForRare(swarm, seeders, now) ??
-    (now - swarm.hungrySince >= swarm.tuning.patienceMs ? askByNumber(swarm, seeders, chance) : undefined) ??
+    (hungryMs >= swarm.tuning.patienceMs ? askByNumber(swarm, seeders, chance) : undefined) ??
     askAgain(swarm, [...peers, ...seeders], now)
+  )
+}
+
+/** A source has pieces that are neither here nor on their way. */
+function isOffered({ sources, held, asked }: Swarm): boolean {
+  return [...sources.values()].some(({ has: there }) =>
+    there.some((byte, i) => (byte & ~held[i]! & ~asked[i]!) !== 0),
   )
 }
 
@@ -271,17 +280,19 @@ function askByNumber(
 
 /** Of a seeder, any piece that no peer has. */
 function askForRare(swarm: Swarm, seeders: readonly SourceState[], now: number): NewRequest | undefined {
-  const seeder = seeders.find(({ spreadUntil }) => spreadUntil <= now)
-  if (!seeder) return undefined
-  const want = bitmap(swarm.pieces)
-  let any = false
-  for (let piece = 0; piece < swarm.pieces; piece++) {
-    const isElsewhere = swarm.copies[piece] !== 0 || has(swarm.held, piece) || has(swarm.asked, piece)
-    if (isElsewhere || !has(seeder.has, piece)) continue
-    add(want, piece)
-    any = true
+  for (const seeder of seeders) {
+    if (seeder.spreadUntil > now) continue
+    const want = bitmap(swarm.pieces)
+    let any = false
+    for (let piece = 0; piece < swarm.pieces; piece++) {
+      const isElsewhere = swarm.copies[piece] !== 0 || has(swarm.held, piece) || has(swarm.asked, piece)
+      if (isElsewhere || !has(seeder.has, piece)) continue
+      add(want, piece)
+      any = true
+    }
+    if (any) return { kind: 'any', source: seeder.name, want, bytes: runBytes(swarm, seeder) }
   }
-  return any ? { kind: 'any', source: seeder.name, want, bytes: runBytes(swarm, seeder) } : undefined
+  return undefined
 }
 
 /** A piece that is late, of a second source. */

@@ -173,5 +173,7 @@ function toKey(id: unknown, field: string): string {
   if (typeof id !== 'string') throw new Error(`has ${what} that is neither a string nor a number`)
   if (id.length === 0 || id.length > KEY_MAX)
     throw new Error(`has ${what} that is empty or longer than ${KEY_MAX} characters`)
+  if (!id.isWellFormed())
+    throw new Error(`has ${what} that is not Unicode: half of a surrogate pair is in it`)
   return id
 }

@@ -103,7 +103,7 @@ const problemReasons: Record<SiteProblem['of'], (told: string, site: string) => 
   relay: (told) => ({
     code: 'relay',
     text: `Pilots do not reach the manager, and nothing is submitted until they do: ${told}`,
-    advice: 'it is started again by itself; factory.log in the state folder says more',
+    advice: 'a relay that broke is started again by itself; factory.log in the state folder says more',
   }),
 }
 

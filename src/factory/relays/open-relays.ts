@@ -41,8 +41,11 @@ export function openRelays({
 
   function start(site: Started, key: string): SiteRelay {
     const { address, port, cache = CACHE_MB } = typeof site.relay === 'object' ? site.relay : {}
-    if (boot.caFile === undefined)
-      return unusable('restart the factory, so that the manager encrypts what a relay carries')
+    if (boot.caFile === undefined) {
+      const trouble = 'restart the factory, so that the manager encrypts what a relay carries'
+      log.warn({ site: site.name }, trouble)
+      return unusable(trouble)
+    }
     return keepRelay({
       link: transports.link(site)!,
       files: transports.of(site, [], factoryId).files,

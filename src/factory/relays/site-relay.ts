@@ -62,6 +62,8 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
   const closing = new AbortController()
   const crossed: Crossed = { fromManager: 0, toManager: 0 }
   let trouble: string | undefined
+  /** Since when the relay that runs has done so. */
+  let upSince: number | undefined
   let state = Promise.withResolvers<Up>()
   state.promise.catch(() => {})
 
@@ -92,6 +94,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
     await writePort(options.file, place.port)
     log.info({ relay: host, ...place }, 'relay started')
     trouble = undefined
+    upSince = performance.now()
     state.resolve({ ...place, runtime: path })
     const end = () => process.close()
     signal.addEventListener('abort', end, { once: true })
@@ -103,10 +106,10 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
 
   async function run(): Promise<void> {
     for (let failures = 0; !closing.signal.aborted; failures++) {
-      const began = performance.now()
+      upSince = undefined
       const reason = await runOnce().catch(({ message }: Error) => message)
       if (closing.signal.aborted) return
-      if (performance.now() - began > WELL_MS) failures = 0
+      if (isWell(upSince)) failures = 0
       const before = state
       state = Promise.withResolvers()
       state.promise.catch(() => {})
@@ -122,17 +125,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
   void run()
 
   return {
-    async ready(signal) {
-      const given = Promise.withResolvers<never>()
-      const giveUp = () => given.reject(signal.reason as Error)
-      if (signal.aborted) giveUp()
-      signal.addEventListener('abort', giveUp, { once: true })
-      try {
-        return await Promise.race([state.promise, given.promise])
-      } finally {
-        signal.removeEventListener('abort', giveUp)
-      }
-    },
+    ready: (signal) => orAborted(state.promise, signal),
     get trouble() {
       return trouble
     },
@@ -140,6 +133,21 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
     close: () => closing.abort(new Error('the factory is stopping')),
   }
 }
+
+/** @throws what the promise or the signal is rejected with first */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const given = Promise.withResolvers<never>()
+  const giveUp = () => given.reject(signal.reason as Error)
+  if (signal.aborted) giveUp()
+  signal.addEventListener('abort', giveUp, { once: true })
+  try {
+    return await Promise.race([promise, given.promise])
+  } finally {
+    signal.removeEventListener('abort', giveUp)
+  }
+}
+
+const isWell = (since: number | undefined) => since !== undefined && performance.now() - since > WELL_MS
 
 const Kept = z.object({ port: z.int().min(0).max(65_535) })
 

@@ -39,7 +39,8 @@ const SQLITE_NOTADB = 26
  * @throws {LedgerLockedError} {@link LedgerVersionError} {@link LedgerDamagedError}
  */
 export function openDatabase(file: string, steps: readonly string[] = migrations): DatabaseSync {
-  if (sizeOf(file) === 0 && sizeOf(`${file}-wal`)) throw damaged(file, 'it is empty, and its log is not')
+  if (!sizeOf(file) && sizeOf(`${file}-wal`))
+    throw damaged(file, 'it is empty or missing, and its log is not')
   // Not for a moment is it anybody's but its owner's; its log gets the same mode.
   closeSync(openSync(file, 'a', 0o600))
   const db = new DatabaseSync(file, { timeout: 0 })

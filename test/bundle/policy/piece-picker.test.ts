@@ -7,9 +7,11 @@ import {
   newSwarm,
   pieceArrives,
   requestBegins,
+  requestEnds,
   sourceHas,
   sourceJoins,
   sourceRests,
+  sourceWithholds,
 } from '../../../src/bundle/policy/piece-picker.ts'
 import { simulate, type SimOptions } from '../support/swarm-simulation.ts'
 
@@ -102,5 +104,26 @@ describe('what the picker asks of a relay, which gets each piece before any peer
     const then = ASK_AT + defaultTuning.patienceMs
     assert.equal(choose(swarm, then - 1), undefined)
     assert.deepEqual(choose(swarm, then), { kind: 'run', source: 'relay', first: 4, count: 1 })
+  })
+
+  test('no certain piece at once because it waited while the relay had none', () => {
+    const swarm = behindRelay()
+    assert.equal(choose(swarm), undefined)
+    const late = ASK_AT + 10 * defaultTuning.patienceMs
+    sourceHas(swarm, 'relay', 4)
+    const ask = choose(swarm, late)
+    assert.ok(ask?.kind === 'any')
+    requestEnds(swarm, requestBegins(swarm, ask, late))
+    sourceWithholds(swarm, 'relay', late + 1_000)
+    assert.equal(choose(swarm, late + 2), undefined, 'a peer has been given it')
+    const ofRelay = choose(swarm, late + defaultTuning.patienceMs)
+    assert.deepEqual(ofRelay, { kind: 'run', source: 'relay', first: 4, count: 1 })
+  })
+
+  test('nothing that another seeder alone has: that one is asked', () => {
+    const swarm = behindRelay()
+    sourceJoins(swarm, 'manager', 'manager')
+    const ask = choose(swarm)
+    assert.ok(ask?.kind === 'any' && ask.source === 'manager')
   })
 })

@@ -215,6 +215,7 @@ describe('an input that is not right', () => {
     ['an id twice', '{"id":"x"}\n{"id":"y"}\n{"id":"x"}\n', /line 3 has the same id as line 1/],
     ['an id that is another line’s number', '{"id":"2"}\n"text"\n', /line 2 has the same id as line 1/],
     ['an id that is no id', '{"id":{}}\n', /line 1 has an id that is neither/],
+    ['an id that is half a character', '{"id":"\\ud83d"}\n', /line 1 has an id that is not Unicode/],
     ['an empty id', '{"id":""}\n', /line 1 has an id that is empty/],
     ['nothing', '\n\n', /has no line that is a task/],
   ]

@@ -189,6 +189,13 @@ describe('the ledger', () => {
     }
   })
 
+  test('that is missing while its log is there is refused: what is in the log would be lost', () => {
+    const file = join(tempFolder(), 'ledger.db')
+    writeFileSync(`${file}-wal`, 'what was written last')
+    assert.throws(() => new Ledger(file, log), LedgerDamagedError)
+    assert.equal(readFileSync(`${file}-wal`, 'utf8'), 'what was written last')
+  })
+
   test('of an older version is brought up to date with all that is in it', async () => {
     const file = join(tempFolder(), 'ledger.db')
     openDatabase(file, migrations.slice(0, 1)).close()
