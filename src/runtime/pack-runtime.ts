@@ -38,6 +38,8 @@ export type PackRuntimeOptions = {
   /** The binary that becomes `node`. Default: the one that runs this. */
   node?: string
   signal?: AbortSignal
+  /** Hears that it is not packed yet, and will be now. */
+  onPacking?: () => void
 }
 
 const XGRAMMAR = '@mlc-ai/web-xgrammar'
@@ -69,7 +71,7 @@ type Part = { path: string; source: string } | { path: string; content: string }
  * @throws {BundleError} `bad-input` if a program or a package that it needs is missing, `disk`.
  */
 export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime> {
-  const { store, log, signal } = options
+  const { store, log, signal, onPacking } = options
   const parts = await collect(options)
   const sizes = await Promise.all(parts.map(sizeOf))
   const unpackedBytes = sizes.reduce((sum, size) => sum + size, 0)
@@ -79,6 +81,7 @@ export async function packRuntime(options: PackRuntimeOptions): Promise<Runtime>
     return { ...(await describe(store, known)), unpackedBytes }
 
   log.info('packing the runtime for pilots')
+  onPacking?.()
   const folder = path.join(store.temporary, randomUUID())
   const [content, archives] = [path.join(folder, 'content'), path.join(folder, 'archives')]
   try {

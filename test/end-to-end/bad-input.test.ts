@@ -46,7 +46,10 @@ describe('one clear line for', () => {
   test('a second factory on the same state folder, with or without the first one’s endpoint.json', async () => {
     await using here = await plant()
     await here.start()
-    assertOneLine(await here.factory('start'), /a factory is running on .*\/state already \(process \d+/)
+    assertOneLine(
+      await here.factory('start'),
+      /a factory is running on .*\/state already \(process \d+.*\[GLEANER_CONFLICT\]/,
+    )
     await unlink(join(here.state, 'endpoint.json'))
     assertOneLine(await here.factory('start'), /ledger\.db is in use by another factory/)
   })

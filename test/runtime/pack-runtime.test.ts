@@ -55,6 +55,21 @@ test('both archives of a runtime hold the same', async () => {
   assert.equal(zstd.sha256, createHash('sha256').update(zstandard).digest('hex'))
 })
 
+test('it is said that a runtime is packed, and nothing when it is there already', async () => {
+  await using temporary = await temporaryFolder()
+  const { folder } = temporary
+  await using store = await openStore({ folder: path.join(folder, 'store'), log })
+  await writeTree(folder, { 'worker.ts': 'export const answer: number = 42\n', node: 'a binary' })
+  const programs = { 'worker.js': path.join(folder, 'worker.ts') }
+  let said = 0
+  const pack = () =>
+    packRuntime({ store, log, node: path.join(folder, 'node'), programs, onPacking: () => said++ })
+  await pack()
+  assert.equal(said, 1)
+  await pack()
+  assert.equal(said, 1)
+})
+
 test('old runtimes go once no pilot boots from them', async () => {
   await using temporary = await temporaryFolder()
   const { folder } = temporary

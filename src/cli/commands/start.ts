@@ -46,6 +46,12 @@ export function define(command: Command): void {
     })
 }
 
+/** A factory runs on this state folder already. */
+class AlreadyRunningError extends GleanerError {
+  override name = 'AlreadyRunningError'
+  override readonly code = 'GLEANER_CONFLICT'
+}
+
 /**
  * The lock of the ledger is what keeps two factories apart; endpoint.json only says which one has it. It alone would not do:
  * one that was killed leaves it behind, and after a reboot its process number may be anybody's.
@@ -54,7 +60,9 @@ function nameTheOther(state: string, error: unknown): unknown {
   const endpoint = error instanceof LedgerLockedError ? readEndpoint(state) : undefined
   if (!endpoint) return error
   const { pid, host, url } = endpoint
-  return new GleanerError(`a factory is running on ${state} already (process ${pid} on ${host}, ${url})`)
+  return new AlreadyRunningError(
+    `a factory is running on ${state} already (process ${pid} on ${host}, ${url})`,
+  )
 }
 
 async function start(state: string, logFile: string, overrides: Overrides): Promise<void> {

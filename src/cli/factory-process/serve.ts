@@ -70,7 +70,7 @@ export async function serve(
   // A client may come before the factory is up, which looks at everything when it starts.
   let wake = () => {}
   const store = opened.use(await openStore({ folder: join(state, 'store'), log }))
-  const runtime = await announced(packRuntime({ store, log }), () => onDoing(PACKING))
+  const runtime = await packRuntime({ store, log, onPacking: () => onDoing(PACKING) })
   const manager = await announced(
     startManager({
       ...managerSettings(config),

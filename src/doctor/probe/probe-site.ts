@@ -73,7 +73,6 @@ export async function* probeSite(options: ProbeOptions): AsyncGenerator<Finding>
   }
   await using stack = new AsyncDisposableStack()
   try {
-    onDoing('packing what pilots boot from')
     const run = await submitProbes(options, stack)
     onDoing(`waiting for probes in the queue of ${site.name}`)
     yield* judgeProbes(site, await run.watch())
@@ -88,10 +87,11 @@ export async function* probeSite(options: ProbeOptions): AsyncGenerator<Finding>
 }
 
 async function submitProbes(options: ProbeOptions, stack: AsyncDisposableStack) {
-  const { site, state, boot, isRunning, signal } = options
+  const { site, state, boot, isRunning, signal, onDoing } = options
   const log = pino({ level: 'silent' })
   const store = stack.use(await openStore({ folder: join(state, 'store'), log }))
-  const runtime = await packRuntime({ store, log, signal })
+  const onPacking = () => onDoing('packing what pilots boot from')
+  const runtime = await packRuntime({ store, log, signal, onPacking })
   const factoryId = `doctor-${randomBytes(4).toString('hex')}`
   const pilots = Array.from({ length: Math.min(2, site.max) }, (_, index) => `probe${index + 1}`)
   const heard: Heard[] = []

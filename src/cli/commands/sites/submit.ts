@@ -7,7 +7,7 @@ import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
 import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
-import { announced, PACKING } from '../../views/progress/announce-slow-work.ts'
+import { PACKING } from '../../views/progress/announce-slow-work.ts'
 import { expectedUrl, unreachable } from '../../factory-process/expected-address.ts'
 import { printJson, type JsonOption } from '../../json-output/print-json.ts'
 import { stateOf, wholeNumber } from '../../options/common-options.ts'
@@ -50,8 +50,8 @@ async function submit(
   // Loaded here: it brings a compiler along.
   const { packRuntime } = await import('../../../runtime/pack-runtime.ts')
   await using store = await openStore({ folder: join(state, 'store'), log: pino({ level: 'silent' }) })
-  const packing = packRuntime({ store, log: pino({ level: 'silent' }) })
-  const runtime = await announced(packing, () => console.error(PACKING))
+  const onPacking = () => console.error(PACKING)
+  const runtime = await packRuntime({ store, log: pino({ level: 'silent' }), onPacking })
   const expected = expectedUrl(config)
   const managerUrl = config.manager.url ?? readEndpoint(state)?.url ?? expected.url
   // Made here if the factory has never been started: pilots get this very one.
