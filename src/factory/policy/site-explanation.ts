@@ -12,6 +12,7 @@ export function explainSite(site: SiteSnapshot): SiteExplanation {
     ...site.problems.map((problem) => problemReasons[problem.of](sentence(problem.text), site.config.name)),
     site.decision.submit > 0 ? submitting(site) : boundReasons[site.decision.bound](site, status),
     ...waiting(status),
+    ...held(site, status),
     ...health(site),
     ...(status.warnings ?? []).map((text): Reason => ({ code: 'warning', text: sentence(text) })),
     ...avoided(site),
@@ -115,12 +116,34 @@ const ASK_MORE = {
 }
 
 /** Why pilots wait or are held, in the batch system's words. */
-function waiting({ name, kind, reasons }: SiteStatus): Reason[] {
+function waiting({ name, kind, pending, reasons }: SiteStatus): Reason[] {
   return reasons.map(({ reason, pilots }) => ({
     code: 'in-queue',
     text: `${plural(pilots, 'pilot')} at ${name} ${pilots === 1 ? 'waits' : 'wait'} or ${pilots === 1 ? 'is' : 'are'} held; the batch system says: ${sentence(reason)}`,
-    ...(kind !== 'local' && { advice: ASK_MORE[kind] }),
+    ...(kind !== 'local' && pending > 0 && { advice: ASK_MORE[kind] }),
   }))
+}
+
+/** How a person lets a held pilot go on, or removes it. */
+const RELEASE = {
+  slurm: '"scontrol release ID" lets it go on, "scancel ID" removes it',
+  htcondor: '"condor_release ID" lets it go on, "condor_rm ID" removes it',
+  pbs: '"qrls ID" lets it go on, "qdel ID" removes it',
+}
+
+/** What has to be done about pilots that the batch system holds. */
+function held({ config: { removeHeldAfter, max } }: SiteSnapshot, { kind, held }: SiteStatus): Reason[] {
+  if (held === 0 || kind === 'local') return []
+  const until =
+    removeHeldAfter === undefined ? '' : `, or the factory does so after ${duration(removeHeldAfter * 1000)}`
+  const text = `${plural(held, 'pilot')} ${held === 1 ? 'is' : 'are'} held, and counted among the ${count(max)} that there may be, until a person releases or removes ${held === 1 ? 'it' : 'them'}${until}.`
+  return [
+    {
+      code: 'held',
+      text,
+      advice: `once its cause is mended, ${RELEASE[kind]}; "factory pilots" has the ids`,
+    },
+  ]
 }
 
 /** What went wrong last, where that is not told already. */

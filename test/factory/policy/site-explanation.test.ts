@@ -81,6 +81,25 @@ test('a site whose pilots wait repeats what the batch system says', () => {
   assert.match(reasons.at(-1)!.advice!, /squeue --me --start/)
 })
 
+test('a site with held pilots says that a person has to let them go or remove them, and how', () => {
+  const jobs = [{ jobId: '1', pilot: 'held0', state: 'held' as const, reason: 'no such file' }]
+  const { reasons } = explain({ pilots: pilots('held', 1) }, { jobs })
+  const [why, held] = reasons.slice(-2)
+  assert.match(why!.text, /the batch system says: no such file\./)
+  assert.equal(why!.advice, undefined)
+  assert.equal(held!.code, 'held')
+  assert.match(
+    held!.text,
+    /^1 pilot is held, and counted among the 4 .* until a person releases or removes it\.$/,
+  )
+  assert.match(held!.advice!, /"scontrol release ID" lets it go on/)
+  const removed = { ...config, removeHeldAfter: 600 } as SiteConfig
+  assert.match(
+    explain({ pilots: pilots('held', 1), config: removed }, { jobs }).reasons.at(-1)!.text,
+    /or the factory does so after 10 min\.$/,
+  )
+})
+
 test('a site that backs off says for how long and why, and after that that it tries one pilot first', () => {
   const health = { failures: 2, failedAt: 0, until: 31_000, reason: 'no such account' }
   const { reasons } = explain({ health })
