@@ -19,7 +19,8 @@ export function sayEvent(event: FactoryEvent): string {
       return `${event.pilot} at ${event.site}: ${firstLine(event.reason)}`
     case 'worker-registered': {
       const queued = event.queuedMs === undefined ? '' : `${duration(event.queuedMs)} in the queue, `
-      return `${whoIs(event)}, ${plural(event.slots, 'slot')} (${event.device}): ${queued}${duration(event.bootMs)} to boot`
+      const again = event.restarts > 0 ? 'its job has begun again, ' : ''
+      return `${whoIs(event)}, ${plural(event.slots, 'slot')} (${event.device}): ${again}${queued}${duration(event.bootMs)} to boot`
     }
     case 'worker-returned':
       return whoIs(event)

@@ -23,7 +23,10 @@ export interface Session {
 }
 
 interface SessionEvents {
-  /** @param queuedMs how long the pilot had been submitted before it began, by the manager's clock */
+  /**
+   * @param queuedMs how long the pilot had been submitted before it began, by the manager's clock; unknown for one that began
+   *   again, since the queue alone knows when it came back to it
+   */
   registered: [session: Session, queuedMs: number | undefined]
   /** There is one more, or one less. */
   changed: []
@@ -114,7 +117,9 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
     this.emit('changed')
     this.#dispatcher.join(this.workerInfo(worker))
     const begunAt = toOwnClock(info.startedAt, info.clock, now)
-    this.emit('registered', opened, submittedAt === null ? undefined : Math.max(0, begunAt - submittedAt))
+    const queuedMs =
+      submittedAt === null || info.restarts > 0 ? undefined : Math.max(0, begunAt - submittedAt)
+    this.emit('registered', opened, queuedMs)
     return { worker, session }
   }
 

@@ -33,6 +33,19 @@ async function addJob(tasks: number): Promise<number> {
   return body.id
 }
 
+test('the time in the queue is told of a pilot that begins, and not of one that begins again, which has run in between', async () => {
+  const { registry } = here.manager
+  const [{ pilot, token }] = registry.create('test', 1) as [{ pilot: string; token: string }]
+  registry.submitted([{ pilot, jobId: '7' }])
+  for (const restarts of [0, 1]) await HttpWorker.register(here.manager, token, restarts)
+  const told = async () => await events('type=worker-registered')
+  await until(async () => (await told()).length === 2)
+  assert.deepEqual(
+    (await told()).map((event) => 'queuedMs' in event),
+    [true, false],
+  )
+})
+
 test('a job that is run is told of from its submission to its end, with the workers that ran it', async () => {
   const job = await addJob(5)
   const worker = await HttpWorker.register(here.manager)
