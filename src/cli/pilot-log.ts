@@ -28,7 +28,8 @@ const FOLLOW_MS = 500
 export async function showPilotLog(name: string, follow: boolean, command: Command): Promise<void> {
   const pilot = name.startsWith('w') ? await pilotOf(name, command) : name
   const state = stateOf(command)
-  for (const { site, submission } of await findSubmissions(state, pilot)) {
+  const found = await findSubmissions(state, pilot)
+  for (const { site, submission } of found) {
     const file = pilotLog(submission, pilot)
     const far = submission.folder !== submission.record
     const log = far
@@ -36,7 +37,15 @@ export async function showPilotLog(name: string, follow: boolean, command: Comma
       : isFile(file) && (follow ? Readable.from(growing(file)) : createReadStream(file))
     if (log) return await pipeline(log, process.stdout, { end: false })
   }
-  throw new InputError(`there is no log of ${name}: it has not started, or ended long ago, or never was`)
+  throw new InputError(`there is no log of ${name}${whyNoLog(state, found.at(-1)?.site)}`)
+}
+
+/** Why there is no log of a pilot that was submitted at a site, or of one that is not on record. */
+function whyNoLog(state: string, site: string | undefined): string {
+  const kind = site && loadConfig(configFiles(state)).sites.find(({ name }) => name === site)?.kind
+  return kind === 'htcondor'
+    ? ' here: HTCondor brings it when the pilot has left by itself; "condor_tail JOB" shows the end of it while it runs ("factory pilots" has the job)'
+    : ': it has not started, or ended long ago, or never was'
 }
 
 /** What is in a file, and what is added to it, until the user has seen enough. */
