@@ -220,8 +220,8 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
     })
   })
 
-  test('runs a batch to its end while a pilot is killed, with a result for each request', async () => {
-    const count = 3_000
+  test('runs a batch of 50,000 to its end while pilots are killed, with a result for each request', async () => {
+    const count = 50_000
     const line = (i: number) => ({
       custom_id: `r${i}`,
       method: 'POST',
@@ -240,9 +240,18 @@ describe('the OpenAI API of a factory, asked by the official client', () => {
       metadata: { study: 'one' },
     })
     assert.deepEqual([batch.status, batch.metadata], ['validating', { study: 'one' }])
-    await until(async () => (await openai.batches.retrieve(batch.id)).request_counts!.completed > 0)
-    const [pid] = (await here.pilots()).values()
-    kill(-pid!)
+    const killed = new Set<number>()
+    for (const share of [0.01, 0.3, 0.6]) {
+      const least = share * count
+      await until(async () => (await openai.batches.retrieve(batch.id)).request_counts!.completed > least)
+      await until(async () => {
+        const pid = [...(await here.pilots()).values()].find((pid) => !killed.has(pid))
+        if (pid === undefined) return false
+        kill(-pid)
+        killed.add(pid)
+        return true
+      })
+    }
     await until(async () => {
       batch = await openai.batches.retrieve(batch.id)
       return batch.status === 'completed'
