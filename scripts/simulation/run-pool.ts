@@ -354,7 +354,7 @@ class Pool {
     worker.results = []
     delete worker.unreportedSince
     worker.open = true
-    worker.last = afterSending(worker.last, this.#time.now, waitMs)
+    worker.last = afterSending(worker.last, this.#time.now, { waitMs, results: results.length })
     this.#core(() => {
       const actions = exchange(
         this.#state,

@@ -183,7 +183,7 @@ export class SimWorker {
   }
 
   #exchange(waitMs: number): void {
-    this.#last = afterSending(this.#last, this.#now, waitMs)
+    this.#last = afterSending(this.#last, this.#now, { waitMs, results: this.#results.length })
     this.#unreportedSince = undefined
     const leases = new Set([...this.#taskQueue.values()].map(({ lease }) => lease))
     const wanted = this.#wanted

@@ -11,10 +11,12 @@ export interface LastRequest {
   readonly pace: number
   /** How long it may stay open for work, milliseconds. */
   readonly waitMs: number
+  /** Results that it brought. */
+  readonly results: number
 }
 
 /** That of a worker that has sent none. */
-export const NO_REQUEST: LastRequest = { at: -Infinity, pace: -Infinity, waitMs: Infinity }
+export const NO_REQUEST: LastRequest = { at: -Infinity, pace: -Infinity, waitMs: Infinity, results: 0 }
 
 export interface ExchangeMoment {
   now: number
@@ -44,6 +46,9 @@ const BURST = 4
 const LONGEST_GROUPING_MS = 150
 const GROUP = 300
 
+/** So few results are those of callers that wait for each. */
+const FEW = 2
+
 /** How long an idle worker's request stays open, milliseconds. */
 const POLL_MS = 20_000
 
@@ -64,18 +69,25 @@ export function nextExchange(moment: ExchangeMoment, workerTimeoutMs: number): E
     const at = starving ? unreportedSince : unreportedSince + groupingMs(rate)
     return { at: Math.max(at, soonest), waitMs: 0 }
   }
-  if (starving) return { at: last.waitMs > 0 ? Math.max(now, soonest) : now, waitMs: Math.floor(longestMs) }
+  if (starving) return { at: isSecond(last) ? now : Math.max(now, soonest), waitMs: Math.floor(longestMs) }
   return { at: last.at + Math.min(HEARTBEAT_MS, longestMs), waitMs: 0 }
 }
 
 /**
- * The last request after another is sent. One that waits for work right behind one with results counts as one with it: who reads the last
- * result may well send the next task at once.
+ * The last request after another is sent, which may stay open for `waitMs` and brings so many results. One that waits for work right
+ * behind one with few results counts as one with it.
  */
-export function afterSending(last: LastRequest, now: number, waitMs: number): LastRequest {
-  const isSecond = waitMs > 0 && last.waitMs === 0
-  return { at: now, pace: isSecond ? last.pace : Math.max(last.pace, now) + SHORTEST_GAP_MS, waitMs }
+export function afterSending(
+  last: LastRequest,
+  now: number,
+  { waitMs, results }: Pick<LastRequest, 'waitMs' | 'results'>,
+): LastRequest {
+  const counts = waitMs === 0 || !isSecond(last)
+  return { at: now, pace: counts ? Math.max(last.pace, now) + SHORTEST_GAP_MS : last.pace, waitMs, results }
 }
+
+/** Who reads one of few results may well send the next task at once; of many callers' tasks more come together by waiting. */
+const isSecond = ({ waitMs, results }: LastRequest) => waitMs === 0 && results <= FEW
 
 /** When the last request, which is open, is given up because the next one is due; never while there is nothing to tell. */
 export function givenUpAt(moment: ExchangeMoment, workerTimeoutMs: number): number {

@@ -48,8 +48,8 @@ export async function exchangeUntilOver(options: ExchangeOptions): Promise<void>
       await wakeUp.wait(at - moment.now)
       continue
     }
-    last = afterSending(last, moment.now, waitMs)
     const request = { seq: seq++, ...party.compose(waitMs) }
+    last = afterSending(last, moment.now, { waitMs, results: request.results.length })
     const answer = await (waitMs === 0 ? send(request, signal) : poll(request, last, options))
     if (answer) party.apply(answer)
   }
