@@ -1,16 +1,12 @@
 import { z } from 'zod'
 import { readLines } from '../common/read-lines.ts'
-import { explain, limits, parseJson } from '../protocol/primitives.ts'
+import { explain, limits, parseJson, Unicode } from '../protocol/primitives.ts'
 import { describeFailure } from './error-bodies.ts'
 import type { Endpoint } from './endpoint-functions.ts'
 
 /** One request of a batch file. */
 export const BatchLine = z.strictObject({
-  custom_id: z
-    .string()
-    .min(1)
-    .max(limits.key)
-    .refine((id) => id.isWellFormed(), 'is not well-formed Unicode'),
+  custom_id: Unicode.min(1).max(limits.key),
   method: z.literal('POST'),
   url: z.string(),
   body: z.looseObject({ model: z.string().min(1) }),

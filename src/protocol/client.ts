@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { BlobRef, BlobRefs } from './blob.ts'
 import { BundlePath } from './bundle.ts'
-import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp } from './primitives.ts'
+import { AbsolutePath, Json, limits, Name, Serial, Sha256, Timestamp, Unicode } from './primitives.ts'
 import { ContextSpec } from './contexts/context.ts'
 import { KeptJson } from './json/json-text.ts'
 import { Traceparent } from './trace-context.ts'
@@ -30,9 +30,6 @@ export const JobOptions = z.object({
   abandonMs: z.int().positive().max(limits.taskTime).optional(),
 })
 export type JobOptions = z.infer<typeof JobOptions>
-
-/** Text that the ledger keeps as it is: halves of surrogate pairs would all become one and the same mark. */
-const Unicode = z.string().refine((text) => text.isWellFormed(), 'is not well-formed Unicode')
 
 /** `POST /v1/jobs`: makes the job, or finds the one of that name made for the same context and function. */
 export const CreateJobRequest = z.object({

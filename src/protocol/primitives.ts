@@ -12,6 +12,9 @@ export const Digits = z
   .regex(/^[0-9]{1,15}$/, 'expected a whole number')
   .transform(Number)
 
+/** Text that the ledger keeps as it is: halves of surrogate pairs would all become one and the same mark. */
+export const Unicode = z.string().refine((text) => text.isWellFormed(), 'is not well-formed Unicode')
+
 /** A name a user chooses: for contexts, bundles, functions, sites. Safe as a file name and in a URL path. */
 export const Name = z
   .string()

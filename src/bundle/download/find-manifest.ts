@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Manifest } from '../../protocol/bundle.ts'
 import { BundleError } from '../format/errors.ts'
 import { bundleIdOf, parseManifest } from '../format/manifest.ts'
+import { isSeeder } from '../policy/piece-picker.ts'
 import type { PieceSource } from '../sources/piece-source.ts'
 
 /** How long a source is given to answer before the next one is asked as well, milliseconds. */
@@ -20,7 +21,7 @@ export function orderForManifest<T extends Pick<PieceSource, 'kind'>>(
   return sources
     .map((source) => ({
       source,
-      order: source.kind === 'manager' || source.kind === 'relay' ? -1 : chance(),
+      order: isSeeder(source.kind) ? -1 : chance(),
     }))
     .sort((a, b) => a.order - b.order)
     .map(({ source }) => source)

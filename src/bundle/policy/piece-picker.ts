@@ -51,7 +51,8 @@ const SAMPLE = 1024
 /** A manager holds everything; a relay is getting it, before any peer does. */
 export type SourceKind = 'manager' | 'relay' | 'peer' | 'folder'
 
-const isSeeder = (kind: SourceKind) => kind === 'manager' || kind === 'relay'
+/** It gets each piece before any peer does. */
+export const isSeeder = (kind: SourceKind) => kind === 'manager' || kind === 'relay'
 
 /** One request under way. */
 export type RunRequest = {
@@ -230,7 +231,7 @@ export function chooseRequests(swarm: Swarm, now: number, chance: () => number):
     swarm.hungrySince = undefined
     return ask
   }
-  // Where no source has what is not here, nobody withholds it.
+  // A source withholds only what it has: while none has a missing piece, there is nothing to be impatient for.
   swarm.hungrySince = isOffered(swarm) ? (swarm.hungrySince ?? now) : undefined
   const hungryMs = now - (swarm.hungrySince ?? now)
   return (

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import type { Config } from '../../factory/config/config.ts'
 import { isLoopback, isWildcard } from '../../manager/http/tls.ts'
 
@@ -7,9 +8,6 @@ export function listenAddress({ manager }: Pick<Config, 'manager'>): { host: str
   const colon = manager.listen.lastIndexOf(':')
   return { host: bareHost(manager.listen.slice(0, colon)), port: Number(manager.listen.slice(colon + 1)) }
 }
-
-/** Without the brackets around an IPv6 address. */
-export const bareHost = (host: string) => host.replace(/^\[|\]$/g, '')
 
 /** The URL that pilots will be told, as far as the configuration decides it. */
 export function expectedUrl(config: Pick<Config, 'manager' | 'sites'>): { url: string; tls: boolean } {

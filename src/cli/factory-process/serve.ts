@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { openAiRoutes } from '../../openai/routes.ts'
 import { dashboardRoutes } from '../../web/server/routes.ts'
 import { packRuntime, removeOldRuntimes } from '../../runtime/pack-runtime.ts'
@@ -15,7 +16,7 @@ import { isWildcard } from '../../manager/http/tls.ts'
 import { plural } from '../views/format.ts'
 import { announced, PACKING } from '../views/progress/announce-slow-work.ts'
 import { ConfigInForce } from './config-in-force.ts'
-import { bareHost, listenAddress, unreachable } from './expected-address.ts'
+import { listenAddress, unreachable } from './expected-address.ts'
 
 /** What the manager serves besides its own routes. */
 const ROUTES: NonNullable<ManagerOptions['routes']> = [

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { connect } from '../../client/index.ts'
 import { isGone, readEndpoint } from '../../client/endpoint.ts'
 import type { Config } from '../../factory/config/config.ts'
@@ -27,7 +28,7 @@ export async function lookAtAddress(
   const running = await isRunning(state)
   const url =
     config.manager.url ?? (running === 'answers' ? readEndpoint(state)?.url : undefined) ?? address.url
-  const name = new URL(url).hostname.replace(/^\[|\]$/g, '')
+  const name = bareHost(new URL(url).hostname)
   return {
     ...address,
     url,

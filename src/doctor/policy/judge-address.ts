@@ -1,3 +1,4 @@
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { type Finding, findingsOf } from './finding.ts'
 
 /** Where the manager listens, and what is known of it. */
@@ -62,7 +63,7 @@ function judgeUrl({ url, resolved, loopback, remoteSites, port }: AddressFacts):
         fix,
       ),
     ]
-  const name = new URL(url).hostname.replace(/^\[|\]$/g, '')
+  const name = bareHost(new URL(url).hostname)
   if (resolved.some(loopback) && !loopback(name))
     return [
       warning(

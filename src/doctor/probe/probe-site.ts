@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { openStore } from '../../bundle/store/store.ts'
 import { duration } from '../../common/plain/quantity-text.ts'
 import type { SiteConfig } from '../../factory/config/config.ts'
@@ -98,7 +99,7 @@ async function submitProbes(options: ProbeOptions, stack: AsyncDisposableStack) 
   const server = stack.use(
     await startProbeServer({
       listen: { host: options.listen.host, port: isRunning ? 0 : options.listen.port },
-      hostname: new URL(boot.managerUrl).hostname.replace(/^\[|\]$/g, ''),
+      hostname: bareHost(new URL(boot.managerUrl).hostname),
       tls: options.tls,
       pilots,
       archives: [runtime, runtime.zstd],

@@ -71,7 +71,7 @@ class RunningSession implements LibrarySession {
   readonly #memoryTimer: NodeJS.Timeout
   readonly #begunAt = performance.now()
   #phase: LibraryPhase = 'setup'
-  /** Why it was killed or ended, if somebody did. */
+  /** Why this worker killed or ended the library; undefined if it ended by itself, or runs. */
   #cause: { name: string; message: string } | undefined
   /** What it takes to bring up another one, milliseconds. */
   #setupMs = 0

@@ -1,6 +1,7 @@
 import { getProxyForUrl } from 'proxy-from-env'
 import { SocksClient, type SocksProxy } from 'socks'
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent, type Pool } from 'undici'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { toOwnListener } from '../../common/listener-owner.ts'
 import { trustOnlyCertificate } from '../../common/tls-pinning.ts'
 
@@ -56,7 +57,7 @@ function throughSocks(
     const proxy = proxyOf(`${protocol}//${target.host ?? hostname}`)
     if (!isSocks(proxy)) return direct(target, callback)
     const destination = {
-      host: hostname.replace(/^\[(.+)\]$/, '$1'),
+      host: bareHost(hostname),
       port: Number(port) || (protocol === 'https:' ? 443 : 80),
     }
     SocksClient.createConnection({ proxy: parseProxy(proxy), command: 'connect', destination, timeout }).then(

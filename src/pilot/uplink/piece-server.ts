@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
 import Fastify, { LogController } from 'fastify'
 import type { Logger } from 'pino'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { refuseUrl } from '../../common/refuse-url.ts'
 import { servePieces } from '../../bundle/upload/piece-routes.ts'
 import type { Store } from '../../bundle/store/store.ts'
@@ -55,7 +56,7 @@ export async function startPieceServer(store: Store, origin: string, log: Logger
 /** This node's own address on the way to a host. Asks the routing table; nothing is sent. */
 export async function addressTowards(origin: string): Promise<string> {
   const { hostname, port, protocol } = new URL(origin)
-  const { address, family } = await lookup(hostname.replace(/^\[|\]$/g, ''))
+  const { address, family } = await lookup(bareHost(hostname))
   const socket = createSocket(family === 6 ? 'udp6' : 'udp4')
   try {
     socket.connect(Number(port) || (protocol === 'https:' ? 443 : 80), address)

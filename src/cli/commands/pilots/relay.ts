@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { InputError } from '../../../client/errors.ts'
 import { makePrivateFolder } from '../../../common/private-path.ts'
 import { onInterrupt } from '../../exit/interrupt.ts'
-import { bareHost } from '../../factory-process/expected-address.ts'
+import { bareHost } from '../../../common/plain/bare-host.ts'
 import { stateOf } from '../../options/common-options.ts'
 
 interface Options {

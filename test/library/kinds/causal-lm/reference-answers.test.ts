@@ -10,20 +10,9 @@ import {
   type Abilities,
   probeBatching,
 } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
-import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
 import { createRecorder } from '../../support/recording-reporter.ts'
-
-/** Tokens written as numbers, so that prompts and answers can be any tokens. */
-const numbers: Tokenizer = {
-  encode: (text) => text.split(' ').map(Number),
-  decode: (tokens) => tokens.join(' '),
-  chat: undefined,
-  endToken: undefined,
-  padToken: undefined,
-  candidates: () => [],
-  encodePair: (text) => ({ tokens: numbers.encode(text, true), types: [] }),
-}
+import { numbers } from './open-engine.ts'
 
 interface Expected {
   promptTokens: number[]
