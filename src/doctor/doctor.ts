@@ -5,8 +5,8 @@ import { askBatchSystem } from './checks/batch-system.ts'
 import { readConfiguration } from './checks/configuration.ts'
 import { lookAtMachine } from './checks/machine.ts'
 import { lookAtFolder } from './checks/state-folder.ts'
-import type { Finding } from './policy/finding.ts'
-import { judgeAddress } from './policy/judge-address.ts'
+import { type Finding, isProven, settle } from './policy/finding.ts'
+import { judgeAddress, judgeServer } from './policy/judge-address.ts'
 import type { ProbeOptions } from './probe/probe-site.ts'
 import { judgeMachine } from './policy/judge-machine.ts'
 
@@ -34,22 +34,43 @@ export async function* examine({ state, site, addressOf, probe }: DoctorOptions)
   if (!config) return
   const sites = config.sites.filter(({ name }) => site === undefined || name === site)
   if (site !== undefined && sites.length === 0) throw new UnknownSiteError(site, config)
-  const address = await lookAtAddress(config, addressOf(config), state)
-  yield* judgeAddress(address)
-  const usable = folder.unsafe === undefined
-  if (!usable) return
+  const address = await lookAtAddress({ ...config, sites }, addressOf(config), state)
+  yield* judgeServer(address)
+  const isProbing = probe !== undefined && folder.unsafe === undefined
+  if (!isProbing) yield* judgeAddress(address)
+  if (folder.unsafe !== undefined) return
   const own = address.tls ? await ownCertificate(state, [new URL(address.url).hostname]) : undefined
   const boot = { managerUrl: address.url, ...(own && { caFile: own.certFile }) }
+  const reachedFrom: string[] = []
   for (const each of sites) {
-    yield* askBatchSystem(config, each, state, boot)
-    if (!probe) continue
     const { listening, running, host, port } = address
     const isRunning = running !== 'no'
-    if (!isRunning && listening !== 'yes') continue
-    // It brings along what packs the runtime.
-    const { probeSite } = await import('./probe/probe-site.ts')
-    yield* probeSite({ ...probe, site: each, state, boot, listen: { host, port }, isRunning, tls: own })
+    const probed: Finding[] = []
+    const doubted: Finding[] = []
+    for await (const finding of askBatchSystem(config, each, state, boot))
+      if (finding.ifNoneStarts && isProbing) doubted.push(finding)
+      else yield settle(finding, { hasStarted: false })
+    if (probe && (isRunning || listening === 'yes')) {
+      // It brings along what packs the runtime.
+      const { probeSite } = await import('./probe/probe-site.ts')
+      const listen = { host, port }
+      for await (const finding of probeSite({
+        ...probe,
+        site: each,
+        state,
+        boot,
+        listen,
+        isRunning,
+        tls: own,
+      })) {
+        probed.push(finding)
+        yield finding
+      }
+    }
+    for (const finding of doubted) yield settle(finding, { hasStarted: isProven(probed, 'probe') })
+    if (isProven(probed, 'probe-manager')) reachedFrom.push(each.name)
   }
+  if (isProbing) yield* judgeAddress({ ...address, reachedFrom })
 }
 
 export class UnknownSiteError extends Error {

@@ -18,6 +18,7 @@ test('pilots that reach the manager through a relay ask for no address that thei
   }
   const config = resolveConfig(ConfigFile.parse({ sites }))
   const address = { host: '127.0.0.1', port: 0, url: 'https://127.0.0.1:0', tls: true }
-  const { remoteSites } = await lookAtAddress(config, address, state)
+  const { remoteSites, relayedSites } = await lookAtAddress(config, address, state)
   assert.deepEqual(remoteSites, ['gpu'])
+  assert.deepEqual(relayedSites, [{ name: 'behind', host: 'gateway' }])
 })

@@ -64,7 +64,18 @@ test('a site that asks for GPUs and gets none, or cannot compute with them, is t
   const slow = only(heardOf({ providers, libraries }))
   assert.match(slow.text, /the engine can use none \(not with webgpu: no adapter\)/)
   assert.match(slow.fix!, /Vulkan loader/)
-  assert.deepEqual(troubles(heardOf({ providers, libraries }), { gpus: 0 }), [])
+  const bare = judgeProbes({ ...site, gpus: 0 }, heardOf({ providers, libraries }))
+  assert.deepEqual(
+    bare.filter(({ check }) => check === 'probe-engine').map(({ verdict, text }) => `${verdict}: ${text}`),
+    ['ok: The engine computes with cpu.'],
+  )
+})
+
+test('programs that a pilot came up without are not complained of', () => {
+  const facts = heardOf({ programs: { tar: 'tar 1', gzip: 'gzip 1' } })
+  assert.deepEqual(troubles(facts), [])
+  const [tools] = judgeProbes(site, facts).filter(({ check }) => check === 'probe-tools')
+  assert.match(tools!.text, /^There are tar, gzip\. Without curl and wget, the pilot came up/)
 })
 
 test('a clock that is off, and one that only seems so for a slow network, are told apart', () => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ConfigFile, resolveConfig } from '../../src/factory/config/config.ts'
 import type { HtcondorSiteConfig, SlurmSiteConfig } from '../../src/factory/config/config.ts'
-import type { Finding } from '../../src/doctor/policy/finding.ts'
-import { type AddressFacts, judgeAddress } from '../../src/doctor/policy/judge-address.ts'
+import { type Finding, settle } from '../../src/doctor/policy/finding.ts'
+import { type AddressFacts, judgeAddress, judgeServer } from '../../src/doctor/policy/judge-address.ts'
 import { judgeHtcondor } from '../../src/doctor/policy/judge-htcondor.ts'
 import { judgeMachine, type MachineFacts } from '../../src/doctor/policy/judge-machine.ts'
 import { judgeSlurm, type SlurmAnswers, slurmSeconds } from '../../src/doctor/policy/judge-slurm.ts'
@@ -174,9 +174,14 @@ describe('the address of the manager', () => {
     running: 'no',
     listening: 'yes',
     remoteSites: ['gpu'],
+    reachedFrom: [],
+    relayedSites: [],
     certificate: { names: ['submit.example'], matches: true },
   }
-  const judge = (facts: Partial<AddressFacts>) => complaints(judgeAddress({ ...well, ...facts }))
+  const judge = (facts: Partial<AddressFacts>) => {
+    const all = { ...well, ...facts }
+    return complaints([...judgeServer(all), ...judgeAddress(all)])
+  }
 
   test('is well, or complained of where pilots would not find it', () => {
     assert.deepEqual(judge({}), [])
@@ -194,5 +199,47 @@ describe('the address of the manager', () => {
     assert.match(judge({ running: 'timeout' })[0]!, /does not answer: timeout/)
     assert.match(judge({ certificate: { names: ['old'], matches: false } })[0]!, /The certificate names old/)
     assert.deepEqual(judge({ remoteSites: [], resolved: ['127.0.0.1'] }), [])
+  })
+  test('is well where a probe has reached it, whatever its name seems to be here', () => {
+    const reachedFrom = ['gpu']
+    for (const facts of [{ resolved: ['127.0.1.1'] }, { resolved: 'ENOTFOUND' }, { port: 0 }])
+      assert.deepEqual(judge({ ...facts, reachedFrom }), [], JSON.stringify(facts))
+    const [told] = judgeAddress({ ...well, resolved: ['127.0.1.1'], reachedFrom })
+    assert.match(told!.text, /the probe's pilot reached it\.$/)
+    const [open] = judgeAddress({
+      ...well,
+      resolved: ['127.0.1.1'],
+      reachedFrom,
+      remoteSites: ['gpu', 'cpu'],
+    })
+    assert.match(open!.why!, /^Pilots of cpu look the name up/)
+    const here = { url: 'http://127.0.0.1:9700', resolved: ['127.0.0.1'], tls: false, reachedFrom }
+    assert.match(judge(here)[0]!, /reached it, because it ran on this very machine\. => manager\.listen/)
+  })
+
+  test('is complained of where a relay on another machine could not dial it', () => {
+    const relayedSites = [{ name: 'far', host: 'gateway' }]
+    const loopback = { url: 'http://127.0.0.1:9700', resolved: ['127.0.0.1'], tls: false, remoteSites: [] }
+    assert.match(
+      judge({ ...loopback, relayedSites })[0]!,
+      /^relay: The manager is at .* => manager\.listen: 0/,
+    )
+    assert.deepEqual(judge({ ...loopback, relayedSites: [{ name: 'far', host: '127.0.0.1' }] }), [])
+    assert.deepEqual(judge({ relayedSites }), [])
+  })
+})
+
+test('a finding that says that no pilot starts is one no longer once a pilot of the probe has started', () => {
+  const [finding] = judgeHtcondor(site('htcondor', {}) as HtcondorSiteConfig, {
+    ...{ version: '$CondorVersion: 23.9.6 $', limits: '', slots: '' },
+  }).filter(({ check }) => check === 'htcondor-slots')
+  const before = settle(finding!, { hasStarted: false })
+  assert.deepEqual(
+    [before.verdict, before.fix !== undefined, 'ifNoneStarts' in before],
+    ['warning', true, false],
+  )
+  assert.deepEqual(settle(finding!, { hasStarted: true }), {
+    ...{ check: 'htcondor-slots', site: 'gpu', verdict: 'ok' },
+    text: "The pool shows no slots; the probe's pilot started all the same.",
   })
 })

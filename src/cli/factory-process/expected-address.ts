@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { bareHost } from '../../common/plain/bare-host.ts'
-import type { Config } from '../../factory/config/config.ts'
+import { type Config, relaysByHand } from '../../factory/config/config.ts'
 import { isLoopback, isWildcard } from '../../manager/http/tls.ts'
 
 /** Where the manager of a configuration is told to listen. */
@@ -20,19 +20,27 @@ export function expectedUrl(config: Pick<Config, 'manager' | 'sites'>): { url: s
 }
 
 /**
- * What pilots on other machines cannot reach, for the user: one line for each such site.
+ * What pilots on other machines, and relays there, cannot reach, for the user: one line for each such site.
  * @param url what its pilots are told
  */
 export function unreachable(config: Pick<Config, 'manager' | 'sites'>, url: string): string[] {
   const host = bareHost(new URL(url).hostname)
   if (!isLoopback(host) && !isWildcard(host)) return []
   const { port } = listenAddress(config)
-  const advice = config.manager.url === url ? 'manager.url' : `manager.listen, e.g. 0.0.0.0:${port || 9700},`
-  return config.sites
+  const setting = config.manager.url === url ? 'manager.url' : `manager.listen, e.g. 0.0.0.0:${port || 9700},`
+  const direct = config.sites
     .filter(({ kind, relay }) => kind !== 'local' && relay === undefined)
     .map(
       ({ name }) =>
         `site ${name}: no other machine can reach the manager at ${url}, so pilots there will find nothing; ` +
-        `set ${advice} to an address that its nodes can dial`,
+        `set ${setting} to an address that its nodes can dial`,
     )
+  const relayed = relaysByHand(config)
+    .filter((relay) => !isLoopback(relay.host))
+    .map(
+      (relay) =>
+        `site ${relay.name}: its relay at ${relay.host} can reach the manager at ${url} only if it runs on this machine; ` +
+        `else set ${setting} to an address that the relay can dial`,
+    )
+  return [...direct, ...relayed]
 }

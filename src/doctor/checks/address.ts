@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { bareHost } from '../../common/plain/bare-host.ts'
 import { connect } from '../../client/index.ts'
 import { isGone, readEndpoint } from '../../client/endpoint.ts'
-import type { Config } from '../../factory/config/config.ts'
+import { type Config, relaysByHand } from '../../factory/config/config.ts'
 import { isLoopback } from '../../manager/http/tls.ts'
 import type { AddressFacts } from '../policy/judge-address.ts'
 
@@ -18,9 +18,12 @@ export interface ManagerAddress {
   tls: boolean
 }
 
-/** Looks at where the manager listens, or would. */
+/**
+ * Looks at where the manager listens, or would.
+ * @param config with the sites whose pilots are to find it
+ */
 export async function lookAtAddress(
-  config: Config,
+  config: Pick<Config, 'manager' | 'sites'>,
   address: ManagerAddress,
   state: string,
 ): Promise<AddressFacts> {
@@ -39,6 +42,8 @@ export async function lookAtAddress(
     remoteSites: config.sites
       .filter(({ kind, relay }) => kind !== 'local' && relay === undefined)
       .map(({ name }) => name),
+    reachedFrom: [],
+    relayedSites: relaysByHand(config).map(({ name, host }) => ({ name, host })),
     certificate: await readCertificate(state, name),
   }
 }

@@ -5,7 +5,7 @@ import { openTransports } from '../../factory/transports/open-transports.ts'
 import { checkSite } from '../../factory/submissions/dry-run.ts'
 import type { Boot } from '../../factory/submissions/submission.ts'
 import type { Site } from '../../factory/sites/site.ts'
-import { type Finding, findingsOf, type Said } from '../policy/finding.ts'
+import { type Finding, findingsOf, type Said, unlessOneStarts } from '../policy/finding.ts'
 import { htcondorQuestions, judgeHtcondor } from '../policy/judge-htcondor.ts'
 import { judgeSlurm, slurmQuestions } from '../policy/judge-slurm.ts'
 
@@ -38,7 +38,7 @@ export async function* askBatchSystem(
   // Without its commands there is nothing more to find out.
   if (findings.some(({ check, verdict }) => check === 'batch-commands' && verdict === 'error')) return
   yield await listQueue(site, batch)
-  yield await tryTemplate(config, site, state, { ...boot, runtime: NOTHING_TO_BOOT })
+  yield unlessOneStarts(await tryTemplate(config, site, state, { ...boot, runtime: NOTHING_TO_BOOT }))
 }
 
 /** What is known to ask of each kind of batch system. */

@@ -1,5 +1,5 @@
 import type { HtcondorSiteConfig } from '../../factory/config/config.ts'
-import { type Finding, findingsOf, type Said } from './finding.ts'
+import { type Finding, findingsOf, type Said, unlessOneStarts } from './finding.ts'
 
 /** What is asked of an HTCondor, by name. */
 export const htcondorQuestions = () => ({
@@ -20,7 +20,11 @@ export type HtcondorAnswers = { [K in keyof ReturnType<typeof htcondorQuestions>
 
 /** Whether an HTCondor is there, and which of its limits would bite this site. */
 export function judgeHtcondor(config: HtcondorSiteConfig, said: HtcondorAnswers): Finding[] {
-  return [...judgeVersion(config, said), ...judgeLimits(config, said), ...judgeSlots(config, said)]
+  return [
+    ...judgeVersion(config, said),
+    ...judgeLimits(config, said),
+    ...judgeSlots(config, said).map(unlessOneStarts),
+  ]
 }
 
 function judgeVersion({ name }: HtcondorSiteConfig, { version }: HtcondorAnswers): Finding[] {

@@ -181,10 +181,6 @@ function judgeProviders({ name, gpus: asked }: Site, { libraries, providers }: N
   const { ok, warning } = findingsOf('probe-engine', name)
   const loaded = providers.filter(({ ok }) => ok).map(({ name }) => name)
   const accelerated = loaded.filter((provider) => provider !== 'cpu')
-  const found = [
-    ok(`The engine computes with ${loaded.join(', ') || 'nothing'}${refusals(providers)}.`),
-    ok(`Libraries that can be loaded: ${namesOf(libraries)}.`),
-  ]
   if (!loaded.includes('cpu'))
     return [
       warning(
@@ -193,7 +189,13 @@ function judgeProviders({ name, gpus: asked }: Site, { libraries, providers }: N
         'nodes with glibc 2.28 or newer; or a context of another kind',
       ),
     ]
-  if (asked === 0 || accelerated.length > 0) return asked === 0 ? found.slice(0, 1) : found
+  // A site that asks for no GPUs need not be told what GPUs would want.
+  if (asked === 0) return [ok(`The engine computes with ${loaded.join(', ')}.`)]
+  if (accelerated.length > 0)
+    return [
+      ok(`The engine computes with ${loaded.join(', ')}${refusals(providers)}.`),
+      ok(`Libraries that can be loaded: ${namesOf(libraries)}.`),
+    ]
   const isThere = (library: string) => libraries.some(({ name, ok }) => name.startsWith(library) && ok)
   const advice = isThere('libvulkan')
     ? `docs/engine.md; CUDA needs libcudnn.so.9 and libcublas.so.12 on the nodes: sites.${name}.setup: module load cuda cudnn`
@@ -226,20 +228,16 @@ function judgePython({ name }: Site, { programs }: NodeReport): Finding {
   return ok(python3 ?? 'There is no python3: contexts in Python must bring one.')
 }
 
+/** Whatever is not there, the pilot that reports this came up without. */
 function judgeTools({ name }: Site, { programs }: NodeReport): Finding {
-  const { ok, warning } = findingsOf('probe-tools', name)
+  const { ok } = findingsOf('probe-tools', name)
   const have = (program: string) => programs[program] !== undefined
-  if (!have('curl') && !have('wget'))
-    return warning(
-      'There is neither curl nor wget.',
-      'Pilots get the runtime from the manager with one of them, unless they see the state folder.',
-      `sites.${name}.sharedFolder, or install curl`,
-    )
   const there = Object.keys(programs).filter((program) => program !== 'python3')
+  const bare = have('curl') || have('wget') ? '' : ' Without curl and wget, the pilot came up all the same.'
   const slow = have('zstd')
     ? ''
     : ' Without zstd, pilots unpack the runtime with gzip, which takes five times as long.'
-  return ok(`There are ${there.join(', ')}.${slow}`)
+  return ok(`There are ${there.join(', ')}.${bare}${slow}`)
 }
 
 function judgeClock({ name }: Site, { heard }: ProbeFacts): Finding {

@@ -1,6 +1,6 @@
 import { duration } from '../../common/plain/quantity-text.ts'
 import type { SlurmSiteConfig } from '../../factory/config/config.ts'
-import { type Finding, findingsOf, type Said } from './finding.ts'
+import { type Finding, findingsOf, type Said, unlessOneStarts } from './finding.ts'
 
 /** What is asked of a Slurm, by name. */
 export const slurmQuestions = (user: string, { partition }: Pick<SlurmSiteConfig, 'partition'>) => ({
@@ -69,10 +69,12 @@ function judgeController({ name }: SlurmSiteConfig, { version, ping }: SlurmAnsw
   if (version === undefined) return []
   if (/is UP/.test(ping ?? '')) return [ok('The controller of Slurm answers.')]
   return [
-    error(
-      `The controller of Slurm does not answer${ping ? `: ${ping.trim().split('\n')[0]}` : ''}.`,
-      'No pilot can be submitted until it does; the factory tries again by itself.',
-      'wait, or ask the people who run the cluster',
+    unlessOneStarts(
+      error(
+        `The controller of Slurm does not answer${ping ? `: ${ping.trim().split('\n')[0]}` : ''}.`,
+        'No pilot can be submitted until it does; the factory tries again by itself.',
+        'wait, or ask the people who run the cluster',
+      ),
     ),
   ]
 }
@@ -125,17 +127,21 @@ function judgePartition(
   if (!found) {
     return partition === undefined
       ? [
-          error(
-            'No partition is the default one, and the site names none.',
-            'sbatch refuses jobs without a partition.',
-            `sites.${name}.partition: …`,
+          unlessOneStarts(
+            error(
+              'No partition is the default one, and the site names none.',
+              'sbatch refuses jobs without a partition.',
+              `sites.${name}.partition: …`,
+            ),
           ),
         ]
       : [
-          error(
-            `There is no partition ${partition}.`,
-            'sbatch refuses every pilot.',
-            `sites.${name}.partition: one of those that "sinfo" lists`,
+          unlessOneStarts(
+            error(
+              `There is no partition ${partition}.`,
+              'sbatch refuses every pilot.',
+              `sites.${name}.partition: one of those that "sinfo" lists`,
+            ),
           ),
         ]
   }
@@ -143,19 +149,23 @@ function judgePartition(
   const findings: Finding[] = []
   if (found.get('State') !== 'UP')
     findings.push(
-      warning(
-        `${called} is ${found.get('State')}.`,
-        'Pilots wait until it is up.',
-        `wait, or another sites.${name}.partition`,
+      unlessOneStarts(
+        warning(
+          `${called} is ${found.get('State')}.`,
+          'Pilots wait until it is up.',
+          `wait, or another sites.${name}.partition`,
+        ),
       ),
     )
   const longest = slurmSeconds(found.get('MaxTime'))
   if (walltime !== undefined && walltime > longest)
     findings.push(
-      error(
-        `${called} ends jobs after ${duration(longest * 1000)}, and the site asks for ${duration(walltime * 1000)}.`,
-        'Such pilots are refused, or wait without end.',
-        `sites.${name}.walltime: ${Math.floor(longest / 60)}m`,
+      unlessOneStarts(
+        error(
+          `${called} ends jobs after ${duration(longest * 1000)}, and the site asks for ${duration(walltime * 1000)}.`,
+          'Such pilots are refused, or wait without end.',
+          `sites.${name}.walltime: ${Math.floor(longest / 60)}m`,
+        ),
       ),
     )
   if (walltime === undefined && longest === Infinity && slurmSeconds(found.get('DefaultTime')) === Infinity)
@@ -192,20 +202,24 @@ function judgeAccounting(
   const mine = rows.filter(([of]) => account === undefined || of === account)
   if (rows.length > 0 && mine.length === 0)
     return [
-      error(
-        `This user has no account ${account} in Slurm.`,
-        'sbatch refuses every pilot.',
-        `sites.${name}.account: ${rows[0]![0]}`,
+      unlessOneStarts(
+        error(
+          `This user has no account ${account} in Slurm.`,
+          'sbatch refuses every pilot.',
+          `sites.${name}.account: ${rows[0]![0]}`,
+        ),
       ),
     ]
   const findings: Finding[] = []
   const named = mine.flatMap(([, , allowed = '']) => allowed.split(','))
   if (qos !== undefined && mine.length > 0 && !named.includes(qos))
     findings.push(
-      error(
-        `This user may not use the QoS ${qos}.`,
-        'sbatch refuses every pilot.',
-        `sites.${name}.qos: ${named.filter(Boolean).join(' or ') || '(none)'}`,
+      unlessOneStarts(
+        error(
+          `This user may not use the QoS ${qos}.`,
+          'sbatch refuses every pilot.',
+          `sites.${name}.qos: ${named.filter(Boolean).join(' or ') || '(none)'}`,
+        ),
       ),
     )
   const levels = (said.qos ?? '').split('\n').map((line) => line.split('|'))
@@ -225,10 +239,12 @@ function judgeAccounting(
   const longest = slurmSeconds(level?.[2])
   if (walltime !== undefined && walltime > longest)
     findings.push(
-      error(
-        `The QoS ${level![0]} allows ${duration(longest * 1000)}, and the site asks for ${duration(walltime * 1000)}.`,
-        'Such pilots are refused, or wait without end.',
-        `sites.${name}.walltime: ${Math.floor(longest / 60)}m`,
+      unlessOneStarts(
+        error(
+          `The QoS ${level![0]} allows ${duration(longest * 1000)}, and the site asks for ${duration(walltime * 1000)}.`,
+          'Such pilots are refused, or wait without end.',
+          `sites.${name}.walltime: ${Math.floor(longest / 60)}m`,
+        ),
       ),
     )
   if (findings.length > 0) return findings

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { bareHost } from '../../common/plain/bare-host.ts'
 import { managerDefaults } from '../../core/manager-defaults.ts'
 import { Name } from '../../protocol/primitives.ts'
 import { ContextMode } from '../../protocol/contexts/context.ts'
@@ -342,6 +343,12 @@ export type Config = Omit<z.infer<typeof ConfigFile>, 'sites'> & {
   /** What works and should be written in another way, a line each. */
   warnings: string[]
 }
+
+/** Sites whose pilots dial a relay that a user starts, and the relay's host. */
+export const relaysByHand = ({ sites }: Pick<Config, 'sites'>): { name: string; host: string }[] =>
+  sites.flatMap(({ name, relay }) =>
+    typeof relay === 'string' ? [{ name, host: bareHost(relay.slice(0, relay.lastIndexOf(':'))) }] : [],
+  )
 
 export function resolveConfig(file: z.infer<typeof ConfigFile>, warnings: string[] = []): Config {
   const sites = Object.entries(file.sites)

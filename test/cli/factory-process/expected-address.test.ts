@@ -27,3 +27,18 @@ test('a manager that other machines reach is not complained of', () => {
   const proxied = config({ listen: '127.0.0.1:9700', url: 'https://gate.example:443' })
   assert.deepEqual(unreachable(proxied, expectedUrl(proxied).url), [])
 })
+
+test('a relay that a user starts elsewhere is said not to reach a manager that only this machine reaches', () => {
+  const sites = {
+    far: { kind: 'slurm', relay: 'gateway:9800' },
+    near: { kind: 'slurm', relay: '127.0.0.1:9800' },
+  }
+  const closed = resolveConfig(ConfigFile.parse({ sites }))
+  const [warning, ...more] = unreachable(closed, 'http://127.0.0.1:9700')
+  assert.match(
+    warning ?? '',
+    /^site far: its relay at gateway can reach .* only if it runs on this machine; .*manager\.listen/,
+  )
+  assert.deepEqual(more, [])
+  assert.deepEqual(unreachable(closed, 'https://submit.example:9700'), [])
+})
