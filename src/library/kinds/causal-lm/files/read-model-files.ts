@@ -36,13 +36,21 @@ export async function readJson<T>(
   schema: z.ZodType<T>,
 ): Promise<T | undefined> {
   const text = await readText(folder, name)
-  return text === undefined ? undefined : parseJson(text, join(folder, name), schema)
+  if (text === undefined) return undefined
+  const path = join(folder, name)
+  return checkJson(parseJson(text, path), path, schema)
 }
 
 /** The same for a file that has to be there. */
 export async function requireJson<T>(folder: string, name: string, schema: z.ZodType<T>): Promise<T> {
-  const json = await readJson(folder, name, schema)
-  if (json !== undefined) return json
+  const path = join(folder, name)
+  return checkJson(parseJson(await requireText(folder, name), path), path, schema)
+}
+
+/** {@link readText} of a file that has to be there. */
+export async function requireText(folder: string, name: string): Promise<string> {
+  const text = await readText(folder, name)
+  if (text !== undefined) return text
   throw new ContextFilesError(
     `${join(folder, name)} is missing: the bundle of a causal-lm context is a model folder in the Hugging Face layout ` +
       '(config.json, tokenizer.json, onnx/)',
@@ -61,10 +69,10 @@ function withoutPythonNumbers(text: string): string {
   )
 }
 
-function parseJson<T>(text: string, path: string, schema: z.ZodType<T>): T {
-  let json: unknown
+/** @throws {ContextFilesError} naming the file `path`, whose text it is */
+export function parseJson(text: string, path: string): unknown {
   try {
-    json = JSON.parse(
+    return JSON.parse(
       text.length <= PYTHON_MAX && PYTHON_NUMBER.test(text) ? withoutPythonNumbers(text) : text,
     )
   } catch (error) {
@@ -72,8 +80,11 @@ function parseJson<T>(text: string, path: string, schema: z.ZodType<T>): T {
       cause: error,
     })
   }
-  const parsed = schema.safeParse(json)
-  if (!parsed.success)
-    throw new ContextFilesError(`${path} is not what it should be: ${explain(parsed.error)}`)
-  return parsed.data
+}
+
+/** @throws {ContextFilesError} naming the file `path`, which has it */
+export function checkJson<T>(json: unknown, path: string, schema: z.ZodType<T>): T {
+  const checked = schema.safeParse(json)
+  if (checked.success) return checked.data
+  throw new ContextFilesError(`${path} is not what it should be: ${explain(checked.error)}`)
 }

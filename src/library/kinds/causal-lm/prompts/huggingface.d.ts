@@ -21,8 +21,22 @@ declare module '@huggingface/tokenizers' {
   export interface TokenizerModel {
     readonly tokens_to_ids: Map<string, number>
     /** The tokens as the model spells them, by id. */
-    readonly vocab: readonly (string | undefined)[]
+    readonly vocab: (string | undefined)[]
     encode(words: string[]): string[]
+    readonly unk_token?: string | null
+    unk_token_id?: number | undefined
+    /** Of BPE alone: queues a part of a word and the next one, if they can be merged, by how soon they are. */
+    add_node?: (queue: { push(node: WordPart): void }, node: WordPart) => void
+  }
+
+  /** A part of a word that has a next one. */
+  export interface WordPart {
+    readonly token: string
+    readonly next: { readonly token: string }
+    /** Where in the word it is, from 0 to 1. */
+    readonly bias: number
+    /** Those of least score are merged first. */
+    score?: number
   }
 }
 

@@ -4,8 +4,10 @@ import { z } from 'zod'
 import { ContextFilesError, InputError } from '../../../../common/task-errors.ts'
 import { Json } from '../../../../protocol/primitives.ts'
 import { type Chat, ChatTemplates, readChat } from './chat.ts'
-import { readJson, requireJson } from '../files/read-model-files.ts'
+import { checkJson, parseJson, readJson, requireText } from '../files/read-model-files.ts'
+import { type BpeTables, toBpeTables, useBpeTables } from './bpe-tables.ts'
 import { findChoiceTokens } from './choice-tokens.ts'
+import { keepTokenizer, recallTokenizer } from './tokenizer-cache.ts'
 
 /** Text to tokens and back, as the model's own files say. */
 export interface Tokenizer {
@@ -60,7 +62,13 @@ const TokenizerConfig = z.looseObject({
 })
 
 const Definition = z.looseObject({
-  model: z.looseObject({ type: z.string().nullish(), byte_fallback: z.boolean().nullish() }),
+  model: z.looseObject({
+    type: z.string().nullish(),
+    byte_fallback: z.boolean().nullish(),
+    vocab: z.unknown(),
+    merges: z.unknown(),
+  }),
+  added_tokens: z.unknown(),
   decoder: Json.nullish(),
 })
 
@@ -70,9 +78,10 @@ const Definition = z.looseObject({
  * @throws {ContextFilesError} naming the file that is missing or of no use
  */
 export async function readTokenizer(folder: string): Promise<Tokenizer> {
-  const definition = await requireJson(folder, 'tokenizer.json', Definition)
+  const path = join(folder, 'tokenizer.json')
+  const { definition, tables } = await readDefinition(folder, path)
   const config = (await readJson(folder, 'tokenizer_config.json', TokenizerConfig)) ?? {}
-  const tokenizer = createTokenizer(join(folder, 'tokenizer.json'), definition, config)
+  const tokenizer = createTokenizer(path, definition, config, tables)
   const hidden = new Set<number>()
   for (const [id, token] of tokenizer.get_added_tokens_decoder()) if (token.special) hidden.add(id)
   const shown = (id: number) => !hidden.has(id) && tokenizer.id_to_token(id) !== undefined
@@ -113,9 +122,38 @@ function spellingsOf(
   return isPlain ? { kind: 'byte_fallback', pieces } : undefined
 }
 
-function createTokenizer(path: string, definition: z.infer<typeof Definition>, config: object): HfTokenizer {
+/** The definition, and the tables that stand for its vocabulary and merges, if they can. */
+async function readDefinition(
+  folder: string,
+  path: string,
+): Promise<{ definition: z.infer<typeof Definition>; tables?: BpeTables }> {
+  const text = await requireText(folder, 'tokenizer.json')
+  const known = await recallTokenizer(folder, text)
+  if (known) return { ...known, definition: checkJson(known.definition, path, Definition) }
+  const definition = checkJson(parseJson(text, path), path, Definition)
+  const tables = isBpe(definition) ? toBpeTables(definition) : undefined
+  if (!tables) return { definition }
+  const parsed = {
+    definition: { ...definition, model: { ...definition.model, vocab: {}, merges: [] } },
+    tables,
+  }
+  await keepTokenizer(folder, text, parsed)
+  return parsed
+}
+
+function isBpe({ model: { type } }: z.infer<typeof Definition>): boolean {
+  return type === 'BPE'
+}
+
+function createTokenizer(
+  path: string,
+  definition: z.infer<typeof Definition>,
+  config: object,
+  tables: BpeTables | undefined,
+): HfTokenizer {
   try {
     const tokenizer = new HfTokenizer(definition, config)
+    if (tables) useBpeTables(tokenizer, tables)
     const { type, byte_fallback } = definition.model
     if (type === 'Unigram' && byte_fallback) spellUnknownInBytes(tokenizer)
     return tokenizer
