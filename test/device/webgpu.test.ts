@@ -3,7 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { argmax } from '../../src/library/kinds/causal-lm/answers/sampling.ts'
 import { gatherRows, readPrompts, step } from '../../src/library/kinds/causal-lm/batches/batch.ts'
+import { allScores } from '../../src/library/kinds/causal-lm/graph/scores.ts'
 import { openEngine } from '../library/kinds/causal-lm/open-engine.ts'
 import { shapes } from '../library/kinds/causal-lm/model-shapes.ts'
 import { writeModelFolder } from '../support/models/folder.ts'
@@ -13,7 +15,7 @@ import { openGreedy } from '../support/models/greedy.ts'
 
 describe('on a device, the engine', () => {
   for (const name of ['full attention', 'short convolutions']) {
-    test(`answers a model of ${name} as the plain loop does, and only tokens and scores cross`, async () => {
+    test(`answers a model of ${name} as the plain loop does, and only tokens cross, and scores where they are needed`, async () => {
       await using closing = new AsyncDisposableStack()
       const folder = await mkdtemp(join(tmpdir(), 'device-'))
       closing.defer(() => rm(folder, { recursive: true }))
@@ -39,10 +41,14 @@ describe('on a device, the engine', () => {
       const both = await gatherRows(model, { side: 'end', widest: 100 }, [{ batch, rows: [0, 0] }])
       const before = { ...model.crossed }
       const next = await step(model, both, [[8], [9]])
-      const bytes = model.graph.logitsType === 'float16' ? 2 : 4
-      assert.equal(model.crossed.back - before.back, 2 * model.graph.vocabSize * bytes, 'scores come back')
+      assert.equal(model.crossed.back - before.back, 2 * 4, 'the number of the likeliest token comes back')
       const columns = model.graph.hasMask ? 4 : 0
       assert.equal(model.crossed.there - before.there, 2 * 8 * (1 + 1 + columns), 'token, position and mask')
+      const best = [next.scores.at(0, 0).best, next.scores.at(1, 0).best]
+      const scores = await allScores(next.scores)
+      assert.deepEqual(best, [argmax(scores(0, 0)), argmax(scores(1, 0))])
+      const all = 2 * model.graph.vocabSize * 4
+      assert.equal(model.crossed.back - before.back, 2 * 4 + all, 'scores come when they are asked for')
       model.store.release(next.keep([1, 1]).state)
       model.store.release(batch.state)
     })

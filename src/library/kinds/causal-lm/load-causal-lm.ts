@@ -134,7 +134,7 @@ async function loadDecoder(
   }
 }
 
-/** Says what went to the device and came back, which is to be no more than tokens and scores. */
+/** Says what went to the device and came back, which is to be no more than tokens, and scores where answers need them. */
 function reportCrossings({ crossed: { passes, there, back }, path }: Model): void {
   if (passes === 0) return
   const each = (bytes: number) => Math.round(bytes / passes)

@@ -8,61 +8,10 @@ import type { Answers } from '../../../../src/library/kinds/causal-lm/answers/se
 import { CancelledError } from '../../../../src/common/task-errors.ts'
 import type { JsonValue } from '../../../../src/protocol/primitives.ts'
 import { GenerateFunction } from '../../../../src/protocol/contexts/context.ts'
-import type { z } from 'zod'
 import { createRecorder } from '../../support/recording-reporter.ts'
 import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
+import { END, openToy, vocabSize } from './toy-engine.ts'
 import { able, createToy, letters, scramble, toyTokenizer } from './toy-model.ts'
-import type { ToyModel, ToyOptions } from './toy-model.ts'
-
-const END = 0
-const vocabSize = letters.length
-
-interface Plant {
-  engine: Engine
-  model: ToyModel
-  /** Values of inputs, run as one window. */
-  runAll: (inputs: readonly JsonValue[], options?: z.input<typeof GenerateFunction>) => Promise<unknown[]>
-  /** The same where each has one answer. */
-  answer: (inputs: readonly JsonValue[], options?: z.input<typeof GenerateFunction>) => Promise<Answer[]>
-}
-
-function plant(changes: Partial<Omit<Engine, 'model'>> = {}, toy: ToyOptions = {}): Plant {
-  const { abilities, longAfter } = changes
-  const model = createToy({
-    vocabSize,
-    ...(abilities && { abilities }),
-    ...(longAfter && { longAfter }),
-    ...toy,
-  })
-  const engine: Engine = {
-    model,
-    tokenizer: toyTokenizer,
-    endTokens: new Set([END]),
-    generation: {},
-    maxPromptTokens: 199,
-    maxPositions: 200,
-    limits: { rows: 8, tokens: 400, cached: 10_000 },
-    longAfter: Infinity,
-    abilities: able,
-    ...changes,
-  }
-  const runAll = async (inputs: readonly JsonValue[], options: z.input<typeof GenerateFunction> = {}) => {
-    const run = createGenerate(engine, GenerateFunction.parse(options))
-    const reporter = createRecorder()
-    await run(
-      inputs.map((input, id) => ({ id, input })),
-      reporter,
-    )
-    return inputs.map((_, id) => {
-      const outcome = reporter.outcomes.get(id)
-      assert.ok(outcome, `call ${id} has not ended`)
-      if ('error' in outcome) throw outcome.error as Error
-      return outcome.value
-    })
-  }
-  const answer: Plant['answer'] = async (...given) => (await runAll(...given)) as Answer[]
-  return { engine, model, runAll, answer }
-}
 
 /** What the toy answers to one prompt, token by token, with nothing clever about it. */
 function greedy(prompt: string, limit: number): number[] {
@@ -100,7 +49,7 @@ describe('greedy generation', () => {
     const longAfter = fc.constantFrom(20, 30, Infinity)
     await fc.assert(
       fc.asyncProperty(prompts, limits, abilities, longAfter, async (all, limits, abilities, longAfter) => {
-        const answers = await plant({ limits, abilities, longAfter }).answer(all, { maxNewTokens: 12 })
+        const answers = await openToy({ limits, abilities, longAfter }).answer(all, { maxNewTokens: 12 })
         answers.forEach((answer, i) => {
           const expected = greedy(all[i]!, 12)
           assert.deepEqual(answer, {
@@ -115,7 +64,7 @@ describe('greedy generation', () => {
   })
 
   test('computes the start that prompts share only once', async () => {
-    const { model, answer } = plant({ limits: { rows: 10, tokens: 1000, cached: 10_000 } })
+    const { model, answer } = openToy({ limits: { rows: 10, tokens: 1000, cached: 10_000 } })
     const start = 'x'.repeat(50)
     await answer(
       Array.from({ length: 20 }, (_, i) => start + letters[i + 2]! + 'y'),
@@ -133,7 +82,7 @@ describe('greedy generation', () => {
     const score = ({ length }: readonly number[]) =>
       Array.from({ length: vocabSize }, (_, token) => (token === said[length - 2] ? 1 : 0))
     const steps = async (drafts: boolean) => {
-      const { model, answer } = plant({ abilities: { ...able, drafts } }, { score })
+      const { model, answer } = openToy({ abilities: { ...able, drafts } }, { score })
       const answers = await answer([...letters.slice(2, 34)].map((letter) => `${letter}y`))
       for (const { text } of answers) assert.equal(text, toyTokenizer.decode(said))
       return model.passes.filter(({ cached }) => cached > 0).length
@@ -151,7 +100,7 @@ describe('greedy generation', () => {
         token === (generated < lengths[first - 2]! ? 5 : END) ? 1 : 0,
       )
     }
-    const { model, answer } = plant({ abilities: { ...able, drafts: false } }, { score })
+    const { model, answer } = openToy({ abilities: { ...able, drafts: false } }, { score })
     const answers = await answer(['a', 'b', 'c', 'd'])
     assert.deepEqual(
       answers.map(({ text }) => text.length),
@@ -164,7 +113,7 @@ describe('greedy generation', () => {
   })
 
   test('ends at the last position the model has', async () => {
-    const { answer } = plant(
+    const { answer } = openToy(
       { maxPositions: 20, maxPromptTokens: 19 },
       { score: () => Array.from({ length: vocabSize }, (_, t) => t) },
     )
@@ -174,7 +123,7 @@ describe('greedy generation', () => {
   })
 
   test('says how much of a prompt was left out, if that was asked for', async () => {
-    const { answer } = plant({ maxPositions: 20, maxPromptTokens: 19 })
+    const { answer } = openToy({ maxPositions: 20, maxPromptTokens: 19 })
     const generation = { truncate: 'start', maxNewTokens: 5 }
     const [long, short] = await answer(['a'.repeat(50), 'aa'].map((prompt) => ({ prompt, generation })))
     assert.deepEqual([long?.tokens.prompt, long?.tokens.leftOut], [15, 35])
@@ -186,7 +135,7 @@ describe('greedy generation', () => {
     const said = toyTokenizer.encode('one two three', false)
     const score = (sequence: readonly number[]) =>
       Array.from({ length: vocabSize }, (_, token) => (token === said[sequence.length - 1] ? 1 : 0))
-    const { answer } = plant({}, { score })
+    const { answer } = openToy({}, { score })
     const [answered] = await answer(['a'], { stop: ['thr', 'xyz'] })
     assert.deepEqual(answered, { text: 'one two ', tokens: { prompt: 1, generated: 11 }, finish: 'stop' })
   })
@@ -202,7 +151,7 @@ describe('generation with choices', () => {
           scramble(sequence, vocabSize).map((value, token) =>
             token === END ? value + 0.02 * sequence.length : value,
           )
-        const { answer } = plant({}, { score })
+        const { answer } = openToy({}, { score })
         const free = await answer(all, { maxNewTokens: 40 })
         const said = free.filter(({ finish }) => finish === 'stop').map((one) => one.text.trim())
         const choices = [...new Set([...said.slice(0, 2), ...others])].filter(
@@ -222,7 +171,7 @@ describe('generation with choices', () => {
   })
 
   test('settles for one token where that decides', async () => {
-    const { model, answer } = plant()
+    const { model, answer } = openToy()
     const answers = await answer(['ab', 'ba', 'X'], { choices: ['yes', 'no'] })
     for (const { text, label, tokens, finish } of answers) {
       assert.ok(label === 'yes' || label === 'no')
@@ -238,7 +187,7 @@ describe('generation with choices', () => {
     const yes = toyTokenizer.encode('yes', false)
     const score = (sequence: readonly number[]) =>
       Array.from({ length: vocabSize }, (_, token) => (token === yes[sequence.length - 1] ? 1 : 0))
-    const { model, answer } = plant({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
+    const { model, answer } = openToy({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
     const answers = await answer(Array<string>(60).fill('a'), { choices: ['yes', 'yet'] })
     assert.ok(answers.every(({ label, tokens }) => label === 'yes' && tokens.generated === 3))
     const starts = model.passes.filter(({ cached }) => cached === 0).map(({ rows }) => rows)
@@ -252,7 +201,7 @@ describe('generation with choices', () => {
       const word = sequence.includes(b as number) ? yes : no
       return Array.from({ length: vocabSize }, (_, token) => (token === word![sequence.length - 1] ? 1 : 0))
     }
-    const { model, answer } = plant({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
+    const { model, answer } = openToy({ limits: { rows: 40, tokens: 400, cached: 10_000 } }, { score })
     const prompts = Array.from({ length: 80 }, (_, i) => (i === 79 ? 'b' : 'a'))
     const answers = await answer(prompts, { choices: ['no', 'yes', 'yet'] })
     assert.deepEqual(
@@ -266,7 +215,7 @@ describe('generation with choices', () => {
   test('has no label where it comes to none', async () => {
     const space = letters.indexOf(' ')
     const score = () => Array.from({ length: vocabSize }, (_, token) => (token === space ? 1 : 0))
-    const { answer } = plant({}, { score })
+    const { answer } = openToy({}, { score })
     const [answered] = await answer(['a'], { choices: ['yes', 'no'], maxNewTokens: 4 })
     assert.deepEqual(answered, {
       text: '    ',
@@ -283,8 +232,8 @@ describe('sampled generation', () => {
   test('is the same for the same input, whatever it shares a batch with', async () => {
     await fc.assert(
       fc.asyncProperty(prompts, async (all) => {
-        const together = await plant().answer(all, how)
-        const apart = await plant({ limits: { rows: 1, tokens: 1, cached: 10_000 } }).answer(
+        const together = await openToy().answer(all, how)
+        const apart = await openToy({ limits: { rows: 1, tokens: 1, cached: 10_000 } }).answer(
           all.toReversed(),
           how,
         )
@@ -295,7 +244,7 @@ describe('sampled generation', () => {
   })
 
   test('differs between inputs, seeds, and calls without a seed', async () => {
-    const { answer } = plant()
+    const { answer } = openToy()
     const texts = async (options: object) =>
       (await answer(Array<string>(6).fill('same'), options)).map((one) => one.text)
     assert.equal(new Set(await texts(how)).size, 1)
@@ -304,7 +253,7 @@ describe('sampled generation', () => {
   })
 
   test('keeps to the choices', async () => {
-    const answers = await plant().answer(
+    const answers = await openToy().answer(
       Array.from({ length: 40 }, (_, i) => letters[2 + i]!),
       {
         ...how,
@@ -321,7 +270,7 @@ describe('settings of a request', () => {
   const request = (generation: Record<string, JsonValue>) => ({ prompt: 'abc', generation })
 
   test('override those of the function', async () => {
-    const { answer } = plant()
+    const { answer } = openToy()
     const [short, long] = await answer([request({ maxNewTokens: 2 }), request({})], {
       maxNewTokens: 9,
       logitBias: { [END]: -100 },
@@ -330,13 +279,16 @@ describe('settings of a request', () => {
   })
 
   test('that are not known are an error of that call', async () => {
-    await assert.rejects(plant().answer([request({ top_k: 2 })]), /"top_k" is called "topK" here/)
-    await assert.rejects(plant().answer([{ prompt: 'abc', temperature: 2 }]), /"temperature" beside a prompt/)
+    await assert.rejects(openToy().answer([request({ top_k: 2 })]), /"top_k" is called "topK" here/)
+    await assert.rejects(
+      openToy().answer([{ prompt: 'abc', temperature: 2 }]),
+      /"temperature" beside a prompt/,
+    )
   })
 
   test('give several answers to one prompt, each of its own, and the same ones again', async () => {
     const how = { temperature: 2, seed: 3, n: 5, maxNewTokens: 6 }
-    const [value] = await plant().runAll([request(how)])
+    const [value] = await openToy().runAll([request(how)])
     const { answers, tokens } = value as Answers
     assert.equal(answers.length, 5)
     assert.ok(new Set(answers.map(({ text }) => text)).size > 1)
@@ -344,14 +296,14 @@ describe('settings of a request', () => {
       tokens.generated,
       answers.reduce((sum, one) => sum + one.tokens.generated, 0),
     )
-    const [first] = await plant().answer([request({ ...how, n: 1 })])
+    const [first] = await openToy().answer([request({ ...how, n: 1 })])
     assert.deepEqual(answers[0], first, 'the first one is that of a request for one')
-    const apart = plant({ limits: { rows: 1, tokens: 1, cached: 1 } })
+    const apart = openToy({ limits: { rows: 1, tokens: 1, cached: 1 } })
     assert.deepEqual((await apart.runAll([request(how)]))[0], value)
   })
 
   test('give the probabilities of the tokens in the answer', async () => {
-    const [answer] = await plant().answer([
+    const [answer] = await openToy().answer([
       request({ logprobs: 2, maxNewTokens: 3, logitBias: { [END]: -100 } }),
     ])
     assert.equal(answer?.logprobs?.length, 3)
@@ -377,7 +329,7 @@ describe('a call that is cancelled while it runs', () => {
       if (++passes === 3) stopped.add(1)
     }
     const score = () => Array.from({ length: vocabSize }, (_, token) => (token === 5 ? 1 : 0))
-    const { engine } = plant({}, { score, beforePass })
+    const { engine } = openToy({}, { score, beforePass })
     const reporter = createRecorder(new Set(), stopped)
     await createGenerate(engine, GenerateFunction.parse({ maxNewTokens: 10 }))(
       ['a', 'b', 'c'].map((input, id) => ({ id, input })),
@@ -427,7 +379,7 @@ describe('what goes wrong in a batch', () => {
   test('is told apart from scores that are no numbers, which concern one call', async () => {
     const score = (sequence: readonly number[]) =>
       Array.from({ length: vocabSize }, () => (sequence[0] === letters.indexOf('X') ? NaN : 1))
-    await assert.rejects(plant({}, { score }).answer(['X']), /no numbers \(NaN\)/)
-    assert.equal((await plant({}, { score }).answer(['a'])).length, 1)
+    await assert.rejects(openToy({}, { score }).answer(['X']), /no numbers \(NaN\)/)
+    assert.equal((await openToy({}, { score }).answer(['a'])).length, 1)
   })
 })

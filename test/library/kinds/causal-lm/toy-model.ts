@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import type { Tensor } from 'onnxruntime-node'
-import type { Model, Pass } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
+import type { ColumnScores, Pass } from '../../../../src/library/kinds/causal-lm/graph/forward-pass.ts'
+import type { Model } from '../../../../src/library/kinds/causal-lm/graph/model.ts'
+import {
+  HostScores,
+  hostScores,
+  type TokenScores,
+} from '../../../../src/library/kinds/causal-lm/graph/scores.ts'
 import type { Abilities } from '../../../../src/library/kinds/causal-lm/graph/batching-probe.ts'
 import type { State } from '../../../../src/library/kinds/causal-lm/graph/kv-cache.ts'
 import type { Tokenizer } from '../../../../src/library/kinds/causal-lm/prompts/tokenizer.ts'
@@ -19,10 +25,14 @@ interface Column {
 export interface ToyModel extends Model {
   /** The shape of each pass: rows, new columns, columns before. */
   readonly passes: { rows: number; width: number; cached: number }[]
+  /** How often all scores of a pass were brought from the device. */
+  readonly brought: () => number
 }
 
 export interface ToyOptions {
   vocabSize?: number
+  /** Has scores lie on a device, and only the likeliest token be known. */
+  isFar?: boolean
   /** Scores of the next token after a sequence. Default: they look random. */
   score?: (sequence: readonly number[]) => number[]
   /** Called before each pass; may throw. */
@@ -36,9 +46,29 @@ export interface ToyOptions {
 export const able: Abilities = { prompts: 'end', steps: 'end', starts: 'end', drafts: true }
 
 export function createToy(options: ToyOptions = {}): ToyModel {
-  const { vocabSize = 50, score, beforePass, abilities = able } = options
+  const { vocabSize = 50, isFar = false, score, beforePass, abilities = able } = options
   const passes: ToyModel['passes'] = []
   const scores = score ?? ((sequence: readonly number[]) => scramble(sequence, vocabSize))
+  let brought = 0
+  const farScores = (all: (row: number, column: number) => number[]): ColumnScores => {
+    let isHere = false
+    const at = (row: number, column: number): TokenScores => {
+      const scores = new HostScores(all(row, column))
+      if (isHere) return scores
+      return {
+        best: scores.best,
+        get all() {
+          return assert.fail('the scores are on the device')
+        },
+      }
+    }
+    const bring = () => {
+      isHere = true
+      brought += 1
+      return Promise.resolve()
+    }
+    return { at, bring }
+  }
   const look = (pass: Pass) => {
     beforePass?.(pass)
     assert.equal(pass.state.rows, pass.rows)
@@ -61,7 +91,7 @@ export function createToy(options: ToyOptions = {}): ToyModel {
           .map(({ token }) => token),
       )
     }
-    return { logits, rows }
+    return { scores: isFar ? farScores(logits) : hostScores(logits), rows }
   }
   return {
     graph: {
@@ -79,6 +109,7 @@ export function createToy(options: ToyOptions = {}): ToyModel {
     bytes: 0,
     inPlace: false,
     passes,
+    brought: () => brought,
     crossed: { passes: 0, there: 0, back: 0 },
     store: {
       room: () => undefined,
@@ -105,11 +136,11 @@ export function createToy(options: ToyOptions = {}): ToyModel {
     score: (pass) =>
       Promise.resolve(pass)
         .then(look)
-        .then(({ logits }) => logits),
+        .then(({ scores }) => scores),
     forward: (pass) =>
       Promise.resolve(pass)
         .then(look)
-        .then(({ logits, rows }) => ({ logits, state: toState(rows, pass.state.columns + pass.width) })),
+        .then(({ scores, rows }) => ({ scores, state: toState(rows, pass.state.columns + pass.width) })),
     close: () => Promise.resolve(),
   }
 }

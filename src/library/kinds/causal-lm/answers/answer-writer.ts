@@ -1,5 +1,6 @@
 import type { ChoiceState } from './choice-constraint.ts'
 import { filterScores, type TokenFilter } from '../grammar/json-schema-filters.ts'
+import type { TokenScores } from '../graph/scores.ts'
 import { argmax, largest, type Logits, logTotal, type Random, sample } from './sampling.ts'
 import { createScoreChanger } from './logits-processor.ts'
 import type { AnswerSettings } from './answer-settings.ts'
@@ -43,7 +44,9 @@ export interface AnswerPart {
 /** Writes one answer, token by token. */
 export interface Writer {
   /** Chooses the next token by its scores. Returns it, or undefined if the answer is complete. */
-  write(logits: Logits): number | undefined
+  write(scores: TokenScores): number | undefined
+  /** Whether the likeliest token is all that it needs to know of the next scores. */
+  suffices(best: number): boolean
   /** Whether one token can be written right behind another: what a schema allows next takes a turn to find out. */
   readonly atOnce: boolean
   answer(): Answer
@@ -72,8 +75,10 @@ export interface Writing {
 export function writeText(writing: Writing): Writer {
   const { settings, random, before, limit, endTokens, decode, filter } = writing
   const textBeforeStop = createStopper(settings.stop, decode)
-  const scores = createScoreChanger(settings, before, endTokens)
+  const changer = createScoreChanger(settings, before, endTokens)
   const logprobs = noteLogprobs(writing)
+  const isPlain = () => isGreedy(settings) && !filter && changer.isIdle
+  const choose = ({ all }: TokenScores) => chooseAllowed(filter, changer.change(all), all, settings, random)
   const tokens: number[] = []
   let generated = 0
   let stopped: string | undefined
@@ -81,15 +86,16 @@ export function writeText(writing: Writing): Writer {
   const tell = partTeller(writing, logprobs?.noted.logprobs)
   return {
     atOnce: filter === undefined,
-    write(logits) {
-      const token = known(chooseAllowed(filter, scores.change(logits), logits, settings, random))
+    suffices: isPlain,
+    write(scores) {
+      const token = known(isPlain() ? scores.best : choose(scores))
       generated += 1
-      logprobs?.note(logits, token)
+      logprobs?.note(scores.all, token)
       if (endTokens.has(token)) {
         finish = 'stop'
         return undefined
       }
-      scores.note(token)
+      changer.note(token)
       filter?.accept(token)
       tokens.push(token)
       stopped = textBeforeStop(tokens)
@@ -122,18 +128,24 @@ function partTeller({ settings, decode, onPart }: Writing, logprobs: readonly To
 /** A writer of one of some choices: choices.ts says which, and when that is settled. */
 export function writeChoice(writing: Writing, start: ChoiceState): Writer {
   const { settings, random, before, limit, endTokens, decode } = writing
-  const scores = createScoreChanger(settings, before, endTokens)
+  const changer = createScoreChanger(settings, before, endTokens)
   const logprobs = noteLogprobs(writing)
+  const isPlain = () => isGreedy(settings) && changer.isIdle
+  const choose = (scores: TokenScores) =>
+    isPlain() && state.follow(known(scores.best))
+      ? scores.best
+      : chooseToken(state, changer.change(scores.all), settings, random)
   const tokens: number[] = []
   let state = start
   let finish: Finish = 'length'
   return {
     atOnce: true,
-    write(logits) {
-      const token = chooseToken(state, scores.change(logits), settings, random)
+    suffices: (best) => isPlain() && (best < 0 || state.follow(best) !== undefined),
+    write(scores) {
+      const token = choose(scores)
       if (token !== undefined) {
-        logprobs?.note(logits, token)
-        scores.note(token)
+        logprobs?.note(scores.all, token)
+        changer.note(token)
         tokens.push(token)
         state = state.follow(token) as ChoiceState
       }
@@ -155,6 +167,11 @@ const countTokens = ({ promptTokens, leftOut = 0 }: Writing, generated: number):
   generated,
   ...(leftOut > 0 && { leftOut }),
 })
+
+/** Whether each token is the likeliest one, and no probability is asked for. */
+function isGreedy({ temperature, logprobs }: AnswerSettings): boolean {
+  return temperature === 0 && logprobs === undefined
+}
 
 /** The next token among those that a filter allows, if there is one. */
 function chooseAllowed(

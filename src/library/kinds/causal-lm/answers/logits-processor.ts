@@ -3,6 +3,8 @@ import type { AnswerSettings } from './answer-settings.ts'
 
 /** Changes a model's scores as the settings say, given what has been said so far. */
 export interface ScoreChanger {
+  /** Whether the next scores stay as they are. */
+  readonly isIdle: boolean
   /** The scores to choose by. They may be overwritten by the next call, for whatever answer. */
   change(logits: Logits): Logits
   /** Notes a token of the answer. */
@@ -22,10 +24,13 @@ export function createScoreChanger(
   const counting = presencePenalty !== 0 || frequencyPenalty !== 0
   let said = 0
 
-  const isPlain = () => !seen && biases.length === 0 && said >= minNewTokens && !(counting && counts.size > 0)
+  const isIdle = () => !seen && biases.length === 0 && said >= minNewTokens && !(counting && counts.size > 0)
   return {
+    get isIdle() {
+      return isIdle()
+    },
     change(logits) {
-      if (isPlain()) return logits
+      if (isIdle()) return logits
       const scores = copy(logits)
       const alter = (token: number, to: (score: number) => number) => {
         if (token < scores.length) scores[token] = to(scores[token] as number)

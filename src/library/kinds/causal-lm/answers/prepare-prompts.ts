@@ -80,9 +80,9 @@ export function createPreparer(speaker: Speaker, options: GenerateFunction): ToR
 function untilCancelled(writer: Writer, call: Call, reporter: CallReporter): Writer {
   return {
     ...writer,
-    write(logits) {
+    write(scores) {
       if (reporter.isCancelled(call)) throw new CancelledError('the call was cancelled while it ran')
-      return writer.write(logits)
+      return writer.write(scores)
     },
   }
 }

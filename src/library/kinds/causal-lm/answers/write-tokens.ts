@@ -1,7 +1,7 @@
 import type { Call, CallOutcome } from '../../../runtime/library-kind.ts'
 import type { Writer } from './answer-writer.ts'
-import type { Logits } from './sampling.ts'
-import type { RowLogits } from '../batches/batch.ts'
+import type { RowScores } from '../batches/batch.ts'
+import type { TokenScores } from '../graph/scores.ts'
 
 /** A call that is ready to run. */
 export interface Row {
@@ -24,28 +24,38 @@ export interface Writing {
 export type End = (row: Row, outcome: CallOutcome) => void
 
 /** Begins the answers of rows with what follows their prompts. Those that have ended leave a gap. */
-export function startWriting(rows: readonly Row[], logits: RowLogits, end: End): (Writing | undefined)[] {
-  return rows.map((row, i) => {
-    const writing = { row, writer: row.startWriter(), tokens: [] }
-    return writeTokens(writing, () => logits(i), [], end) ? writing : undefined
-  })
+export async function startWriting(
+  rows: readonly Row[],
+  scores: RowScores,
+  end: End,
+): Promise<(Writing | undefined)[]> {
+  const writings = rows.map((row): Writing => ({ row, writer: row.startWriter(), tokens: [] }))
+  await bringScores(writings, scores)
+  return writings.map((writing, row) =>
+    writeTokens(writing, () => scores.at(row), [], end) ? writing : undefined,
+  )
+}
+
+/** Has scores brought from a device if an answer needs more of them than the likeliest token. */
+export async function bringScores(writings: readonly Writing[], { at, bring }: RowScores): Promise<void> {
+  if (bring && !writings.every(({ writer }, row) => writer.suffices(at(row).best))) await bring()
 }
 
 /**
  * Writes the next tokens of an answer: one, and one more for each token of a draft that is written so.
  *
- * @param logits scores of what follows the token written last, and so many of the draft
+ * @param scores of what follows the token written last, and so many of the draft
  * @returns whether the answer goes on
  */
 export function writeTokens(
   { row, writer, tokens }: Writing,
-  logits: (drafted: number) => Logits,
+  scores: (drafted: number) => TokenScores,
   draft: readonly number[],
   end: End,
 ): boolean {
   try {
     for (let drafted = 0; ; drafted++) {
-      const token = writer.write(logits(drafted))
+      const token = writer.write(scores(drafted))
       if (token === undefined) break
       tokens.push(token)
       if (token !== draft[drafted]) return true

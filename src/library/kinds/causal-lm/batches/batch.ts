@@ -1,5 +1,6 @@
-import type { Model, Pass } from '../graph/model.ts'
-import type { Logits } from '../answers/sampling.ts'
+import type { Model } from '../graph/model.ts'
+import type { ColumnScores, Pass } from '../graph/forward-pass.ts'
+import type { PassScores } from '../graph/scores.ts'
 import type { Pick, State } from '../graph/kv-cache.ts'
 
 /*
@@ -29,7 +30,7 @@ export interface Start {
 }
 
 /** Scores for the token that follows each row. */
-export type RowLogits = (row: number) => Logits
+export type RowScores = PassScores<[row: number]>
 
 /** Tokens of a prompt that a pass has to compute at least. */
 export function unseen({ tokens, seen }: Start): number {
@@ -46,22 +47,23 @@ export async function readPrompts(model: Model, side: Side, starts: readonly Sta
   const { pass, lengths } = await openPass(model, side, starts)
   const seen = await model.forward(pass)
   const batch: Batch = { side, lengths, state: seen.state }
-  return { batch, logits: lastLogits(seen.logits, pass, side, starts) }
+  return { batch, scores: lastScores(seen.scores, pass, side, starts) }
 }
 
 /** The same for rows that end there: nothing is remembered of them, which is cheaper. */
-export async function scorePrompts(model: Model, side: Side, starts: readonly Start[]): Promise<RowLogits> {
+export async function scorePrompts(model: Model, side: Side, starts: readonly Start[]): Promise<RowScores> {
   const { pass } = await openPass(model, side, starts)
-  return lastLogits(await model.score(pass), pass, side, starts)
+  return lastScores(await model.score(pass), pass, side, starts)
 }
 
-function lastLogits(
-  logits: (row: number, column: number) => Logits,
+function lastScores(
+  { at, bring }: ColumnScores,
   pass: Pass,
   side: Side,
   starts: readonly Start[],
-): RowLogits {
-  return (row) => logits(row, (side === 'end' ? pass.width : unseen(starts[row] as Start)) - 1)
+): RowScores {
+  const last = (row: number) => (side === 'end' ? pass.width : unseen(starts[row] as Start)) - 1
+  return { at: (row) => at(row, last(row)), bring }
 }
 
 async function openPass(
@@ -145,7 +147,7 @@ export async function readAhead(
 /** What a pass made of tokens that were appended to rows. */
 export interface Step {
   /** Scores for what follows one of the tokens that were appended to a row. */
-  readonly logits: (row: number, added: number) => Logits
+  readonly scores: ColumnScores
   /** The batch with so many of each row's tokens, at least one of each that goes on: the others are forgotten. Used once. */
   readonly keep: (counts: readonly number[]) => Batch
 }
@@ -175,7 +177,7 @@ export async function step(
   })
   const seen = await model.forward({ rows, width, tokens, positions, mask, state, scored: width })
   return {
-    logits: seen.logits,
+    scores: seen.scores,
     keep(counts) {
       const longer = lengths.map((length, row) => length + (counts[row] as number))
       if (width === 1) return { side, lengths: longer, state: seen.state }

@@ -90,13 +90,13 @@ export function createRunner(
     const peeks = options.brief && oftenDecides(first) && rows.length > 0
     try {
       if (peeks) {
-        startWriting(rows, await scorePrompts(model, side, await starts(rows)), endOne)
+        await startWriting(rows, await scorePrompts(model, side, await starts(rows)), endOne)
         note(rows.length, left.size)
       }
       if (left.size === 0) return []
       const open = [...left]
-      const { batch, logits } = await readPrompts(model, side, await starts(open))
-      const writings = startWriting(open, logits, endOne)
+      const { batch, scores } = await readPrompts(model, side, await starts(open))
+      const writings = await startWriting(open, scores, endOne)
       if (!peeks) note(open.length, left.size)
       await lanes.add(batch, writings)
       return []

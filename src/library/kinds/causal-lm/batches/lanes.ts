@@ -3,7 +3,7 @@ import { type Draft, type Drafter, NO_DRAFT } from './speculative-drafts.ts'
 import type { Model } from '../graph/model.ts'
 import { type BatchLimits, draftWidth } from './batch-sizes.ts'
 import type { Abilities } from '../graph/batching-probe.ts'
-import { type End, type Row, type Writing, writeTokens } from '../answers/write-tokens.ts'
+import { bringScores, type End, type Row, type Writing, writeTokens } from '../answers/write-tokens.ts'
 
 /*
  * Batches of rows that are being answered. Usually there is one, which all rows join; there are more where a model must
@@ -164,9 +164,10 @@ export class Lanes {
     const before = writings.map(({ tokens }) => tokens.length)
     const guesses = drafts.map(({ tokens }) => tokens.slice(0, width - 1))
     const added = writings.map(({ tokens }, row) => [tokens.at(-1) as number, ...(guesses[row] ?? [])])
-    const { logits, keep } = await step(this.#options.model, batch, added)
+    const { scores, keep } = await step(this.#options.model, batch, added)
+    await bringScores(writings, { ...scores, at: (row) => scores.at(row, 0) })
     const written = writings.map((writing, row) => {
-      const goesOn = writeTokens(writing, (drafted) => logits(row, drafted), guesses[row] ?? [], end)
+      const goesOn = writeTokens(writing, (drafted) => scores.at(row, drafted), guesses[row] ?? [], end)
       this.#drafter.note(drafts[row] as Draft, writing.tokens[before[row] as number])
       if (!goesOn) this.#drafter.learn(writing.tokens)
       return goesOn ? writing : undefined

@@ -3,6 +3,7 @@ import { ContextFilesError } from '../../../../common/task-errors.ts'
 import type { CallReporter } from '../../../runtime/library-kind.ts'
 import { batches } from './encode.ts'
 import type { Logits } from '../answers/sampling.ts'
+import { HostScores } from '../graph/scores.ts'
 import { openSession, type SessionOptions } from '../graph/accelerated-session.ts'
 import { takeRows, toScores } from '../graph/tensor-rows.ts'
 import { booleanTensor, integerTensor, makeTensor } from '../graph/tensors.ts'
@@ -230,7 +231,7 @@ function advance(answer: Answering, logits: Logits, end: End): void {
   const { row, writer, tokens } = answer
   if (answer.ended) return void tokens.push(tokens[0] as number)
   try {
-    const token = writer.write(logits)
+    const token = writer.write(new HostScores(logits))
     if (token !== undefined) return void tokens.push(token)
     end(row, { value: writer.answer() })
   } catch (error) {

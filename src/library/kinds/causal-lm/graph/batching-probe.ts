@@ -9,6 +9,7 @@ import {
   step,
 } from '../batches/batch.ts'
 import type { Model } from './model.ts'
+import { allScores } from './scores.ts'
 import type { Logits } from '../answers/sampling.ts'
 
 /** How rows may go through a graph together without changing each other's scores; the fastest way that is right. */
@@ -112,15 +113,15 @@ function sampleTokens({ graph }: Model, length: number, row: number): number[] {
 
 /** Scores of a row that nothing else shares a pass with. */
 async function tryAlone(model: Model, tokens: readonly number[]): Promise<Trial> {
-  const { batch, logits } = await readPrompts(model, 'end', [{ tokens: tokens.slice(0, -1) }])
-  const before = Array.from(logits(0))
+  const { batch, scores } = await readPrompts(model, 'end', [{ tokens: tokens.slice(0, -1) }])
+  const before = Array.from((await allScores(scores))(0))
   const next = await step(model, batch, [tokens.slice(-1)])
   model.store.release(next.keep([1]).state)
-  return { tokens, before, after: Array.from(next.logits(0, 0)) }
+  return { tokens, before, after: Array.from((await allScores(next.scores))(0, 0)) }
 }
 
 async function checkState(model: Model, { tokens, after }: Trial): Promise<void> {
-  const whole = await scorePrompts(model, 'end', [{ tokens }])
+  const whole = await allScores(await scorePrompts(model, 'end', [{ tokens }]))
   if (!(distance(after, whole(0)) < WRONG)) {
     throw new ContextFilesError(
       `${model.path} gives other results with its KV cache than without: export it again`,
@@ -134,11 +135,12 @@ async function tryPrompts(
   { side, steps, seen }: { side: Side; steps: Abilities['steps']; seen: Batch | undefined },
   trials: readonly Trial[],
 ): Promise<number> {
-  const { batch, logits } = await readPrompts(
+  const { batch, scores } = await readPrompts(
     model,
     side,
     trials.map((trial) => ({ ...toStart(trial), seen })),
   )
+  const logits = await allScores(scores)
   const off = trials.map(({ before }, row) => distance(before, logits(row)))
   const rows = [...trials.keys()]
   const layout = steps === 'together' ? undefined : { side: steps, widest: Infinity }
@@ -159,11 +161,12 @@ async function trySteps(model: Model, side: Side, trials: readonly Trial[]): Pro
 }
 
 async function goOn(model: Model, batch: Batch, trials: readonly Trial[]): Promise<number> {
-  const { keep, logits } = await step(
+  const { keep, scores } = await step(
     model,
     batch,
     trials.map(({ tokens }) => tokens.slice(-1)),
   )
+  const logits = await allScores(scores)
   model.store.release(keep(trials.map(() => 1)).state)
   return farthest(trials.map(({ after }, row) => distance(after, logits(row, 0))))
 }
@@ -180,7 +183,8 @@ async function tryDrafts(model: Model, trials: readonly Trial[]): Promise<number
       const next = tokens.slice(batch.lengths[row])
       return isWrong(row) ? [next[0]!, (next[0]! + 1) % model.graph.vocabSize] : next.slice(0, 2)
     })
-    const { keep, logits } = await step(model, batch, drafts)
+    const { keep, scores } = await step(model, batch, drafts)
+    const logits = await allScores(scores)
     for (const [row, { tokens, before, after }] of trials.entries()) {
       const last = isWrong(row) ? 0 : 1
       const seen = (batch.lengths[row] as number) + last + 1

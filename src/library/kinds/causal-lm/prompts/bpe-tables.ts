@@ -44,8 +44,7 @@ export function toBpeTables({ model, added_tokens }: BpeDefinition): BpeTables |
   }
   const pairs = new Uint32Array(2 * merges.length)
   for (let i = 0; i < merges.length; i++) {
-    const merge = merges[i] as unknown
-    const [left, right] = Array.isArray(merge) ? merge : typeof merge === 'string' ? merge.split(' ', 2) : []
+    const [left, right] = halvesOf(merges[i])
     const before = ids.get(left as string)
     const after = ids.get(right as string)
     if (before === undefined || after === undefined) return undefined
@@ -53,6 +52,12 @@ export function toBpeTables({ model, added_tokens }: BpeDefinition): BpeTables |
     pairs[2 * i + 1] = after
   }
   return { tokens, merges: pairs }
+}
+
+/** A merge is a pair of texts, or both in one with a space between. */
+function halvesOf(merge: unknown): readonly unknown[] {
+  if (typeof merge === 'string') return merge.split(' ', 2)
+  return Array.isArray(merge) ? merge : []
 }
 
 /** Whether tokens that are added to the vocabulary have the ids that they have in there, if they are. */

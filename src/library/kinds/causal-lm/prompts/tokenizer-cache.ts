@@ -66,5 +66,5 @@ function decode(file: Buffer): ParsedTokenizer | undefined {
   const isSpelled = (token: unknown) => token === null || typeof token === 'string'
   if (!Array.isArray(tokens) || !tokens.every(isSpelled)) return undefined
   if (!merges.every((token) => typeof tokens[token] === 'string')) return undefined
-  return { definition, tables: { tokens: tokens as (string | null)[], merges } }
+  return { definition, tables: { tokens, merges } }
 }

@@ -112,7 +112,7 @@ async function goOn(
       return Math.max(0, state.columns + (i % width) - (5 - (lengths[row] as number)))
     })
     const seen = await forward({ rows, width, tokens, positions, mask, state, scored: 1 })
-    for (let row = 0; row < rows; row++) scores.push(Array.from(seen.logits(row, width - 1)))
+    for (let row = 0; row < rows; row++) scores.push(Array.from(seen.scores.at(row, width - 1).all))
     state = seen.state
   }
   await feed(5, 1)
