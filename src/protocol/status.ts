@@ -70,8 +70,10 @@ export const SiteStatus = z.object({
   lastFailure: z.string().optional(),
   /** What is wrong at the site beside that, such as a record of the queue that cannot be read. */
   warnings: z.array(z.string()).optional(),
-  /** The batch system's reasons for pilots that wait or are held, with counts. */
-  reasons: z.array(z.object({ reason: z.string(), pilots: z.int() })),
+  /** Why pilots wait or are held, in the batch system's words, and why some that run have not registered, with counts. */
+  reasons: z.array(
+    z.object({ reason: z.string(), pilots: z.int(), state: z.enum(['pending', 'held', 'running']) }),
+  ),
 })
 export type SiteStatus = z.infer<typeof SiteStatus>
 

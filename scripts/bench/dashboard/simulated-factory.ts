@@ -168,8 +168,8 @@ function sitesOf(workers: number, now: number): SiteStatus[] {
     reasons:
       i === 1
         ? [
-            { reason: 'QOSMaxJobsPerUserLimit', pilots: 14 },
-            { reason: 'Priority', pilots: 6 },
+            { reason: 'QOSMaxJobsPerUserLimit', pilots: 14, state: 'pending' },
+            { reason: 'Priority', pilots: 6, state: 'pending' },
           ]
         : [],
     ...(i === 2 && {

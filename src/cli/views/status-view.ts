@@ -1,4 +1,5 @@
 import type { JobInfo, Status } from '../../client/index.ts'
+import { pilotsReason } from '../../common/plain/pilots-reason.ts'
 import {
   cell,
   type Column,
@@ -100,7 +101,7 @@ function reasonsOf(
     ...(paused === undefined ? [] : [`${next}${paused}`]),
     ...(lastFailure === undefined ? [] : [`last failure: ${lastFailure}`]),
     ...(warnings ?? []),
-    ...reasons.map(({ reason, pilots }) => `${pilots}: ${reason}`),
+    ...reasons.map(pilotsReason),
   ]
 }
 

@@ -159,7 +159,7 @@ function taskEnded({ id }: JobInfo, { key, status, worker, node, error, ms }: Ta
 
 /** Why tasks of a job wait, the most telling first. */
 function whyWaiting(snapshot: JobSnapshot, job: Job): Reason[] {
-  const { state, sites, info } = snapshot
+  const { state, sites, info, held } = snapshot
   const context = state.contexts.get(job.context)!
   const broken = contextTrouble(info)
   const onWorkers = explainWorkers(snapshot, job)
@@ -168,15 +168,7 @@ function whyWaiting(snapshot: JobSnapshot, job: Job): Reason[] {
   const noWorker: Reason[] =
     state.workers.size > 0
       ? []
-      : [
-          {
-            code: 'no-worker',
-            text:
-              state.coming > 0
-                ? `No worker is there yet: ${plural(state.coming, 'pilot')} ${state.coming === 1 ? 'is' : 'are'} on the way.`
-                : 'No worker is there, and no pilot is on its way.',
-          },
-        ]
+      : [{ code: 'no-worker', text: absence(Math.max(0, state.coming - held), Math.min(state.coming, held)) }]
   const away = sites.flatMap(({ site, reasons }) =>
     reasons.map(({ code, text, advice }): Reason => ({
       code: `site-${code}`,
@@ -185,6 +177,14 @@ function whyWaiting(snapshot: JobSnapshot, job: Job): Reason[] {
     })),
   )
   return [...reasons, ...noWorker, ...away]
+}
+
+function absence(coming: number, held: number): string {
+  const isOrAre = (number: number) => `${plural(number, 'pilot')} ${number === 1 ? 'is' : 'are'}`
+  const also = held === 0 ? '' : ` ${isOrAre(held)} held by the batch system.`
+  return coming > 0
+    ? `No worker is there yet: ${isOrAre(coming)} on the way.${also}`
+    : `No worker is there, and no pilot is on its way.${also}`
 }
 
 function contextTrouble({ problem, doubt }: JobInfo): Reason[] {

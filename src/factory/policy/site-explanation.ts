@@ -115,13 +115,21 @@ const ASK_MORE = {
   pbs: '"qstat -T" says when they may start, "qstat -f ID" why not yet',
 }
 
-/** Why pilots wait or are held, in the batch system's words. */
-function waiting({ name, kind, pending, reasons }: SiteStatus): Reason[] {
-  return reasons.map(({ reason, pilots }) => ({
-    code: 'in-queue',
-    text: `${plural(pilots, 'pilot')} at ${name} ${pilots === 1 ? 'waits' : 'wait'} or ${pilots === 1 ? 'is' : 'are'} held; the batch system says: ${sentence(reason)}`,
-    ...(kind !== 'local' && pending > 0 && { advice: ASK_MORE[kind] }),
-  }))
+/** Why pilots wait or are held, in the batch system's words, or run and are silent. */
+function waiting({ name, kind, reasons }: SiteStatus): Reason[] {
+  return reasons.map(({ reason, pilots, state }) => {
+    const [is, waits] = pilots === 1 ? ['is', 'waits'] : ['are', 'wait']
+    const does = {
+      pending: `${waits}; the batch system says: `,
+      held: `${is} held; the batch system says: `,
+      running: `${is} `,
+    }[state]
+    return {
+      code: state === 'running' ? 'not-registered' : 'in-queue',
+      text: `${plural(pilots, 'pilot')} at ${name} ${does}${sentence(reason)}`,
+      ...(kind !== 'local' && state === 'pending' && { advice: ASK_MORE[kind] }),
+    }
+  })
 }
 
 /** How a person lets a held pilot go on, or removes it. */

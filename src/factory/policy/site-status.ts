@@ -36,10 +36,11 @@ export function siteStatus(site: SiteSnapshot): SiteStatus {
   const stateOf = pilotStates(records)
   const count = (...states: PilotView['state'][]) =>
     pilots.filter((pilot) => states.includes(stateOf(pilot))).length
-  const reasons = Map.groupBy(
-    jobs.filter(({ state, reason }) => (state === 'pending' || state === 'held') && reason !== undefined),
-    ({ reason }) => reason!,
-  )
+  const told = (['pending', 'held'] as const).flatMap((state) => {
+    const reasons = jobs.flatMap((job) => (job.state === state && job.reason !== undefined ? job.reason : []))
+    const alike = [...Map.groupBy(reasons, (reason) => reason)]
+    return alike.map(([reason, { length: pilots }]) => ({ reason, pilots, state }))
+  })
   const trouble = problems.length > 0 ? problems.map(({ text }) => text).join('; ') : undefined
   const why = trouble ?? ORDERED[order] ?? paused?.reason
   return {
@@ -57,7 +58,7 @@ export function siteStatus(site: SiteSnapshot): SiteStatus {
     ...(trouble === undefined && order === 'work' && paused && { retryAt: paused.until }),
     ...(why === undefined && health.failures > 0 && { lastFailure: health.reason }),
     ...(warnings.length > 0 && { warnings: shortened(warnings) }),
-    reasons: [...silence, ...[...reasons].map(([reason, held]) => ({ reason, pilots: held.length }))],
+    reasons: [...silence, ...told],
   }
 }
 

@@ -28,6 +28,7 @@ export function silenceReasons(
     return {
       reason: `running for ${Math.round(longest / 1000)} s, not registered: ${text}`,
       pilots: those.length,
+      state: 'running',
     }
   })
 }

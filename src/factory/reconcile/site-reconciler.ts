@@ -286,7 +286,9 @@ export class SiteReconciler {
     })
     const reasons = silenceReasons(await Promise.all(asked), this.#parts.boot.managerUrl, now)
     const others = silent.length - asked.length
-    return others > 0 ? [...reasons, { reason: 'running, not registered either', pilots: others }] : reasons
+    return others > 0
+      ? [...reasons, { reason: 'running, not registered either', pilots: others, state: 'running' }]
+      : reasons
   }
 
   /** Parts with pilots that are too many, and with those on nodes where nothing works. */

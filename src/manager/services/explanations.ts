@@ -39,6 +39,7 @@ export class Explanations {
       now,
       reports: this.#board.reports,
       nameOf: (context) => this.#contexts.find(context)?.name ?? context.slice(0, 12),
+      held: sites.pilots().filter(({ state }) => state === 'held').length,
       sites: sites.status().flatMap(({ name }) => sites.explain(name) ?? []),
       ...(task && { task }),
     })

@@ -98,7 +98,7 @@ function siteProblems(site: SiteStatus, hasWorkers: boolean): Problem[] {
   if (site.lastFailure !== undefined)
     found.push({ severity: 'warning', about, text: `the last pilot was of no use: ${site.lastFailure}` })
   if (site.held > 0) {
-    const why = site.reasons.map(({ reason }) => reason).join('; ')
+    const why = site.reasons.flatMap(({ reason, state }) => (state === 'held' ? reason : [])).join('; ')
     found.push({ severity: 'warning', about, text: `${site.held} pilots are held${why && `: ${why}`}` })
   }
   for (const text of site.warnings ?? []) found.push({ severity: 'warning', about, text })

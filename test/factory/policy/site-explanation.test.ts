@@ -77,15 +77,26 @@ test('a site at its maximum says so, and counts those that are leaving', () => {
 test('a site whose pilots wait repeats what the batch system says', () => {
   const jobs = [{ jobId: '1', pilot: 'pending0', state: 'pending' as const, reason: 'Resources' }]
   const { reasons } = explain({ pilots: pilots('pending', 4) }, { jobs })
-  assert.match(reasons.at(-1)!.text, /1 pilot at gpu waits or is held; the batch system says: Resources\./)
+  assert.match(reasons.at(-1)!.text, /1 pilot at gpu waits; the batch system says: Resources\./)
   assert.match(reasons.at(-1)!.advice!, /squeue --me --start/)
+})
+
+test('a site whose pilots run without having registered says so, and not that they wait', () => {
+  const silence = [
+    { reason: 'running for 80 s, not registered: setup runs', pilots: 2, state: 'running' as const },
+  ]
+  const last = explain({ pilots: pilots('running', 4) }, { silence }).reasons.at(-1)!
+  assert.deepEqual(
+    [last.code, last.text],
+    ['not-registered', '2 pilots at gpu are running for 80 s, not registered: setup runs.'],
+  )
 })
 
 test('a site with held pilots says that a person has to let them go or remove them, and how', () => {
   const jobs = [{ jobId: '1', pilot: 'held0', state: 'held' as const, reason: 'no such file' }]
   const { reasons } = explain({ pilots: pilots('held', 1) }, { jobs })
   const [why, held] = reasons.slice(-2)
-  assert.match(why!.text, /the batch system says: no such file\./)
+  assert.match(why!.text, /^1 pilot at gpu is held; the batch system says: no such file\.$/)
   assert.equal(why!.advice, undefined)
   assert.equal(held!.code, 'held')
   assert.match(

@@ -83,7 +83,11 @@ describe('a pilot that runs and has not registered', () => {
     const log = 'gleaner: p1 on n1: gets the runtime from https://submit:9700\n'
     const silent = [running('p1', 65_000), running('p2', 80_000)].map((pilot) => ({ pilot, log }))
     assert.deepEqual(silenceReasons(silent, 'https://submit:9700', NOW), [
-      { reason: 'running for 80 s, not registered: gets the runtime from https://submit:9700', pilots: 2 },
+      {
+        reason: 'running for 80 s, not registered: gets the runtime from https://submit:9700',
+        pilots: 2,
+        state: 'running',
+      },
     ])
   })
 
@@ -114,8 +118,8 @@ describe('a pilot that runs and has not registered', () => {
     t.mock.timers.tick(SILENT_AFTER_MS)
     await reconciler.look('work')
     assert.deepEqual(reconciler.status([]).reasons, [
-      { reason: 'running for 60 s, not registered: gets the runtime from x', pilots: 5 },
-      { reason: 'running, not registered either', pilots: 2 },
+      { reason: 'running for 60 s, not registered: gets the runtime from x', pilots: 5, state: 'running' },
+      { reason: 'running, not registered either', pilots: 2, state: 'running' },
     ])
   })
 })

@@ -98,7 +98,7 @@ describe('the loop of a site', { concurrency: true }, () => {
     await waiting(2)
     for (const job of batch.queue.values()) Object.assign(job, { state: 'held', reason: 'disk quota' })
     await eventually('both are held', () => loop.status().held === 2)
-    assert.deepEqual(loop.status().reasons, [{ reason: 'disk quota', pilots: 2 }])
+    assert.deepEqual(loop.status().reasons, [{ reason: 'disk quota', pilots: 2, state: 'held' }])
     assert.equal(registry.created, 2)
     await eventually('they are removed', () => registry.endings.length === 2)
     await eventually('it pauses', () => loop.status().paused?.includes('(disk quota)'))

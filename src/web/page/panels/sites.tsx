@@ -1,3 +1,4 @@
+import { pilotsReason } from '../../../common/plain/pilots-reason.ts'
 import { count, duration, plural } from '../../../common/plain/quantity-text.ts'
 import type { SiteOrder, SiteStatus } from '../../../protocol/status.ts'
 import type { View } from '../../view.ts'
@@ -133,6 +134,6 @@ function reasonsOf(
     ...(paused === undefined ? [] : [order === 'work' ? `paused${next}: ${paused}` : paused]),
     ...(lastFailure === undefined ? [] : [`last failure: ${lastFailure}`]),
     ...(warnings ?? []),
-    ...reasons.map(({ reason, pilots }) => `${pilots} waiting: ${reason}`),
+    ...reasons.map(pilotsReason),
   ]
 }
