@@ -34,7 +34,7 @@ async function watch(client: Client, intervalMs: number): Promise<void> {
   const draw = () => {
     if (over.signal.aborted) return
     const { rows, columns } = stdout
-    const text = screen.draw(topLines(state, data, rows), rows, columns)
+    const text = screen.draw(topLines(state, data, rows, columns), rows, columns)
     if (text !== '') writeRaw(stdout, text)
   }
   const resize = () => {

@@ -1,3 +1,5 @@
+import { characters, cut, pad, textWidth } from '../views/text-width.ts'
+
 /*
  * What a full-screen program writes: only what differs from what is on the screen already, so that a refresh is a few bytes also
  * over a slow line.
@@ -49,25 +51,25 @@ export function createScreen(): Screen {
 
 /** Styled lines are as wide as the screen. */
 function fit({ text, style }: Line, columns: number): Line {
-  const characters = [...text]
-  const cut =
-    characters.length > columns ? [...characters.slice(0, columns - 1), '…'].join('') : text.trimEnd()
-  if (style === undefined || style === 'faint') return style ? { text: cut, style } : { text: cut }
-  return { text: cut + ' '.repeat(Math.max(0, columns - [...cut].length)), style }
+  const fitting = cut(text.trimEnd(), columns)
+  if (style === undefined || style === 'faint') return style ? { text: fitting, style } : { text: fitting }
+  return { text: pad(fitting, columns), style }
 }
 
 function change(before: Line, line: Line, row: number): string {
   if (before.text === line.text && before.style === line.style) return ''
   const at = (column: number) => `\x1b[${row + 1};${column + 1}H`
-  const [old, now] = [[...before.text], [...line.text]]
+  const [had, has] = [textWidth(before.text), textWidth(line.text)]
+  const rest = had > has ? '\x1b[K' : ''
   if (before.style !== line.style)
-    return `${at(0)}${line.style ? STYLES[line.style] : ''}${line.text}${PLAIN}${old.length > now.length ? '\x1b[K' : ''}`
+    return `${at(0)}${line.style ? STYLES[line.style] : ''}${line.text}${PLAIN}${rest}`
+  const [old, now] = [characters(before.text), characters(line.text)]
   let start = 0
   while (start < now.length && start < old.length && old[start] === now[start]) start++
   let end = 0
-  if (old.length === now.length)
-    while (end < now.length - start && old[now.length - 1 - end] === now[now.length - 1 - end]) end++
+  if (had === has)
+    while (end < Math.min(old.length, now.length) - start && old.at(-1 - end) === now.at(-1 - end)) end++
   const text = now.slice(start, now.length - end).join('')
   const styled = line.style ? `${STYLES[line.style]}${text}${PLAIN}` : text
-  return `${at(start)}${styled}${old.length > now.length ? '\x1b[K' : ''}`
+  return `${at(textWidth(now.slice(0, start).join('')))}${styled}${rest}`
 }

@@ -2,6 +2,7 @@ import type { Status } from '../../client/index.ts'
 import type { Reason } from '../../protocol/explanation.ts'
 import { oneLine } from '../exit/failure.ts'
 import { count, duration, rate } from '../views/format.ts'
+import { columnWidths, cut, pad, textWidth } from '../views/text-width.ts'
 import { toTerminal } from '../views/terminal.ts'
 import type { Line } from './screen.ts'
 import { COLUMNS, TABS, type Tab, type TopState } from './state.ts'
@@ -24,6 +25,9 @@ interface Row {
 
 const KEYS = '1-3 lists  ↑↓ choose  ⏎ open  ⌫ back  s sort  r reverse  / filter  q quit'
 
+/** What stands between the columns of a list. */
+const BETWEEN = '  '
+
 /** The rows of the list that is looked at, filtered and sorted. */
 export function rowsOf({ tab, sort, descending, filter }: TopState, status: Status): Row[] {
   const wanted = filter.toLowerCase()
@@ -39,11 +43,12 @@ function compare(a: string | number, b: string | number): number {
   return String(a).localeCompare(String(b), 'en', { numeric: true })
 }
 
-/** The whole screen as lines of any width. */
-export function topLines(state: TopState, data: TopData, rows: number): Line[] {
+/** The whole screen as lines. Tables are as wide as it is, if they can be; other lines may be wider. */
+export function topLines(state: TopState, data: TopData, rows: number, columns: number): Line[] {
   const { status, notice } = data
   const listed = rowsOf(state, status)
-  const body = state.detail === undefined ? list(state, listed, rows - 3) : detail(state, data)
+  const body =
+    state.detail === undefined ? list(state, listed, rows - 3, columns) : detail(state, data, columns)
   const lines = [headline(status), bar(state, listed.length), ...body].slice(0, rows - 1)
   while (lines.length < rows - 1) lines.push({ text: '' })
   lines.push(
@@ -72,12 +77,19 @@ function bar({ tab, detail, sort, descending, filter, typing }: TopState, found:
   return { text: `${tabs}  ${count(found)}  ${by}${only}` }
 }
 
-function list({ tab, row }: TopState, rows: Row[], room: number): Line[] {
+function list(
+  { tab, row }: Pick<TopState, 'tab' | 'row'>,
+  rows: Row[],
+  room: number,
+  columns: number,
+): Line[] {
   const headings: readonly string[] = COLUMNS[tab]
-  const widths = headings.map((heading, i) =>
-    Math.max(heading.length, ...rows.map(({ cells }) => cells[i]!.length)),
+  const natural = headings.map((heading, i) =>
+    Math.max(heading.length, ...rows.map(({ cells }) => textWidth(cells[i]!))),
   )
-  const text = (cells: readonly string[]) => cells.map((cell, i) => cell.padEnd(widths[i]!)).join('  ')
+  const widths = columnWidths(natural, columns - BETWEEN.length * (headings.length - 1))
+  const text = (cells: readonly string[]) =>
+    cells.map((cell, i) => pad(cut(cell, widths[i]!), widths[i]!)).join(BETWEEN)
   const chosen = Math.min(row, Math.max(0, rows.length - 1))
   const first = Math.max(0, Math.min(chosen - Math.floor(room / 2), rows.length - room + 1))
   const shown = rows.slice(first, first + room - 1)
@@ -95,7 +107,7 @@ const lists: Record<Tab, (status: Status) => Row[]> = {
       id: String(id),
       cells: [
         String(id),
-        name.slice(0, 24),
+        name,
         context,
         problem === undefined ? state : 'stuck',
         count(done),
@@ -136,7 +148,7 @@ const lists: Record<Tab, (status: Status) => Row[]> = {
 }
 
 /** What is known of one job, site or worker. */
-function detail(state: TopState, { status, explanation }: TopData): Line[] {
+function detail(state: TopState, { status, explanation }: TopData, columns: number): Line[] {
   const id = state.detail!
   const row = lists[state.tab](status).find((each) => each.id === id)
   if (!row) return [{ text: '' }, { text: `${id} is not there any more` }]
@@ -144,7 +156,7 @@ function detail(state: TopState, { status, explanation }: TopData): Line[] {
     text: `${heading.padEnd(10)}${row.cells[i]}`,
   }))
   const why = explanation ? [{ text: '' }, ...explanation.reasons.flatMap(reasonLines)] : []
-  return [...fields, ...why, ...workersOf(state, status, id)]
+  return [...fields, ...why, ...workersOf(state, status, id, columns)]
 }
 
 const reasonLines = ({ text, advice }: Reason): Line[] => [
@@ -153,7 +165,7 @@ const reasonLines = ({ text, advice }: Reason): Line[] => [
 ]
 
 /** Workers that belong to it. */
-function workersOf({ tab }: TopState, status: Status, id: string): Line[] {
+function workersOf({ tab }: TopState, status: Status, id: string, columns: number): Line[] {
   if (tab === 'workers') return []
   const context = status.jobs.find((job) => String(job.id) === id)?.context
   const ids = status.workers
@@ -164,5 +176,5 @@ function workersOf({ tab }: TopState, status: Status, id: string): Line[] {
   const rows = lists.workers(status).filter((row) => ids.includes(row.id))
   return rows.length === 0
     ? []
-    : [{ text: '' }, ...list({ tab: 'workers', row: -1 } as TopState, rows, rows.length + 1)]
+    : [{ text: '' }, ...list({ tab: 'workers', row: -1 }, rows, rows.length + 1, columns)]
 }

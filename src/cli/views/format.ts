@@ -1,3 +1,5 @@
+import { cut, pad, textWidth } from './text-width.ts'
+
 export { count, duration, plural, rate, size } from '../../common/plain/quantity-text.ts'
 export { timeOfDay } from '../../common/time-text.ts'
 
@@ -12,9 +14,9 @@ const CELL = 48
 
 /** A text as a cell: whole if it is short, or else its beginning; the rest is for the notes. */
 export const cell = (text: string): string =>
-  isLong(text) ? `${text.split('\n', 1)[0]!.slice(0, CELL - 1)}…` : text
+  text.includes('\n') ? `${cut(text.split('\n', 1)[0]!, CELL - 1).replace(/…$/, '')}…` : cut(text, CELL)
 
-export const isLong = (text: string): boolean => text.length > CELL || text.includes('\n')
+export const isLong = (text: string): boolean => text.includes('\n') || textWidth(text) > CELL
 
 /** One column of a table: what stands above it, and what of each row stands in it. */
 export type Column<Row> = readonly [heading: string, cell: (row: Row) => string]
@@ -23,10 +25,10 @@ export type Column<Row> = readonly [heading: string, cell: (row: Row) => string]
 export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
   const headings = columns.map(([heading]) => heading)
   const all = [headings, ...rows.map((row) => columns.map(([, cell]) => cell(row)))]
-  const widths = headings.map((_, column) => Math.max(...all.map((cells) => cells[column]!.length)))
+  const widths = headings.map((_, column) => Math.max(...all.map((cells) => textWidth(cells[column]!))))
   const line = (cells: string[]) =>
     cells
-      .map((text, column) => text.padEnd(widths[column]!))
+      .map((text, column) => pad(text, widths[column]!))
       .join('  ')
       .trimEnd()
   return all.map(line).join('\n')

@@ -11,7 +11,10 @@ export function terminal(rows: number, columns: number) {
       // eslint-disable-next-line no-control-regex
       for (const part of text.match(/\x1b\[[?\d;]*[A-Za-z]|[^]/gu) ?? []) {
         if (part.startsWith('\x1b[')) act(part)
-        else if (part >= ' ' && row < rows && column < columns) grid[row]![column++] = part
+        else if (part >= ' ' && row < rows && column < columns) {
+          grid[row]![column++] = part
+          if (/\p{Script=Han}/u.test(part)) grid[row]![column++] = ''
+        }
       }
     },
   }

@@ -7,6 +7,7 @@ import type { Status } from '../../../src/client/index.ts'
 import { createScreen, type Line } from '../../../src/cli/top/screen.ts'
 import { COLUMNS, keysIn, press, START, TABS, type TopState } from '../../../src/cli/top/state.ts'
 import { rowsOf, topLines } from '../../../src/cli/top/view.ts'
+import { cut, textWidth } from '../../../src/cli/views/text-width.ts'
 import { fakeManager } from '../../client/fake-manager.ts'
 import { until } from '../../support/until.ts'
 import { terminal } from './terminal.ts'
@@ -72,6 +73,19 @@ describe('the screen of a full-screen program', () => {
     )
   })
 
+  test('shows wide characters where they belong, and cuts lines of them by what they take', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', '漢', '字'), maxLength: 16 })
+    fc.assert(
+      fc.property(fc.array(text, { minLength: 1, maxLength: 6 }), (frames) => {
+        const [screen, seen] = [createScreen(), terminal(1, 10)]
+        for (const frame of frames) {
+          seen.write(screen.draw([{ text: frame }], 1, 10))
+          assert.deepEqual(seen.lines(), [cut(frame.trimEnd(), 10)])
+        }
+      }),
+    )
+  })
+
   test('writes a few bytes where a few characters change', () => {
     const screen = createScreen()
     screen.draw([{ text: 'tasks: 100 done, 3 failed' }], 24, 80)
@@ -132,7 +146,7 @@ describe('keys', () => {
             key,
             rowsOf(state, STATUS).map(({ id }) => id),
           )
-          assert.equal(topLines(state, { status: STATUS }, rows).length, rows)
+          assert.equal(topLines(state, { status: STATUS }, rows, 80).length, rows)
           assert.ok(TABS.includes(state.tab) && state.sort < COLUMNS[state.tab].length)
         }
       }),
@@ -141,6 +155,28 @@ describe('keys', () => {
 })
 
 describe('the rows of a list', () => {
+  test('fit the terminal: what is too long ends with an ellipsis, and the figures beside it stay whole', () => {
+    const long = {
+      name: 'fact-verification claims.jsonl results.jsonl 漢字',
+      context: 'fact-verification-of-claims',
+    }
+    const figures = { state: 'open' as const, done: 12_345, failed: 3, tasks: 150_000 }
+    const rest = { function: 'verify', closed: true, retried: 0, createdAt: 0 }
+    const status = { ...STATUS, jobs: [{ id: 7, ...long, ...figures, ...rest }] }
+    for (const columns of [60, 80, 200]) {
+      const lines = topLines(START, { status }, 24, columns).slice(2, 4)
+      for (const { text } of lines) assert.ok(textWidth(text.trimEnd()) <= columns, text)
+      const row = lines[1]!.text
+      assert.match(row, /12,345 +3 +150,000/)
+      assert.match(
+        row,
+        columns < 200
+          ? /^7 +fact-ver[^ ]*.*… +fact-ver.*…? +open/
+          : /漢字 +fact-verification-of-claims +open/,
+      )
+    }
+  })
+
   test('are sorted by numbers where these are, names with numbers in them too, and filtered by any cell', () => {
     const ids = (state: Partial<TopState>) =>
       rowsOf({ ...START, tab: 'workers', ...state }, STATUS).map(({ id }) => id)
@@ -151,7 +187,7 @@ describe('the rows of a list', () => {
 
   test('hold nothing that a terminal acts on', () => {
     const evil = { ...STATUS, workers: [{ ...worker('w1', 1), node: '\x1b[2J\nx' }] }
-    for (const { text } of topLines({ ...START, tab: 'workers' }, { status: evil }, 24))
+    for (const { text } of topLines({ ...START, tab: 'workers' }, { status: evil }, 24, 80))
       assert.doesNotMatch(text, /[\x1b\n]/) // eslint-disable-line no-control-regex
   })
 })

@@ -1,5 +1,6 @@
 import type { WriteStream } from 'node:tty'
 import { duration, size } from '../format.ts'
+import { cut } from '../text-width.ts'
 import { liveLines } from './live-lines.ts'
 import { bar } from './progress-view.ts'
 import { createRateMeter } from './rate-meter.ts'
@@ -27,7 +28,7 @@ export function showBytes(stream: WriteStream): ByteProgress {
     return byteLine(moved, meter.rate())
   }
   const shown = liveLines(stream, {
-    lines: (width) => (moved ? [line().slice(0, width)] : undefined),
+    lines: (width) => (moved ? [cut(line(), width)] : undefined),
     line,
   })
   return {

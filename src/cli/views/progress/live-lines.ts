@@ -29,7 +29,7 @@ export function liveLines(stream: WriteStream, view: LiveView): LiveLines {
     drawn = 0
   }
   const draw = () => {
-    const lines = view.lines(stream.columns)
+    const lines = view.lines(stream.isTTY ? stream.columns : Infinity)
     if (!lines) return
     if (stream.isTTY) {
       erase()

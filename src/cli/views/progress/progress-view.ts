@@ -1,6 +1,7 @@
 import type { RunProgress, Status } from '../../../client/index.ts'
 import { oneLine } from '../../exit/failure.ts'
 import { count, duration, plural, rate } from '../format.ts'
+import { cut } from '../text-width.ts'
 
 /** All that the progress of a run shows. */
 export interface RunView {
@@ -19,9 +20,7 @@ const REASON = 160
 
 /** The progress of a run as two lines of at most `width` characters. */
 export function progressLines(view: RunView, width: number): string[] {
-  return [headline(view), details(view)].map((line) =>
-    line.length > width ? `${line.slice(0, width - 1)}…` : line,
-  )
+  return [headline(view), details(view)].map((line) => cut(line, width))
 }
 
 /** The same as one line for a log. */
@@ -65,7 +64,7 @@ function details({ progress, status, notice }: RunView): string {
   const held = context === undefined ? [] : [`${context}: ${levels(status, context)}`]
   const troubles = status.sites.flatMap(({ name, paused, lastFailure }) => {
     const why = paused ?? lastFailure
-    return why === undefined ? [] : { name, why: oneLine(why).slice(0, REASON) }
+    return why === undefined ? [] : { name, why: cut(oneLine(why), REASON) }
   })
   const byReason = Map.groupBy(troubles, ({ why }) => why)
   const reasons = [...byReason].map(([why, at]) => `${at.map(({ name }) => name).join(', ')}: ${why}`)
