@@ -184,7 +184,7 @@ export const errorCodes = {
   GLEANER_PILOT_SETTINGS: {
     cause: 'The environment that pilot.sh left for the worker is incomplete or wrong.',
     remedy:
-      'Submit through the site’s template; compare a changed template with the default one (`factory start --dry-run`).',
+      'Submit through the site’s template; compare a changed template with the default one (`factory submit --dry-run SITE`).',
   },
   GLEANER_PILOT_NO_SPACE: {
     cause: 'There is no room on the node, or a folder cannot be written.',

@@ -5,16 +5,18 @@ import { openStore } from '../../../bundle/store/store.ts'
 import { readEndpoint } from '../../../client/endpoint.ts'
 import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
-import { checkSite, dryRun, type DryRun } from '../../../factory/submissions/dry-run.ts'
+import { checkSite, dryRun } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
 import { PACKING } from '../../views/progress/announce-slow-work.ts'
 import { expectedUrl, unreachable } from '../../factory-process/expected-address.ts'
+import { dryRunText } from '../../views/dry-run-view.ts'
 import { printJson, type JsonOption } from '../../json-output/print-json.ts'
 import { stateOf, wholeNumber } from '../../options/common-options.ts'
 
 interface Options extends JsonOption {
   dryRun?: boolean
   check?: boolean
+  all?: boolean
   pilots: number
 }
 
@@ -30,6 +32,7 @@ export function define(command: Command): void {
       '--check',
       'also ask the batch system whether it would take it: sbatch --test-only, condor_submit -dry-run',
     )
+    .option('--all', 'print pilot.sh and the certificate, too, which are the same at all sites')
     .option('--json', 'print it as JSON')
     .option('--pilots <number>', 'pilots in the submission', wholeNumber(1, 1000), 1)
     .action(submit)
@@ -37,7 +40,7 @@ export function define(command: Command): void {
 
 async function submit(
   site: string,
-  { dryRun: only, check, pilots, json }: Options,
+  { dryRun: only, check, pilots, json, all }: Options,
   command: Command,
 ): Promise<void> {
   if (!only) {
@@ -59,7 +62,7 @@ async function submit(
   const boot = { managerUrl, runtime, ...(own && { caFile: own.certFile }) }
   const shown = await dryRun(config, site, pilots, state, boot)
   const warnings = unreachable(config, managerUrl).filter((warning) => warning.startsWith(`site ${site}:`))
-  if (!json) console.log(text(shown))
+  if (!json) console.log(dryRunText(shown, all ?? false))
   if (!json) for (const warning of warnings) console.error(warning)
   const verdict = check ? await checkSite(config, site, state, boot) : undefined
   if (json) {
@@ -77,9 +80,4 @@ async function submit(
   if (!accepted) throw new GleanerError(`the batch system would not take it: ${said}`)
   if (json) return
   console.log(`==> check <==\nthe batch system would take it${said && `: ${said}`}`)
-}
-
-function text({ folder, files, command }: DryRun): string {
-  const parts = files.map(({ name, content }) => `==> ${folder}/${name} <==\n${content}`)
-  return [...parts, `==> command <==\n${command.join(' ')}`].join('\n')
 }
