@@ -10,7 +10,8 @@ import {
   join,
 } from '../../src/core/scheduler/transitions.ts'
 import type { Action, Reply, SchedulerState, WorkerInfo } from '../../src/core/scheduler/state.ts'
-import type { PilotRecord } from '../../src/core/interfaces/pilot-registry.ts'
+import { demandOf } from '../../src/core/scheduler/demand.ts'
+import type { Demand, PilotRecord } from '../../src/core/interfaces/pilot-registry.ts'
 import type { AnyTaskResult } from '../../src/protocol/task.ts'
 import type { Fault } from '../../src/protocol/piece-sources.ts'
 import type { ExchangeRequest } from '../../src/protocol/worker.ts'
@@ -348,9 +349,7 @@ export class SimManager {
     }
   }
 
-  demand(): { queued: number; leased: number; ratePerPilot: number } {
-    let queued = 0
-    for (const job of this.state.jobs.values()) queued += job.queue.size
-    return { queued, leased: this.state.holders.size, ratePerPilot: 2 }
+  demand(): Demand {
+    return demandOf(this.state)
   }
 }

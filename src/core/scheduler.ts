@@ -24,6 +24,7 @@ import {
   trustAgain,
   warmAhead,
 } from './scheduler/transitions.ts'
+import { demandOf } from './scheduler/demand.ts'
 import { explainJob } from './scheduler/job-explanation.ts'
 import type { JobSnapshot } from './scheduler/job-snapshot.ts'
 import {
@@ -301,13 +302,8 @@ export class Scheduler {
     return explainJob({ ...about, state: this.#state })
   }
 
-  /** What there is to do for pilots, without what no pilot could do, and how fast one does it. */
+  /** What there is to do for pilots, without what no pilot could do, and how fast one does it, or did when one was there. */
   demand(): Demand {
-    let queued = 0
-    for (const context of this.#state.contexts.values()) if (!context.broken) queued += context.queued
-    const rates = this.#state.workers.values().map((worker) => worker.rate)
-    const measured = [...rates].filter((rate) => rate > 0)
-    const ratePerPilot = measured.reduce((sum, rate) => sum + rate, 0) / Math.max(1, measured.length)
-    return { queued, leased: this.leased, ratePerPilot }
+    return demandOf(this.#state)
   }
 }

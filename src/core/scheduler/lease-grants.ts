@@ -1,4 +1,5 @@
 import type { Level } from '../../protocol/contexts/context.ts'
+import { rememberRate } from './demand.ts'
 import { isAnyQueued } from './task-queues.ts'
 import { placeContexts, placeAhead } from './context-placement.ts'
 import { allowance, takeFor } from './worker-trial.ts'
@@ -176,6 +177,7 @@ export function setReady(state: SchedulerState, worker: Worker, ready: string[],
     const context = contextOf(state, id)
     context.ready++
     context.rate += rate / ready.length
+    rememberRate(context, rate)
   }
   worker.ready = ready
   worker.rate = rate

@@ -101,6 +101,8 @@ export interface ContextState {
   /** Workers that hold it loaded and work for it, and their measured rates summed, tasks/s. */
   ready: number
   rate: number
+  /** Tasks/s of one worker that works for it, a moving mean of what such workers measured; 0 until one has. */
+  workerRate: number
   /** Workers that hold it loaded, whatever they work for. */
   loaded: number
   /** Time a worker took to bring it up from nothing, the last that did, and how much of it to load it; 0 if none has. */
@@ -258,6 +260,7 @@ export function contextOf(state: SchedulerState, id: string): ContextState {
       assigned: 0,
       ready: 0,
       rate: 0,
+      workerRate: 0,
       loaded: 0,
       upMs: 0,
       loadMs: 0,
