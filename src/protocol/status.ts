@@ -81,13 +81,16 @@ export type SiteStatus = z.infer<typeof SiteStatus>
 export const PilotStatus = z.object({
   pilot: z.string(),
   site: Name,
-  /** `submitting`: given to the batch system, but its queue does not show it yet. */
-  state: z.enum(['submitting', 'pending', 'running', 'held', 'ending']),
+  /**
+   * `submitting`: given to the batch system, but its queue does not show it yet. `lost`: its worker was not heard of any more, and the
+   * queue has not been looked at since.
+   */
+  state: z.enum(['submitting', 'pending', 'running', 'held', 'ending', 'lost']),
   /** The batch system's name of its job, once it is known. */
   jobId: z.string().optional(),
   /** Where it runs. */
   node: z.string().optional(),
-  /** Why it waits or is held, in the batch system's words. */
+  /** Why it waits or is held, in the batch system's words, or why it ends or is lost. */
   reason: z.string().optional(),
   createdAt: Timestamp.optional(),
   submittedAt: Timestamp.optional(),

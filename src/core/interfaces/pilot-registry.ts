@@ -21,6 +21,8 @@ export type PilotRecord = {
     tasksDone: number
     tasksFailed: number
   }
+  /** Where it runs none: how it parted from the last one, which said goodbye or fell silent, and when. */
+  parted?: { how: 'left' | 'lost'; at: number }
   /** The node on which its worker only failed tasks that others do. */
   blackHole?: string
 }

@@ -26,6 +26,8 @@ export type SiteSnapshot = {
   /** Its pilots as the manager knows them now. */
   records: readonly PilotRecord[]
   demand: Demand
+  /** When its queue was seen last. */
+  listedAt: number
   now: number
 }
 

@@ -61,6 +61,7 @@ export class SiteReconciler {
   #pilots: Sighting[] = []
   /** The queue, as it was seen last. */
   #jobs: Job[] = []
+  #listedAt = 0
   /** Whether the last look could see it. */
   #seen = false
   /** Pilots whose jobs were told to go, and are not known to be gone. */
@@ -127,6 +128,7 @@ export class SiteReconciler {
       avoidNodes: this.#avoidNodes,
       records: registry.list(config.name),
       demand: registry.demand(),
+      listedAt: this.#listedAt,
       now: Date.now(),
     }
   }
@@ -148,6 +150,7 @@ export class SiteReconciler {
     const listing = await site.list(limit())
     this.#seen = true
     this.#jobs = listing.jobs
+    this.#listedAt = now
     this.#warn(listing.oddities)
     // One that was to go only if it had not started has started.
     for (const { pilot, state } of this.#jobs) if (state === 'running') this.#removed.delete(pilot)

@@ -39,3 +39,22 @@ test('a pilot is told with its job, why it waits, and the worker that it runs', 
     { pilot: 'p3', site: 'gpu', state: 'running', jobId: '7_2', node: 'n3' },
   ])
 })
+
+test('a pilot whose worker has left, or is not heard of, is not told to run until the queue was seen again', () => {
+  const told = (how: 'left' | 'lost', listedAt: number) => {
+    const site = {
+      ...{
+        config: { name: 'gpu' },
+        listedAt,
+        pilots: [{ ...view, registered: true, pilot: 'p1', state: 'running' }],
+      },
+      jobs: [{ pilot: 'p1', jobId: '7', state: 'running' }],
+      records: [{ pilot: 'p1', createdAt: 10, registeredAt: 20, parted: { how, at: 100 } }],
+    } as unknown as SiteSnapshot
+    const [{ state, reason }] = pilotStatuses(site) as [ReturnType<typeof pilotStatuses>[number]]
+    return [state, reason]
+  }
+  assert.deepEqual(told('left', 90), ['ending', 'its worker has left'])
+  assert.deepEqual(told('lost', 90), ['lost', 'its worker is not heard of any more'])
+  assert.deepEqual(told('lost', 110), ['running', undefined])
+})

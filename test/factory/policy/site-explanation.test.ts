@@ -50,6 +50,7 @@ function explain(situation: Partial<ScalingInput>, more: Partial<SiteSnapshot> =
     silence: [],
     avoidNodes: [],
     records: [],
+    listedAt: 0,
     ...more,
   })
 }

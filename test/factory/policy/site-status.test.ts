@@ -28,6 +28,7 @@ const site: SiteSnapshot = {
   avoidNodes: [],
   records: [],
   demand: { queued: 1, leased: 0, ratePerPilot: 0 },
+  listedAt: 0,
   now: 0,
 }
 

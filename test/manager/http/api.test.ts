@@ -406,8 +406,8 @@ test('the registry shows the factory what its pilots do', async () => {
   await submit(8)
   const { pilot, token } = newPilot('site')
   manager.registry.submitted([{ pilot, jobId: '77.0' }])
-  assert.equal(manager.registry.list('site')[0]?.jobId, '77.0')
-  assert.equal(manager.registry.list('site')[0]?.registeredAt, undefined)
+  const [recorded] = manager.registry.list('site')
+  assert.deepEqual([recorded?.jobId, recorded?.registeredAt], ['77.0', undefined])
   const worker = await HttpWorker.register(manager, token)
   await worker.exchange({ room: 3 })
   assert.equal(manager.registry.list('site')[0]?.worker?.leased, 3)
@@ -415,7 +415,7 @@ test('the registry shows the factory what its pilots do', async () => {
   manager.registry.drain(pilot)
   assert.equal((await worker.exchange()).body.drain, true)
   await worker.die()
-  await until(() => manager.registry.list('site')[0]?.worker === undefined)
+  await until(() => manager.registry.list('site')[0]?.parted?.how === 'lost')
 })
 
 test('after the clock was set back, no pilot is from the future: it would hold its place until then', async () => {

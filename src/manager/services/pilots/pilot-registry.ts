@@ -72,6 +72,7 @@ export class LedgerPilotRegistry extends EventEmitter<PilotEvents> implements Pi
       const pilot = `p${id}`
       const session = workers.get(pilot)
       const worker = session && this.#workerOf(session)
+      const parted = worker ? undefined : this.#sessions.partedFrom(pilot)
       const blackHole = this.#blackHoles.get(pilot)
       return {
         pilot,
@@ -80,6 +81,7 @@ export class LedgerPilotRegistry extends EventEmitter<PilotEvents> implements Pi
         ...(submittedAt !== null && { submittedAt }),
         ...(registeredAt !== null && { registeredAt }),
         ...(worker && { worker }),
+        ...(parted && { parted }),
         ...(blackHole !== undefined && { blackHole }),
       }
     })

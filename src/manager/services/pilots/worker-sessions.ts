@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { PilotRecord } from '../../../core/interfaces/pilot-registry.ts'
 import type { WorkerInfo } from '../../../core/scheduler.ts'
 import { RegisterRequest } from '../../../protocol/worker.ts'
 import { numberOf, type PilotStore } from '../../ledger/pilot-store.ts'
@@ -37,6 +38,8 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
   readonly #store: PilotStore
   readonly #dispatcher: Dispatcher
   readonly #sessions = new Map<string, Session>()
+  /** How pilots that have not ended parted from their last worker. */
+  readonly #parted = new Map<string, NonNullable<PilotRecord['parted']>>()
 
   constructor(store: PilotStore, dispatcher: Dispatcher) {
     super()
@@ -53,8 +56,10 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
         registeredAt,
       })
     }
-    dispatcher.on('worker-gone', (worker, reason) => {
-      if (reason === 'left') this.#end(worker)
+    dispatcher.on('worker-gone', (worker, how) => {
+      const session = this.#sessions.get(worker)
+      if (session) this.#parted.set(session.pilot, { how, at: dispatcher.now })
+      if (how === 'left') this.#end(worker)
     })
   }
 
@@ -65,6 +70,11 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
 
   get count(): number {
     return this.#sessions.size
+  }
+
+  /** How a pilot parted from its last worker; undefined before that, and once it has begun again. */
+  partedFrom(pilot: string): PilotRecord['parted'] {
+    return this.#parted.get(pilot)
   }
 
   find(worker: string): Session | undefined {
@@ -97,6 +107,7 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
       throw conflict('this pilot token is spent: it works once for each start of its job')
     }
     for (const session of before) this.#revoke(session)
+    this.#parted.delete(`p${pilot.id}`)
     const now = this.#dispatcher.now
     const known =
       info.deadline === undefined
@@ -148,6 +159,7 @@ export class WorkerSessions extends EventEmitter<SessionEvents> {
   revoke(pilots: readonly string[]): void {
     const gone = new Set(pilots)
     for (const session of [...this.#sessions.values()]) if (gone.has(session.pilot)) this.#revoke(session)
+    for (const pilot of pilots) this.#parted.delete(pilot)
   }
 
   #revoke(session: Session): void {
