@@ -28,7 +28,11 @@ export interface TestLibrary extends AsyncDisposable {
 
 /** Starts a library process; with `setup`, also has it load that. */
 export async function startLibrary(setup?: Setup): Promise<TestLibrary> {
-  const child = spawn(process.execPath, [libraryProgram], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [libraryProgram], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    // As a worker starts it: what the library starts is of its group, and ends with that.
+    detached: true,
+  })
   const exited = once(child, 'exit') as Promise<[number | null, string | null]>
   const output = Promise.all([text(child.stdout!), text(child.stderr!)])
   const socket = child.stdio[LIBRARY_FD] as Duplex
@@ -63,11 +67,21 @@ export async function startLibrary(setup?: Setup): Promise<TestLibrary> {
       return { code, signal, stdout, stderr }
     },
     async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
+      killGroup(child)
       await exited
       socket.destroy()
     },
   }
   if (setup) await channel.send(setup)
   return library
+}
+
+/** Kills a process and all that it started. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    process.kill(-pid!, 'SIGKILL')
+  } catch (error) {
+    // All of them have ended.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
 }

@@ -17,8 +17,8 @@ import { checkKey, readKnownHosts } from './host-key.ts'
 import type { HostSettings } from './host-settings.ts'
 import { signaturesToAsk } from './known-hosts.ts'
 
-/** Longest that opening a connection may take, and how often an idle one is tried, milliseconds. */
-const OPEN_LIMIT = 20_000
+/** Longest that opening a connection may take, also to a login node that is overrun, and how often an idle one is tried, milliseconds. */
+const OPEN_LIMIT = 60_000
 const KEEPALIVE = 15_000
 const KEEPALIVES_MISSED = 3
 /** Bytes of one write of SFTP, which every server takes, and how many of them are under way at once. */
