@@ -27,6 +27,9 @@ const { values } = parseArgs({
   },
 })
 const link = { delay: Number(values.delay), rate: (Number(values.mbit) * 1e6) / 8 }
+/** Share of the processors in use from which on these are what is measured; and how many pilots this machine can play beside the rest. */
+const BUSY = 0.95
+const FEW = 4
 const seconds = (value: number) => `${value.toFixed(2)} s`
 
 const parts: Record<string, () => Promise<object>> = {
@@ -49,18 +52,26 @@ const parts: Record<string, () => Promise<object>> = {
     return dispatch
   },
   async context() {
-    const context = await measureContext(link, Number(values.nodes), Number(values.megabytes))
+    const [nodes, megabytes] = [Number(values.nodes), Number(values.megabytes)]
+    const context = await measureContext(link, nodes, megabytes)
+    const spent = Object.entries(context.processorSeconds).map(([role, taken]) => `${role} ${seconds(taken)}`)
     console.log(
       `a context of ${context.megabytes} MiB at ${context.pilots} pilots: ${seconds(context.seconds)} (goal: ${seconds(context.goal)}); ` +
         `${context.crossed} times its bytes crossed the wide link; ${Math.round(context.processors * 100)} % of this machine's processors, ` +
-        `which are those of all the nodes, were in use`,
+        `which are those of all the nodes, were in use: ${spent.join(', ')}`,
     )
-    return context
+    if (context.processors < BUSY || nodes <= FEW) return { ...context, bound: 'link' }
+    // That many wait for this machine, which a real cluster does not have them do: so many as it can play show what the link allows.
+    const few = await measureContext(link, FEW, megabytes)
+    console.log(`the processors were the bound; with ${FEW} pilots: ${seconds(few.seconds)}`)
+    return { ...context, bound: 'processors', few }
   },
   async echo() {
-    const echo = await measureEcho(link)
+    const echo = await measureEcho(link, Number(values.megabytes))
+    const { median, slowest, goal, whileFetching } = echo
     console.log(
-      `a key in a terminal, until its echo: ${echo.median.toFixed(0)} ms, at most ${echo.slowest.toFixed(0)} ms (goal: ${echo.goal} ms)`,
+      `a key in a terminal, until its echo: ${median.toFixed(0)} ms, at most ${slowest.toFixed(0)} ms; while a context crosses the link: ` +
+        `${whileFetching.median.toFixed(0)} ms, at most ${whileFetching.slowest.toFixed(0)} ms (goal: ${goal} ms)`,
     )
     return echo
   },

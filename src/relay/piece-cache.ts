@@ -2,22 +2,19 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import Fastify, { type FastifyInstance, LogController } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { Agent, type buildConnector } from 'undici'
-import { refuseUrl } from '../common/refuse-url.ts'
 import { fetchBundle } from '../bundle/download/fetch-bundle.ts'
 import type { Store } from '../bundle/store/store.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
+import { makePieceServer } from '../bundle/upload/piece-server.ts'
 import { toOwnListener } from '../common/listener-owner.ts'
 import { trustOnlyCertificate } from '../common/tls-pinning.ts'
 import { GoodTickets } from './good-tickets.ts'
 
 /** Longest wait for the manager's answer, milliseconds. */
 const ANSWER_MS = 10_000
-/** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
-const HEAD_MS = 5_000
-const REQUEST_MS = 30_000
 /**
  * Requests in hand at the manager: what is on its way must last for a round trip of the wide link, and while this process has other
  * things to do. More would have all else that crosses the link wait behind it.
@@ -83,14 +80,7 @@ export async function openPieceCache(options: PieceCacheOptions): Promise<PieceC
     }
   }
 
-  const server = Fastify({
-    loggerInstance: log.child({}, { level: 'warn' }),
-    logController: new LogController({ disableRequestLogging: true }),
-    frameworkErrors: refuseUrl,
-    forceCloseConnections: true,
-    requestTimeout: REQUEST_MS,
-    http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: 1_000 },
-  })
+  const server = makePieceServer(log)
   await server.register(serveRuntimes, { folder: runtimes })
   await server.register(servePieces, {
     store,

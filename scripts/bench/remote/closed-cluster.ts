@@ -15,6 +15,12 @@ export interface ClosedCluster extends Disposable {
 const ip = (...args: string[]) => void execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'inherit'] })
 
 /**
+ * On slow connections the kernel cuts segments as small as two packets, and each passes through three namespaces. On a real node that is
+ * the network card's work.
+ */
+const SEGMENTS = 'net.ipv4.tcp_min_tso_segs=40'
+
+/**
  * Builds it. Needs root. There is no route between this machine and the nodes, and the login node forwards nothing.
  * @param rate of each node's link, as `tc` has it
  */
@@ -26,6 +32,7 @@ export function buildClosedCluster(nodes: number, rate: string): ClosedCluster {
     ip('netns', 'add', name)
     made.push(name)
     ip('-n', name, 'link', 'set', 'lo', 'up')
+    execFileSync('ip', ['netns', 'exec', name, 'sysctl', '-qw', SEGMENTS])
   }
   const shape = (name: string, device: string) =>
     execFileSync('tc', ['-n', name, 'qdisc', 'add', 'dev', device, 'root', 'tbf', 'rate', rate, 'burst', '512k', 'latency', '50ms']) // prettier-ignore

@@ -8,6 +8,7 @@ import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.
 import { until } from '../../../test/support/until.ts'
 import { runFactory } from '../../support/running-factory.ts'
 import { buildClosedCluster, type ClosedCluster } from './closed-cluster.ts'
+import { processorTimes as timesOfProcesses, takenBetween } from '../../support/processor-times.ts'
 import { startLink } from './wide-link-process.ts'
 
 export type Link = { delay: number; rate: number }
@@ -116,11 +117,28 @@ export async function measureDispatch(link: Link, calls: number) {
   return { calls, direct: Math.round(direct), relay: Math.round(relay), share: relay / direct }
 }
 
-/** Measures how long a key in a terminal takes to its echo, through a relay; milliseconds. */
-export async function measureEcho(link: Link) {
+/**
+ * Measures how long a key in a terminal takes to its echo, through a relay: while nothing else crosses the wide link, and while a
+ * context of so many MiB does. Milliseconds.
+ */
+export async function measureEcho(link: Link, megabytes: number) {
   using cluster = buildClosedCluster(2, LOCAL_LINK)
-  return await withPilots(cluster, 2, link, 'relay', {}, (far) => echo(far, link))
+  const large = contextOf('large', { 'code/weights.bin': randomBytes(megabytes << 20) })
+  return await withPilots(cluster, 2, link, 'relay', large, async (far) => {
+    const quiet = await echo(far, link)
+    const before = await far.carried()
+    await askForLarge(far, 2)
+    await until(async () => (await far.carried()).out - before.out > BUSY_BYTES, 60_000)
+    const { median, slowest } = await echo(far, link)
+    const fetched = (await far.carried()).out - before.out
+    if (fetched > megabytes * 2 ** 20)
+      throw new Error('the context was there before the keys: give more --megabytes')
+    return { ...quiet, whileFetching: { median, slowest } }
+  })
 }
+
+/** When so much of a context has crossed, its fetch has got into its stride. */
+const BUSY_BYTES = 16 << 20
 
 /** Measures how long pilots behind a relay take to have a context, in seconds, and how many of its bytes come over the wide link. */
 export async function measureContext(link: Link, pilots: number, megabytes: number) {
@@ -183,13 +201,31 @@ const sum = (numbers: number[]) => numbers.reduce((total, number) => total + num
 const shareInUse = (before: ProcessorTimes, after: ProcessorTimes) =>
   Math.round(((after.used - before.used) / (after.all - before.all)) * 100) / 100
 
-/** Has all pilots fetch a context at once. */
-async function spread({ client, carried }: Far, pilots: number, megabytes: number, { rate }: Link) {
-  const before = await carried()
+/** Has all pilots want the large context. */
+async function askForLarge({ client }: Far, pilots: number) {
   const job = await client.createJob({ name: 'large', context: 'large', function: 'wait' })
   await job.add(Array.from({ length: pilots * 200 }, (_, i) => ({ key: String(i), input: 1000 })))
+  return job
+}
+
+/** What the processes of the measurement are, by their commands. */
+const ROLES: [role: string, command: RegExp][] = [
+  ['pilots', /worker\.js/],
+  ['libraries', /library\.js/],
+  ['relay', /relay\.js/],
+  ['factory', /factory\.js start/],
+  ['link', /wide-link/],
+]
+const roleOf = (command: string) => ROLES.find(([, has]) => has.test(command))?.[0] ?? 'others'
+
+/** Has all pilots fetch a context at once. */
+async function spread(far: Far, pilots: number, megabytes: number, { rate }: Link) {
+  const { client, carried } = far
+  const before = await carried()
+  const job = await askForLarge(far, pilots)
   const began = performance.now()
   const used = processorTimes()
+  const taken = timesOfProcesses()
   await until(async () => {
     const { workers } = await client.status()
     const held = workers.filter(({ contexts }) =>
@@ -199,6 +235,7 @@ async function spread({ client, carried }: Far, pilots: number, megabytes: numbe
   }, 300_000)
   const seconds = (performance.now() - began) / 1000
   const processors = shareInUse(used, processorTimes())
+  const processorSeconds = takenBetween(taken, timesOfProcesses(), roleOf)
   const after = await carried()
   await job.cancel()
   const bytes = megabytes * 2 ** 20
@@ -211,6 +248,7 @@ async function spread({ client, carried }: Far, pilots: number, megabytes: numbe
     seconds,
     goal,
     processors,
+    processorSeconds,
     sent,
   }
 }

@@ -94,6 +94,8 @@ export type Swarm = {
   readonly requests: Uint8Array
   /** How many sources that are no seeders have each piece. */
   readonly copies: Uint16Array
+  /** Pieces that some source that is no seeder has. */
+  readonly copied: Bitmap
   readonly sources: Map<string, SourceState>
   /** How long requests took lately, milliseconds; 0 if unknown. */
   usualMs: number
@@ -115,6 +117,7 @@ export function newSwarm(
     asked: bitmap(pieces),
     requests: new Uint8Array(pieces),
     copies: new Uint16Array(pieces),
+    copied: bitmap(pieces),
     sources: new Map(),
     usualMs: 0,
     hungrySince: undefined,
@@ -142,7 +145,9 @@ export function sourceLeaves(swarm: Swarm, name: string): void {
   if (!source) return
   swarm.sources.delete(name)
   if (isSeeder(source.kind)) return
-  for (let piece = 0; piece < swarm.pieces; piece++) if (has(source.has, piece)) swarm.copies[piece]!--
+  for (let piece = 0; piece < swarm.pieces; piece++) {
+    if (has(source.has, piece) && --swarm.copies[piece]! === 0) remove(swarm.copied, piece)
+  }
 }
 
 /** A source told that it holds a piece. */
@@ -150,7 +155,9 @@ export function sourceHas(swarm: Swarm, name: string, piece: number): void {
   const source = swarm.sources.get(name)
   if (!source || has(source.has, piece)) return
   add(source.has, piece)
-  if (!isSeeder(source.kind)) swarm.copies[piece]!++
+  if (isSeeder(source.kind)) return
+  swarm.copies[piece]!++
+  add(swarm.copied, piece)
 }
 
 /** A source is too busy to be asked before `until`, milliseconds. */
@@ -243,9 +250,10 @@ export function chooseRequests(swarm: Swarm, now: number, chance: () => number):
 
 /** A source has pieces that are neither here nor on their way. */
 function isOffered({ sources, held, asked }: Swarm): boolean {
-  return [...sources.values()].some(({ has: there }) =>
-    there.some((byte, i) => (byte & ~held[i]! & ~asked[i]!) !== 0),
-  )
+  for (const { has: there } of sources.values())
+    for (let byte = 0; byte < held.length; byte++)
+      if ((there[byte]! & ~held[byte]! & ~asked[byte]!) !== 0) return true
+  return false
 }
 
 /** Requests of peers that can still be expected to be answered soon. */
@@ -283,15 +291,11 @@ function askByNumber(
 function askForRare(swarm: Swarm, seeders: readonly SourceState[], now: number): NewRequest | undefined {
   for (const seeder of seeders) {
     if (seeder.spreadUntil > now) continue
-    const want = bitmap(swarm.pieces)
-    let any = false
-    for (let piece = 0; piece < swarm.pieces; piece++) {
-      const isElsewhere = swarm.copies[piece] !== 0 || has(swarm.held, piece) || has(swarm.asked, piece)
-      if (isElsewhere || !has(seeder.has, piece)) continue
-      add(want, piece)
-      any = true
-    }
-    if (any) return { kind: 'any', source: seeder.name, want, bytes: runBytes(swarm, seeder) }
+    // Byte by byte: this is decided anew with all that comes.
+    const { held, asked, copied } = swarm
+    const want = seeder.has.map((byte, i) => byte & ~(held[i]! | asked[i]! | copied[i]!))
+    if (want.some((byte) => byte !== 0))
+      return { kind: 'any', source: seeder.name, want, bytes: runBytes(swarm, seeder) }
   }
   return undefined
 }

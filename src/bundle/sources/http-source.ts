@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { Pool } from 'undici'
 import type { Dispatcher } from 'undici'
 import { limits } from '../../protocol/primitives.ts'
+import { FETCH_HEADER } from '../../protocol/channels/piece-frames.ts'
 import { pieceRoutes } from '../../protocol/routes/piece-routes.ts'
 import { pathOf } from '../../protocol/routes/route.ts'
 import type { Source } from '../../protocol/piece-sources.ts'
@@ -48,13 +50,15 @@ export function httpSource(
   const below = pathname === '/' ? '' : pathname
   const place = { params: { bundle } }
   const headers = () => ({ authorization: `Bearer ${ticket()}` })
-  const channels = new ChannelPool((signal) =>
-    openPieceChannel(
+  const fetch = randomUUID()
+  const channels = new ChannelPool((signal) => {
+    const path = below + pathOf(pieceRoutes.pieces, place)
+    return openPieceChannel(
       connected(),
-      { origin, path: below + pathOf(pieceRoutes.pieces, place), headers: headers() },
+      { origin, path, headers: { ...headers(), [FETCH_HEADER]: fetch } },
       signal,
-    ),
-  )
+    )
+  })
   const getManifest = async (signal: AbortSignal): Promise<Buffer> => {
     const path = below + pathOf(pieceRoutes.manifest, place)
     const request = { origin, path, method: 'GET', headers: headers(), signal } as const

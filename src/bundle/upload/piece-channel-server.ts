@@ -5,7 +5,7 @@ import { paramsOf } from '../../protocol/routes/route.ts'
 import { BundleId } from '../../protocol/bundle.ts'
 import { accept, serveUpgrades, turnAway } from '../../common/upgrades/serve-upgrades.ts'
 import { frameReader, noBody, wholeBody } from '../../protocol/channels/frames.ts'
-import { CHANNEL, FrameKind } from '../../protocol/channels/piece-frames.ts'
+import { CHANNEL, FETCH_HEADER, FETCH_NAME, FrameKind } from '../../protocol/channels/piece-frames.ts'
 import type { FrameBody } from '../../protocol/channels/frames.ts'
 import { refuse } from './seeder.ts'
 import type { SeederRequest, Seeder, SeederConnection } from './seeder.ts'
@@ -46,7 +46,7 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
     }
     if (socket.destroyed) return
     accept(socket, CHANNEL)
-    answerAll(socket, async (asked, line) => {
+    answerAll(socket, fetchOf(headers[FETCH_HEADER]), async (asked, line) => {
       try {
         if (await mayHave(authorization, bundle)) await give(bundle, asked, line)
         else refuse(line, 'this ticket is not good any more; ask the manager for sources again')
@@ -58,9 +58,15 @@ export function serveChannels(scope: FastifyInstance, { give, mayHave }: ServeCh
   })
 }
 
+/** What a worker calls its fetch, if that is a name. */
+function fetchOf(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' && FETCH_NAME.test(header) ? header : undefined
+}
+
 /** Answers what is asked over a connection, one after the other, until it is closed. `answer` does not throw. */
 function answerAll(
   socket: Socket,
+  fetch: string | undefined,
   answer: (asked: SeederRequest, line: SeederConnection) => Promise<void>,
 ): void {
   const gone = new AbortController()
@@ -75,6 +81,7 @@ function answerAll(
   }, LIMIT_MS).unref()
   const line: SeederConnection = {
     connection: socket,
+    fetch,
     gone: gone.signal,
     onDelivered: undefined,
     send: (head, data) =>

@@ -20,6 +20,8 @@ export type SeederRequest =
 /** A source's end of a channel, while something that was asked over it is answered. */
 export type SeederConnection = {
   connection: Duplex
+  /** Which fetch it belongs to, as the worker says; a fetch has several. */
+  fetch: string | undefined
   /** Fires when the worker is gone. */
   gone: AbortSignal
   /** Sends a frame whose bytes are `data`; resolves when they have left, or the worker is gone: false, if that was in time. */
@@ -57,7 +59,7 @@ export function createSeeder(store: Store, mostLeaving = MOST_LEAVING): Seeder {
   let leaving = 0
 
   const takeTurn = async (turns: UploadSlots, line: SeederConnection): Promise<boolean> => {
-    line.onDelivered = await awaitUploadSlot(turns, line.gone)
+    line.onDelivered = await awaitUploadSlot(turns, line.gone, line.fetch)
     if (line.onDelivered && leaving < mostLeaving) return true
     line.onDelivered?.()
     line.connection.write(frame(FrameKind.BUSY))

@@ -5,7 +5,8 @@ export type UploadSlotLimits = {
    */
   atOnce?: number
   /**
-   * An upload that takes longer is held up by the other side's link and makes room for the next, milliseconds.
+   * An upload that takes longer is held up by the other side's link and makes room for the next, milliseconds. Several of one party
+   * share it: two of them have half of it each.
    * @default 20
    */
   patienceMs?: number
@@ -13,16 +14,17 @@ export type UploadSlotLimits = {
   waiting?: number
 }
 
-/** Turns to upload, first come first served. */
+/** Turns to upload: the party that has the fewest comes first, among equals who came first. */
 export type UploadSlots = {
   /**
    * Calls `begin` when it is this request's turn. Returns how to end the upload, or to give the turn up before it came;
    * undefined if too many wait already.
+   * @param party for whom; one that asks for many must not hold up those that ask for few. Default: one of its own
    */
-  turn(begin: () => void): (() => void) | undefined
+  turn(begin: () => void, party?: unknown): (() => void) | undefined
 }
 
-type Turn = { begin: () => void; since: number }
+type Turn = { begin: () => void; since: number; party: unknown }
 
 export function createUploadSlots(limits: UploadSlotLimits = {}): UploadSlots {
   const { atOnce = 4, patienceMs = 20, waiting = 256 } = limits
@@ -32,14 +34,30 @@ export function createUploadSlots(limits: UploadSlotLimits = {}): UploadSlots {
   /** Runs only while a request waits. */
   let timer: NodeJS.Timeout | undefined
 
+  const youngOf = ({ party }: Turn) => {
+    let count = 0
+    for (const other of young) if (other.party === party) count++
+    return count
+  }
+  const endOfPatience = (turn: Turn) => turn.since + patienceMs / youngOf(turn)
+  const next = () => {
+    let first: { turn: Turn; has: number } | undefined
+    for (const turn of queue) {
+      const has = youngOf(turn)
+      if (!first || has < first.has) first = { turn, has }
+      if (has === 0) break
+    }
+    return first?.turn
+  }
+
   const advance = (): void => {
     clearTimeout(timer)
     const now = performance.now()
-    for (const turn of young) if (now - turn.since >= patienceMs) young.delete(turn)
-    for (const turn of queue) {
+    for (let turn = next(); turn; turn = next()) {
+      // Only where another waits does it matter how long those before it take.
+      for (const one of young) if (now >= endOfPatience(one)) young.delete(one)
       if (young.size >= atOnce) {
-        const [oldest] = young
-        timer = setTimeout(advance, oldest!.since + patienceMs - now)
+        timer = setTimeout(advance, Math.min(...[...young].map(endOfPatience)) - now)
         return
       }
       queue.delete(turn)
@@ -50,9 +68,9 @@ export function createUploadSlots(limits: UploadSlotLimits = {}): UploadSlots {
   }
 
   return {
-    turn(begin) {
+    turn(begin, party = {}) {
       if (queue.size >= waiting) return undefined
-      const turn = { begin, since: 0 }
+      const turn = { begin, since: 0, party }
       queue.add(turn)
       advance()
       return () => {
@@ -66,10 +84,11 @@ export function createUploadSlots(limits: UploadSlotLimits = {}): UploadSlots {
 /** How long a request waits for its turn before it is told to ask elsewhere, milliseconds. */
 const TURN_MS = 3_000
 
-/** Waits for a turn. Returns how to end it; undefined if there is none in time, or the client is gone. */
+/** Waits for a turn of a party. Returns how to end it; undefined if there is none in time, or the client is gone. */
 export async function awaitUploadSlot(
   uploadSlots: UploadSlots,
   gone: AbortSignal,
+  party?: unknown,
 ): Promise<(() => void) | undefined> {
   if (gone.aborted) return undefined
   const { promise, resolve } = Promise.withResolvers<boolean>()
@@ -77,7 +96,7 @@ export async function awaitUploadSlot(
   const end = uploadSlots.turn(() => {
     begun = true
     resolve(true)
-  })
+  }, party)
   if (begun || !end) return end
   const giveUp = () => resolve(false)
   const timer = setTimeout(giveUp, TURN_MS)

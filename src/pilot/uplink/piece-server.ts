@@ -2,11 +2,10 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
-import Fastify, { LogController } from 'fastify'
 import type { Logger } from 'pino'
 import { bareHost } from '../../common/plain/bare-host.ts'
-import { refuseUrl } from '../../common/refuse-url.ts'
 import { servePieces } from '../../bundle/upload/piece-routes.ts'
+import { makePieceServer } from '../../bundle/upload/piece-server.ts'
 import type { Store } from '../../bundle/store/store.ts'
 import { checkTicket } from '../../bundle/format/ticket.ts'
 
@@ -21,23 +20,11 @@ export interface PieceServer extends AsyncDisposable {
   trust(ticketKey: string, clock: number): void
 }
 
-/** Time for the head of a request and for all of it, milliseconds: who is slower is cut off. */
-const HEAD_MS = 5_000
-const REQUEST_MS = 30_000
-const CHECK_MS = 1_000
-
 /** @param origin where the manager is: peers are looked for on the same network */
 export async function startPieceServer(store: Store, origin: string, log: Logger): Promise<PieceServer> {
   let key: KeyObject | undefined
   let ahead = 0
-  const server = Fastify({
-    loggerInstance: log.child({}, { level: 'warn' }),
-    logController: new LogController({ disableRequestLogging: true }),
-    frameworkErrors: refuseUrl,
-    forceCloseConnections: true,
-    requestTimeout: REQUEST_MS,
-    http: { headersTimeout: HEAD_MS, connectionsCheckingInterval: CHECK_MS },
-  })
+  const server = makePieceServer(log)
   await server.register(servePieces, {
     store,
     authorise: (ticket, bundle) => key !== undefined && checkTicket(key, ticket, bundle, Date.now() + ahead),

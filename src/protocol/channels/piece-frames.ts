@@ -23,6 +23,13 @@
 /** What the `upgrade` header says. */
 export const CHANNEL = 'gleaner-pieces'
 
+/**
+ * The header by which a worker says which of its fetches a channel is for, so that one with many channels takes no more turns at the
+ * source than one with few; and what it may hold.
+ */
+export const FETCH_HEADER = 'gleaner-fetch'
+export const FETCH_NAME = /^[\w-]{1,64}$/
+
 export const FrameKind = {
   RUN: 1,
   ANY: 2,

@@ -10,6 +10,7 @@ import {
   requestEnds,
   sourceHas,
   sourceJoins,
+  sourceLeaves,
   sourceRests,
   sourceWithholds,
 } from '../../../src/bundle/policy/piece-picker.ts'
@@ -118,6 +119,27 @@ describe('what the picker asks of a relay, which gets each piece before any peer
     assert.equal(choose(swarm, late + 2), undefined, 'a peer has been given it')
     const ofRelay = choose(swarm, late + defaultTuning.patienceMs)
     assert.deepEqual(ofRelay, { kind: 'run', source: 'relay', first: 4, count: 1 })
+  })
+
+  test('again what it was the only peer to have that has left', () => {
+    const swarm = newSwarm(bitmap(10), 10, () => 1, defaultTuning)
+    for (const [name, kind] of [['relay', 'relay'], ['one', 'peer'], ['other', 'peer']] as const) sourceJoins(swarm, name, kind) // prettier-ignore
+    sourceHas(swarm, 'relay', 4)
+    sourceHas(swarm, 'relay', 9)
+    for (const peer of ['one', 'other']) {
+      sourceHas(swarm, peer, 4)
+      sourceRests(swarm, peer, Infinity)
+    }
+    const wanted = () => {
+      const ask = chooseRequests(swarm, 0, () => 0)
+      assert.ok(ask?.kind === 'any')
+      return [4, 9].filter((piece) => has(ask.want, piece))
+    }
+    assert.deepEqual(wanted(), [9])
+    sourceLeaves(swarm, 'one')
+    assert.deepEqual(wanted(), [9])
+    sourceLeaves(swarm, 'other')
+    assert.deepEqual(wanted(), [4, 9])
   })
 
   test('nothing that another seeder alone has: that one is asked', () => {

@@ -50,6 +50,36 @@ describe('turns to upload', () => {
     assert.deepEqual(asked.begun, [0, 2])
   })
 
+  test('of those that wait, a party that has fewer comes before others that came earlier', () => {
+    const slots = createUploadSlots({ atOnce: 12, patienceMs: 1000 })
+    const begun: string[] = []
+    const ends = ['one', 'two'].flatMap((party) =>
+      Array.from({ length: 10 }, () => slots.turn(() => void begun.push(party), party)),
+    )
+    assert.equal(begun.length, 12)
+    slots.turn(() => void begun.push('other'), 'other')
+    ends[0]!()
+    assert.equal(begun[12], 'other')
+  })
+
+  test('a party that is slow with many holds up another no longer than its share of the patience', () => {
+    const slots = createUploadSlots({ atOnce: 12, patienceMs: 1000 })
+    for (const party of ['one', 'two']) for (let count = 0; count < 10; count++) slots.turn(() => {}, party)
+    const begun: string[] = []
+    pass(90)
+    slots.turn(() => void begun.push('other'), 'other')
+    assert.deepEqual(begun, [])
+    pass(10)
+    assert.deepEqual(begun, ['other'])
+  })
+
+  test('a party that is alone has all turns', () => {
+    const slots = createUploadSlots({ atOnce: 12 })
+    let begun = 0
+    for (let count = 0; count < 20; count++) slots.turn(() => void begun++, 'one')
+    assert.equal(begun, 12)
+  })
+
   test('too many that wait are refused', () => {
     const { ends } = ask(createUploadSlots({ atOnce: 1, waiting: 2 }), 4)
     assert.deepEqual(
