@@ -27,13 +27,13 @@ export interface DoctorOptions {
  * @throws {UnknownSiteError} if the configuration has no such site
  */
 export async function* examine({ state, site, addressOf, probe }: DoctorOptions): AsyncGenerator<Finding> {
+  const { config, findings } = await readConfiguration(state)
+  const sites = config?.sites.filter(({ name }) => site === undefined || name === site) ?? []
+  if (config && site !== undefined && sites.length === 0) throw new UnknownSiteError(site, config)
   const folder = await lookAtFolder(state)
   yield* judgeMachine({ ...(await lookAtMachine()), ...folder })
-  const { config, findings } = await readConfiguration(state)
   yield* findings
   if (!config) return
-  const sites = config.sites.filter(({ name }) => site === undefined || name === site)
-  if (site !== undefined && sites.length === 0) throw new UnknownSiteError(site, config)
   const address = await lookAtAddress({ ...config, sites }, addressOf(config), state)
   yield* judgeServer(address)
   const isProbing = probe !== undefined && folder.unsafe === undefined

@@ -93,6 +93,7 @@ describe('factory doctor', () => {
     assert.ok(wrong((await here.findings()).findings).includes('listen'))
     const refused = await here.doctor('there')
     assert.equal(refused.code, 2)
+    assert.equal(refused.stdout, '')
     assert.match(refused.stderr, /^factory: there is no site there: factory\.yaml has here .*\n$/)
   })
 })

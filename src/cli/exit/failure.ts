@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path'
 import { CommanderError } from 'commander'
 import { BundleError } from '../../bundle/format/errors.ts'
 import { InputError, ShellError } from '../../client/errors.ts'
@@ -57,13 +58,29 @@ interface Traits {
   errcode?: number
 }
 
-/** Turns whatever a command threw into one line for the user, with the code under which docs/errors.md says more. */
-export function toFailure(error: unknown): Failure {
+/** What the system says of a file that is not there, or is not what it should be: wrong input, if the user has named it. */
+const WRONG_FILE = new Set(['ENOENT', 'EACCES', 'EPERM', 'EISDIR', 'ENOTDIR', 'ELOOP'])
+
+/**
+ * Turns whatever a command threw into one line for the user, with the code under which docs/errors.md says more.
+ * @param given the words of the command
+ */
+export function toFailure(error: unknown, given: readonly string[] = process.argv.slice(2)): Failure {
   if (error instanceof CommanderError) return { message: '', exitCode: error.exitCode && exitCodes.badInput }
   if (error instanceof ReportedFailure) return error.failure
   if (!(error instanceof Error)) return { message: oneLine(String(error)), exitCode: exitCodes.failed }
+  if (isGivenFile(error as Error & Traits, given))
+    return { message: `${oneLine(explain(error))} [GLEANER_BAD_INPUT]`, exitCode: exitCodes.badInput }
   const code = errorCodeOf(error)
   return { message: oneLine(explain(error)) + (code ? ` [${code}]` : ''), exitCode: exitCode(error) }
+}
+
+/** Whether it is about a file that a word of the command names, or one that was to be made there. */
+function isGivenFile({ code = '', path }: Traits, given: readonly string[]): boolean {
+  if (path === undefined || !WRONG_FILE.has(code)) return false
+  return given.some(
+    (word) => word !== '' && [path, dirname(path)].some((at) => resolve(word) === resolve(at)),
+  )
 }
 
 function exitCode(error: Error & Traits): number {

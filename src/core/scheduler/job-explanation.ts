@@ -159,16 +159,13 @@ function taskEnded({ id }: JobInfo, { key, status, worker, node, error, ms }: Ta
 
 /** Why tasks of a job wait, the most telling first. */
 function whyWaiting(snapshot: JobSnapshot, job: Job): Reason[] {
-  const { state, sites, info, held } = snapshot
+  const { state, sites, info, pilots } = snapshot
   const context = state.contexts.get(job.context)!
   const broken = contextTrouble(info)
   const onWorkers = explainWorkers(snapshot, job)
   const reasons = [...broken, ...ahead(context, job), ...onWorkers]
   if (context.ready > 0) return reasons
-  const noWorker: Reason[] =
-    state.workers.size > 0
-      ? []
-      : [{ code: 'no-worker', text: absence(Math.max(0, state.coming - held), Math.min(state.coming, held)) }]
+  const noWorker: Reason[] = state.workers.size > 0 ? [] : [{ code: 'no-worker', text: absence(pilots) }]
   const away = sites.flatMap(({ site, reasons }) =>
     reasons.map(({ code, text, advice }): Reason => ({
       code: `site-${code}`,
@@ -179,7 +176,7 @@ function whyWaiting(snapshot: JobSnapshot, job: Job): Reason[] {
   return [...reasons, ...noWorker, ...away]
 }
 
-function absence(coming: number, held: number): string {
+function absence({ coming, held }: JobSnapshot['pilots']): string {
   const isOrAre = (number: number) => `${plural(number, 'pilot')} ${number === 1 ? 'is' : 'are'}`
   const also = held === 0 ? '' : ` ${isOrAre(held)} held by the batch system.`
   return coming > 0

@@ -12,8 +12,8 @@ export interface JobSnapshot {
   /** The name of a context, by its identity. */
   nameOf: (context: string) => string
   sites: readonly SiteExplanation[]
-  /** Pilots that the batch systems hold: of those that are yet to come, they come only when a person lets them. */
-  held: number
+  /** Pilots without a worker: those that will have one by themselves, and those that the batch systems hold. */
+  pilots: { coming: number; held: number }
   now: number
   /** The task that is asked for. */
   task?: { number: number; log: TaskLog }

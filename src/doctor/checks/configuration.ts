@@ -17,7 +17,7 @@ export async function readConfiguration(
     if (!(thrown instanceof ConfigError)) throw thrown
     return {
       config: undefined,
-      findings: [error(thrown.message, 'The factory does not start with it.', 'mend that line')],
+      findings: [error(thrown.message, 'The factory does not start with it.', adviceOn(thrown.message))],
     }
   }
   const names = config.sites.map(({ name }) => name)
@@ -46,3 +46,6 @@ export async function readConfiguration(
   }
   return { config, findings }
 }
+
+const adviceOn = (message: string) =>
+  /: cannot be read:/.test(message) ? 'let this user read that file (chmod, chown)' : 'mend that line'

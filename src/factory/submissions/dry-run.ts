@@ -67,7 +67,8 @@ export async function checkSite(
   }
 }
 
-function siteOf(config: Config, name: string): SiteConfig {
+/** @throws {ConfigError} naming the sites there are, if this is none of them */
+export function siteOf(config: Config, name: string): SiteConfig {
   const site = config.sites.find((one) => one.name === name)
   if (site) return site
   const names = config.sites.map((one) => one.name).join(', ')

@@ -1,10 +1,14 @@
 import type { JobExplanation, SiteExplanation } from '../../protocol/explanation.ts'
+import type { PilotStatus } from '../../protocol/status.ts'
 import { notFound } from '../http/api-errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Contexts } from './contexts/contexts.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Jobs } from './jobs/jobs.ts'
 import type { StatusBoard } from './status-board.ts'
+
+/** What pilots are in before they have a worker. */
+const COMING = new Set<PilotStatus['state']>(['submitting', 'pending', 'running'])
 
 /** Says why things stand as they do, from what was decided last. */
 export class Explanations {
@@ -34,12 +38,16 @@ export class Explanations {
     const info = this.#jobs.info(id)
     const task = key === undefined ? undefined : this.#task(id, key)
     const { sites } = this.#board
+    const away = sites.pilots().filter(({ worker }) => worker === undefined)
     const explanation = view.explain({
       info,
       now,
       reports: this.#board.reports,
       nameOf: (context) => this.#contexts.find(context)?.name ?? context.slice(0, 12),
-      held: sites.pilots().filter(({ state }) => state === 'held').length,
+      pilots: {
+        coming: away.filter(({ state }) => COMING.has(state)).length,
+        held: away.filter(({ state }) => state === 'held').length,
+      },
       sites: sites.status().flatMap(({ name }) => sites.explain(name) ?? []),
       ...(task && { task }),
     })

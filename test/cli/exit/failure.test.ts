@@ -32,6 +32,15 @@ describe('what a command that failed says', () => {
     assert.equal(toFailure(new CommanderError(1, 'commander.unknownOption', '')).exitCode, 2)
   })
 
+  test('is wrong input where the user has named a file that is not there, and not where the system has lost one', async () => {
+    const missing = open('/nonexistent/tasks.jsonl').catch((error: unknown) => error)
+    assert.deepEqual(toFailure(await missing, ['run', '/nonexistent/tasks.jsonl']), {
+      message: '/nonexistent/tasks.jsonl: no such file or folder [GLEANER_BAD_INPUT]',
+      exitCode: 2,
+    })
+    assert.equal(toFailure(await missing, ['status']).exitCode, 1)
+  })
+
   test('is what another process said of its own failure, with its code once', () => {
     const failure = { message: 'the port is in use [GLEANER_BAD_INPUT]', exitCode: 2 }
     assert.deepEqual(toFailure(new ReportedFailure(failure)), failure)

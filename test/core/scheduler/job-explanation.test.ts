@@ -42,7 +42,16 @@ const info = (tasks: number, change: Partial<JobInfo> = {}): JobInfo => ({
 function explain(state: SchedulerState, change: Partial<JobSnapshot> = {}) {
   const nameOf = (id: string) => (id === CONTEXT ? 'ctx' : 'other')
   const reports = new Map()
-  return explainJob({ info: info(10), state, reports, nameOf, sites: [], held: 0, now: 60_000, ...change })
+  return explainJob({
+    info: info(10),
+    state,
+    reports,
+    nameOf,
+    sites: [],
+    pilots: { coming: 0, held: 0 },
+    now: 60_000,
+    ...change,
+  })
 }
 
 const texts = (...args: Parameters<typeof explain>) => explain(...args).reasons.map(({ text }) => text)
@@ -67,18 +76,17 @@ describe('a job without workers', () => {
   })
 
   test('says how many pilots are on the way', () => {
-    const state = setup(10)
-    state.coming = 2
-    assert.match(texts(state)[0]!, /2 pilots are on the way/)
+    assert.match(texts(setup(10), { pilots: { coming: 2, held: 0 } })[0]!, /2 pilots are on the way/)
   })
 
   test('does not count pilots that are held as on the way', () => {
     const state = setup(10)
-    state.coming = 1
     const held = 'No worker is there, and no pilot is on its way. 1 pilot is held by the batch system.'
-    assert.equal(texts(state, { held: 1 })[0], held)
-    state.coming = 3
-    assert.match(texts(state, { held: 1 })[0]!, /: 2 pilots are on the way\. 1 pilot is held by/)
+    assert.equal(texts(state, { pilots: { coming: 0, held: 1 } })[0], held)
+    assert.match(
+      texts(state, { pilots: { coming: 2, held: 1 } })[0]!,
+      /: 2 pilots are on the way\. 1 pilot is held by/,
+    )
   })
 })
 

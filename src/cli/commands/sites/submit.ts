@@ -5,7 +5,7 @@ import { openStore } from '../../../bundle/store/store.ts'
 import { readEndpoint } from '../../../client/endpoint.ts'
 import { GleanerError, InputError } from '../../../client/errors.ts'
 import { configFiles, loadConfig } from '../../../factory/config/load-config.ts'
-import { checkSite, dryRun } from '../../../factory/submissions/dry-run.ts'
+import { checkSite, dryRun, siteOf } from '../../../factory/submissions/dry-run.ts'
 import { ownCertificate } from '../../../manager/http/tls.ts'
 import { PACKING } from '../../views/progress/announce-slow-work.ts'
 import { expectedUrl, unreachable } from '../../factory-process/expected-address.ts'
@@ -50,6 +50,7 @@ async function submit(
   }
   const state = stateOf(command)
   const config = loadConfig(configFiles(state))
+  siteOf(config, site)
   // Loaded here: it brings a compiler along.
   const { packRuntime } = await import('../../../runtime/pack-runtime.ts')
   await using store = await openStore({ folder: join(state, 'store'), log: pino({ level: 'silent' }) })
