@@ -24,7 +24,8 @@ import { generateClaims } from './generate-claims.ts'
 const CLAIMS = 10_000
 /** Share of the results after which a pilot is killed. */
 const KILL_AT = 0.3
-const START_MS = 60_000
+/** Packing what pilots boot from takes a busy machine minutes. */
+const START_MS = 600_000
 
 const BIN = fileURLToPath(new URL('../bin/factory.js', import.meta.url))
 

@@ -11,7 +11,7 @@ import type { Memory } from './memory.ts'
 
 const BIN = fileURLToPath(new URL('../../bin/factory.js', import.meta.url))
 const PROBE = new URL('memory-probe.ts', import.meta.url).href
-const START_MS = 120_000
+const START_MS = 600_000
 
 /** A real factory, in a process and a temporary folder of its own, for a measurement. */
 export interface RunningFactory extends AsyncDisposable {
