@@ -276,6 +276,34 @@ const SiteFile = z
     message: 'it limits what goes over SSH: set transport, or give "factory relay" --bandwidth',
   })
 
+/** What a site has of the relay that it may share with others: its place, and how it is to run there. */
+function relayOf(config: z.infer<typeof SiteFile>): { place: string; settings: string } | undefined {
+  if (config.kind === 'local' || config.transport === undefined) return undefined
+  if (config.relay === undefined || typeof config.relay === 'string') return undefined
+  const { ssh, config: file, login, folder } = config.transport
+  return {
+    place: JSON.stringify([ssh, file, login, folder]),
+    settings: JSON.stringify([config.relay, config.bandwidth]),
+  }
+}
+
+/** Sites of one submit node share its relay, which can run in one way only. */
+const Sites = z.record(Name, SiteFile).superRefine((sites, context) => {
+  const first = new Map<string, { name: string; settings: string }>()
+  for (const [name, config] of Object.entries(sites)) {
+    const relay = relayOf(config)
+    if (!relay) continue
+    const other = first.get(relay.place)
+    if (!other) first.set(relay.place, { name, settings: relay.settings })
+    else if (other.settings !== relay.settings)
+      context.addIssue({
+        code: 'custom',
+        path: [name, 'relay'],
+        message: `it shares a submit node and so a relay with ${other.name}: give both the same relay and bandwidth, or one of them a transport.folder of its own`,
+      })
+  }
+})
+
 /** Which events are told, and to what. */
 const Notification = z
   .strictObject({
@@ -325,7 +353,7 @@ export const ConfigFile = z.strictObject({
   notify: z.array(Notification).max(20).default([]),
   /** Context files, or folders that hold a context.yaml, registered when the factory starts. */
   contexts: z.array(Line).default([]),
-  sites: z.record(Name, SiteFile).default({}),
+  sites: Sites.default({}),
 })
 
 type Sited<T> = T & { name: string; max: number }

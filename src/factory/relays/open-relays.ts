@@ -46,22 +46,20 @@ export function openRelays({
       log.warn({ site: site.name }, trouble)
       return unusable(trouble)
     }
+    const place = createHash('sha256').update(key).digest('hex').slice(0, 12)
     return keepRelay({
       link: transports.link(site)!,
       files: transports.of(site, [], factoryId).files,
       host: [site.transport.ssh].flat().join(', '),
-      factoryId,
+      // One host may be named in several ways: a relay for each name, which leave each other alone.
+      name: `${factoryId}-${place}`,
       runtime: boot.runtime,
       manager,
       certificate: readFileSync(boot.caFile, 'utf8'),
       ...{ address, port },
       cacheBytes: cache * 2 ** 20,
       throttle: createThrottle(site.bandwidth),
-      file: join(
-        stateFolder,
-        'relays',
-        `${createHash('sha256').update(key).digest('hex').slice(0, 12)}.json`,
-      ),
+      file: join(stateFolder, 'relays', `${place}.json`),
       log,
     })
   }

@@ -22,8 +22,8 @@ export type SiteRelayOptions = {
   files: JobFiles
   /** How the submit node is named for the user. */
   host: string
-  /** Tells this factory's relay from those of others. */
-  factoryId: string
+  /** Tells it from other relays on the same host. */
+  name: string
   runtime: { path: string; sha256: string }
   /** Where the manager listens, and its certificate, PEM. */
   manager: { host: string; port: number }
@@ -68,7 +68,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
   state.promise.catch(() => {})
 
   async function runOnce(): Promise<string> {
-    const { link, files, factoryId, runtime, address, certificate, cacheBytes } = options
+    const { link, files, name, runtime, address, certificate, cacheBytes } = options
     const { signal } = closing
     const connection = await link.connection()
     const path = await files.deliver(runtime, signal)
@@ -78,7 +78,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
       runtime: { path, sha256: runtime.sha256 },
       folder: posix.join(folder, 'programs'),
       settings: {
-        name: factoryId,
+        name,
         ...(address !== undefined && { address }),
         port: options.port ?? (await readPort(options.file)),
         cache: posix.join(folder, 'cache'),
@@ -130,7 +130,10 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
       return trouble
     },
     crossed,
-    close: () => closing.abort(new Error('the factory is stopping')),
+    close() {
+      closing.abort(new Error('the relay is not needed any more'))
+      state.reject(new RelayDown(`the relay at ${host} was ended`))
+    },
   }
 }
 

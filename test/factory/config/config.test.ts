@@ -184,6 +184,11 @@ describe('factory.yaml', () => {
       /sites\.a\.relay: a relay is started on a submit node that is reached over SSH: set transport/,
     ],
     [
+      'two ways to run the relay of one submit node',
+      'sites: { a: { kind: slurm, transport: { ssh: l }, relay: true }, b: { kind: pbs, transport: { ssh: l }, relay: true, bandwidth: 1MB } }',
+      /sites\.b\.relay: it shares a submit node and so a relay with a: give both the same relay and bandwidth/,
+    ],
+    [
       'a bandwidth that nothing would keep to',
       'sites: { a: { kind: local, bandwidth: 20MB } }',
       /sites\.a\.bandwidth: it limits what goes over SSH/,
