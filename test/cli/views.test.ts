@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { RunProgress, Status } from '../../src/client/index.ts'
+import { describeRetry } from '../../src/cli/commands/jobs/retry.ts'
 import { progressLine, progressLines, type RunView } from '../../src/cli/views/progress/progress-view.ts'
 import { statusText } from '../../src/cli/views/status-view.ts'
 import type { JobInfo } from '../../src/protocol/client.ts'
@@ -208,4 +209,13 @@ describe('what went wrong', () => {
     assert.equal(line.split('the pilot ended').length, 2)
     assert.match(line, /here, there: the pilot ended/)
   })
+})
+
+test('a retry says what runs again, and that nothing does where nothing has failed', () => {
+  const say = (retried: number, done: number, failed: number) =>
+    describeRetry({ retried, job: { tasks: 10, done, failed } })
+  assert.equal(say(0, 10, 0), 'none of its tasks has failed: there is nothing to run again')
+  assert.equal(say(0, 9, 0), 'none of its tasks has failed; 1 task without a result runs')
+  assert.equal(say(3, 7, 0), '3 tasks that had failed run again')
+  assert.equal(say(1, 4, 0), '1 task that had failed runs again, and 5 tasks that had no result yet')
 })

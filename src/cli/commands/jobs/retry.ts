@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { plural } from '../../views/format.ts'
+import type { JobInfo } from '../../../protocol/client.ts'
 import { printJson, type JsonOption } from '../../json-output/print-json.ts'
 import { clientFor, findJob } from '../../options/common-options.ts'
 
@@ -15,11 +16,20 @@ export function define(command: Command): void {
       await using client = clientFor(command, { patienceMs: 0 })
       const answer = await (await findJob(client, wanted)).retry()
       if (json) return printJson('factory retry', answer)
-      const { retried, job } = answer
-      const left = job.tasks - job.done - job.failed - retried
-      const rest = left > 0 ? `, and ${plural(left, 'task')} that had no result yet` : ''
-      console.log(
-        `job ${job.id}: ${plural(retried, 'task')} that had failed ${retried === 1 ? 'runs' : 'run'} again${rest}`,
-      )
+      console.log(`job ${answer.job.id}: ${describeRetry(answer)}`)
     })
+}
+
+type Retried = { retried: number; job: Pick<JobInfo, 'tasks' | 'done' | 'failed'> }
+
+/** What runs again, for the user. */
+export function describeRetry({ retried, job }: Retried): string {
+  const left = job.tasks - job.done - job.failed - retried
+  if (retried === 0) {
+    return left > 0
+      ? `none of its tasks has failed; ${plural(left, 'task')} without a result ${left === 1 ? 'runs' : 'run'}`
+      : 'none of its tasks has failed: there is nothing to run again'
+  }
+  const rest = left > 0 ? `, and ${plural(left, 'task')} that had no result yet` : ''
+  return `${plural(retried, 'task')} that had failed ${retried === 1 ? 'runs' : 'run'} again${rest}`
 }
