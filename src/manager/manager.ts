@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import { makePrivateFolder } from '../common/private-path.ts'
 import { replaceFile, writeJson } from '../common/write-json.ts'
 import { servePieces } from '../bundle/upload/piece-routes.ts'
-import { checkTicket } from '../bundle/format/ticket.ts'
+import { TicketChecker } from '../bundle/format/ticket.ts'
 import { managerDefaults } from '../core/manager-defaults.ts'
 import type { FactorySites } from '../core/interfaces/factory-sites.ts'
 import type { Endpoint } from '../protocol/client.ts'
@@ -164,9 +164,10 @@ async function startOn(
   })
   shellRoutes(server, { shells, sessions, user })
 
+  const checker = new TicketChecker(tickets.publicKey)
   await server.register(servePieces, {
     store,
-    authorise: (ticket, bundle) => checkTicket(tickets.publicKey, ticket, bundle, dispatcher.now),
+    authorise: (ticket, bundle) => checker.isGood(ticket, bundle, dispatcher.now),
   })
 
   const shared: ManagerServices = {

@@ -1,5 +1,4 @@
 import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
 import { mkdir, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import fastify from 'fastify'
@@ -10,7 +9,7 @@ import { fetchBundle } from '../../../src/bundle/download/fetch-bundle.ts'
 import { servePieces } from '../../../src/bundle/upload/piece-routes.ts'
 import { openStore } from '../../../src/bundle/store/store.ts'
 import type { Store } from '../../../src/bundle/store/store.ts'
-import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
+import { signTicket, TicketChecker } from '../../../src/bundle/format/ticket.ts'
 import { noteAccusation, createPeerTable, noteHolder, peersFor } from '../../../src/core/peer-selection.ts'
 import { pathOf } from '../../../src/protocol/routes/route.ts'
 import { workerRoutes } from '../../../src/protocol/routes/worker-routes.ts'
@@ -35,7 +34,7 @@ let name: string
 let folder: string
 let store: Store
 let url: string
-let trusted: KeyObject | undefined
+let trusted: TicketChecker | undefined
 /** The manager's: where workers serve, and who is to be named for the bundle. */
 const urls = new Map<string, string>()
 let known = createPeerTable()
@@ -47,8 +46,7 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
     store = await openStore({ folder: path.join(folder, 'store'), log })
     await server.register(servePieces, {
       store: corrupt ? corrupted(store) : store,
-      authorise: (ticket, bundle) =>
-        trusted !== undefined && checkTicket(trusted, ticket, bundle, Date.now()),
+      authorise: (ticket, bundle) => trusted?.isGood(ticket, bundle, Date.now()) ?? false,
     })
     server.post<{ Params: { worker: string } }>(workerRoutes.sources.path, ({ params, body }) => ({
       sources: nameSources(params.worker, SourcesRequest.parse(body)),
@@ -65,7 +63,7 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
     await file.close()
     const { id } = await createBundle({ store, paths: [source], kind: 'files' })
     await rm(source, { recursive: true })
-    trusted = keys.publicKey
+    trusted = new TicketChecker(keys.publicKey)
     const key = keys.publicKey.export({ type: 'spki', format: 'der' }).toString('base64')
     say({ type: 'created', bundle: id, key })
   },
@@ -77,7 +75,9 @@ const handlers: { [T in Order['type']]: (order: Extract<Order, { type: T }>) => 
   },
 
   trust({ key }) {
-    trusted = createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' })
+    trusted = new TicketChecker(
+      createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' }),
+    )
     say({ type: 'trusted' })
   },
 

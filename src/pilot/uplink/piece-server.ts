@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { lookup } from 'node:dns/promises'
@@ -7,7 +7,7 @@ import { bareHost } from '../../common/plain/bare-host.ts'
 import { servePieces } from '../../bundle/upload/piece-routes.ts'
 import { makePieceServer } from '../../bundle/upload/piece-server.ts'
 import type { Store } from '../../bundle/store/store.ts'
-import { checkTicket } from '../../bundle/format/ticket.ts'
+import { TicketChecker } from '../../bundle/format/ticket.ts'
 
 /** Serves the pieces this worker holds to workers nearby. */
 export interface PieceServer extends AsyncDisposable {
@@ -22,19 +22,20 @@ export interface PieceServer extends AsyncDisposable {
 
 /** @param origin where the manager is: peers are looked for on the same network */
 export async function startPieceServer(store: Store, origin: string, log: Logger): Promise<PieceServer> {
-  let key: KeyObject | undefined
+  let tickets: TicketChecker | undefined
   let ahead = 0
   const server = makePieceServer(log)
   await server.register(servePieces, {
     store,
-    authorise: (ticket, bundle) => key !== undefined && checkTicket(key, ticket, bundle, Date.now() + ahead),
+    authorise: (ticket, bundle) => tickets?.isGood(ticket, bundle, Date.now() + ahead) ?? false,
   })
   const url = await server.listen({ host: await addressTowards(origin), port: 0 })
   return {
     url,
     trust(ticketKey, clock) {
       ahead = clock - Date.now()
-      key = createPublicKey({ key: Buffer.from(ticketKey, 'base64'), format: 'der', type: 'spki' })
+      const key = createPublicKey({ key: Buffer.from(ticketKey, 'base64'), format: 'der', type: 'spki' })
+      tickets = new TicketChecker(key)
     },
     [Symbol.asyncDispose]: () => server.close(),
   }

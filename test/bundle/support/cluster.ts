@@ -10,11 +10,12 @@ import { servePieces } from '../../../src/bundle/upload/piece-routes.ts'
 import type { ServePiecesOptions } from '../../../src/bundle/upload/piece-routes.ts'
 import { openStore } from '../../../src/bundle/store/store.ts'
 import type { Store } from '../../../src/bundle/store/store.ts'
-import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
+import { signTicket, TicketChecker } from '../../../src/bundle/format/ticket.ts'
 import type { Source } from '../../../src/protocol/piece-sources.ts'
 
 export const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 export const keys = generateKeyPairSync('ed25519')
+const checker = new TicketChecker(keys.publicKey)
 
 /** A new folder that is gone when disposed of. */
 export async function temporaryFolder(): Promise<AsyncDisposable & { folder: string }> {
@@ -53,7 +54,7 @@ export async function startNode(
   const store = await openStore({ folder, log })
   const server = fastify({ forceCloseConnections: true, logger: { level: process.env.TEST_LOG ?? 'silent' } })
   const authorise: ServePiecesOptions['authorise'] = (ticket, bundle) =>
-    checkTicket(keys.publicKey, ticket, bundle, Date.now())
+    checker.isGood(ticket, bundle, Date.now())
   await server.register(servePieces, { store: intercepting(store, intercept), authorise, mostLeaving })
   const url = await server.listen({ host: '127.0.0.1', port: 0 })
   return {

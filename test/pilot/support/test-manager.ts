@@ -12,7 +12,7 @@ import { pino } from 'pino'
 import { createBundle } from '../../../src/bundle/create/create-bundle.ts'
 import { servePieces } from '../../../src/bundle/upload/piece-routes.ts'
 import { openStore } from '../../../src/bundle/store/store.ts'
-import { checkTicket, signTicket } from '../../../src/bundle/format/ticket.ts'
+import { signTicket, TicketChecker } from '../../../src/bundle/format/ticket.ts'
 import { type Handlers, serveRoutes } from '../../../src/manager/http/serve-routes.ts'
 import { limits } from '../../../src/protocol/primitives.ts'
 import { ContextSpec, type LibrarySpec } from '../../../src/protocol/contexts/context.ts'
@@ -87,6 +87,7 @@ export interface TestManager extends AsyncDisposable {
 
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
 const keys = generateKeyPairSync('ed25519')
+const checker = new TicketChecker(keys.publicKey)
 
 export async function startTestManager(): Promise<TestManager> {
   const folder = await mkdtemp(path.join(tmpdir(), 'gleaner-pilot-'))
@@ -249,7 +250,7 @@ export async function startTestManager(): Promise<TestManager> {
     })
     await server.register(servePieces, {
       store,
-      authorise: (ticket, bundle) => checkTicket(keys.publicKey, ticket, bundle, Date.now()),
+      authorise: (ticket, bundle) => checker.isGood(ticket, bundle, Date.now()),
     })
     await server.listen({ host: '127.0.0.1', port })
     port = (server.server.address() as { port: number }).port
