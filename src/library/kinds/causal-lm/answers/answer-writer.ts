@@ -45,8 +45,8 @@ export interface AnswerPart {
 export interface Writer {
   /** Chooses the next token by its scores. Returns it, or undefined if the answer is complete. */
   write(scores: TokenScores): number | undefined
-  /** Whether the likeliest token is all that it needs to know of the next scores. */
-  suffices(best: number): boolean
+  /** Whether the likeliest tokens, one after the other, are all that it needs to know of the next scores. */
+  suffices(bests: readonly number[]): boolean
   /** Whether one token can be written right behind another: what a schema allows next takes a turn to find out. */
   readonly atOnce: boolean
   answer(): Answer
@@ -140,7 +140,7 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
   let finish: Finish = 'length'
   return {
     atOnce: true,
-    suffices: (best) => isPlain() && (best < 0 || state.follow(best) !== undefined),
+    suffices: (bests) => isPlain() && isPath(state, bests),
     write(scores) {
       const token = choose(scores)
       if (token !== undefined) {
@@ -160,6 +160,18 @@ export function writeChoice(writing: Writing, start: ChoiceState): Writer {
       ...logprobs?.noted,
     }),
   }
+}
+
+/** Whether tokens, as far as they are any, lead on from a state, if not to a choice before. */
+function isPath(state: ChoiceState, tokens: readonly number[]): boolean {
+  let at = state
+  for (const token of tokens) {
+    if (token < 0 || at.label !== undefined) break
+    const next = at.follow(token)
+    if (!next) return false
+    at = next
+  }
+  return true
 }
 
 const countTokens = ({ promptTokens, leftOut = 0 }: Writing, generated: number): Answer['tokens'] => ({

@@ -1,7 +1,7 @@
 import type { Call, CallOutcome } from '../../../runtime/library-kind.ts'
 import type { Writer } from './answer-writer.ts'
 import type { RowScores } from '../batches/batch.ts'
-import type { TokenScores } from '../graph/scores.ts'
+import type { PassScores, TokenScores } from '../graph/scores.ts'
 
 /** A call that is ready to run. */
 export interface Row {
@@ -36,9 +36,25 @@ export async function startWriting(
   )
 }
 
-/** Has scores brought from a device if an answer needs more of them than the likeliest token. */
-export async function bringScores(writings: readonly Writing[], { at, bring }: RowScores): Promise<void> {
-  if (bring && !writings.every(({ writer }, row) => writer.suffices(at(row).best))) await bring()
+/**
+ * Has scores brought from a device if an answer needs more of them than the likeliest tokens.
+ *
+ * @param drafts of each row's next tokens: what follows one counts if the likeliest are as drafted so far
+ */
+export async function bringScores(
+  writings: readonly Writing[],
+  { at, bring }: PassScores<[row: number, drafted: number]>,
+  drafts: ReadonlyArray<readonly number[]> = [],
+): Promise<void> {
+  const likeliest = (row: number) => {
+    const bests = [at(row, 0).best]
+    for (const drafted of drafts[row] ?? []) {
+      if (bests.at(-1) !== drafted) break
+      bests.push(at(row, bests.length).best)
+    }
+    return bests
+  }
+  if (bring && !writings.every(({ writer }, row) => writer.suffices(likeliest(row)))) await bring()
 }
 
 /**

@@ -165,7 +165,7 @@ export class Lanes {
     const guesses = drafts.map(({ tokens }) => tokens.slice(0, width - 1))
     const added = writings.map(({ tokens }, row) => [tokens.at(-1) as number, ...(guesses[row] ?? [])])
     const { scores, keep } = await step(this.#options.model, batch, added)
-    await bringScores(writings, { ...scores, at: (row) => scores.at(row, 0) })
+    await bringScores(writings, scores, guesses)
     const written = writings.map((writing, row) => {
       const goesOn = writeTokens(writing, (drafted) => scores.at(row, drafted), guesses[row] ?? [], end)
       this.#drafter.note(drafts[row] as Draft, writing.tokens[before[row] as number])

@@ -67,7 +67,7 @@ export function createPasses(
   const { onDevice, scores } = where
   const crossed: Crossed = { passes: 0, there: 0, back: 0 }
   const room = createLogitsRoom(graph)
-  const readScores = scores ? createScoresOnDevice(graph, scores, crossed) : readInMemory(graph, room)
+  const reader = scores ? createScoresOnDevice(graph, scores, crossed) : readInMemory(graph, room)
   const count = (feeds: InferenceSession.FeedsType, outputs: InferenceSession.ReturnType) => {
     if (!onDevice) return
     crossed.passes += 1
@@ -75,6 +75,7 @@ export function createPasses(
     for (const tensor of Object.values(outputs)) crossed.back += bytesInMemory(tensor)
   }
   const forward = async (pass: Pass): Promise<Seen> => {
+    reader.forget()
     const tensors = store.room(pass.state, pass.width)
     const fetches: Record<string, Tensor | null> = { logits: onDevice ? null : room.take(pass) }
     graph.state.forEach(({ output }, i) => (fetches[output] = tensors?.[i] ?? null))
@@ -88,7 +89,7 @@ export function createPasses(
     count(feeds, outputs)
     const given = tensors ?? graph.state.map(({ output }) => outputs[output] as Tensor)
     return {
-      scores: await readScores(pass, checkLogits(graph, pass, outputs)),
+      scores: await reader.read(pass, checkLogits(graph, pass, outputs)),
       state: store.advance(pass.state, pass.width, given),
     }
   }
@@ -98,7 +99,7 @@ export function createPasses(
     const outputs = await session.run(feeds, logits ? { logits } : ['logits'], QUIET)
     count(feeds, outputs)
     store.release(pass.state)
-    return readScores(pass, checkLogits(graph, pass, outputs))
+    return reader.read(pass, checkLogits(graph, pass, outputs))
   }
   /** A session that leaves outputs on the device binds those it is not asked for to what they were in the last pass. */
   const scoreOnDevice = async (pass: Pass): Promise<ColumnScores> => {
@@ -140,18 +141,30 @@ function checkLogits(graph: Graph, pass: Pass, outputs: InferenceSession.ReturnT
   return logits
 }
 
-function readInMemory(graph: Graph, room: ReturnType<typeof createLogitsRoom>) {
-  return (pass: Pass, logits: Tensor): ColumnScores => {
-    room.learn(pass, logits)
-    return hostScores(toLogits(graph, pass, logits))
+interface ScoreReader {
+  read(pass: Pass, logits: Tensor): ColumnScores | Promise<ColumnScores>
+  /** Lets go of what the last pass left on the device, before the next one needs memory there. */
+  forget(): void
+}
+
+function readInMemory(graph: Graph, room: ReturnType<typeof createLogitsRoom>): ScoreReader {
+  return {
+    read(pass, logits) {
+      room.learn(pass, logits)
+      return hostScores(toLogits(graph, pass, logits))
+    },
+    forget: () => undefined,
   }
 }
 
 /** Reads scores that lie on a device: the likeliest tokens, and all scores once they are asked for. */
-function createScoresOnDevice(graph: Graph, scores: DeviceScores, crossed: Crossed) {
+function createScoresOnDevice(graph: Graph, scores: DeviceScores, crossed: Crossed): ScoreReader {
   let last: Tensor | undefined
-  return async (pass: Pass, logits: Tensor): Promise<ColumnScores> => {
+  const forget = () => {
     last?.dispose()
+    last = undefined
+  }
+  const read = async (pass: Pass, logits: Tensor): Promise<ColumnScores> => {
     last = logits
     const given = logits.dims.length === 3 ? (logits.dims[1] as number) : 1
     const columns = Math.min(given, pass.scored)
@@ -159,8 +172,7 @@ function createScoresOnDevice(graph: Graph, scores: DeviceScores, crossed: Cross
     const bring = async () => {
       if (here) return
       const brought = await scores.bring(logits, columns)
-      last?.dispose()
-      last = undefined
+      forget()
       crossed.back += bytesInMemory(brought)
       here = toLogits(graph, pass, brought)
     }
@@ -174,6 +186,7 @@ function createScoresOnDevice(graph: Graph, scores: DeviceScores, crossed: Cross
     }
     return { at, bring }
   }
+  return { read, forget }
 }
 
 /** Scores of which only the best is known here. */

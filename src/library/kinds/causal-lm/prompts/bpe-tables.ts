@@ -63,24 +63,29 @@ function halvesOf(merge: unknown): readonly unknown[] {
 /** Whether tokens that are added to the vocabulary have the ids that they have in there, if they are. */
 function agrees(added: unknown, ids: ReadonlyMap<string, number>): boolean {
   if (!Array.isArray(added)) return false
-  return added.every(({ content, id }: { content: string; id: number }) => (ids.get(content) ?? id) === id)
+  return added.every((token: { content?: string; id?: number } | null) => {
+    const id = ids.get(token?.content as string)
+    return id === undefined || id === token?.id
+  })
 }
 
 /** Gives tables to a tokenizer that was made without vocabulary and merges; its added tokens stay. */
 export function useBpeTables({ model }: HfTokenizer, { tokens, merges }: BpeTables): void {
   const { tokens_to_ids: ids, vocab } = model
   const added = [...ids]
+  // One that is only added later is not what the model itself knows as unknown, and so not one to be fused.
+  model.unk_token_id = undefined
   for (let id = 0; id < tokens.length; id++) {
     const token = tokens[id]
     if (token === null || token === undefined) continue
     ids.set(token, id)
     vocab[id] = token
+    if (token === model.unk_token) model.unk_token_id = id
   }
   for (const [token, id] of added) {
     ids.set(token, id)
     vocab[id] = token
   }
-  model.unk_token_id = ids.get(model.unk_token as string)
   const ranks = new Map<number, number>()
   for (let i = 0; i < merges.length; i += 2)
     ranks.set(pairOf(merges[i] as number, merges[i + 1] as number), i / 2)

@@ -55,6 +55,30 @@ describe('scores on a device', () => {
     await runAll(['aa', 'b'], { choices })
     assert.equal(model.brought(), 1)
   })
+
+  test('come where a draft goes on to a choice, and the likeliest token does not', async () => {
+    const [a, b, c, d, e] = [...'abcde'].map((letter) => letters.indexOf(letter)) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]
+    /** Prompts of two letters. What begins with "e" goes astray after the third letter of an answer. */
+    const score = (sequence: readonly number[]) => {
+      const written = sequence.length - 2
+      const best = sequence[0] === e && written === 2 ? e : [a, b, c, d][written]
+      return Array.from(letters, (_, token) => (token === best ? 2 : token === c ? 1 : 0))
+    }
+    const prompts = [...Array.from({ length: 40 }, () => 'dd'), 'ed']
+    const choices = ['abcd', 'abce']
+    const near = await openToy({}, { score }).answer(prompts, { choices })
+    assert.deepEqual(new Set(near.map(({ text }) => text)), new Set(['abcd']))
+    const { model, answer } = openToy({}, { isFar: true, score })
+    assert.deepEqual(await answer(prompts, { choices }), near)
+    assert.ok(model.passes.some(({ width, cached }) => width > 1 && cached > 0))
+    assert.equal(model.brought(), 1)
+  })
 })
 
 describe('the blocks of a vocabulary', () => {

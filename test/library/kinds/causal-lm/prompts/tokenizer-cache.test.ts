@@ -48,6 +48,23 @@ describe('the tables of a BPE tokenizer', () => {
     for (let id = 0; id < words.length + 3; id++) assert.equal(quick.id_to_token(id), own.id_to_token(id))
   })
 
+  test('leave a token for the unknown that is only added as the library has it', async () => {
+    const { definition } = await both()
+    const added = { content: '<unk>', id: 9, special: true, normalized: false }
+    const model = {
+      type: 'BPE',
+      vocab: { a: 0, b: 1, ab: 2 },
+      merges: ['a b'],
+      unk_token: '<unk>',
+      fuse_unk: true,
+    }
+    const odd = { ...definition, model, added_tokens: [added], pre_tokenizer: null, post_processor: null }
+    const quick = new HfTokenizer({ ...odd, model: { ...model, vocab: {}, merges: [] } }, {})
+    useBpeTables(quick, toBpeTables(odd)!)
+    const { ids } = new HfTokenizer(odd, {}).encode('abxyzab')
+    assert.deepEqual(quick.encode('abxyzab').ids, ids)
+  })
+
   test('are left to the library where a definition is not as it should be', async () => {
     const { definition } = await both()
     const model = (change: object) =>
@@ -59,6 +76,8 @@ describe('the tables of a BPE tokenizer', () => {
     assert.equal(model({ vocab: { a: 3 }, merges: ['a b'] }), undefined, 'a merge of what is no token')
     assert.equal(model({ vocab: { a: 3 }, merges: [7] }), undefined)
     assert.equal(model({ vocab: [['a', -1]], merges: [] }), undefined)
+    for (const added_tokens of [[null], [7], [{}]])
+      assert.doesNotThrow(() => toBpeTables({ ...definition, added_tokens }))
     assert.equal(toBpeTables({ ...definition, added_tokens: [{ content: 'a', id: 7777 }] }), undefined)
   })
 })
