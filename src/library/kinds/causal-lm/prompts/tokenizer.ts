@@ -65,10 +65,10 @@ const Definition = z.looseObject({
   model: z.looseObject({
     type: z.string().nullish(),
     byte_fallback: z.boolean().nullish(),
-    vocab: z.unknown(),
-    merges: z.unknown(),
+    vocab: z.unknown().optional(),
+    merges: z.unknown().optional(),
   }),
-  added_tokens: z.unknown(),
+  added_tokens: z.unknown().optional(),
   decoder: Json.nullish(),
 })
 
