@@ -110,6 +110,19 @@ export function createPasses(
   return { crossed, forward, score: scores ? scoreOnDevice : score }
 }
 
+/**
+ * Tries what all answers come down to: some tokens go in, and the scores of the last one come out.
+ *
+ * @throws what the runtime does where it lacks something for that
+ */
+export async function tryPasses(store: StateStore, { forward }: Pick<Passes, 'forward'>): Promise<void> {
+  const state = store.blank(1)
+  const some = { tokens: [0, 0], positions: [0, 1], mask: [1, 1] }
+  const seen = await forward({ rows: 1, width: 2, ...some, state, scored: 1 })
+  store.release(seen.state)
+  await seen.scores.bring?.()
+}
+
 /** Room for logits that is used again by the next pass. */
 function createLogitsRoom(graph: Graph) {
   let numbers: Numbers = new Float32Array(0)

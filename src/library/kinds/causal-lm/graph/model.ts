@@ -8,7 +8,7 @@ import { type Graph, readGraph } from './graph.ts'
 import { readOutputNames } from './read-output-names.ts'
 import { openRewritten } from './rewrite/open-rewritten.ts'
 import { createDeviceStore } from './kv-cache-on-device.ts'
-import { createPasses, type Passes } from './forward-pass.ts'
+import { createPasses, type Passes, tryPasses } from './forward-pass.ts'
 import { createDeviceScores } from './scores-on-device.ts'
 import { accelerators, doubtOf, type Provider, type SlotDevices } from './providers.ts'
 import { MemoryStore } from './kv-cache-in-memory.ts'
@@ -85,7 +85,7 @@ async function openFirst(open: (provider: Provider) => Promise<Model>, slot: Slo
     try {
       model = await open(provider)
       // A device may lack what a graph needs, such as half precision, which shows only when it runs.
-      await tryPass(model)
+      await tryPasses(model.store, model)
       const doubt = doubtOf(provider, slot)
       if (doubt !== undefined) process.stderr.write(`library: ${doubt}\n`)
       return model
@@ -101,12 +101,6 @@ async function openFirst(open: (provider: Provider) => Promise<Model>, slot: Slo
     )
   }
   return model
-}
-
-async function tryPass({ store, forward }: Model): Promise<void> {
-  const state = store.blank(1)
-  const seen = await forward({ rows: 1, width: 1, tokens: [0], positions: [0], mask: [1], state, scored: 1 })
-  store.release(seen.state)
 }
 
 async function sizeOf(path: string, otherwise?: number): Promise<number> {

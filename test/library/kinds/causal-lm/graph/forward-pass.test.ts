@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { InferenceSession, Tensor } from 'onnxruntime-node'
-import { createPasses, type Pass } from '../../../../../src/library/kinds/causal-lm/graph/forward-pass.ts'
+import {
+  createPasses,
+  type Pass,
+  tryPasses,
+} from '../../../../../src/library/kinds/causal-lm/graph/forward-pass.ts'
 import type { Graph } from '../../../../../src/library/kinds/causal-lm/graph/graph.ts'
 import type { StateStore } from '../../../../../src/library/kinds/causal-lm/graph/kv-cache.ts'
 import { makeTensor } from '../../../../../src/library/kinds/causal-lm/graph/tensors.ts'
@@ -57,4 +61,14 @@ test('a pass on a device begins without the scores of the one before', async () 
   fails = false
   await passes.forward(pass)
   assert.deepEqual(lyingAtStart, [0, 0, 0, 0, 0])
+})
+
+test('a device that cannot bring scores is of no use, though it can tell the likeliest token', async () => {
+  const released: unknown[] = []
+  const store = { blank: () => state, release: (one: unknown) => released.push(one) } as unknown as StateStore
+  const at = () => assert.fail('nothing is looked at')
+  const bring = () => Promise.reject(new Error('no such operator'))
+  const passes = { forward: () => Promise.resolve({ scores: { at, bring }, state }) }
+  await assert.rejects(tryPasses(store, passes), /no such operator/)
+  assert.deepEqual(released, [state])
 })
