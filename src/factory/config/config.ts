@@ -278,7 +278,7 @@ const SiteFile = z
 
 /** What a site has of the relay that it may share with others: its place, and how it is to run there. */
 function relayOf(config: z.infer<typeof SiteFile>): { place: string; settings: string } | undefined {
-  if (config.kind === 'local' || config.transport === undefined) return undefined
+  if (!config.enabled || config.kind === 'local' || config.transport === undefined) return undefined
   if (config.relay === undefined || typeof config.relay === 'string') return undefined
   const { ssh, config: file, login, folder } = config.transport
   return {

@@ -67,6 +67,15 @@ describe('factory.yaml', () => {
     assert.partialDeepStrictEqual(site, { walltime: 5400, memory: 16384, grace: 30, disk: 512 })
   })
 
+  test('asks only sites that are enabled to agree on the relay of their submit node', () => {
+    const site = (more: string) => `{ kind: slurm, transport: { ssh: l }, relay: true${more} }`
+    const { sites } = load(`sites: { a: ${site('')}, b: ${site(', bandwidth: 1MB, enabled: false')} }`)
+    assert.deepEqual(
+      sites.map(({ name }) => name),
+      ['a'],
+    )
+  })
+
   test('is merged from its layers key by key, the later ones over the earlier', () => {
     const config = load(
       'sites: { gpu: { kind: slurm, policy: demand, max: 5, partition: long, account: shared } }',
