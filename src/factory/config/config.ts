@@ -19,6 +19,19 @@ const Words = z
   .max(1000)
   .regex(/^[\w@%+=:,./&|*()[\]-]+$/, 'must have no blanks or quotes')
 
+/** A relay that the factory starts on a submit node. */
+const StartedRelay = z.strictObject({
+  /** The submit node's address or name in the cluster's network. Default: its private addresses. */
+  address: z
+    .string()
+    .regex(/^[\w.:-]{1,255}$/, 'expected an address or a name')
+    .optional(),
+  /** Default: a free one at first, and the same again. */
+  port: z.int().min(1).max(65_535).optional(),
+  /** Most disk that files of contexts may take on the submit node. */
+  cache: Size.optional(),
+})
+
 /**
  * `HOST:PORT` of a relay that runs (`factory relay`); or `true`, or settings of it, to have the factory start one on the submit node
  * that it reaches over SSH.
@@ -26,18 +39,9 @@ const Words = z
 const Relay = z.union(
   [
     RelayAddress,
-    z.literal(true),
-    z.strictObject({
-      /** The submit node's address or name in the cluster's network. Default: its private addresses. */
-      address: z
-        .string()
-        .regex(/^[\w.:-]{1,255}$/, 'expected an address or a name')
-        .optional(),
-      /** Default: a free one at first, and the same again. */
-      port: z.int().min(1).max(65_535).optional(),
-      /** Most disk that files of contexts may take on the submit node. */
-      cache: Size.optional(),
-    }),
+    // All as it is by default.
+    z.literal(true).transform((): z.infer<typeof StartedRelay> => ({})),
+    StartedRelay,
   ],
   'expected HOST:PORT of a relay that runs, or true for one that the factory starts',
 )

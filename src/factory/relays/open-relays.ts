@@ -40,7 +40,7 @@ export function openRelays({
   const kept = new Map<string, { relay: SiteRelay; settings: string }>()
 
   function start(site: Started, key: string): SiteRelay {
-    const { address, port, cache = CACHE_MB } = typeof site.relay === 'object' ? site.relay : {}
+    const { address, port, cache = CACHE_MB } = site.relay
     if (boot.caFile === undefined) {
       const trouble = 'restart the factory, so that the manager encrypts what a relay carries'
       log.warn({ site: site.name }, trouble)
@@ -91,6 +91,7 @@ export function openRelays({
 }
 
 type Started = Extract<SiteConfig, { transport?: unknown }> & {
+  relay: Exclude<SiteConfig['relay'], string | undefined>
   transport: NonNullable<Extract<SiteConfig, { transport?: unknown }>['transport']>
 }
 

@@ -18,8 +18,9 @@ export interface ParsedTokenizer {
 const LARGE = 2 << 20
 /** Of the form of these files: another form has another name. */
 const FORM = 1
-/** Two numbers of four bytes: the length of what is JSON, and how many numbers of merges follow it. */
-const HEADER = 8
+/** The SHA-256 of all that follows, and how many numbers of four bytes are merges; JSON is behind these. */
+const HASH = 32
+const HEADER = HASH + 4
 
 /** What a tokenizer.json was parsed into on this node; undefined if it was not, or is small. */
 export async function recallTokenizer(folder: string, text: string): Promise<ParsedTokenizer | undefined> {
@@ -51,20 +52,24 @@ function pathFor(folder: string, text: string): string {
 
 function encode({ definition, tables: { tokens, merges } }: ParsedTokenizer): Buffer[] {
   const json = Buffer.from(JSON.stringify({ definition, tokens }))
-  const header = Buffer.alloc(HEADER)
-  header.writeUInt32LE(json.length, 0)
-  header.writeUInt32LE(merges.length, 4)
-  return [header, Buffer.from(merges.buffer), json]
+  const count = Buffer.alloc(HEADER - HASH)
+  count.writeUInt32LE(merges.length)
+  const content = [count, Buffer.from(merges.buffer), json]
+  return [hashOf(...content), ...content]
 }
 
 /** @throws if the file is not one of these, or not whole */
 function decode(file: Buffer): ParsedTokenizer | undefined {
-  const jsonAt = HEADER + 4 * file.readUInt32LE(4)
-  if (file.length !== jsonAt + file.readUInt32LE(0)) return undefined
+  // What a node left when it lost its power may have the right length.
+  if (!hashOf(file.subarray(HASH)).equals(file.subarray(0, HASH))) return undefined
+  const jsonAt = HEADER + 4 * file.readUInt32LE(HASH)
   const merges = new Uint32Array(new Uint8Array(file.subarray(HEADER, jsonAt)).buffer)
   const { definition, tokens } = JSON.parse(file.toString('utf8', jsonAt)) as Record<string, unknown>
-  const isSpelled = (token: unknown) => token === null || typeof token === 'string'
-  if (!Array.isArray(tokens) || !tokens.every(isSpelled)) return undefined
-  if (!merges.every((token) => typeof tokens[token] === 'string')) return undefined
-  return { definition, tables: { tokens, merges } }
+  return { definition, tables: { tokens: tokens as (string | null)[], merges } }
+}
+
+function hashOf(...parts: readonly Buffer[]): Buffer {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest()
 }
