@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net'
 export type Fate = number | 'closed' | 'hung'
 
 /** An answer, or the end of the connection, must come within this, milliseconds. */
-const HUNG_MS = 30_000
+const HUNG_MS = 60_000
 
 /**
  * A connection on which bytes of any kind can be sent. It is kept for the next request while the other side keeps it.

@@ -21,10 +21,13 @@ export interface Certificate {
 
 /** Workers keep one connection open for as long as they live: its end is news. */
 const KEEP_ALIVE_MS = 600_000
-/** Time for the head of a request, for all of it, and for a TLS handshake, milliseconds: who is slower is cut off. */
-const HEAD_MS = 5_000
+/**
+ * Time for the head of a request, for all of it, and for a TLS handshake, milliseconds: who is slower is cut off. It runs while this
+ * process waits for a processor, too.
+ */
+const HEAD_MS = 30_000
 const REQUEST_MS = 120_000
-const HANDSHAKE_MS = 10_000
+const HANDSHAKE_MS = 30_000
 /** How often connections are checked for that, milliseconds. */
 const CHECK_MS = 1_000
 
