@@ -280,8 +280,8 @@ const SiteFile = z
     message: 'it limits what goes over SSH: set transport, or give "factory relay" --bandwidth',
   })
 
-/** What a site has of the relay that it may share with others: its place, and how it is to run there. */
-function relayOf(config: z.infer<typeof SiteFile>): { place: string; settings: string } | undefined {
+/** What a site has of the relay that the factory starts, which it may share with others: its place, and how it is to run there. */
+export function relayOf(config: z.infer<typeof SiteFile>): { place: string; settings: string } | undefined {
   if (!config.enabled || config.kind === 'local' || config.transport === undefined) return undefined
   if (config.relay === undefined || typeof config.relay === 'string') return undefined
   const { ssh, config: file, login, folder } = config.transport

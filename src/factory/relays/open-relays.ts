@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createThrottle } from '../../common/tunnel/throttle.ts'
-import type { SiteConfig } from '../config/config.ts'
+import { relayOf, type SiteConfig } from '../config/config.ts'
 import type { Boot } from '../submissions/submission.ts'
 import type { Transports } from '../transports/open-transports.ts'
 import { keepRelay, RelayDown, type SiteRelay } from './site-relay.ts'
@@ -66,9 +66,9 @@ export function openRelays({
 
   return {
     of(site) {
-      if (!isStarted(site)) return undefined
-      const key = keyOf(site)
-      const settings = JSON.stringify([site.relay, site.bandwidth])
+      const relayed = relayOf(site)
+      if (!relayed || !isStarted(site)) return undefined
+      const { place: key, settings } = relayed
       const known = kept.get(key)
       if (known?.settings === settings) return known.relay
       known?.relay.close()
@@ -77,7 +77,7 @@ export function openRelays({
       return relay
     },
     retain(sites) {
-      const needed = new Set(sites.filter(isStarted).map(keyOf))
+      const needed = new Set(sites.map((site) => relayOf(site)?.place))
       for (const [key, { relay }] of kept) {
         if (needed.has(key)) continue
         relay.close()
@@ -100,9 +100,6 @@ const isStarted = (site: SiteConfig): site is Started =>
   typeof site.relay !== 'string' &&
   site.kind !== 'local' &&
   site.transport !== undefined
-
-const keyOf = ({ transport: { ssh, config, login, folder } }: Started) =>
-  JSON.stringify([ssh, config, login, folder])
 
 const unusable = (trouble: string): SiteRelay => ({
   ready: () => Promise.reject(new RelayDown(trouble)),
