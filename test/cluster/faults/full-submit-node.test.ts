@@ -42,12 +42,17 @@ test('on a submit node with a full disk, it is said what is wrong, nothing half 
   await files.copy(submission, to, patient())
   assert.deepEqual(readdirSync(to), ['pilot.sh'])
 
-  const content = randomBytes(700_000)
-  const path = join(folder, 'runtime.tar.gz')
-  writeFileSync(path, content)
-  const runtime = { path, sha256: createHash('sha256').update(content).digest('hex') }
-  writeFileSync(ballast, Buffer.alloc(400_000))
-  await assert.rejects(files.deliver(runtime, patient()), NO_ROOM)
-  rmSync(ballast)
-  assert.deepEqual(readFileSync(await files.deliver(runtime, patient())), content)
+  // Where there is no room for a block, there may be for the shorter one after it.
+  for (let round = 0; round < 8; round++) {
+    const content = randomBytes(700_000 - round * 1_000)
+    const path = join(folder, 'runtime.tar.gz')
+    writeFileSync(path, content)
+    const runtime = { path, sha256: createHash('sha256').update(content).digest('hex') }
+    writeFileSync(ballast, Buffer.alloc(400_000))
+    await assert.rejects(files.deliver(runtime, patient()), NO_ROOM)
+    rmSync(ballast)
+    const there = await files.deliver(runtime, patient())
+    assert.deepEqual(readFileSync(there), content)
+    rmSync(there)
+  }
 })

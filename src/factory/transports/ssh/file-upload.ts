@@ -32,11 +32,20 @@ export function fileUpload({ link, factoryId, bandwidth }: FileUploadOptions, ow
     const { size } = await stat(file.path)
     const offset = await sentBytes(own, to, part, size, signal)
     if (offset === undefined) return
+    let refused = false
     try {
-      const options = { offset, bandwidth, signal }
-      await link.session((connection) => connection.upload(file.path, part, options), signal)
+      await link.session(async (connection) => {
+        try {
+          await connection.upload(file.path, part, { offset, bandwidth, signal })
+        } catch (error) {
+          refused = !(await connection.fault())
+          throw error
+        }
+      }, signal)
     } catch (error) {
       if (signal.aborted) throw error
+      // Where one write was refused, later ones may have been taken: its length does not say what has arrived.
+      if (refused) await own(cutTo(part, offset), signal, `send ${to}`)
       // No SFTP here, greetings of a shell in its midst, or a full disk, for which it has no word: a command gets by, or says why not.
       const start = await sentBytes(own, to, part, size, signal)
       if (start === undefined) return
@@ -71,6 +80,9 @@ async function sentBytes(
   await own(`rm -f ${begun}`, signal, `remove ${part}`)
   return 0
 }
+
+/** Cuts a file to a length, or makes it, in a shell of any age. */
+const cutTo = (path: string, bytes: number) => `dd if=/dev/null of=${shellWord(path)} bs=1 seek=${bytes}`
 
 /** Puts a file that has arrived in its place if it is what it should be. */
 function finish(part: string, to: string, sha256: string): string {

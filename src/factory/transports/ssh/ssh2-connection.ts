@@ -143,21 +143,25 @@ async function send(
   await using file = await open(from)
   const writes = new PQueue({ concurrency: WRITES })
   const throttle = createThrottle(bandwidth)
-  const failed = Promise.withResolvers<never>()
-  failed.promise.catch(() => {})
-  session.once('close', () => failed.reject(new Error('the connection has broken')))
+  const broken = Promise.withResolvers<never>()
+  broken.promise.catch(() => {})
+  session.once('close', () => broken.reject(new Error('the connection has broken')))
+  let refused: Error | undefined
   let position = offset
-  for (;;) {
+  while (!refused) {
     if (signal.aborted) throw new TransportError('sending was given up')
     const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(WRITE), 0, WRITE, position)
     if (bytesRead === 0) break
-    await Promise.race([throttle.wait(bytesRead), failed.promise])
+    await Promise.race([throttle.wait(bytesRead), broken.promise])
     const at = position
     position += bytesRead
-    writes.add(() => write(session, handle, buffer.subarray(0, bytesRead), at)).catch(failed.reject)
-    await Promise.race([writes.onSizeLessThan(1), failed.promise])
+    const sent = () => write(session, handle, buffer.subarray(0, bytesRead), at)
+    void writes.add(() => sent().catch((error: Error) => (refused ??= error)))
+    await Promise.race([writes.onSizeLessThan(1), broken.promise])
   }
-  await Promise.race([writes.onIdle(), failed.promise])
+  // Also after one was refused: once that is said, none is under way that would change the file.
+  await Promise.race([writes.onIdle(), broken.promise])
+  if (refused) throw refused
   await new Promise<void>((resolve, reject) =>
     session.close(handle, (error) => (error ? reject(error) : resolve())),
   )
