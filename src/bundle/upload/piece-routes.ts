@@ -56,16 +56,22 @@ export function servePieces(scope: FastifyInstance, options: ServePiecesOptions)
     )
   })
 
-  scope.get<BundleParams>(pieceRoutes.manifest.path, async ({ params }, reply) => {
-    const gone = closing(reply.raw)
-    const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, gone)
-    if (!pieces)
-      return refuse(reply, 404, 'GLEANER_BUNDLE_NOT_FOUND', `bundle ${params.bundle} is not held here`)
-    const endTurn = await awaitUploadSlot(manifests, gone)
-    if (!endTurn)
-      return refuse(reply, 503, 'GLEANER_BUSY', 'too many uploads; ask again soon or ask another source')
-    return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
-  })
+  // Asks only whether a ticket is good, as the relay of a site does for each of its pilots.
+  scope.head(pieceRoutes.manifest.path, (_request, reply) => reply.send())
+  scope.get<BundleParams>(
+    pieceRoutes.manifest.path,
+    { exposeHeadRoute: false },
+    async ({ params }, reply) => {
+      const gone = closing(reply.raw)
+      const pieces = await store.awaitPieces(params.bundle, APPEAR_MS, gone)
+      if (!pieces)
+        return refuse(reply, 404, 'GLEANER_BUNDLE_NOT_FOUND', `bundle ${params.bundle} is not held here`)
+      const endTurn = await awaitUploadSlot(manifests, gone)
+      if (!endTurn)
+        return refuse(reply, 503, 'GLEANER_BUSY', 'too many uploads; ask again soon or ask another source')
+      return reply.type('application/json').send(canonicalJson(pieces.layout.manifest))
+    },
+  )
   scope.get<BundleParams>(pieceRoutes.pieces.path, (_request, reply) => {
     const message = `pieces are given over a channel; if something between drops "upgrade: ${CHANNEL}", let it pass`
     return refuse(reply.header('upgrade', CHANNEL), 426, 'GLEANER_INVALID', message)

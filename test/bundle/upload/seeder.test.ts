@@ -137,6 +137,22 @@ describe('a source', () => {
     }
   })
 
+  test('says to HEAD whether a ticket is good, also for what is not here, and without a turn', async () => {
+    await using temporary = await temporaryFolder()
+    await using node = await startGiver(temporary.folder)
+    const ask = async (bundle: string, ticket: string) => {
+      const headers = { authorization: `Bearer ${ticket}` }
+      const url = `${node.url}/v1/pieces/${bundle}/manifest`
+      const { statusCode, body } = await request(url, { method: 'HEAD', headers })
+      assert.equal(await body.text(), '')
+      return statusCode
+    }
+    assert.equal(await ask(node.id, ticketFor(node.id)), 200)
+    assert.equal(await ask(BUNDLE, ticketFor(BUNDLE)), 200)
+    assert.equal(await ask(BUNDLE, ticketFor(node.id)), 403)
+    assert.equal(await ask(node.id, 'x'), 403)
+  })
+
   test('gives nothing more over an open channel once the ticket has run out', async (t) => {
     await using temporary = await temporaryFolder()
     await using node = await startGiver(temporary.folder)
