@@ -19,6 +19,7 @@ import {
   sourceWithholds,
 } from '../policy/piece-picker.ts'
 import type { NewRequest, RunRequest, Swarm, Tuning } from '../policy/piece-picker.ts'
+import { createBufferPool } from '../store/buffer-pool.ts'
 import type { StoredPieces } from '../store/stored-pieces.ts'
 import { SourceError } from '../sources/piece-source.ts'
 import type { PieceSource, PieceRequestOutcome } from '../sources/piece-source.ts'
@@ -65,6 +66,7 @@ class SwarmFetch implements SwarmRun {
   readonly #options: SwarmOptions
   readonly #pieces: StoredPieces
   readonly #layout: PieceLayout
+  readonly #buffers = createBufferPool()
   /** What the piece picker knows. */
   readonly #state: Swarm
   readonly #sources = new Map<string, PieceSource>()
@@ -154,9 +156,10 @@ class SwarmFetch implements SwarmRun {
         layout: this.#layout,
         signal: stop.signal,
         onRun: (first, count) => ask.kind === 'any' && requestBrings(this.#state, runRequest, first, count),
-        onPiece: async (piece, parts) => {
-          bytes += this.#layout.place(piece).length
-          await this.#store(piece, parts, source.name)
+        buffers: this.#buffers,
+        onPiece: async (piece, came) => {
+          bytes += came.length
+          await this.#store(piece, came, source.name)
         },
       })
       this.#rest(source.name, outcome)
@@ -178,8 +181,8 @@ class SwarmFetch implements SwarmRun {
     if (outcome === 'none') sourceWithholds(this.#state, name, now + SPREAD_MS * (1 + Math.random()))
   }
 
-  async #store(piece: number, parts: Buffer[], source: string): Promise<void> {
-    if (!(await this.#pieces.add(piece, parts)))
+  async #store(piece: number, bytes: Buffer, source: string): Promise<void> {
+    if (!(await this.#pieces.add(piece, bytes)))
       throw new SourceError('corrupt', `piece ${piece} is not what it should be`)
     // The same piece may have come from another source meanwhile.
     if (!has(this.#state.held, piece)) this.#arrived(piece, source)

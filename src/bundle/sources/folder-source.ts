@@ -33,19 +33,20 @@ export function folderSource(bundle: string, folder: string): PieceSource {
         if (untouched) onHeld(file.pieces.map((_, piece) => firstOf[index]! + piece))
       }
     },
-    async take(take, { layout, signal, onRun, onPiece }) {
+    async take(take, { layout, signal, buffers, onRun, onPiece }) {
       if ('want' in take) throw new SourceError('protocol', 'a folder gives only what it is asked for')
       onRun(take.first, take.count)
       for (let piece = take.first; piece < take.first + take.count; piece++) {
         signal.throwIfAborted()
         const { file, offset, length } = layout.place(piece)
         const { files } = layout.manifest
-        const data = await readAt(storePaths.file(fileKeyOf(files[file]!)), offset, length).catch(
-          (error: unknown) => {
-            throw failed(error)
-          },
-        )
-        await onPiece(piece, [data])
+        const buffer = buffers.take(length)
+        const path = storePaths.file(fileKeyOf(files[file]!))
+        const bytes = await readAt(path, offset, buffer).catch((error: unknown) => {
+          throw failed(error)
+        })
+        await onPiece(piece, bytes)
+        buffers.give(buffer)
       }
       return 'done'
     },
@@ -53,11 +54,11 @@ export function folderSource(bundle: string, folder: string): PieceSource {
   }
 }
 
-async function readAt(file: string, offset: number, length: number): Promise<Buffer> {
+/** What there is to fill a buffer. */
+async function readAt(file: string, offset: number, buffer: Buffer): Promise<Buffer> {
   const handle = await open(file, 'r')
   try {
-    const buffer = Buffer.allocUnsafeSlow(length)
-    const { bytesRead } = await handle.read(buffer, 0, length, offset)
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset)
     return buffer.subarray(0, bytesRead)
   } finally {
     await handle.close()

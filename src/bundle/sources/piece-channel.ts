@@ -4,6 +4,7 @@ import { frameReader } from '../../protocol/channels/frames.ts'
 import { CHANNEL } from '../../protocol/channels/piece-frames.ts'
 import type { FrameBody } from '../../protocol/channels/frames.ts'
 import { requestUpgrade, UpgradeRefused } from '../../common/upgrades/request-upgrade.ts'
+import { freeNow } from './free-now.ts'
 import { SourceError } from './piece-source.ts'
 
 /**
@@ -135,6 +136,7 @@ function channelOn(socket: Duplex, pauseMs: number): PieceChannel {
     } catch (error) {
       fail(error)
     }
+    freeNow(chunk)
   })
   socket.on('error', lost)
   socket.on('end', () => lost(closed()))

@@ -51,25 +51,31 @@ export function piecesRequest(
 function runBody(
   take: PieceRequest,
   run: { first: number; count: number },
-  { layout, onRun, onPiece }: PieceRequestOptions,
+  { layout, buffers, onRun, onPiece }: PieceRequestOptions,
   flow: AnswerFlow,
 ): FrameBody {
   if (!mayCome(take, run, layout))
     throw new SourceError('protocol', 'it sends pieces that were not asked for')
   onRun(run.first, run.count)
   const storing = new Set<Promise<void>>()
-  const push = splitPieces(layout, run, (piece, parts) => {
-    const stored = onPiece(piece, parts)
-    storing.add(stored)
-    if (storing.size === STORING_MAX) flow.pause()
-    stored.then(
-      () => {
-        storing.delete(stored)
-        if (storing.size === STORING_MAX - 1) flow.resume()
-      },
-      (error: unknown) => flow.fail(error),
-    )
-  })
+  const push = splitPieces(
+    layout,
+    run,
+    (size) => buffers.take(size),
+    (piece, bytes) => {
+      const stored = onPiece(piece, bytes)
+      storing.add(stored)
+      if (storing.size === STORING_MAX) flow.pause()
+      stored.then(
+        () => {
+          storing.delete(stored)
+          buffers.give(bytes)
+          if (storing.size === STORING_MAX - 1) flow.resume()
+        },
+        (error: unknown) => flow.fail(error),
+      )
+    },
+  )
   return {
     length: layout.bytes(run.first, run.count),
     push,

@@ -2,6 +2,7 @@ import type { FaultReason } from '../../protocol/piece-sources.ts'
 import type { Bitmap } from '../format/bitmap.ts'
 import type { PieceLayout } from '../format/piece-layout.ts'
 import type { SourceKind } from '../policy/piece-picker.ts'
+import type { BufferPool } from '../store/buffer-pool.ts'
 
 /** Which pieces to take: these, or a run of the source's choice among `want`. */
 export type PieceRequest = { first: number; count: number } | { want: Bitmap; bytes: number }
@@ -11,8 +12,13 @@ export type PieceRequestOptions = {
   signal: AbortSignal
   /** Called once, when it is known which pieces come. */
   onRun: (first: number, count: number) => void
-  /** Called with each piece's bytes as it arrives, unchecked. Few are called before the promises of earlier ones resolve. */
-  onPiece: (piece: number, parts: Buffer[]) => Promise<void>
+  /** Where the buffers of pieces come from. */
+  buffers: BufferPool
+  /**
+   * Called with each piece's bytes as it arrives, unchecked. Few are called before the promises of earlier ones resolve; then the
+   * bytes may be overwritten.
+   */
+  onPiece: (piece: number, bytes: Buffer) => Promise<void>
 }
 
 /**

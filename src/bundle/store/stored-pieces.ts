@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, rename, utimes } from 'node:fs/promises'
 import path from 'node:path'
@@ -28,7 +28,7 @@ export type StoredPieces = {
    */
   read(first: number, count: number, allocate?: (bytes: number) => Buffer): Promise<Buffer>
   /** Checks a piece against its hash and stores it; false if the bytes are wrong. */
-  add(piece: number, parts: Buffer[]): Promise<boolean>
+  add(piece: number, bytes: Buffer): Promise<boolean>
   /** Calls `listener` with each piece that is added from now on. Returns how to stop. */
   watch(listener: (piece: number) => void): () => void
 }
@@ -56,7 +56,7 @@ export async function openStoredPieces(
     heldPieces: () => pieces.heldPieces,
     heldBytes: () => pieces.heldBytes,
     read: (first, count, allocate) => pieces.read(first, count, allocate),
-    add: (piece, parts) => pieces.add(piece, parts),
+    add: (piece, bytes) => pieces.add(piece, bytes),
     watch: (listener) => pieces.watch(listener),
   }
 }
@@ -159,11 +159,11 @@ class PiecesOnDisk {
     }
   }
 
-  async add(piece: number, parts: Buffer[]): Promise<boolean> {
-    if (!isPiece(parts, this.layout.place(piece))) return false
+  async add(piece: number, bytes: Buffer): Promise<boolean> {
+    if (!isPiece(bytes, this.layout.place(piece))) return false
     if (has(this.held, piece)) return true
     // The same piece may come from two sources at once.
-    const writing = this.#adding.get(piece) ?? this.#write(piece, parts)
+    const writing = this.#adding.get(piece) ?? this.#write(piece, bytes)
     this.#adding.set(piece, writing)
     try {
       await writing
@@ -175,17 +175,14 @@ class PiecesOnDisk {
     return true
   }
 
-  async #write(piece: number, parts: Buffer[]): Promise<void> {
+  async #write(piece: number, bytes: Buffer): Promise<void> {
     const { file, offset } = this.layout.place(piece)
     // Made only once: should another process have moved or removed it, a new one would have holes.
     const flags = this.#created.has(file) ? constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
     this.#created.add(file)
     await this.#fileHandles.use(this.#partialOf(file), flags, async (handle) => {
-      for (let rest = parts, at = offset; rest.length > 0;) {
-        const { bytesWritten } = await handle.writev(rest, at)
-        at += bytesWritten
-        rest = dropBytes(rest, bytesWritten)
-      }
+      for (let done = 0; done < bytes.length;)
+        done += (await handle.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
     })
     this.#unwritten[file]!--
     if (this.#unwritten[file] === 0) await this.#seal(file)
@@ -223,23 +220,8 @@ export async function sealFile(partial: string, final: string, executable: boole
   await rename(partial, final)
 }
 
-function isPiece(parts: Buffer[], expected: { length: number; sha256: string }): boolean {
-  const hash = createHash('sha256')
-  let length = 0
-  for (const part of parts) {
-    length += part.length
-    hash.update(part)
-  }
-  return length === expected.length && hash.digest('hex') === expected.sha256
-}
-
-function dropBytes(parts: Buffer[], bytes: number): Buffer[] {
-  let left = bytes
-  return parts.flatMap((part) => {
-    const cut = Math.min(left, part.length)
-    left -= cut
-    return cut === part.length ? [] : [part.subarray(cut)]
-  })
+function isPiece(bytes: Buffer, expected: { length: number; sha256: string }): boolean {
+  return bytes.length === expected.length && hash('sha256', bytes, 'hex') === expected.sha256
 }
 
 function notHeld(bundle: string, piece: number): BundleError {

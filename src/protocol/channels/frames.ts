@@ -32,26 +32,27 @@ export function wholeBody(length: number, take: (body: Buffer) => void): FrameBo
 }
 
 export type FrameReader = {
-  /** Takes the next bytes of the connection. Throws what `begin` and the bodies throw. */
+  /** Takes the next bytes of the connection, of which it keeps none itself. Throws what `begin` and the bodies throw. */
   push(chunk: Buffer): void
 }
 
 /** Cuts a connection's bytes into frames. `begin` says what becomes of what follows each head. */
 export function frameReader(begin: (kind: number, first: number, second: number) => FrameBody): FrameReader {
-  let head: Buffer = Buffer.alloc(0)
+  const head = Buffer.alloc(HEAD)
+  let headBytes = 0
   let body: FrameBody | undefined
   let left = 0
 
   /** Returns what is left of the chunk. */
   const readHead = (chunk: Buffer): Buffer => {
-    const part = chunk.subarray(0, HEAD - head.length)
-    head = head.length > 0 ? Buffer.concat([head, part]) : part
-    if (head.length === HEAD) {
+    const copied = chunk.copy(head, headBytes)
+    headBytes += copied
+    if (headBytes === HEAD) {
       body = begin(head.readUInt32LE(0), head.readUInt32LE(4), head.readUInt32LE(8))
       left = body.length
-      head = head.subarray(0, 0)
+      headBytes = 0
     }
-    return chunk.subarray(part.length)
+    return chunk.subarray(copied)
   }
 
   return {

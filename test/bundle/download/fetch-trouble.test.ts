@@ -235,7 +235,7 @@ async function leavePieces(folder: string, from: Node, bundle: string, count: nu
   const claim = await store.claimFetch(bundle)
   const pieces = await store.begin(bundle, manifest)
   for (let piece = 0; piece < count; piece++) {
-    assert.ok(await pieces.add(piece, [await held.read(piece, 1)]))
+    assert.ok(await pieces.add(piece, await held.read(piece, 1)))
   }
   await claim!.release()
 }

@@ -11,6 +11,7 @@ import { openPieceChannel } from '../../../src/bundle/sources/piece-channel.ts'
 import { httpSource } from '../../../src/bundle/sources/http-source.ts'
 import { haveRequest, piecesRequest } from '../../../src/bundle/sources/piece-request-codec.ts'
 import { pieceLayoutOf } from '../../../src/bundle/format/piece-layout.ts'
+import { createBufferPool } from '../../../src/bundle/store/buffer-pool.ts'
 import type { PieceRequestOptions } from '../../../src/bundle/sources/piece-source.ts'
 import { PIECE_MIN } from '../../../src/protocol/bundle.ts'
 import { frame, frameReader, wholeBody } from '../../../src/protocol/channels/frames.ts'
@@ -111,6 +112,7 @@ describe('a worker', () => {
   const options = (signal: AbortSignal): PieceRequestOptions => ({
     layout,
     signal,
+    buffers: createBufferPool(),
     onRun: () => {},
     onPiece: () => Promise.resolve(),
   })
@@ -222,7 +224,7 @@ describe('a worker', () => {
       stored++
     }
     const { signal } = new AbortController()
-    const take = { layout, signal, onRun: () => {}, onPiece }
+    const take = { ...options(signal), onPiece }
     await channel.request(piecesRequest({ first: 0, count: 3 }, take, () => {}))
     assert.equal(stored, 3)
   })
@@ -235,7 +237,7 @@ describe('a worker', () => {
     const channel = await source.open()
     const stored = Promise.withResolvers<void>()
     const { signal } = new AbortController()
-    const take = { layout, signal, onRun: () => {}, onPiece: () => stored.promise }
+    const take = { ...options(signal), onPiece: () => stored.promise }
     const taking = channel.request(piecesRequest({ first: 0, count: 3 }, take, () => {}))
     await until(() => !channel.isOpen())
     stored.resolve()
@@ -260,7 +262,7 @@ describe('a worker', () => {
       ended.add(piece)
     }
     const { signal } = new AbortController()
-    const take = { layout: large, signal, onRun: () => {}, onPiece }
+    const take = { ...options(signal), layout: large, onPiece }
     const taking = channel.request(piecesRequest({ first: 0, count: pieces }, take, () => {}))
     await until(() => begun.size >= 4)
     // Longer than it waits for a source that may send.

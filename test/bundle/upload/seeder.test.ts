@@ -232,7 +232,7 @@ describe('a source', () => {
       }
     }
     const data = await (await origin.store.pieces(id))!.read(0, 1)
-    await pieces.add(0, [data])
+    await pieces.add(0, data)
     const opened = await openByHand(node.url, id, ticketFor(id))
     opened.socket.write(Buffer.concat([frame(FrameKind.RUN, 0, 1), frame(FrameKind.FOLLOW)]))
     await until(() => reads.begun === 1)

@@ -1,0 +1,10 @@
+/**
+ * Frees the memory of bytes that nobody will look at again. The garbage collector would, too, but searches the whole heap each time
+ * that some tens of megabytes have come: a quarter of what a pilot's processor does while it fetches.
+ *
+ * @param bytes empty after this, if they are all of their buffer; a part of a larger one is left alone
+ */
+export function freeNow(bytes: Buffer): void {
+  const { buffer } = bytes
+  if (buffer instanceof ArrayBuffer && bytes.byteLength === buffer.byteLength) buffer.transfer(0)
+}
