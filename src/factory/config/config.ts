@@ -286,7 +286,7 @@ export function relayOf(config: z.infer<typeof SiteFile>): { place: string; sett
   if (config.relay === undefined || typeof config.relay === 'string') return undefined
   const { ssh, config: file, login, folder } = config.transport
   return {
-    place: JSON.stringify([ssh, file, login, folder]),
+    place: JSON.stringify([[ssh].flat(), file, login, folder]),
     settings: JSON.stringify([config.relay, config.bandwidth]),
   }
 }

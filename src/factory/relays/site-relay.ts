@@ -90,18 +90,24 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
       onSaid: (line) => log.warn({ relay: host }, line),
       signal,
     })
-    const { place } = process
-    await writePort(options.file, place.port)
-    log.info({ relay: host, ...place }, 'relay started')
-    trouble = undefined
-    upSince = performance.now()
-    state.resolve({ ...place, runtime: path })
     const end = () => process.close()
     signal.addEventListener('abort', end, { once: true })
-    const reason = await Promise.race([process.ended, connection.lost.then(({ message }) => message)])
-    signal.removeEventListener('abort', end)
-    process.close()
-    return reason
+    try {
+      signal.throwIfAborted()
+      const { place } = process
+      // Pilots that run find it again if it is remembered; without that it serves all that are submitted from now on.
+      await writePort(options.file, place.port).catch((error: unknown) =>
+        log.warn({ relay: host, err: error }, 'the port of the relay could not be written down'),
+      )
+      log.info({ relay: host, ...place }, 'relay started')
+      trouble = undefined
+      upSince = performance.now()
+      state.resolve({ ...place, runtime: path })
+      return await Promise.race([process.ended, connection.lost.then(({ message }) => message)])
+    } finally {
+      signal.removeEventListener('abort', end)
+      process.close()
+    }
   }
 
   async function run(): Promise<void> {

@@ -194,7 +194,7 @@ describe('factory.yaml', () => {
     ],
     [
       'two ways to run the relay of one submit node',
-      'sites: { a: { kind: slurm, transport: { ssh: l }, relay: true }, b: { kind: pbs, transport: { ssh: l }, relay: {}, bandwidth: 1MB } }',
+      'sites: { a: { kind: slurm, transport: { ssh: l }, relay: true }, b: { kind: pbs, transport: { ssh: [l] }, relay: {}, bandwidth: 1MB } }',
       /sites\.b\.relay: it shares a submit node and so a relay with a: give both the same relay and bandwidth/,
     ],
     [

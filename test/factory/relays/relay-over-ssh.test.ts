@@ -18,7 +18,7 @@ function relayAt(farEnd: string): number | undefined {
 }
 
 test(
-  'pilots work through a relay that the factory starts on a submit node with neither Node nor curl, and go on after the connection to it broke and the node was gone for a while',
+  'pilots work through a relay that the factory starts on a submit node with neither Node nor curl, and go on after the connection to it broke, it was killed, and the node was gone for a while',
   { skip: noSshd },
   async (t) => {
     const tools = mkdtempSync(join(tmpdir(), 'gleaner-bare-'))
@@ -58,6 +58,12 @@ test(
     // It ends with its connection: at once, or when its successor comes.
     await until(() => !existsSync(`/proc/${before}`))
     await until(() => relayAt(farEnd) !== undefined)
+
+    const killed = relayAt(farEnd)!
+    process.kill(killed, 'SIGKILL')
+    await until(() => ![killed, undefined].includes(relayAt(farEnd)))
+    const done = (await readIds(out)).length
+    await until(async () => (await readIds(out)).length > done)
 
     await sshd.stop()
     await until(() => relayAt(farEnd) === undefined)
