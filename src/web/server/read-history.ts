@@ -17,5 +17,7 @@ export function readPast({ events }: Pick<DashboardServices, 'events'>): PastCol
       return event.success && event.data.type === type ? [event.data as EventOf<Type>] : []
     })
   }
-  return pastOf(last('sample'), last('job-progress'))
+  // Progress is told now and then, of jobs that go on: one may begin and end between two times.
+  const begun = last('job-submitted').map(({ at, job }) => ({ at, job, done: 0, failed: 0 }))
+  return pastOf(last('sample'), [...begun, ...last('job-progress'), ...last('job-ended')])
 }
