@@ -285,8 +285,9 @@ export function relayOf(config: z.infer<typeof SiteFile>): { place: string; sett
   if (!config.enabled || config.kind === 'local' || config.transport === undefined) return undefined
   if (config.relay === undefined || typeof config.relay === 'string') return undefined
   const { ssh, config: file, login, folder } = config.transport
+  const hosts = [ssh].flat()
   return {
-    place: JSON.stringify([[ssh].flat(), file, login, folder]),
+    place: JSON.stringify([hosts.length === 1 ? hosts[0] : hosts, file, login, folder]),
     settings: JSON.stringify([config.relay, config.bandwidth]),
   }
 }

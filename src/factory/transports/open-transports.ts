@@ -28,7 +28,7 @@ export function openTransports(stateFolder: string): Transports {
   const links = new Map<string, HostLink>()
 
   function linkOf({ name }: BatchSiteConfig, transport: SshConfig): HostLink {
-    const key = JSON.stringify([transport.ssh, transport.config, transport.login])
+    const key = JSON.stringify([[transport.ssh].flat(), transport.config, transport.login])
     const link = links.get(key) ?? makeLink(stateFolder, name, transport)
     links.set(key, link)
     return link

@@ -5,6 +5,7 @@ import { create } from 'tar'
 import { shellPath } from '../../submissions/submit-template.ts'
 import { type JobFiles, TransportError } from '../transport.ts'
 import { fileUpload, type FileUploadOptions } from './file-upload.ts'
+import type { HostLink } from './host-link.ts'
 import { ownScripts } from './own-scripts.ts'
 import { ownScript, shellWord } from './remote-script.ts'
 import type { ScriptRunner } from './script-runner.ts'
@@ -19,13 +20,17 @@ export type SshFilesOptions = FileUploadOptions & {
   folder: string
 }
 
+/** What is being delivered over each connection, by its place: sites of one submit node wait for the same. */
+const deliveries = new WeakMap<HostLink, Map<string, Promise<string>>>()
+
 /** Files of jobs on a submit node: a submission's folder goes there in one stream, a large file by SFTP. */
 export function sshFiles(options: SshFilesOptions): JobFiles {
-  const { runner, host, root, folder, factoryId } = options
+  const { link, runner, host, root, folder, factoryId } = options
   const own = ownScripts(runner, host)
   const send = fileUpload(options, own)
   let base: string | undefined
-  const delivering = new Map<string, Promise<string>>()
+  const delivering = deliveries.get(link) ?? new Map<string, Promise<string>>()
+  deliveries.set(link, delivering)
 
   /** Where everything of this user's lies, absolute. A login node that comes in another one's place has the same home. */
   async function findBase(signal: AbortSignal): Promise<string> {
