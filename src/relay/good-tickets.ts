@@ -27,6 +27,8 @@ export class GoodTickets {
     const { statusCode, body } = await request(new URL(path, this.#origin), {
       dispatcher: this.#dispatcher,
       method: 'HEAD',
+      // Else its connection over the wide link would serve no other.
+      reset: false,
       headers: { authorization: `Bearer ${ticket}` },
     })
     await body.dump()

@@ -59,6 +59,7 @@ type Up = RelayPlace & { runtime: string }
 /** Starts a relay, and another one whenever it ends or the connection breaks: at the same port, so that pilots find it again. */
 export function keepRelay(options: SiteRelayOptions): SiteRelay {
   const { host, manager, throttle, log } = options
+  const port = portOf(options)
   const closing = new AbortController()
   const crossed: Crossed = { fromManager: 0, toManager: 0 }
   let trouble: string | undefined
@@ -80,7 +81,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
       settings: {
         name,
         ...(address !== undefined && { address }),
-        port: options.port ?? (await readPort(options.file)),
+        port: await port.wanted(),
         cache: posix.join(folder, 'cache'),
         cacheBytes,
         certificate,
@@ -95,10 +96,7 @@ export function keepRelay(options: SiteRelayOptions): SiteRelay {
     try {
       signal.throwIfAborted()
       const { place } = process
-      // Pilots that run find it again if it is remembered; without that it serves all that are submitted from now on.
-      await writePort(options.file, place.port).catch((error: unknown) =>
-        log.warn({ relay: host, err: error }, 'the port of the relay could not be written down'),
-      )
+      await port.given(place.port)
       log.info({ relay: host, ...place }, 'relay started')
       trouble = undefined
       upSince = performance.now()
@@ -159,6 +157,22 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
 const isWell = (since: number | undefined) => since !== undefined && performance.now() - since > WELL_MS
 
 const Kept = z.object({ port: z.int().min(0).max(65_535) })
+
+/** The port of a relay, which pilots that run know. */
+function portOf({ port, file, host, log }: SiteRelayOptions) {
+  let last: number | undefined
+  return {
+    /** The one it is to have; 0 for any. */
+    wanted: async () => port ?? last ?? (await readPort(file)),
+    /** It has this one: it is to have it again, also after the next start of the factory if the disk lets us. */
+    async given(now: number): Promise<void> {
+      last = now
+      await writePort(file, now).catch((error: unknown) =>
+        log.warn({ relay: host, err: error }, 'the port of the relay could not be written down'),
+      )
+    },
+  }
+}
 
 async function readPort(file: string): Promise<number> {
   const kept = Kept.safeParse(parseJson(await readFile(file, 'utf8').catch(() => '')))
