@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '../../../src/client/index.ts'
 import { farSlurm } from '../../../test/factory/transports/ssh/fake-remote-slurm.ts'
 import { knownHost, startSshd } from '../../../test/factory/transports/ssh/sshd.ts'
@@ -220,7 +219,7 @@ const ROLES: [role: string, command: RegExp][] = [
 const roleOf = (command: string) => ROLES.find(([, has]) => has.test(command))?.[0] ?? 'others'
 
 /** How often it is looked whether all have it, milliseconds: each look takes the factory's processor, which has other things to do. */
-const LOOK = 200
+const LOOK_MS = 200
 
 /** Has all pilots fetch a context at once. */
 async function spread(far: Far, pilots: number, megabytes: number, { rate }: Link) {
@@ -230,13 +229,14 @@ async function spread(far: Far, pilots: number, megabytes: number, { rate }: Lin
   const began = performance.now()
   const used = processorTimes()
   const taken = timesOfProcesses()
-  for (let held = 0; held < pilots;) {
-    await sleep(LOOK)
+  const haveAll = async () => {
     const { workers } = await client.status()
-    held = workers.filter(({ contexts }) =>
+    const held = workers.filter(({ contexts }) =>
       contexts.some(({ context, level }) => context === 'large' && level !== 'absent'),
-    ).length
+    )
+    return held.length === pilots
   }
+  await until(haveAll, 300_000, LOOK_MS)
   const seconds = (performance.now() - began) / 1000
   const processors = shareInUse(used, processorTimes())
   const processorSeconds = takenBetween(taken, timesOfProcesses(), roleOf)

@@ -1,6 +1,6 @@
 /**
- * Frees the memory of bytes that nobody will look at again. The garbage collector would, too, but searches the whole heap each time
- * that some tens of megabytes have come: a quarter of what a pilot's processor does while it fetches.
+ * Frees the memory of bytes that their reader has copied or is done with. The garbage collector would, too, but it searches the whole
+ * heap each time that some tens of megabytes have come: a quarter of a pilot's processor time while it fetches.
  *
  * @param bytes empty after this, if they are all of their buffer; a part of a larger one is left alone
  */

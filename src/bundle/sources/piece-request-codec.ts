@@ -58,24 +58,19 @@ function runBody(
     throw new SourceError('protocol', 'it sends pieces that were not asked for')
   onRun(run.first, run.count)
   const storing = new Set<Promise<void>>()
-  const push = splitPieces(
-    layout,
-    run,
-    (size) => buffers.take(size),
-    (piece, bytes) => {
-      const stored = onPiece(piece, bytes)
-      storing.add(stored)
-      if (storing.size === STORING_MAX) flow.pause()
-      stored.then(
-        () => {
-          storing.delete(stored)
-          buffers.give(bytes)
-          if (storing.size === STORING_MAX - 1) flow.resume()
-        },
-        (error: unknown) => flow.fail(error),
-      )
-    },
-  )
+  const push = splitPieces(layout, run, buffers, (piece, bytes) => {
+    const stored = onPiece(piece, bytes)
+    storing.add(stored)
+    if (storing.size === STORING_MAX) flow.pause()
+    stored.then(
+      () => {
+        storing.delete(stored)
+        buffers.give(bytes)
+        if (storing.size === STORING_MAX - 1) flow.resume()
+      },
+      (error: unknown) => flow.fail(error),
+    )
+  })
   return {
     length: layout.bytes(run.first, run.count),
     push,

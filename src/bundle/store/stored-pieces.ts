@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, rename, utimes } from 'node:fs/promises'
 import path from 'node:path'
@@ -10,7 +9,7 @@ import { BundleError, errnoOf, explainDisk } from '../format/errors.ts'
 import { createFileHandles } from './file-handles.ts'
 import { pieceLayoutOf } from '../format/piece-layout.ts'
 import type { PieceLayout } from '../format/piece-layout.ts'
-import { fileKeyOf } from '../format/manifest.ts'
+import { fileKeyOf, sha256 } from '../format/manifest.ts'
 import type { StorePaths } from './store-paths.ts'
 
 /** The pieces of one bundle in a store: which are there, reading them, and adding more. */
@@ -221,7 +220,7 @@ export async function sealFile(partial: string, final: string, executable: boole
 }
 
 function isPiece(bytes: Buffer, expected: { length: number; sha256: string }): boolean {
-  return bytes.length === expected.length && hash('sha256', bytes, 'hex') === expected.sha256
+  return bytes.length === expected.length && sha256(bytes) === expected.sha256
 }
 
 function notHeld(bundle: string, piece: number): BundleError {

@@ -188,9 +188,7 @@ export async function startTestManager(): Promise<TestManager> {
       manager.violations.push(parsed.error.message)
       return reply.status(400).send({ error: { code: 'invalid', message: parsed.error.message } })
     }
-    // One that was called off may be read after its successor. As of a manager, an answer that is waited for would end the worker.
-    if (parsed.data.seq < last.seq)
-      return reply.status(409).send({ error: { code: 'GLEANER_CONFLICT', message: 'an old request' } })
+    if (parsed.data.seq < last.seq) return overtaken(reply, `request ${parsed.data.seq} after ${last.seq}`)
     const fault = manager.fault(parsed.data)
     takeIn(parsed.data, JSON.stringify(request.body))
     const hasNews = () =>
@@ -209,6 +207,15 @@ export async function startTestManager(): Promise<TestManager> {
       return reply
     }
     return reply.send(answer)
+  }
+
+  /** An old request may be read after its successor if the pilot has called it off, which closes its connection; else it is a fault. */
+  function overtaken(reply: FastifyReply, fault: string) {
+    manager.violations.push(fault)
+    const excuse = () => manager.violations.splice(manager.violations.indexOf(fault), 1)
+    if (reply.raw.destroyed) excuse()
+    else reply.raw.once('close', excuse)
+    return reply.hijack()
   }
 
   /** Until there is something to say, the time is up, or nobody listens any more. */

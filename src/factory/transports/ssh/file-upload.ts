@@ -34,14 +34,14 @@ export function fileUpload({ link, factoryId, bandwidth }: FileUploadOptions, ow
     if (offset === undefined) return
     let refused = false
     try {
-      await link.session(async (connection) => {
-        try {
-          await connection.upload(file.path, part, { offset, bandwidth, signal })
-        } catch (error) {
-          refused = !(await connection.fault())
-          throw error
-        }
-      }, signal)
+      await link.session(
+        (connection) =>
+          connection.upload(file.path, part, { offset, bandwidth, signal }).catch(async (error: unknown) => {
+            refused = !(await connection.fault())
+            throw error
+          }),
+        signal,
+      )
     } catch (error) {
       if (signal.aborted) throw error
       // Where one write was refused, later ones may have been taken: its length does not say what has arrived.
